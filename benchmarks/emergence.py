@@ -1,0 +1,189 @@
+"""How well attention finds objects without labels: IoU of every way to a mask, with and without refinement.
+
+    python benchmarks/emergence.py DATA --write benchmarks/emergence.md
+
+DATA holds `ecssd200` and `horses40` (folders `images`, `masks`). Every row sees the same views of the same photos.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+import torch
+from photos import Photo, off_centre, saliency
+
+from cratecli.emergence import heads, refine
+from cratecli.emergence.features import View, absolute_layers
+from cratecli.emergence.masks import Keep, components, enlarge, iou, scale, threshold
+from cratecli.geometry import Size
+from cratecli.model.crate import Crate
+from cratecli.model.unroll import WhiteBox
+from cratecli.tasks.segment import Recipe, default_recipe, see
+from cratecli.weights.checkpoint import load_model
+
+ELLIPSE = 0.36  # semi-axes of the centre ellipse, as a share of height and width: the best on ECSSD
+MASKCUT_TAU, MASKCUT_SIZE = 0.2, 128  # what is best for the built-in model
+
+
+class Score(NamedTuple):
+    """IoU of one photo, without and with refinement."""
+
+    raw: float
+    refined: float
+
+
+def score(photo: Photo, soft: np.ndarray, cut: float) -> Score:
+    """Judge a soft map (0–1, at the photo's size) and its cut."""
+    raw = iou(soft >= cut, photo.truth)
+    return Score(raw, iou(refine.grabcut(photo.rgb, soft, cut), photo.truth))
+
+
+def judge(photo: Photo, log_attention: np.ndarray, keep: Keep) -> Score:
+    """Judge a map of patches."""
+    soft = enlarge(scale(log_attention), Size(*photo.truth.shape))
+    return score(photo, soft, threshold(log_attention, keep))
+
+
+def centre_ellipse(photo: Photo) -> Score:
+    """Judge an ellipse in the middle, which knows nothing of the photo."""
+    height, width = photo.truth.shape
+    rows, cols = np.ogrid[:height, :width]
+    radius = np.hypot((rows + 0.5) / height - 0.5, (cols + 0.5) / width - 0.5) / ELLIPSE
+    return score(photo, np.clip(1 - radius / 2, 0, 1).astype(np.float32), 0.5)
+
+
+def first_cut(photo: Photo, view: View) -> Score:
+    """Judge MaskCut's first cut (2301.11320) of the last layer's subspace tokens, solved densely."""
+    rows, cols = view.grid
+    tokens = view.tokens[-1].reshape(rows * cols, -1).astype(np.float64)
+    tokens /= np.maximum(np.linalg.norm(tokens, axis=1, keepdims=True), 1e-12)
+    affinity = np.where(tokens @ tokens.T > MASKCUT_TAU, 1.0, 1e-5)
+    degrees = np.diag(affinity.sum(axis=1))
+    vector = scipy.linalg.eigh(degrees - affinity, degrees, subset_by_index=[1, 1])[1][:, 0]
+    foreground = (vector > vector.mean()).reshape(rows, cols)
+    seed = np.unravel_index(np.abs(vector).argmax(), (rows, cols))
+    if foreground[:: rows - 1 or 1, :: cols - 1 or 1].sum() >= 3 or not foreground[seed]:
+        foreground, vector = ~foreground, -vector
+    seed = np.unravel_index(vector.argmax(), (rows, cols))
+    mask = next(part for part in components(foreground, connectivity=4) if part[seed])
+    return score(photo, enlarge(mask.astype(np.float32), Size(*photo.truth.shape)), 0.5)
+
+
+class Ways:
+    """All rows of the table for one photo, from the views two models have of it."""
+
+    def __init__(self, model: WhiteBox, random: WhiteBox, recipe: Recipe) -> None:
+        self.model, self.random, self.recipe = model, random, recipe
+        self.layers = absolute_layers(recipe.layers, model.depth)
+
+    def __call__(self, photo: Photo) -> dict[str, Score]:
+        """Judge every row, and every head (to find the best fixed one)."""
+        views = see([photo.rgb], self.model, self.recipe)[0]
+        everyone, keep = range(self.model.heads), self.recipe.keep
+        rows = {
+            "centre ellipse": centre_ellipse(photo),
+            "random weights, auto": judge(
+                photo, heads.auto(see([photo.rgb], self.random, self.recipe)[0]).log_attention, keep
+            ),
+            "mean of heads": judge(photo, heads.fixed(views, everyone).log_attention, keep),
+            "auto": judge(photo, heads.auto(views).log_attention, keep),
+            "MaskCut, first cut": first_cut(photo, self._maskcut_view(photo)),
+        }
+        for row, layer in enumerate(self.layers):
+            one = [View(view.attention[[row]], view.tokens[[row]]) for view in views]
+            for head in everyone:
+                found = heads.fixed(one, [head]).log_attention
+                rows[f"head {layer}.{head}"] = judge(photo, found, keep)
+        rows["oracle"] = self._oracle(photo, views)
+        return rows
+
+    def _maskcut_view(self, photo: Photo) -> View:
+        recipe = Recipe(layers=(-1,), sizes=(MASKCUT_SIZE,))
+        return see([photo.rgb], self.model, recipe)[0][0]
+
+    def _oracle(self, photo: Photo, views: Sequence[View]) -> Score:
+        """Choose by truth one head at one layer in one view, apart for raw and refined (the 8 best are refined)."""
+        size, keep = Size(*photo.truth.shape), self.recipe.keep
+        grid, found = heads.common_grid(views), []
+        for view, layer, head in product(views, range(len(self.layers)), range(self.model.heads)):
+            log_map = heads.resize(np.log(view.attention[layer, head] + 1e-8), grid)
+            soft, cut = enlarge(scale(log_map), size), threshold(log_map, keep)
+            found.append((iou(soft >= cut, photo.truth), soft, cut))
+        found.sort(key=lambda entry: entry[0], reverse=True)
+        refined = [iou(refine.grabcut(photo.rgb, soft, cut), photo.truth) for _, soft, cut in found[:8]]
+        return Score(found[0][0], max(refined))
+
+
+ROWS = (
+    "centre ellipse",
+    "random weights, auto",
+    "mean of heads",
+    "best fixed head",
+    "MaskCut, first cut",
+    "auto",
+    "oracle",
+)
+
+
+def summarise(scores: Sequence[dict[str, Score]]) -> dict[str, Score]:
+    """Average each row over photos; the best fixed head is chosen by truth, once for the whole set."""
+    mean = {
+        row: Score(*np.mean([photo[row] for photo in scores], axis=0).tolist()) for row in scores[0]
+    }
+    fixed = [row for row in mean if row.startswith("head ")]
+    best = max(fixed, key=lambda row: mean[row].raw)
+    print(f"  best fixed head: {best}")
+    return {row: mean[best if row == "best fixed head" else row] for row in ROWS}
+
+
+def table(results: dict[str, tuple[int, dict[str, Score]]]) -> Iterator[str]:
+    """Write the results as Markdown."""
+    yield "| | " + " | ".join(f"{name} ({count}) raw | refined" for name, (count, _) in results.items()) + " |"
+    yield "|---|" + "---:|---:|" * len(results)
+    for row in ROWS:
+        cells = [f"{mean[row].raw:.3f} | {mean[row].refined:.3f}" for _, mean in results.values()]
+        yield f"| {row} | " + " | ".join(cells) + " |"
+    shares = [
+        f"{mean['auto'].raw / mean['oracle'].raw:.0%} | {mean['auto'].refined / mean['oracle'].refined:.0%}"
+        for _, mean in results.values()
+    ]
+    yield "| auto / oracle | " + " | ".join(shares) + " |"
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--write", type=Path, help="put the table between the marks of this Markdown file")
+    parser.add_argument("--every", type=int, default=1, help="take every N-th photo, for a quick look")
+    arguments = parser.parse_args()
+
+    model = load_model()
+    assert isinstance(model, Crate)
+    torch.manual_seed(0)
+    random = Crate(model.config).requires_grad_(False).fold()
+    ways = Ways(model, random, default_recipe(model))
+    sets = {
+        "ECSSD": list(saliency(arguments.data / "ecssd200")),
+        "ECSSD off-centre": list(off_centre(saliency(arguments.data / "ecssd200"))),
+        "horses": list(saliency(arguments.data / "horses40")),
+    }
+    results = {}
+    for name, photos in sets.items():
+        chosen = photos[:: arguments.every]
+        print(f"{name}: {len(chosen)} photos", flush=True)
+        results[name] = len(chosen), summarise([ways(photo) for photo in chosen])
+    lines = "\n".join(table(results))
+    print(lines)
+    if arguments.write:
+        text = arguments.write.read_text()
+        start, end = text.index("<!-- table -->"), text.index("<!-- end -->")
+        arguments.write.write_text(f"{text[:start]}<!-- table -->\n{lines}\n{text[end:]}")
+
+
+if __name__ == "__main__":
+    main()

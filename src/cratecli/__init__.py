@@ -1,0 +1,57 @@
+"""Emergent segmentation from CRATE, the white-box transformer: masks from attention, trained on class labels alone."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cratecli.errors import (
+    CrateError,
+    DeviceError,
+    InputError,
+    NothingMatchedError,
+    OutputError,
+    RegistryError,
+    UsageError,
+    WeightsError,
+)
+
+if TYPE_CHECKING:
+    from cratecli.model.unroll import LayerState
+    from cratecli.tasks.segment import Segmentation, prepare, segment
+    from cratecli.weights.checkpoint import load_model
+
+__version__ = "0.1.0"
+__all__ = [
+    "CrateError",
+    "DeviceError",
+    "InputError",
+    "LayerState",
+    "NothingMatchedError",
+    "OutputError",
+    "RegistryError",
+    "Segmentation",
+    "UsageError",
+    "WeightsError",
+    "__version__",
+    "load_model",
+    "prepare",
+    "segment",
+]
+
+_HOMES = {
+    "LayerState": "cratecli.model.unroll",
+    "Segmentation": "cratecli.tasks.segment",
+    "load_model": "cratecli.weights.checkpoint",
+    "prepare": "cratecli.tasks.segment",
+    "segment": "cratecli.tasks.segment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch when it is first asked for, so that `import cratecli` stays light."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

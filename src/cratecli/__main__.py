@@ -1,0 +1,5 @@
+"""`python -m cratecli` is `crate`."""
+
+from cratecli.cli.app import main
+
+main()

@@ -1,0 +1,54 @@
+"""The face of `crate`: the commands, and the one place where an error becomes a line and an exit code."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cratecli import __version__
+from cratecli.cli import models
+from cratecli.cli.options import tell
+from cratecli.cli.segment import segment
+from cratecli.errors import CrateError
+
+app = typer.Typer(
+    help="Emergent segmentation with CRATE, the white-box transformer.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+app.command()(segment)
+app.add_typer(models.app, name="models")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"crate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take what stands before the command."""
+    del version
+
+
+def main() -> None:
+    """Run `crate`, and end the process with the exit code of EXPERIENCE: 0, 1, 2, 3, 4, 5, 130 or 141."""
+    try:
+        code = app(prog_name="crate", standalone_mode=False)
+    except CrateError as error:
+        tell(str(error))
+        code = error.exit_code
+    except typer.TyperException as error:
+        if text := error.format_message():
+            tell(text[0].lower() + text[1:].rstrip(".") if text.isascii() else text)
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        tell("interrupted")
+        code = 130
+    sys.exit(code or 0)

@@ -1,0 +1,123 @@
+"""From a map to a mask: threshold rules, clean-up, and how far to trust the result."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import ndimage
+
+from cratecli.geometry import Box, Size
+
+Mask = Bool[np.ndarray, "height width"]
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Which part of a map to keep.
+
+    `mass`: the smallest set of patches whose attention sums to `value` of all (DINO). `top`: the `value` largest
+    entries (2308.16271, B.3). `otsu` and `mean`: by the scaled map's own threshold. `value`: what exceeds
+    `value` on the scaled map. Values are in 0–1.
+    """
+
+    rule: Literal["mass", "top", "otsu", "mean", "value"]
+    value: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> "Keep":
+        """Read `mass:F`, `top:F`, `otsu`, `mean` or a number in 0–1. Raises `ValueError` for anything else.
+
+        >>> Keep.parse("mass:0.6")
+        Keep(rule='mass', value=0.6)
+        """
+        if text == "otsu":
+            return cls("otsu")
+        if text == "mean":
+            return cls("mean")
+        if match := re.fullmatch(r"(?:(mass|top):)?([0-9]*\.?[0-9]+)", text):
+            value = float(match[2])
+            if 0 < value <= 1:
+                return cls("mass" if match[1] == "mass" else "top" if match[1] == "top" else "value", value)
+        raise ValueError(f"{text!r} is not mass:F, top:F, otsu, mean or a number, with 0 < F ≤ 1")
+
+    def __str__(self) -> str:
+        """Write the rule as the command line takes it."""
+        return {"value": f"{self.value:g}"}.get(self.rule) or (
+            self.rule if self.rule in ("otsu", "mean") else f"{self.rule}:{self.value:g}"
+        )
+
+
+def scale(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Stretch values to 0–1; a constant becomes 0."""
+    low, high = values.min(), values.max()
+    if not high - low > 1e-6:
+        return np.zeros_like(values, dtype=np.float32)
+    return ((values - low) / (high - low)).astype(np.float32)
+
+
+def threshold(log_attention: Float[np.ndarray, "rows cols"], keep: Keep) -> float:
+    """Find the cut on the scaled map (0–1) that keeps what `keep` says: a patch at or above it is kept."""
+    scaled = scale(log_attention)
+    match keep.rule:
+        case "otsu":
+            levels = np.round(scaled * 255).astype(np.uint8)
+            return float((cv2.threshold(levels, 0, 255, cv2.THRESH_OTSU)[0] + 0.5) / 255)
+        case "mean":
+            return float(scaled.mean())
+        case "value":
+            return keep.value
+        case "top":
+            count = max(1, round(keep.value * scaled.size))
+            return float(np.sort(scaled, axis=None)[-count])
+        case "mass":
+            order = np.argsort(log_attention, axis=None)[::-1]
+            attention = np.exp(log_attention - log_attention.max()).reshape(-1)[order]
+            share = np.cumsum(attention, dtype=np.float64) / attention.sum(dtype=np.float64)
+            last = min(int(np.searchsorted(share, keep.value - 1e-9)), len(order) - 1)
+            return float(scaled.reshape(-1)[order[last]])
+
+
+def enlarge(grid_map: Float[np.ndarray, "rows cols"], size: Size) -> Float[np.ndarray, "height width"]:
+    """Interpolate a map of patches bilinearly to pixels."""
+    return cv2.resize(grid_map, (size.width, size.height), interpolation=cv2.INTER_LINEAR)
+
+
+def components(mask: Mask, connectivity: Literal[4, 8] = 8) -> Iterator[Mask]:
+    """Yield the connected components of a mask, the largest first."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=connectivity)
+    order = np.argsort(stats[1:, cv2.CC_STAT_AREA])[::-1] + 1
+    for label in order[: count - 1]:
+        yield labels == label
+
+
+def clean(mask: Mask, *, min_area: float = 0.0, largest: bool = False, fill_holes: bool = False) -> Mask:
+    """Drop components below `min_area` (a share of the image, 0–1), keep only the largest, fill holes."""
+    if fill_holes:
+        mask = ndimage.binary_fill_holes(mask)
+    if largest:
+        mask = next(components(mask), mask)
+    if min_area > 0 and mask.any():
+        labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+        areas = np.bincount(labels.reshape(-1), minlength=count + 1)
+        large = areas >= min_area * mask.size
+        large[0] = False
+        mask = large[labels]
+    return mask
+
+
+def bounding_box(mask: Mask) -> Box | None:
+    """Give the half-open box around a mask, in pixels; `None` for an empty one."""
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    return Box(int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1)
+
+
+def iou(one: Bool[np.ndarray, "*shape"], other: Bool[np.ndarray, "*shape"]) -> float:
+    """Give intersection over union, 0–1; two empty masks agree."""
+    union = np.count_nonzero(one | other)
+    return np.count_nonzero(one & other) / union if union else 1.0

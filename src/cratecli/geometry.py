@@ -1,0 +1,55 @@
+"""Sizes in pixels, grids in patches, and half-open boxes: the frame all rooms share."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Size(NamedTuple):
+    """Height and width in pixels."""
+
+    height: int
+    width: int
+
+
+class Grid(NamedTuple):
+    """Rows and columns in patches."""
+
+    rows: int
+    cols: int
+
+    @property
+    def patches(self) -> int:
+        """Count the patches: rows × columns."""
+        return self.rows * self.cols
+
+    def pixels(self, patch_size: int) -> Size:
+        """Give the image size, in pixels, that this grid covers exactly."""
+        return Size(self.rows * patch_size, self.cols * patch_size)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A half-open box in pixels: rows `top … bottom-1`, columns `left … right-1`."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def xywh(self) -> tuple[int, int, int, int]:
+        """Give COCO's order: left, top, width, height."""
+        return self.left, self.top, self.right - self.left, self.bottom - self.top
+
+
+def fit_grid(size: Size, short_side: int, patch_size: int) -> Grid:
+    """Choose the patch grid nearest to `size` scaled so that its short side is `short_side` pixels.
+
+    Both sides are at least one patch.
+
+    >>> fit_grid(Size(300, 400), short_side=96, patch_size=8)
+    Grid(rows=12, cols=16)
+    """
+    scale = short_side / min(size)
+    rows, cols = (max(1, round(side * scale / patch_size)) for side in size)
+    return Grid(rows, cols)

@@ -1,0 +1,1 @@
+"""Masks out: one file a format."""

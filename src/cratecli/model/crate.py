@@ -1,0 +1,136 @@
+"""The white box: one class for every CRATE, and the generator that unrolls it layer by layer."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Literal, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cratecli.geometry import Grid
+from cratecli.model.blocks import ISTA, MHSA, MLP, MSSA, ODL, ConvStem, LinearStem
+from cratecli.model.config import CrateConfig
+from cratecli.model.unroll import LayerState, WhiteBox, patch_grid
+
+
+class Layer(nn.Module):
+    """One step of the optimisation: compress (`attention`), then sparsify (`sparsifier`)."""
+
+    def __init__(self, config: CrateConfig) -> None:
+        """Compose the blocks that `config` names."""
+        super().__init__()
+        eps = config.layer_norm_eps
+        attention = MSSA if config.attention == "mssa" else MHSA
+        self.attention = attention(config.width, config.heads, output_bias=config.output_bias, eps=eps)
+        eta, lambda_ = config.step_size, config.sparsity_weight
+        self.sparsifier: nn.Module
+        if config.sparsifier == "mlp":
+            self.sparsifier = MLP(config.width, eps=eps)
+        elif config.sparsifier == "odl":
+            self.sparsifier = ODL(config.width, step_size=eta, sparsity_weight=lambda_, eps=eps)
+        else:
+            soft = config.sparsifier == "soft-ista"
+            self.sparsifier = ISTA(config.width, step_size=eta, sparsity_weight=lambda_, soft=soft, eps=eps)
+
+    def forward(self, state: LayerState) -> Float[Tensor, "b n d"]:
+        """Give the tokens after this layer."""
+        tokens: Tensor = self.sparsifier(self.attention(state.tokens, state.projection))
+        return tokens
+
+
+class Crate(WhiteBox):
+    """A CRATE of any family, composed from `CrateConfig`.
+
+    `unroll` is the only forward pass: all else consumes it. Images are normalised `b 3 h w`, with sides that
+    are multiples of `config.patch_size`; any such size will do.
+    """
+
+    pretrained_cfg: Mapping[str, object]  # timm's card of a model: there when timm made it
+    default_cfg: Mapping[str, object]
+
+    def __init__(self, config: CrateConfig) -> None:
+        """Make a model with random weights."""
+        super().__init__(
+            depth=config.depth,
+            heads=config.heads,
+            patch_size=config.patch_size,
+            image_size=config.image_size,
+            mean=config.mean,
+            std=config.std,
+        )
+        self.config = config
+        stem = {"linear": LinearStem, "conv": ConvStem}[config.stem]
+        patches = (config.image_size // config.patch_size) ** 2
+        self.stem = stem(config.width, config.patch_size)
+        self.class_token = nn.Parameter(torch.randn(1, 1, config.width))
+        self.position_embedding = nn.Parameter(torch.randn(1, 1 + patches, config.width))
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width, eps=config.final_norm_eps)
+        self.pre_logits = nn.Linear(config.width, config.width) if config.pre_logits else nn.Identity()
+        self.head = nn.Linear(config.width, config.classes) if config.classes else nn.Identity()
+
+    def unroll(self, images: Float[Tensor, "b 3 h w"]) -> Iterator[LayerState]:
+        """Yield each layer's state before its attention is computed, then one with the final tokens.
+
+        There are `depth + 1` states. Whoever stops early never pays for the rest.
+        Raises `ValueError` when a side is not a multiple of the patch size.
+        """
+        grid = patch_grid(images, self.patch_size)
+        patches = self.stem(images)
+        tokens = torch.cat((self.class_token.expand(len(images), -1, -1), patches), dim=1)
+        tokens = tokens + resize_position_embedding(self.position_embedding, grid)
+        for index, layer in enumerate(cast(Iterable[Layer], self.layers)):
+            state = LayerState(index, tokens, grid, project=layer.attention.project)
+            yield state
+            tokens = layer(state)
+        yield LayerState(self.depth, tokens, grid)
+
+    def forward_features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
+        """Give the normalised tokens after the last layer, the class token first."""
+        for state in self.unroll(images):
+            tokens = state.tokens
+        normed: Tensor = self.norm(tokens)
+        return normed
+
+    def forward_head(self, tokens: Float[Tensor, "b n d"], pre_logits: bool = False) -> Float[Tensor, "b c"]:
+        """Turn normalised tokens into class scores, or with `pre_logits` into what the classifier reads."""
+        features: Tensor = self.pre_logits(tokens[:, 0])
+        return features if pre_logits else self.head(features)
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c"]:
+        """Give the class scores (logits); for a model without classes, the normalised class token."""
+        return self.forward_head(self.forward_features(images))
+
+    def fold(self) -> "Crate":
+        """Prepare for inference: evaluation mode, and ISTA's two products as one matrix a layer."""
+        self.eval()
+        for module in self.modules():
+            if isinstance(module, ISTA):
+                module.fold()
+        return self
+
+    def reset_classifier(self, num_classes: int, global_pool: Literal["token"] | None = None) -> None:
+        """Replace the classifier by a random one (timm's convention); 0 removes it."""
+        del global_pool  # a CRATE pools by its class token, always
+        device = self.class_token.device
+        self.config = replace(self.config, classes=num_classes)
+        self.head = nn.Linear(self.config.width, num_classes, device=device) if num_classes else nn.Identity()
+
+
+def resize_position_embedding(
+    embedding: Float[Tensor, "1 positions d"], grid: Grid
+) -> Float[Tensor, "1 n d"]:
+    """Fit a square grid's position embedding (class token first) to `grid`, bicubically.
+
+    At the native grid it is returned as it is; a smaller one is antialiased. The argument is never changed.
+    """
+    side = round((embedding.shape[1] - 1) ** 0.5)
+    if grid == (side, side):
+        return embedding
+    square = torch.unflatten(embedding[:, 1:], 1, (side, side)).permute(0, 3, 1, 2)
+    smaller = min(grid) < side
+    fitted = functional.interpolate(square.float(), size=tuple(grid), mode="bicubic", antialias=smaller)
+    patches = fitted.flatten(2).transpose(1, 2).to(embedding.dtype)
+    return torch.cat((embedding[:, :1], patches), dim=1)

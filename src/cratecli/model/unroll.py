@@ -1,0 +1,95 @@
+"""What every model offers: to be unrolled, one `LayerState` a layer."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cratecli.geometry import Grid
+from cratecli.model.blocks import Projection
+
+
+@dataclass(frozen=True, eq=False)
+class LayerState:
+    """What stands before layer `index`'s attention: its tokens, and its projection when somebody asks.
+
+    `tokens` is `b n d` entering the layer, `grid` the patches behind them, `prefix` the tokens that are not
+    patches (the class token first). The last state of an unrolling has tokens only: asking it for subspaces
+    or attention raises `ValueError`.
+    """
+
+    index: int
+    tokens: Float[Tensor, "b n d"]
+    grid: Grid
+    prefix: int = 1
+    project: Callable[[Tensor], Projection] | None = None
+
+    @cached_property
+    def projection(self) -> Projection:
+        """Project the tokens to queries, keys and values, once. Raises `ValueError` on the last state."""
+        if self.project is None:
+            raise ValueError("the last state holds the final tokens only: no layer follows it")
+        return self.project(self.tokens)
+
+    @property
+    def subspaces(self) -> Float[Tensor, "b k n p"]:
+        """Give the subspace tokens `U_k* z` per head, the class token included; for a ViT, its keys."""
+        return self.projection.key
+
+    def class_attention(self) -> Float[Tensor, "b k m"]:
+        """Attend from the class token to the patches: one row per head, softmax over all tokens.
+
+        Values are in 0–1, float32; a row sums to one less the attention the class token pays to itself and
+        other prefix tokens (2308.16271, B.1).
+        """
+        query, key = self.projection.query[:, :, :1].float(), self.projection.key.float()
+        scores = (query @ key.transpose(-1, -2)).squeeze(2) / sqrt(key.shape[-1])
+        return scores.softmax(dim=-1)[:, :, self.prefix :]
+
+
+@dataclass(frozen=True)
+class WeightsId:
+    """Name the weights a model was loaded from, and the SHA-256 of their file, in hexadecimal."""
+
+    name: str
+    sha256: str
+
+
+class WhiteBox(nn.Module):
+    """A model that can be unrolled.
+
+    `weights` is set by whoever loads it; `mean` and `std` are per RGB channel, 0–1.
+    """
+
+    weights: WeightsId | None = None
+
+    def __init__(
+        self,
+        *,
+        depth: int,
+        heads: int,
+        patch_size: int,
+        image_size: int,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+    ) -> None:
+        """Record what callers need to know before they can prepare an image."""
+        super().__init__()
+        self.depth, self.heads, self.patch_size, self.image_size = depth, heads, patch_size, image_size
+        self.mean, self.std = mean, std
+
+    @abstractmethod
+    def unroll(self, images: Float[Tensor, "b 3 h w"]) -> Iterator[LayerState]:
+        """Yield each layer's state before its attention is computed, then one with the final tokens."""
+
+
+def patch_grid(images: Float[Tensor, "b 3 h w"], patch_size: int) -> Grid:
+    """Give the patch grid of images. Raises `ValueError` when a side is no multiple of `patch_size`."""
+    height, width = images.shape[-2:]
+    if height % patch_size or width % patch_size or not (height and width):
+        raise ValueError(f"image of {height} × {width} px does not lie on a grid of {patch_size}-px patches")
+    return Grid(height // patch_size, width // patch_size)

@@ -1,0 +1,53 @@
+"""Every named CRATE in timm's own registry: `import cratecli.model.zoo`, then `timm.create_model(NAME)`.
+
+A module of its own, because timm takes seconds to import and the command line needs none of it.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from timm.models import register_model
+
+from cratecli.model.config import ARCHITECTURES, CrateConfig
+from cratecli.model.crate import Crate
+
+
+def _register(name: str, config: CrateConfig) -> None:
+    def build(
+        pretrained: bool = False,
+        *,
+        num_classes: int | None = None,
+        img_size: int | None = None,
+        in_chans: int = 3,
+        pretrained_cfg: object = None,
+        pretrained_cfg_overlay: object = None,
+        cache_dir: object = None,
+        **changes: Any,
+    ) -> Crate:
+        del pretrained_cfg, pretrained_cfg_overlay, cache_dir  # timm passes them to every model
+        if pretrained:
+            raise ValueError(f"{name}: pretrained weights come from cratecli.load_model, which verifies them")
+        if in_chans != 3:
+            raise ValueError(f"{name}: a CRATE reads 3 channels, not {in_chans}")
+        asked = {"classes": num_classes, "image_size": img_size}
+        changes |= {field: value for field, value in asked.items() if value is not None}
+        model = Crate(replace(config, **changes))
+        model.pretrained_cfg = model.default_cfg = {
+            "architecture": name,
+            "input_size": (3, model.image_size, model.image_size),
+            "num_classes": model.config.classes,
+            "mean": model.mean,
+            "std": model.std,
+            "interpolation": "bicubic",
+            "crop_pct": 0.875,
+            "classifier": "head",
+        }
+        return model
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"Make `{name}` with random weights; keywords replace fields of its `CrateConfig`."
+    register_model(build)
+
+
+for _name, _config in ARCHITECTURES.items():
+    _register(_name, _config)

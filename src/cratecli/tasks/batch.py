@@ -1,0 +1,142 @@
+"""Many photos in one run: find them, pair each with its output before the first write, survive the bad ones."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cratecli.errors import CrateError, InputError, NothingMatchedError, OutputError, UsageError
+from cratecli.files import replacing
+from cratecli.io import images
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and where its output goes. No source is standard input, no target standard output."""
+
+    source: Path | None
+    target: Path | None
+
+    @property
+    def name(self) -> str:
+        """Name the input as the user would."""
+        return "standard input" if self.source is None else str(self.source)
+
+
+def plan(inputs: Sequence[str], output: Path | None, kind: str, to_stdout: bool) -> list[Job]:
+    """Pair inputs with outputs; a folder stands for the photos in it, `-` for standard input.
+
+    With `output`, one photo goes to that very file, unless it is a folder or ends with a slash; several photos,
+    or a folder's, go into it as a folder. Without, one photo goes to standard output if `to_stdout`, else to
+    `./STEM.KIND.png`, and a folder's go to `./FOLDER-KINDs/`. Within an output folder, names are `STEM.png`;
+    inputs that share a stem, whatever the case, keep their extension.
+
+    Raises `NothingMatchedError`, and `UsageError` for outputs that collide or would overwrite an input.
+    """
+    if inputs.count(STDIN) > 1:
+        raise UsageError("standard input can be read only once")
+    jobs: list[Job] = []
+    alone = len(inputs) == 1
+    loose = [name for name in inputs if not _is_folder(name)]
+    for folder in (Path(name) for name in inputs if _is_folder(name)):
+        found = sorted(_photos(folder))
+        place = Path(f"{folder.resolve().name}-{kind}s") if output is None else output
+        place = place if alone or output is None else place / folder.resolve().name
+        jobs += [Job(path, target) for path, target in _named(found, place, "png")]
+    if loose and alone and (output is None or not _means_folder(output)):
+        source = None if loose[0] == STDIN else Path(loose[0])
+        stem = "stdin" if source is None else source.stem
+        target = output or (None if to_stdout else Path(f"{stem}.{kind}.png"))
+        jobs.append(Job(source, target))
+    elif loose:
+        paths = [Path("stdin" if name == STDIN else name) for name in loose]
+        ending = "png" if output else f"{kind}.png"
+        pairs = _named(paths, output or Path(), ending)
+        jobs += [
+            Job(None if name == STDIN else path, target)
+            for name, (path, target) in zip(loose, pairs, strict=True)
+        ]
+    if not jobs:
+        raise NothingMatchedError(f"no photo in {', '.join(inputs)}")
+    _refuse_collisions(jobs)
+    return jobs
+
+
+def _is_folder(name: str) -> bool:
+    return name != STDIN and Path(name).is_dir()
+
+
+def _means_folder(output: Path) -> bool:
+    return output.is_dir()
+
+
+def _photos(folder: Path) -> Iterator[Path]:
+    try:
+        for path in folder.iterdir():
+            if path.suffix.lower() in images.EXTENSIONS and not path.name.startswith("."):
+                yield path
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror}") from None
+
+
+def _named(paths: Sequence[Path], place: Path, ending: str) -> list[tuple[Path, Path]]:
+    """Give each path its file in `place`; a stem that is not its own keeps the extension."""
+    stems = Counter(path.stem.casefold() for path in paths)
+    return [
+        (path, place / f"{path.stem if stems[path.stem.casefold()] == 1 else path.name}.{ending}")
+        for path in paths
+    ]
+
+
+def _refuse_collisions(jobs: Sequence[Job]) -> None:
+    targets = [job.target for job in jobs if job.target is not None]
+    known: dict[str, Path] = {}
+    sources = {job.source.resolve() for job in jobs if job.source is not None}
+    for target in targets:
+        key = str(target.resolve()).casefold()
+        if key in known:
+            raise UsageError(f"two inputs would be written to {target}: give them apart")
+        if target.resolve() in sources:
+            raise UsageError(f"{target} is an input: choose another output")
+        known[key] = target
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that could not be done, and why."""
+
+    job: Job
+    error: CrateError
+
+
+def read_in_batches(
+    jobs: Sequence[Job], size: int, stdin: bytes
+) -> Iterator[tuple[list[tuple[Job, images.RGB]], list[Failure]]]:
+    """Read photos `size` at a time; those that cannot be read come beside them, as failures."""
+    for start in range(0, len(jobs), size):
+        photos: list[tuple[Job, images.RGB]] = []
+        failures: list[Failure] = []
+        for job in jobs[start : start + size]:
+            try:
+                source = job.source
+                rgb = images.read_bytes(stdin, job.name) if source is None else images.read(source)
+                photos.append((job, rgb))
+            except CrateError as error:
+                failures.append(Failure(job, error))
+        yield photos, failures
+
+
+def deliver(job: Job, content: bytes) -> None:
+    """Write an output whole or not at all, making its folder; standard output is left to the caller.
+
+    Raises `OutputError`; what was there before is then still there.
+    """
+    if job.target is None:
+        return
+    try:
+        with replacing(job.target) as stream:
+            stream.write(content)
+    except OSError as error:
+        raise OutputError(f"{job.target}: cannot be written: {error.strerror or error}") from None

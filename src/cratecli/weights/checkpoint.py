@@ -1,0 +1,263 @@
+"""From a verified file to a strict model: every wrapping and layout in, one class out, no code unpickled."""
+
+import json
+import os
+import warnings
+import zipfile
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from hashlib import file_digest
+from math import isqrt
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from cratecli.errors import UsageError, WeightsError
+from cratecli.model.config import CrateConfig
+from cratecli.model.crate import Crate
+from cratecli.model.device import choose_device
+from cratecli.model.unroll import WeightsId, WhiteBox
+from cratecli.weights import fetch, registry
+from cratecli.weights.layouts import LAYOUTS, find_layout, rename
+
+_LISTED = 6  # how many tensor names an error spells out
+
+
+class Tensors(NamedTuple):
+    """What a checkpoint file holds: its tensors, by the file's names, and the config stored inside."""
+
+    by_name: dict[str, Tensor]
+    config: CrateConfig | None
+
+
+def read_tensors(path: Path) -> Tensors:
+    """Read a safetensors, torch or NumPy `.npz` file, told apart by content, and take off known wrappings.
+
+    Raises `WeightsError` for anything that is not tensors by name.
+    """
+    config = None
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+        if zipped := head.startswith(b"PK"):
+            _refuse_packed_records(path)
+        if head[8:] == b"{":
+            with safe_open(path, framework="pt", backend="pread") as stored:
+                if told := (stored.metadata() or {}).get("config"):
+                    config = CrateConfig.from_dict(dict(json.loads(told)))
+                content: Any = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        elif zipped and _is_npz(path):
+            with np.load(path, allow_pickle=False) as arrays:
+                content = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        else:
+            # MAE's training script saves its options, an inert Namespace, beside the weights.
+            with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals([Namespace]):
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+    except UnpicklingError:
+        raise WeightsError(f"{path}: refused: it is not a file of plain tensors") from None
+    except Exception as error:  # a broken file makes its parser raise anything
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise WeightsError(f"{path}: cannot be read as a checkpoint: {reason}") from None
+    return Tensors(_unwrap(content, path), config)
+
+
+def _refuse_packed_records(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        records = archive.infolist()
+    stored = all(record.compress_type == zipfile.ZIP_STORED for record in records)
+    if not stored or sum(record.file_size for record in records) > path.stat().st_size:
+        raise ValueError("its records are compressed, or more than the file holds")
+
+
+def _is_npz(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return all(name.endswith(".npy") for name in archive.namelist())
+
+
+def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
+    """Descend to the state dict and strip the `module.` that DistributedDataParallel prefixes."""
+    for wrapping in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(wrapping), Mapping):
+            content = content[wrapping]
+    if not isinstance(content, Mapping) or not content:
+        raise WeightsError(f"{path}: holds no tensors by name")
+    tensors: dict[str, Tensor] = {}
+    for name, value in content.items():
+        if not isinstance(value, Tensor) or value.layout is not torch.strided or value.is_meta:
+            raise WeightsError(f"{path}: {name!r} is not a plain tensor: this is no state dict")
+        tensors[str(name)] = value
+    if all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def to_ours(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], str]:
+    """Rename released tensors to ours; the second answer names the layout.
+
+    Raises `WeightsError` for an unknown layout or a tensor that no rule knows.
+    """
+    layout = find_layout(tensors)
+    if layout is None:
+        raise WeightsError(f"{path}: not a CRATE checkpoint; its tensors are {_listing(tensors)}")
+    renamed, unknown = rename(tensors, layout)
+    if unknown:
+        raise WeightsError(f"{path}: unexpected in the {layout} layout: {_listing(unknown)}")
+    return renamed, layout
+
+
+def read_config(
+    path: Path,
+    heads: int | None = None,
+    step_size: float | None = None,
+    sparsity_weight: float | None = None,
+) -> CrateConfig:
+    """Tell a file's config: what is stored inside, or what its shapes say and the caller adds.
+
+    Shapes tell all but the heads, η and λ. Raises `WeightsError` when the heads are told by nobody.
+    """
+    tensors = read_tensors(path)
+    return _config_of(tensors, path, heads, step_size, sparsity_weight)
+
+
+def _config_of(
+    tensors: Tensors, path: Path, heads: int | None, step_size: float | None, sparsity_weight: float | None
+) -> CrateConfig:
+    told = {"heads": heads, "step_size": step_size, "sparsity_weight": sparsity_weight}
+    changes: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
+    if tensors.config is None and heads is None:
+        raise WeightsError(
+            f"{path}: how many heads it has cannot be read off a checkpoint; "
+            f"name it first: crate models add {path} --as NAME --heads K"
+        )
+    try:
+        if tensors.config is not None:
+            return replace(tensors.config, **changes)
+        renamed, layout = to_ours(tensors.by_name, path)
+        return CrateConfig(**{**_shapes_tell(renamed, path), **LAYOUTS[layout].constants, **changes})
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from None
+
+
+def _shapes_tell(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
+    """Read width, depth, patch, image size, classes and blocks off renamed tensors."""
+    first = "layers.0."
+    try:
+        conv = tensors.get("stem.convolution.weight")
+        inputs = tensors["stem.linear.weight"].shape[1] if conv is None else 0
+        patch_size = isqrt(inputs // 3) if conv is None else conv.shape[-1]
+        side = isqrt(tensors["position_embedding"].shape[1] - 1)
+        rows, width = tensors[first + "attention.subspaces.weight"].shape
+        found = {name.removeprefix(first + "sparsifier.") for name in tensors if name.startswith(first)}
+        classes = tensors["head.weight"].shape[0] if "head.weight" in tensors else 0
+    except (KeyError, IndexError, ValueError) as error:
+        raise WeightsError(f"{path}: incomplete: its shapes do not tell the model ({error})") from None
+    return {
+        "patch_size": patch_size,
+        "image_size": side * patch_size,
+        "width": width,
+        "depth": len({name.split(".")[1] for name in tensors if name.startswith("layers.")}),
+        "classes": classes,
+        "attention": "mhsa" if rows == 3 * width else "mssa",
+        "sparsifier": "odl" if "decoder" in found else "mlp" if "up.weight" in found else "ista",
+        "stem": "linear" if conv is None else "conv",
+        "output_bias": first + "attention.output.bias" in tensors,
+        "pre_logits": "pre_logits.weight" in tensors,
+    }
+
+
+def _listing(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    more = f" and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else ""
+    return ", ".join(ordered[:_LISTED]) + more
+
+
+def load_strictly(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Put tensors into a model made on the meta device, as float32.
+
+    Raises `WeightsError`, loading nothing, that lists what is missing, unexpected, misshapen or not finite.
+    """
+    expected = model.state_dict()
+    wrong = {
+        "missing": expected.keys() - tensors.keys(),
+        "unexpected": tensors.keys() - expected.keys(),
+        "misshapen": [
+            f"{name} {tuple(tensors[name].shape)} for {tuple(expected[name].shape)}"
+            for name in expected.keys() & tensors.keys()
+            if tensors[name].shape != expected[name].shape
+        ],
+        "not finite": [
+            name
+            for name, tensor in tensors.items()
+            if not (tensor.is_floating_point() and tensor.float().isfinite().all())
+        ],
+    }
+    if any(wrong.values()):
+        told = "; ".join(f"{kind}: {_listing(names)}" for kind, names in wrong.items() if names)
+        raise WeightsError(f"{path}: does not fit its architecture; {told}")
+    plain = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
+    model.load_state_dict(plain, assign=True)
+
+
+def load_model(
+    name_or_file: str | Path | None = None,
+    heads: int | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    *,
+    step_size: float | None = None,
+    sparsity_weight: float | None = None,
+) -> WhiteBox:
+    """Load a model by its registry name or from a checkpoint file, for inference; nothing is downloaded.
+
+    `None` is the default model. `heads`, `step_size` (η) and `sparsity_weight` (λ) replace what the registry
+    or the file says. `device` is `auto`, `cpu`, `cuda[:N]` or `mps`; `dtype` is `auto` (bfloat16 on CUDA,
+    else float32), `float32` or `bfloat16`.
+    Raises `UsageError` (unknown name), `WeightsError` (missing, refused or unfit file), `DeviceError`.
+    """
+    place, number = choose_device(device, dtype)
+    path = Path(name_or_file) if name_or_file is not None else None
+    if path is not None and os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name too long
+        tensors = read_tensors(path)
+        config = _config_of(tensors, path, heads, step_size, sparsity_weight)
+        weights = WeightsId(str(path), _sha256(path))
+        model: WhiteBox = _build_crate(config, tensors, path)
+    else:
+        row = registry.load_registry().find(registry.default_name() if path is None else str(name_or_file))
+        path, sha256 = fetch.require(row)
+        tensors = read_tensors(path)
+        weights = WeightsId(row.name, sha256)
+        if row.config is None:
+            if (heads, step_size, sparsity_weight) != (None, None, None):
+                raise UsageError(f"{row.name} is a ViT from timm: its heads, η and λ cannot be chosen")
+            from cratecli.model.vit import build_vit  # noqa: PLC0415 - timm takes seconds to import
+
+            try:
+                model = build_vit(row.architecture.removeprefix("timm:"))
+            except ValueError as error:
+                raise UsageError(f"{row.name}: {error}") from None
+            load_strictly(model.vit, tensors.by_name, path)
+        else:
+            known = tensors._replace(config=row.config)
+            model = _build_crate(_config_of(known, path, heads, step_size, sparsity_weight), tensors, path)
+    model.weights = weights
+    if isinstance(model, Crate):
+        model.fold()  # in float32, whatever the number format
+    return model.eval().requires_grad_(False).to(place, number)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _build_crate(config: CrateConfig, tensors: Tensors, path: Path) -> Crate:
+    with torch.device("meta"):
+        model = Crate(config)
+    load_strictly(model, to_ours(tensors.by_name, path)[0], path)
+    return model

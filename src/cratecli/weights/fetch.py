@@ -1,0 +1,247 @@
+"""From a checkpoint's row to its file on this machine, hashed by us; the network only when asked for."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+import platformdirs
+from filelock import FileLock
+
+from cratecli.errors import UsageError, WeightsError
+from cratecli.weights.download import OnBytes, explained, from_hub, from_web
+from cratecli.files import replacing
+from cratecli.weights.registry import BuiltIn, Checkpoint, Drive, Hub, Local, Url
+
+DRIVE = "https://drive.usercontent.google.com/download?id={id}&export=download&confirm=t"
+_PACKAGE_DATA = Path(__file__).parents[1] / "data"
+_CHUNK = 1 << 20  # bytes
+_PRETENDERS = {
+    rb"\s*<(?:!doctype|html|head|\?xml)": "an HTML page, not weights",
+    rb"version https://git-lfs": "a Git LFS pointer, not the weights it stands for",
+    rb"\Z": "empty",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What hashing a file told: its sha256, and what is wrong with it, if anything."""
+
+    sha256: str
+    fault: str | None
+
+
+def cache_folder() -> Path:
+    """Give the folder for what we fetch: `$CRATE_CACHE_DIR`, else the platform's cache folder."""
+    if folder := os.environ.get("CRATE_CACHE_DIR"):
+        return Path(folder).expanduser()
+    return platformdirs.user_cache_path("crate")
+
+
+def locate(checkpoint: Checkpoint) -> Path | None:
+    """Find a checkpoint's file on this machine, unread; never asks the network.
+
+    Looks into the package, our cache folder and, at the row's revision, the Hub's cache.
+    Raises `WeightsError` when a folder cannot be looked into.
+    """
+    with explained(f"cannot look for {checkpoint.name}", "check the cache folder's permissions"):
+        if (home := _home(checkpoint)).is_file():
+            return home
+        if isinstance(hub := checkpoint.source, Hub):
+            from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - costs start-up
+
+            cached = try_to_load_from_cache(hub.repository, hub.file, revision=hub.revision)
+            return Path(cached) if isinstance(cached, str) else None
+    return None
+
+
+def present(checkpoint: Checkpoint) -> Path:
+    """Find a checkpoint's file on this machine, unread. Raises `WeightsError` that says how to get it."""
+    if (path := locate(checkpoint)) is None:
+        raise WeightsError(f"{checkpoint.name} is not on this machine; {remedy(checkpoint)}")
+    return path
+
+
+def fingerprint(path: Path) -> tuple[int, str]:
+    """Measure a file: its size in bytes and its sha256. Raises `WeightsError` when it cannot be read."""
+    with explained(f"{path}: cannot be read", "check the file"), path.open("rb") as stream:
+        return os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def examine(checkpoint: Checkpoint, path: Path) -> Finding:
+    """Hash a file and compare it with all that is known of the checkpoint.
+
+    For a row without sha256 the Hub's own (its etag) and the hash seen first must fit; one seen first is
+    recorded in `hashes.json` of the cache folder.
+    Raises `WeightsError` when the file cannot be read, or the record neither read nor written.
+    """
+    with explained(f"{path}: cannot be read", remedy(checkpoint)):
+        size, sha256 = fingerprint(path)
+        with path.open("rb") as stream:
+            start = stream.read(64)
+        for pattern, what in _PRETENDERS.items():
+            if re.match(pattern, start, re.I):
+                return Finding(sha256, f"is {what}")
+        if checkpoint.bytes not in (None, size):
+            return Finding(sha256, f"has {size} bytes, not {checkpoint.bytes}")
+        expected = checkpoint.sha256 or _etag(checkpoint, path)
+        if expected not in (None, sha256):
+            return Finding(sha256, f"has sha256 {sha256}, not {expected}")
+        if not checkpoint.pinned and (first := _first_hash(checkpoint, sha256)) != sha256:
+            forget = f"to trust it, delete {checkpoint.name} from {_hashes()}"
+            return Finding(sha256, f"has sha256 {sha256}, not {first} as when first seen ({forget})")
+    return Finding(sha256, None)
+
+
+def verified(checkpoint: Checkpoint, path: Path) -> str:
+    """Hash a file, by us and now, and give its sha256.
+
+    Raises `WeightsError` when it is not the file the registry, or its first use, speaks of.
+    """
+    finding = examine(checkpoint, path)
+    if finding.fault:
+        raise WeightsError(f"{path} {finding.fault}: refused as {checkpoint.name}; {remedy(checkpoint)}")
+    return finding.sha256
+
+
+def require(checkpoint: Checkpoint) -> tuple[Path, str]:
+    """Give the verified file of a checkpoint that is on this machine, and its sha256; downloads nothing.
+
+    Raises `WeightsError` when it is missing or refused.
+    """
+    path = present(checkpoint)
+    return path, verified(checkpoint, path)
+
+
+def install(file: Path, checkpoint: Checkpoint) -> Path:
+    """Copy a file the user has into the cache folder as `checkpoint`, verified; gives the copy's path.
+
+    Raises `WeightsError` when it is refused or cannot be copied, `UsageError` for the built-in model.
+    """
+    if isinstance(checkpoint.source, BuiltIn):
+        raise UsageError(f"{checkpoint.name} is built in: choose another name")
+    if not file.is_file():
+        raise WeightsError(f"{file}: not a file")
+    home = _home(checkpoint)
+    with (
+        explained(f"{file}: cannot be copied to {home}", "free some space, or set CRATE_CACHE_DIR"),
+        replacing(home) as stream,
+    ):
+        with file.open("rb") as source:
+            shutil.copyfileobj(source, stream, _CHUNK)
+        stream.flush()
+        if fault := examine(checkpoint, Path(stream.name)).fault:
+            raise WeightsError(f"{file} {fault}: refused as {checkpoint.name}")
+    return home
+
+
+def pull(checkpoint: Checkpoint, on_bytes: OnBytes = lambda _done, _total: None) -> Path:
+    """Fetch a checkpoint unless a sound copy is here already; gives the verified file's path.
+
+    A damaged copy is fetched again. Processes that pull the same name wait for each other.
+    Raises `WeightsError` when there is no source, it cannot be reached, or what it sends is refused.
+    """
+    source = checkpoint.source
+    if not isinstance(source, Hub | Drive | Url):
+        return require(checkpoint)[0]
+    from huggingface_hub import is_offline_mode  # noqa: PLC0415 - costs start-up
+
+    with _turn(checkpoint):
+        damaged = locate(checkpoint)
+        if damaged and not examine(checkpoint, damaged).fault:
+            return damaged
+        give_up = f"if you have the file, run: crate models add FILE --as {checkpoint.name}"
+        with explained(f"cannot fetch {checkpoint.name}", give_up):
+            if is_offline_mode():
+                raise OSError("offline mode is on (HF_HUB_OFFLINE)")
+            if isinstance(source, Hub):
+                return _pull_from_hub(source, checkpoint, on_bytes, again=damaged is not None)
+            url = DRIVE.format(id=source.id) if isinstance(source, Drive) else source.url
+            return _pull_from_web(url, checkpoint, on_bytes)
+
+
+def _pull_from_hub(hub: Hub, checkpoint: Checkpoint, on_bytes: OnBytes, *, again: bool) -> Path:
+    path = from_hub(hub.repository, hub.revision, hub.file, on_bytes, again=again)
+    if fault := examine(checkpoint, path).fault:
+        raise OSError(f"what the Hub sent {fault}")
+    _home(checkpoint).unlink(missing_ok=True)  # a damaged copy there would be found first
+    return path
+
+
+def _pull_from_web(url: str, checkpoint: Checkpoint, on_bytes: OnBytes) -> Path:
+    home = _home(checkpoint)
+    with replacing(home) as stream:
+        from_web(url, stream, on_bytes, exactly=checkpoint.bytes)
+        stream.flush()
+        if fault := examine(checkpoint, Path(stream.name)).fault:
+            raise OSError(f"what {urlsplit(url).hostname} sent {fault}")
+    return home
+
+
+def remedy(checkpoint: Checkpoint) -> str:
+    """Say how a user gets a checkpoint's file."""
+    match checkpoint.source:
+        case BuiltIn():
+            return "install cratecli again"
+        case Hub() | Drive() | Url():
+            return f"run: crate models pull {checkpoint.name}"
+        case _:
+            note = f" ({checkpoint.note})" if checkpoint.note else ""
+            return f"it has no download source{note}; run: crate models add FILE --as {checkpoint.name}"
+
+
+def _home(checkpoint: Checkpoint) -> Path:
+    """Say where a checkpoint's file lives when it is not in the Hub's cache."""
+    folder = cache_folder() / "models" / checkpoint.name
+    match checkpoint.source:
+        case BuiltIn(path):
+            return _PACKAGE_DATA / path
+        case Local(path):
+            return cache_folder() / path
+        case Hub(file=file):
+            return folder / PurePosixPath(file).name
+        case _:
+            return folder / "weights"
+
+
+def _etag(checkpoint: Checkpoint, path: Path) -> str | None:
+    """Read the sha256 that the Hub promised: its cache links to a blob named by the etag."""
+    blob = path.readlink().name if isinstance(checkpoint.source, Hub) and path.is_symlink() else ""
+    return blob if re.fullmatch("[0-9a-f]{64}", blob) else None
+
+
+def _hashes() -> Path:
+    return cache_folder() / "hashes.json"
+
+
+def _first_hash(checkpoint: Checkpoint, sha256: str) -> str:
+    """Give the hash recorded for a checkpoint, after recording this one if there is none."""
+    record = _hashes()
+    record.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(record.with_suffix(".lock")):
+        try:
+            known = json.loads(record.read_bytes()) if record.exists() else {}
+        except ValueError:
+            known = None
+        if not isinstance(known, dict):
+            raise WeightsError(f"{record}: not what we wrote; delete it")
+        if checkpoint.name not in known:
+            with replacing(record) as stream:
+                stream.write(json.dumps(known | {checkpoint.name: sha256}, indent=2).encode())
+        return str(known.get(checkpoint.name, sha256))
+
+
+@contextmanager
+def _turn(checkpoint: Checkpoint) -> Iterator[None]:
+    """Wait until no other process fetches this checkpoint."""
+    folder = cache_folder() / "models"
+    with explained(f"{folder}: cannot be written", "set CRATE_CACHE_DIR"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{checkpoint.name}.lock"):
+            yield

@@ -1,0 +1,179 @@
+"""The registry: packaged rows, strict reading with file and line, the user's own rows, the default model."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from cratecli.errors import RegistryError, UsageError
+from cratecli.model.config import ARCHITECTURES
+from cratecli.weights import fetch, registry
+from cratecli.weights.registry import CUSTOM, Checkpoint, Drive, Hub, Local, load_registry, save_checkpoint
+
+SHA = "ab" * 32
+ROW = '[models.m]\narchitecture = "crate_tiny_patch16_224"\n'
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("CRATE_MODEL", raising=False)
+    return tmp_path
+
+
+def read(tmp_path: Path, text: str | bytes) -> registry.Registry:
+    file = tmp_path / "weights.toml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load_registry([file])
+
+
+def test_packaged_rows_name_every_crate_constant_that_no_file_tells() -> None:
+    text = (Path(__file__).parents[2] / "weights.toml").read_text()
+    for name, row in load_registry().checkpoints.items():
+        told = text.partition(f"[models.{name}]\n")[2].partition("[models.")[0]
+        assert row.config is None or all(f"\n{word} = " in told for word in ("step_size", "sparsity_weight"))
+        assert row.config is None or 'normalisation = "imagenet"' in told
+
+
+def test_packaged_rows_match_the_reference() -> None:
+    known = load_registry()
+    alpha = known.find("crate-alpha-b32-in21k")
+    assert alpha.source == Hub(
+        "UCSC-VLAA/CRATE-alpha",
+        "24a82372e2d3d11fd173fd826999bc410c8f1341",
+        "torch/in21k_Pretrain/crate_alpha_B32_in21k.pth",
+    )
+    assert (alpha.bytes, alpha.pinned, alpha.unverified) == (351873409, True, False)
+    assert alpha.config == replace(ARCHITECTURES["crate_alpha_base_patch32_224"], classes=19167)
+    jax = known.find("crate-alpha-l8-in1k-jax")
+    assert jax.config is not None
+    assert (jax.config.layer_norm_eps, jax.config.final_norm_eps, jax.pinned) == (1e-6, 1e-6, False)
+    assert known.find("crate-b32-in21k").unverified
+    assert known.find("crate-mae-b16").source == Drive("11i5BMwymqOsunq44WD3omN5mS6ZREQPO")
+    assert known.find("crate-base-demo-b8").source is None
+    assert known.find("vit-small-patch8-dino").config is None
+
+
+def test_every_pinned_hub_row_has_a_whole_revision() -> None:
+    rows = load_registry().checkpoints.values()
+    pinned = [row.source for row in rows if row.pinned and isinstance(row.source, Hub)]
+    assert len(pinned) == 7
+    assert all(source.revision for source in pinned)
+
+
+def test_the_built_in_model_is_here_and_as_registered() -> None:
+    row = load_registry().find(registry.BUILT_IN)
+    assert row.pinned
+    assert fetch.require(row)[1] == row.sha256
+
+
+def test_unknown_name_hints_at_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean crate-alpha-b16-in1k"):
+        load_registry().find("crate-alpha-b16-in1K")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ("[models.m\n", 1, "Expected"),
+        ('\n[models.m]\narchitecture = "x\n', 3, "Illegal character"),
+        (ROW + ROW, 3, "Cannot declare"),
+        (ROW + 'note = "a"\nnote = "b"', 4, "Cannot overwrite"),
+        (b"\xef\xbb\xbf" + ROW.encode(), 1, "Invalid statement"),
+        (b"# \n# \xff\n", 2, "not UTF-8"),
+        ("a = " + "[" * 3_000, 1, "nested"),
+        ("x = 1", 1, "unknown field 'x'"),
+        ("models = 3", 1, "models is 3, not a table"),
+        ("[models]\nm = 3", 2, "models: m is 3, not a table"),
+        ('[models."a/b"]\n', 1, "a name takes letters"),
+        ("\n[models.m]\nnote = 'x'\n", 2, "models.m: architecture is missing"),
+        (
+            '[models.m]\nnote = "x"\narchitecture = "crate_tony_patch16_224"',
+            3,
+            "did you mean crate_tiny_patch16",
+        ),
+        (ROW + "colour = 1", 3, "models.m: unknown field 'colour'"),
+        (ROW + 'classes = "10"', 3, "classes is '10', not a whole number"),
+        (ROW + "classes = true", 3, "classes is True, not a whole number"),
+        (ROW + "classes = -1", 1, "too small"),
+        (ROW + "step_size = nan", 3, "step_size is nan, not a number"),
+        (ROW + "mean = [1, 2]", 1, "mean is (1, 2), not three numbers"),
+        (ROW + 'stem = "root"', 1, "stem is 'root'"),
+        (ROW + 'normalisation = "mine"', 3, "normalisation is not one of imagenet"),
+        (ROW + "bytes = 0", 3, "bytes is not positive"),
+        (ROW + 'sha256 = "AB"', 3, "sha256 is not 64"),
+        (ROW + 'url = "ftp://x"', 3, "not an http"),
+        (ROW + 'drive = "a&b"', 3, "not a Google Drive"),
+        (ROW + 'url = "https://x"\ndrive = "y"', 3, "one source is enough"),
+        (ROW + 'hub = { repository = "a/b" }', 1, "models.m.hub: file is missing"),
+        (
+            ROW + '[models.m.hub]\nrepository = "a/b"\nrevision = "371210c"\nfile = "f"',
+            5,
+            "not a whole commit",
+        ),
+        (ROW + '[models.m.hub]\nrepository = "a/b"\nfile = "../f"', 5, "not a path inside"),
+        (ROW + '[models.m.hub]\nrepository = "a"\nfile = "f"', 4, "not OWNER/NAME"),
+        ('[models.v]\narchitecture = "timm:vit"\nheads = 3', 3, "unknown field 'heads'"),
+        ('[models.c]\narchitecture = "custom"\nwidth = 8', 1, "patch_size is missing"),
+    ],
+)
+def test_a_broken_file_is_refused_with_file_and_line(
+    tmp_path: Path, text: str | bytes, line: int, reason: str
+) -> None:
+    with pytest.raises(RegistryError) as caught:
+        read(tmp_path, text)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'weights.toml'}:{line}: ")
+    assert reason in message
+    assert "\n" not in message
+
+
+def test_a_registry_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="Is a directory"):
+        load_registry([tmp_path])
+
+
+def test_user_row_round_trip_and_user_goes_over_packaged() -> None:
+    config = replace(ARCHITECTURES["crate_tiny_patch16_224"], sparsity_weight=5.0, mean=(0.5, 0.5, 0.5))
+    mine = Checkpoint("mine", CUSTOM, config, Local("models/mine/weights.pth"), bytes=3, sha256=SHA)
+    named = replace(mine, name="crate-nano", architecture="crate_tiny_patch16_224")
+    registry.user_registry().parent.mkdir(parents=True)
+    registry.user_registry().write_text("# my models")
+    for row in (mine, named):
+        save_checkpoint(row)
+    known = load_registry()
+    assert known.find("mine") == mine
+    assert known.find("crate-nano") == named
+    assert len(known.names) == len(set(known.names)) > 20
+    assert registry.user_registry().read_text().startswith("# my models\n")
+
+
+def test_a_row_that_would_break_the_user_registry_is_not_saved() -> None:
+    config = replace(ARCHITECTURES["crate_tiny_patch16_224"], step_size=float("inf"))
+    with pytest.raises(RegistryError, match="step_size is inf"):
+        save_checkpoint(Checkpoint("mine", CUSTOM, config, Local("x")))
+    assert not list(registry.user_registry().parent.iterdir())
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "-a", "a b", "é"])
+def test_a_name_that_is_no_name_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="cannot name a model"):
+        registry.check_name(name)
+
+
+def test_default_is_environment_then_saved_then_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert registry.default_name() == "crate-nano"
+    registry.set_default("crate-alpha-b16-in1k")
+    assert registry.default_name() == "crate-alpha-b16-in1k"
+    monkeypatch.setenv("CRATE_MODEL", "mine")
+    assert registry.default_name() == "mine"
+
+
+def test_a_default_that_cannot_be_saved_is_a_usage_error() -> None:
+    platformdirs.user_config_path("crate").parent.mkdir(parents=True)
+    platformdirs.user_config_path("crate").write_text("a file where a folder should be")
+    with pytest.raises(UsageError, match="cannot be written"):
+        registry.set_default("mine")
+    assert registry.default_name() == "crate-nano"
