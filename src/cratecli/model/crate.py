@@ -64,8 +64,8 @@ class Crate(WhiteBox):
         stem = {"linear": LinearStem, "conv": ConvStem}[config.stem]
         patches = (config.image_size // config.patch_size) ** 2
         self.stem = stem(config.width, config.patch_size)
-        self.class_token = nn.Parameter(torch.randn(1, 1, config.width))
-        self.position_embedding = nn.Parameter(torch.randn(1, 1 + patches, config.width))
+        self.class_token = _random_tokens(1, config.width)
+        self.position_embedding = _random_tokens(1 + patches, config.width)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=config.final_norm_eps)
         self.pre_logits = nn.Linear(config.width, config.width) if config.pre_logits else nn.Identity()
@@ -117,6 +117,11 @@ class Crate(WhiteBox):
         device = self.class_token.device
         self.config = replace(self.config, classes=num_classes)
         self.head = nn.Linear(self.config.width, num_classes, device=device) if num_classes else nn.Identity()
+
+
+def _random_tokens(count: int, width: int) -> nn.Parameter:
+    """Draw from a standard normal, cut at ±4: uncut, torch imports sympy on the meta device (a second)."""
+    return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, count, width), a=-4.0, b=4.0))
 
 
 def resize_position_embedding(

@@ -34,7 +34,7 @@ def from_hub(repository: str, revision: str | None, file: str, on_bytes: OnBytes
 
         def update(self, n: float | None = 1) -> None:
             self.n += n or 0
-            on_bytes(int(self.n), self.total)
+            on_bytes(int(self.n), None if self.total is None else int(self.total))
 
         def update_transfer(self, n: float) -> None:
             """Take Xet's bytes on the wire; without this method they would count as the file's."""

@@ -15,8 +15,8 @@ import platformdirs
 from filelock import FileLock
 
 from cratecli.errors import UsageError, WeightsError
-from cratecli.weights.download import OnBytes, explained, from_hub, from_web
 from cratecli.files import replacing
+from cratecli.weights.download import OnBytes, explained, from_hub, from_web
 from cratecli.weights.registry import BuiltIn, Checkpoint, Drive, Hub, Local, Url
 
 DRIVE = "https://drive.usercontent.google.com/download?id={id}&export=download&confirm=t"

@@ -12,8 +12,8 @@ import platformdirs
 import tomli_w
 
 from cratecli.errors import RegistryError, UsageError
-from cratecli.model.config import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, CrateConfig
 from cratecli.files import replacing
+from cratecli.model.config import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, CrateConfig
 from cratecli.weights.tables import Table, read_table
 
 BUILT_IN = "crate-nano"

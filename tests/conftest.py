@@ -1,0 +1,62 @@
+"""What every test stands on: shapes checked, no network, nobody's settings, the same numbers each time."""
+
+import os
+import socket
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+# Before any test module imports them: from here on a wrong shape or type is an error.
+# `model.config` is left out: it checks its own fields, and is tested for what it says of wrong ones.
+_TENSORS = [f"cratecli.model.{name}" for name in ("blocks", "crate", "unroll", "vit", "zoo")]
+install_import_hook([*_TENSORS, "cratecli.emergence"], "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Give the folder of parity arrays: weights in the released layouts, and what the released code made."""
+    return Path(__file__).parent / "golden"
+
+
+@pytest.fixture(autouse=True)
+def same_numbers() -> None:
+    """Start every test from the same random state, on two threads at most."""
+    torch.manual_seed(0)
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(autouse=True)
+def nobodys_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the developer's own registry, cache and settings."""
+    for name in [name for name in os.environ if name.startswith(("CRATE_", "XDG_", "HF_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail a test that connects to anything but this machine. Subprocesses are on their own."""
+
+    def only_here(connect: str) -> None:
+        original = getattr(socket.socket, connect)
+
+        def guarded(self: socket.socket, address: object) -> object:
+            if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(address):
+                pytest.fail(f"the network is barred: {address}")
+            return original(self, address)
+
+        monkeypatch.setattr(socket.socket, connect, guarded)
+
+    only_here("connect")
+    only_here("connect_ex")
+
+
+def _is_loopback(address: object) -> bool:
+    host = address[0] if isinstance(address, tuple) else ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,78 @@
+"""Models by their registry names: CRATEs, ViTs, and names that lead nowhere."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+from cratecli.errors import DeviceError, UsageError, WeightsError
+from cratecli.model.crate import Crate
+from cratecli.model.vit import UnrolledViT
+from cratecli.weights import fetch, registry
+from cratecli.weights.checkpoint import load_model
+
+
+def test_the_built_in_model_by_name_and_by_default() -> None:
+    row = registry.load_registry().find(registry.BUILT_IN)
+    for name in ("crate-nano", None):
+        model = load_model(name, device="cpu")
+        assert isinstance(model, Crate)
+        assert model.config == row.config
+        assert model.weights is not None
+        assert (model.weights.name, model.weights.sha256) == ("crate-nano", row.sha256)
+    stored = load_file(fetch.require(row)[0])
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float32}
+    assert model(torch.zeros(1, 3, 64, 96)).isfinite().all()
+
+
+def test_what_the_registry_says_is_replaced_by_the_caller() -> None:
+    model = load_model("crate-nano", sparsity_weight=0.4, device="cpu")
+    assert isinstance(model, Crate)
+    assert model.config.sparsity_weight == 0.4
+    assert model.config.step_size == 0.1
+
+
+@pytest.mark.parametrize("name", ["crate-nono", "", "no/such/file.pth", "x" * 300, "nul\0"])
+def test_an_unknown_name_is_a_usage_error(name: str) -> None:
+    with pytest.raises(UsageError, match="no model"):
+        load_model(name)
+
+
+def test_a_known_name_without_its_file_says_how_to_get_it() -> None:
+    with pytest.raises(WeightsError, match="crate models pull crate-alpha-b16-in1k"):
+        load_model("crate-alpha-b16-in1k", device="cpu")
+
+
+def test_a_device_is_checked_before_any_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UsageError, match="device 'tpu'"):
+        load_model("no-such-model", device="tpu")
+    with pytest.raises(DeviceError, match="cuda is not available"):
+        load_model("no-such-model", device="cuda")
+
+
+def register(row: str) -> None:
+    registry.user_registry().parent.mkdir(parents=True)
+    registry.user_registry().write_text(row)
+
+
+def test_a_vit_by_its_registry_name(tmp_path: Path) -> None:
+    file = tmp_path / "vit.safetensors"
+    save_file(timm.create_model("test_vit.r160_in1k").state_dict(), file)
+    register(f'[models.vit]\narchitecture = "timm:test_vit.r160_in1k"\nfile = "{file}"\n')
+    model = load_model("vit", device="cpu")
+    assert isinstance(model, UnrolledViT)
+    images = torch.randn(1, 3, 160, 96)
+    torch.testing.assert_close(model(images), model.vit(images))
+    with pytest.raises(UsageError, match="heads, η and λ cannot be chosen"):
+        load_model("vit", heads=3, device="cpu")
+
+
+def test_a_timm_name_that_is_no_vit_is_a_usage_error(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
+    register(f'[models.net]\narchitecture = "timm:resnet18"\nfile = "{tmp_path}/a.safetensors"\n')
+    with pytest.raises(UsageError, match="net: timm makes no ViT named 'resnet18'"):
+        load_model("net", device="cpu")
