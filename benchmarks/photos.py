@@ -33,9 +33,10 @@ def saliency(folder: Path) -> Iterator[Photo]:
 
 
 def off_centre(photos: Iterator[Photo]) -> Iterator[Photo]:
-    """Cut each photo to a 70 % window in the corner farthest from its object's middle, so that it lies off-centre.
+    """Cut each photo to a 70 % window in the corner farthest from its object's middle.
 
-    The window keeps at least 70 % of the object and is at most 60 % foreground; a photo without one is skipped.
+    So the object lies off-centre. The window keeps at least 70 % of the object and is at most 60 % foreground;
+    a photo without one is skipped.
     """
     for photo in photos:
         height, width = photo.truth.shape

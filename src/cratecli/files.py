@@ -12,10 +12,16 @@ from uuid import uuid4
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary sibling; when the block ends well it takes the place of `path`, else it is removed.
 
-    Makes the folder if need be. Raises `OSError`.
+    Makes the folder if need be. What a link points to is replaced, not the link; a device or a pipe is
+    written to. Raises `OSError`.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        with path.open("wb") as stream:
+            yield stream
+        return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    temporary = path.with_name(f".crate-{uuid4().hex}.part")  # a name that fits where `path` fits
     try:
         with temporary.open("xb") as stream:
             yield stream

@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,59 +14,33 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-import cratecli.errors
 from cratecli.model.config import ARCHITECTURES, CrateConfig
 from cratecli.weights.registry import load_registry
+from tests.cli.conftest import Done, Here, Machine
 
-RUN = """
-import atexit, pathlib, sys
-from cratecli.cli.models import app
-from cratecli.errors import CrateError
-try:
-    heavy = lambda: " ".join({"torch", "timm"} & sys.modules.keys())
-    atexit.register(lambda: pathlib.Path("heavy").write_text(heavy()))
-    app(prog_name="crate models")
-except CrateError as error:
-    print(error, file=sys.stderr)
-    sys.exit(error.exit_code)
-"""
+Models = Callable[..., tuple[int, str, str]]
 
 
-class Home:
-    """A user's machine: a home folder of its own, and `crate models` run in it."""
+def as_text(crate: Callable[..., Done]) -> Models:
+    """Give exit code, stdout and stderr, as text, of a `crate models` run by `crate`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.user_registry = folder / "config/crate/weights.toml"
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(Path(cratecli.errors.__file__).parents[1]),
-            "HOME": str(folder),
-            "XDG_CONFIG_HOME": str(folder / "config"),
-            "XDG_CACHE_HOME": str(folder / "cache"),
-            "HF_ENDPOINT": "http://127.0.0.1:1",
-        }
+    def run(*arguments: str | Path, **environment: str) -> tuple[int, str, str]:
+        done = crate("models", *arguments, **environment)
+        return done.code, done.out.decode(), done.err
 
-    def models(self, *arguments: str | Path, **environment: str) -> tuple[int, str, str]:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", RUN, *arguments],
-            cwd=self.folder,
-            env=self.environment | environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        return done.returncode, done.stdout, done.stderr
-
-    def register(self, row: str) -> None:
-        self.user_registry.parent.mkdir(parents=True, exist_ok=True)
-        self.user_registry.write_text(row)
+    return run
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
+def models(machine: Machine) -> Models:
+    """Run `crate models` in a process of its own."""
+    return as_text(machine.crate)
+
+
+@pytest.fixture
+def models_here(here: Here) -> Models:
+    """Run `crate models` in this process, where torch is loaded already."""
+    return as_text(here)
 
 
 @pytest.fixture
@@ -127,10 +98,9 @@ def small(tmp_path: Path) -> Path:
     return file
 
 
-def test_list_is_a_table_that_loads_no_model(home: Home) -> None:
-    code, out, err = home.models("list")
+def test_list_is_a_table_that_loads_no_model(machine: Machine, models: Models) -> None:
+    code, out, err = models("list")
     assert (code, err) == (0, "")
-    assert (home.folder / "heavy").read_text() == ""
     for name in load_registry().names:
         assert f" {name} " in out
     row = next(line for line in out.splitlines() if " crate-alpha-b16-in1k " in line)
@@ -138,82 +108,82 @@ def test_list_is_a_table_that_loads_no_model(home: Home) -> None:
     assert out.count("*") == 1
 
 
-def test_list_json_is_one_record_a_model(home: Home) -> None:
-    home.register('[models.zz]\narchitecture = "crate_tiny_patch16_224"\nnote = "[red]:boom:[/red]"\n')
-    code, out, _ = home.models("list", "--json", CRATE_MODEL="zz")
+def test_list_json_is_one_record_a_model(machine: Machine, models: Models) -> None:
+    machine.register('[models.zz]\narchitecture = "crate_tiny_patch16_224"\nnote = "[red]:boom:[/red]"\n')
+    code, out, _ = models("list", "--json", CRATE_MODEL="zz")
     records: list[dict[str, Any]] = json.loads(out)
     assert code == 0
     assert [record["name"] for record in records if record["default"]] == ["zz"]
     assert records[-1]["note"] == "[red]:boom:[/red]"
     assert records[-1]["path"] is None
-    assert "zz: [red]:boom:[/red]" in home.models("list")[1]
+    assert "zz: [red]:boom:[/red]" in models("list")[1]
 
 
-def test_pull_path_verify(home: Home, shelf: tuple[Path, str]) -> None:
+def test_pull_path_verify(machine: Machine, models: Models, shelf: tuple[Path, str]) -> None:
     folder, address = shelf
     body = b"PK weights" * 99
     sha = hashlib.sha256(body).hexdigest()
     source = f'url = "{address}/far.pth"\nsha256 = "{sha}"\n'
-    home.register(f'[models.far]\narchitecture = "crate_tiny_patch16_224"\n{source}')
-    assert home.models("path", "far") == (4, "", "far is not on this machine; run: crate models pull far\n")
-    assert home.models("pull", "far")[0] == 4
+    machine.register(f'[models.far]\narchitecture = "crate_tiny_patch16_224"\n{source}')
+    assert models("path", "far") == (4, "", "crate: far is not on this machine; run: crate models pull far\n")
+    assert models("pull", "far")[0] == 4
     (folder / "far.pth").write_bytes(body)
-    path = home.folder / "cache/crate/models/far/weights"
-    assert home.models("pull", "far") == (0, f"{path}\n", "")
+    path = machine.cache / "models/far/weights"
+    assert models("pull", "far") == (0, f"{path}\n", "")
     assert path.read_bytes() == body
-    assert home.models("path", "far") == (0, f"{path}\n", "")
-    assert home.models("verify", "far") == (0, f"far\t{sha}\tok\n", "")
-    code, out, _ = home.models("verify")
+    assert models("path", "far") == (0, f"{path}\n", "")
+    assert models("verify", "far") == (0, f"far\t{sha}\tok\n", "")
+    code, out, _ = models("verify")
     assert (code, [line.split("\t")[0] for line in out.splitlines()]) == (0, ["crate-nano", "far"])
 
     path.write_bytes(b"PK?weights" * 99)
-    code, out, err = home.models("verify")
+    code, out, err = models("verify")
     assert code == 4
     assert "crate-nano" in out
     assert f"not {sha}" in out
-    assert err == "not as registered: far; run: crate models pull far\n"
+    assert err == "crate: not as registered: far; run: crate models pull far\n"
 
 
-def test_a_name_nobody_knows_is_a_usage_error_with_a_hint(home: Home) -> None:
+def test_a_name_nobody_knows_is_a_usage_error_with_a_hint(machine: Machine, models: Models) -> None:
     for command in ("path", "verify", "pull", "default"):
-        code, out, err = home.models(command, "crate-nani")
+        code, out, err = models(command, "crate-nani")
         assert (code, out) == (2, "")
         assert "did you mean crate-nano?" in err
 
 
-def test_a_broken_user_registry_is_named_with_its_line(home: Home) -> None:
-    home.register('[models.x]\narchitecture = "?"\n')
-    code, out, err = home.models("list")
+def test_a_broken_user_registry_is_named_with_its_line(machine: Machine, models: Models) -> None:
+    machine.register('[models.x]\narchitecture = "?"\n')
+    code, out, err = models("list")
     assert (code, out) == (2, "")
-    assert err.startswith(f"{home.user_registry}:2: models.x: unknown architecture")
+    assert err.startswith(f"crate: {machine.user_registry}:2: models.x: unknown architecture")
 
 
-def test_add_a_new_name_by_its_heads(home: Home, small: Path) -> None:
-    code, out, err = home.models("add", small, "--as", "mine", "--heads", "3", "--sparsity-weight", "5")
-    path = home.folder / "cache/crate/models/mine/weights.pth"
+def test_add_a_new_name_by_its_heads(machine: Machine, models_here: Models, small: Path) -> None:
+    code, out, err = models_here("add", small, "--as", "mine", "--heads", "3", "--sparsity-weight", "5")
+    path = machine.cache / "models/mine/weights.pth"
     assert (code, out, err) == (0, f"{path}\n", "")
-    row = load_registry([home.user_registry]).find("mine")
+    row = load_registry([machine.user_registry]).find("mine")
     assert row.config is not None
     assert (row.config.heads, row.config.width, row.config.classes) == (3, 12, 5)
     assert (row.config.step_size, row.config.sparsity_weight) == (0.1, 5.0)
     assert (row.bytes, row.sha256) == (small.stat().st_size, hashlib.sha256(small.read_bytes()).hexdigest())
-    assert home.models("verify", "mine")[0] == 0
-    code, _, err = home.models("add", small, "--as", "mine", "--heads", "3")
+    assert models_here("verify", "mine")[0] == 0
+    code, _, err = models_here("add", small, "--as", "mine", "--heads", "3")
     assert code == 2
     assert "mine is registered" in err
 
 
-def test_add_a_new_name_by_its_architecture(home: Home, small: Path) -> None:
+def test_add_a_new_name_by_its_architecture(machine: Machine, models_here: Models, small: Path) -> None:
     named = ARCHITECTURES["crate_nano_patch8_64"]
-    file = home.folder / "trained.safetensors"
+    file = machine.desk / "trained.safetensors"
     changed = CrateConfig(patch_size=8, width=192, heads=6, depth=8, image_size=32, classes=7)
     save_file(released_crate(changed), file)
-    assert home.models("add", file, "--as", "mine", "--architecture", "crate_nano_patch8_64")[0] == 0
-    row = load_registry([home.user_registry]).find("mine")
+    assert models_here("add", file, "--as", "mine", "--architecture", "crate_nano_patch8_64")[0] == 0
+    row = load_registry([machine.user_registry]).find("mine")
     assert row.architecture == "crate_nano_patch8_64"
     assert row.config == changed
     assert named.classes != 7
-    code, _, err = home.models("add", small, "--as", "other", "--architecture", "crate_nano_patch8_64")
+    code, _, err = models_here("add", small, "--as", "other", "--architecture", "crate_nano_patch8_64")
     assert code == 4
     assert "is no crate_nano_patch8_64: patch_size 2, not 8; width 12, not 192; depth 1, not 8" in err
 
@@ -238,22 +208,22 @@ def test_add_a_new_name_by_its_architecture(home: Home, small: Path) -> None:
     ],
 )
 def test_add_refuses_and_leaves_nothing(
-    home: Home, small: Path, options: tuple[str, ...], code: int, reason: str
+    machine: Machine, models_here: Models, small: Path, options: tuple[str, ...], code: int, reason: str
 ) -> None:
-    got, out, err = home.models("add", small, *options)
+    got, out, err = models_here("add", small, *options)
     assert (got, out) == (code, "")
     assert reason in err
-    assert not home.user_registry.exists()
-    assert not [path for path in home.folder.glob("cache/**/*") if path.is_file()]
+    assert not machine.user_registry.exists()
+    assert not [path for path in machine.cache.glob("**/*") if path.is_file()]
 
 
-def test_default_is_printed_and_chosen(home: Home) -> None:
-    assert home.models("default") == (0, "crate-nano\n", "")
-    assert home.models("default", "crate-mae-b16") == (
+def test_default_is_printed_and_chosen(machine: Machine, models: Models) -> None:
+    assert models("default") == (0, "crate-nano\n", "")
+    assert models("default", "crate-mae-b16") == (
         0,
         "crate-mae-b16\n",
-        "crate-mae-b16 is not on this machine yet; run: crate models pull crate-mae-b16\n",
+        "crate: crate-mae-b16 is not on this machine yet; run: crate models pull crate-mae-b16\n",
     )
-    assert home.models("default") == (0, "crate-mae-b16\n", "")
-    code, out, err = home.models("default", "crate-nano", CRATE_MODEL="zz")
-    assert (code, out, err) == (0, "zz\n", "CRATE_MODEL is set and goes before: zz\n")
+    assert models("default") == (0, "crate-mae-b16\n", "")
+    code, out, err = models("default", "crate-nano", CRATE_MODEL="zz")
+    assert (code, out, err) == (0, "zz\n", "crate: CRATE_MODEL is set and goes before: zz\n")

@@ -7,7 +7,7 @@ import typer
 
 from cratecli import __version__
 from cratecli.cli import models
-from cratecli.cli.options import tell
+from cratecli.cli.options import forget_stdout, put, tell
 from cratecli.cli.segment import segment
 from cratecli.errors import CrateError
 
@@ -23,7 +23,7 @@ app.add_typer(models.app, name="models")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"crate {__version__}")
+        put([f"crate {__version__}"])
         raise typer.Exit
 
 
@@ -41,14 +41,20 @@ def main() -> None:
     """Run `crate`, and end the process with the exit code of EXPERIENCE: 0, 1, 2, 3, 4, 5, 130 or 141."""
     try:
         code = app(prog_name="crate", standalone_mode=False)
+        put([])
     except CrateError as error:
         tell(str(error))
         code = error.exit_code
     except typer.TyperException as error:
         if text := error.format_message():
+            text = text.replace("Value error, ", "")
             tell(text[0].lower() + text[1:].rstrip(".") if text.isascii() else text)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         tell("interrupted")
         code = 130
+    except OSError as error:
+        forget_stdout()
+        tell(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        code = 1
     sys.exit(code or 0)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from io import StringIO
 from os import environ
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 from rich.text import Text
 
+from cratecli.cli.options import put, stdout_is_terminal, tell
 from cratecli.errors import UsageError, WeightsError
 from cratecli.model.config import ARCHITECTURES, CrateConfig
 from cratecli.weights import fetch, registry
@@ -63,7 +65,7 @@ def list_models(
     default = registry.default_name()
     rows = [_listed(row, default) for row in load_registry().checkpoints.values()]
     if as_json:
-        typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        put([json.dumps([asdict(row) for row in rows], indent=2)])
         return
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for title in ("", "name", "size", "licence", "pinned", "here", "architecture"):
@@ -82,14 +84,17 @@ def list_models(
             _short(row),
         ]
         table.add_row(*map(Text, cells))
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print(table, "", *(Text(f"{row.name}: {row.note}") for row in rows if row.note), sep="\n")
+    terminal = bool(stdout_is_terminal())
+    page = StringIO()
+    console = Console(file=page, force_terminal=terminal, width=None if terminal else 200)
+    console.print(table, "", *(Text(f"{row.name}: {row.note}") for row in rows if row.note), sep="\n", end="")
+    put([page.getvalue()])
 
 
 @app.command()
 def path(name: Name) -> None:
     """Print where a model's file is on this machine."""
-    typer.echo(bytes(fetch.present(load_registry().find(name))))
+    put([str(fetch.present(load_registry().find(name)))])
 
 
 @app.command()
@@ -102,7 +107,7 @@ def verify(name: MaybeName = None) -> None:
     for row, file in found:
         if file is not None:
             finding = fetch.examine(row, file)
-            typer.echo(f"{row.name}\t{finding.sha256}\t{finding.fault or 'ok'}")
+            put([f"{row.name}\t{finding.sha256}\t{finding.fault or 'ok'}"])
             refused += [row] if finding.fault else []
     if refused:
         names = ", ".join(row.name for row in refused)
@@ -115,7 +120,7 @@ def pull(name: Name) -> None:
     checkpoint = load_registry().find(name)
     with _progress(checkpoint) as on_bytes:
         file = fetch.pull(checkpoint, on_bytes)
-    typer.echo(bytes(file))
+    put([str(file)])
 
 
 @app.command()
@@ -159,7 +164,7 @@ def add(
         checkpoint = Checkpoint(name, architecture or CUSTOM, config, place, bytes=size, sha256=sha256)
         copy = fetch.install(file, checkpoint)
         registry.save_checkpoint(checkpoint)
-    typer.echo(bytes(copy))
+    put([str(copy)])
 
 
 @app.command()
@@ -169,10 +174,10 @@ def default(name: MaybeName = None) -> None:
         checkpoint = load_registry().find(name)
         registry.set_default(checkpoint.name)
         if fetch.locate(checkpoint) is None:
-            typer.echo(f"{name} is not on this machine yet; run: crate models pull {name}", err=True)
+            tell(f"{name} is not on this machine yet; run: crate models pull {name}")
         if environ.get("CRATE_MODEL", name) != name:
-            typer.echo(f"CRATE_MODEL is set and goes before: {environ['CRATE_MODEL']}", err=True)
-    typer.echo(registry.default_name())
+            tell(f"CRATE_MODEL is set and goes before: {environ['CRATE_MODEL']}")
+    put([registry.default_name()])
 
 
 def _config(

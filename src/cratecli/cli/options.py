@@ -3,12 +3,11 @@
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from cratecli.errors import UsageError
+from cratecli.errors import OutputError, UsageError
 
 Model = Annotated[
     str | None,
@@ -17,8 +16,13 @@ Model = Annotated[
     ),
 ]
 Output = Annotated[
-    Path | None,
-    typer.Option("-o", "--output", help="The file for one photo, the folder for several; `-` is stdout."),
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="The file for one photo, the folder for several or with a slash at its end; `-` is stdout.",
+    ),
 ]
 Device = Annotated[
     str, typer.Option(envvar="CRATE_DEVICE", metavar="auto|cpu|cuda[:N]|mps", help="Where the model runs.")
@@ -33,10 +37,8 @@ JsonLines = Annotated[bool, typer.Option("--jsonl", help="Print a JSON record a 
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing on stderr but errors.")]
 
 
-def whole_numbers(text: str | None, option: str) -> tuple[int, ...] | None:
+def whole_numbers(text: str, option: str) -> tuple[int, ...]:
     """Read `3`, `-2,-1` or `0,3`. Raises `UsageError` that names the option."""
-    if text is None:
-        return None
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -45,26 +47,47 @@ def whole_numbers(text: str | None, option: str) -> tuple[int, ...] | None:
 
 def printable(text: str) -> str:
     """Escape what could steer a terminal or break a line: control characters and undecodable bytes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def tell(text: str) -> None:
     """Say one line on stderr; a closed stderr is no error."""
     try:
-        print(f"crate: {printable(text)}", file=sys.stderr, flush=True)
-    except (OSError, ValueError):
+        sys.stderr.write(f"crate: {printable(text)}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
         return
 
 
 def put(lines: Sequence[str | bytes]) -> None:
-    """Write to stdout at once: text as lines, bytes as they are. A closed pipe ends the program with 141."""
-    stream = getattr(sys.stdout, "buffer", None)
-    if stream is None:
+    """Write to stdout at once: text as lines, bytes as they are; a closed stdout takes nothing.
+
+    A reader that has left ends the program with 141. Raises `OutputError` when stdout cannot be written.
+    """
+    if sys.stdout is None:
         return
     try:
         for line in lines:
-            stream.write(line if isinstance(line, bytes) else os.fsencode(line) + b"\n")
-        stream.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing left for the exit to flush
-        sys.exit(141)
+            sys.stdout.buffer.write(line if isinstance(line, bytes) else os.fsencode(line) + b"\n")
+        sys.stdout.flush()
+    except OSError as error:
+        forget_stdout()
+        if isinstance(error, BrokenPipeError):
+            sys.exit(141)
+        raise OutputError(f"standard output: cannot be written: {error.strerror}") from None
+
+
+def forget_stdout() -> None:
+    """Throw away what stdout still holds, so that the exit does not try to write it again."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def stdout_is_terminal() -> bool | None:
+    """Tell whether stdout is a terminal; `None` when it is closed."""
+    return None if sys.stdout is None else sys.stdout.isatty()
+
+
+def stdin_bytes() -> bytes:
+    """Read stdin to its end; a closed one is empty."""
+    return b"" if sys.stdin is None else sys.stdin.buffer.read()

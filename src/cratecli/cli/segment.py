@@ -1,21 +1,26 @@
 """`crate segment`: one mask a photo."""
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from cratecli.cli import options
-from cratecli.cli.options import put, tell, whole_numbers
+from cratecli.cli.options import put, stdin_bytes, stdout_is_terminal, tell, whole_numbers
 from cratecli.errors import UsageError
 
 if TYPE_CHECKING:
-    from cratecli.tasks.segment import Recipe, Segmented
+    from cratecli.model.unroll import WhiteBox
+    from cratecli.tasks.batch import Job
+    from cratecli.tasks.recipe import Heads, Recipe
+    from cratecli.tasks.segment import Segmented
 
 
 def segment(
-    inputs: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos, folders, or `-` for stdin.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="PHOTO...", help="Photos, folders, or `-` for stdin.")
+    ],
+    *,
     output: options.Output = None,
     model: options.Model = None,
     as_: Annotated[
@@ -25,9 +30,9 @@ def segment(
         str | None, typer.Option(metavar="LIST", help="Layers, from 0; `-1` is the last: `-2,-1`.")
     ] = None,
     heads: Annotated[
-        str | None,
+        str,
         typer.Option(metavar="auto|all|LIST", help="`auto` chooses and combines heads for each photo."),
-    ] = None,
+    ] = "auto",
     keep: Annotated[
         str | None,
         typer.Option(metavar="mass:F|top:F|otsu|mean|VALUE", help="What part of the map is the mask."),
@@ -41,8 +46,12 @@ def segment(
     min_area: Annotated[
         float | None, typer.Option(help="Drop pieces under this share of the photo, 0 to 1.")
     ] = None,
-    largest: Annotated[bool, typer.Option("--largest", help="Keep only the largest piece.")] = False,
-    fill_holes: Annotated[bool, typer.Option("--fill-holes", help="Fill holes.")] = False,
+    largest: Annotated[
+        bool | None, typer.Option("--largest/--all-pieces", help="Keep only the largest piece.")
+    ] = None,
+    fill_holes: Annotated[
+        bool | None, typer.Option("--fill-holes/--keep-holes", help="Fill holes in the mask.")
+    ] = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     batch_size: options.BatchSize = 8,
@@ -57,21 +66,14 @@ def segment(
     """
     if json_ and jsonl:
         raise UsageError("--json and --jsonl exclude each other")
-    chosen: Literal["auto", "all"] | tuple[int, ...] | None
-    chosen = heads if heads == "auto" or heads == "all" else whole_numbers(heads, "--heads")
-    layers, sizes = whole_numbers(layer, "--layer"), whole_numbers(size, "--size")
-    if output is not None and str(output) == "-" and (json_ or jsonl):
-        raise UsageError("stdout takes the picture or the records, not both: give -o FILE")
-    from cratecli.tasks.batch import Failure, plan  # noqa: PLC0415 - the imports below cost seconds
+    chosen = _heads(heads)
+    layers = None if layer is None else whole_numbers(layer, "--layer")
+    sizes = None if size is None else whole_numbers(size, "--size")
+    jobs = _jobs(inputs, output, as_, records=json_ or jsonl)
 
-    to_stdout = (output is None and not (json_ or jsonl) and not sys.stdout.isatty()) or str(output) == "-"
-    if str(output) == "-" and sys.stdout.isatty():
-        raise UsageError("no picture goes to a terminal: give -o FILE, or a pipe")
-    jobs = plan(inputs, None if str(output) == "-" else output, as_, to_stdout)
-    if str(output) == "-" and len(jobs) > 1:
-        raise UsageError(f"{len(jobs)} pictures cannot share stdout: give -o FOLDER")
-
-    from cratecli.tasks.segment import choose_recipe, segment_jobs  # noqa: PLC0415
+    from cratecli.tasks.batch import Failure  # noqa: PLC0415 - these cost seconds
+    from cratecli.tasks.recipe import choose_recipe  # noqa: PLC0415
+    from cratecli.tasks.segment import segment_jobs  # noqa: PLC0415
     from cratecli.weights.checkpoint import load_model  # noqa: PLC0415
 
     loaded = load_model(model, device=device, dtype=dtype)
@@ -83,38 +85,65 @@ def segment(
         keep=keep,
         refine=refine,
         min_area=min_area,
-        largest=largest or None,
-        fill_holes=fill_holes or None,
+        largest=largest,
+        fill_holes=fill_holes,
     )
     if not quiet:
-        place = next(loaded.parameters())
-        name = loaded.weights.name if loaded.weights else "a model without a name"
-        tell(f"{name}, {recipe}, {place.device} {str(place.dtype).removeprefix('torch.')}")
-    stdin = sys.stdin.buffer.read() if any(job.source is None for job in jobs) else b""
+        tell(_what_runs(loaded, recipe))
+    stdin = stdin_bytes() if any(job.source is None for job in jobs) else b""
     records: list[dict[str, Any]] = []
     failed = 0
-    for outcome in segment_jobs(jobs, loaded, recipe, as_, batch_size, stdin):
-        if isinstance(outcome, Failure):
-            failed += 1
-            tell(str(outcome.error))
-        elif json_:
-            records.append(_record(outcome, as_, recipe))
-        elif jsonl:
-            put([json.dumps(_record(outcome, as_, recipe))])
-        elif outcome.job.target is None:
-            put([outcome.png])
-        else:
-            put([str(outcome.job.target)])
-    if json_:
-        put([json.dumps(records, indent=2)])
+    try:
+        for outcome in segment_jobs(jobs, loaded, recipe, kind=as_, batch_size=batch_size, stdin=stdin):
+            if isinstance(outcome, Failure):
+                failed += 1
+                tell(str(outcome.error))
+            elif json_:
+                records.append(_record(outcome, as_, recipe))
+            elif jsonl:
+                put([json.dumps(_record(outcome, as_, recipe))])
+            else:
+                target = outcome.job.target
+                put([outcome.png if target is None else str(target)])
+    finally:  # what was written is on record, even where an output that cannot be written ends the run
+        if json_:
+            put([json.dumps(records, indent=2)])
+    if failed and len(jobs) > 1:
+        tell(f"{failed} of {len(jobs)} photos failed")
     if failed:
-        if len(jobs) > 1:
-            tell(f"{failed} of {len(jobs)} photos failed")
         raise typer.Exit(1)
 
 
+def _jobs(inputs: list[str], output: str | None, kind: str, *, records: bool) -> "list[Job]":
+    """Pair inputs with outputs; stdout takes one picture, or records, if it is no terminal."""
+    if output == "-" and records:
+        raise UsageError("stdout takes the picture or the records, not both: give -o FILE")
+    if output == "-" and stdout_is_terminal():
+        raise UsageError("no picture goes to a terminal: give -o FILE, or a pipe")
+    from cratecli.tasks.batch import plan  # noqa: PLC0415 - costs start-up
+
+    piped = output is None and not records and stdout_is_terminal() is False
+    jobs = plan(inputs, None if output == "-" else output, kind, to_stdout=piped or output == "-")
+    if output == "-" and any(job.target for job in jobs):
+        raise UsageError("a folder's pictures, or several, cannot share stdout: give -o FOLDER")
+    return jobs
+
+
+def _heads(text: str) -> "Heads":
+    """Read `auto`, `all` or a list of heads."""
+    if text == "auto":
+        return "auto"
+    return "all" if text == "all" else whole_numbers(text, "--heads")
+
+
+def _what_runs(model: "WhiteBox", recipe: "Recipe") -> str:
+    place = next(model.parameters())
+    name = model.weights.name if model.weights else "a model without a name"
+    return f"{name}, {recipe}, {place.device} {str(place.dtype).removeprefix('torch.')}"
+
+
 def _record(done: "Segmented", kind: str, recipe: "Recipe") -> dict[str, Any]:
-    """Say about one photo what `--json` prints: px in the upright photo, the box as left, top, width, height."""
+    """Say about one photo what `--json` prints: px, upright; the box as left, top, width, height."""
     found = done.segmentation
     box = found.box
     return {

@@ -52,9 +52,9 @@ def observe(
     with torch.inference_mode():
         for state in model.unroll(images.flip(-1) if mirrored else images):
             if state.index in layers:
-                attention = state.class_attention().unflatten(-1, tuple(state.grid))
+                attention = torch.unflatten(state.class_attention(), -1, tuple(state.grid))
                 tokens = state.subspaces.transpose(1, 2).flatten(2)[:, state.prefix :]
-                tokens = tokens.unflatten(1, tuple(state.grid)).float()
+                tokens = torch.unflatten(tokens, 1, tuple(state.grid)).float()
                 if mirrored:
                     attention, tokens = attention.flip(-1), tokens.flip(2)
                 kept[state.index] = attention.cpu().numpy(), tokens.cpu().numpy()

@@ -46,7 +46,7 @@ def resize(grid_map: Float[np.ndarray, "rows cols"], grid: Grid) -> Float[np.nda
     """Interpolate a map bicubically onto another grid."""
     if grid_map.shape == tuple(grid):
         return grid_map
-    return cv2.resize(grid_map, (grid.cols, grid.rows), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.resize(grid_map, (grid.cols, grid.rows), interpolation=cv2.INTER_CUBIC))
 
 
 def log_maps(views: Sequence[View]) -> Float[np.ndarray, "views layers k m"]:
@@ -58,32 +58,33 @@ def log_maps(views: Sequence[View]) -> Float[np.ndarray, "views layers k m"]:
             for view in views
         ]
     ).reshape(len(views), *views[0].attention.shape[:2], grid.patches)
-    return maps - maps.mean(axis=-1, keepdims=True)
+    return np.asarray(maps - maps.mean(axis=-1, keepdims=True))
 
 
 def _smooth(grid_map: Float[np.ndarray, "rows cols"]) -> Float[np.ndarray, "rows cols"]:
-    return cv2.GaussianBlur(grid_map, (0, 0), BLUR, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.GaussianBlur(grid_map, (0, 0), BLUR, borderType=cv2.BORDER_REPLICATE))
 
 
-def agreement(maps: Float[np.ndarray, "maps m"]) -> Float[np.ndarray, "maps"]:
+def agreement(maps: Float[np.ndarray, "maps m"]) -> Float[np.ndarray, " maps"]:
     """Score each zero-mean map by its correlation with the consensus of all, −1 to 1."""
     directions = maps / np.maximum(np.linalg.norm(maps, axis=1, keepdims=True), 1e-12)
     consensus = maps.mean(axis=0)
+    scores = np.zeros(len(maps))
     for _ in range(ROUNDS):
         scores = directions @ (consensus / max(np.linalg.norm(consensus), 1e-12))
         consensus = _weights(scores) @ maps
     return scores
 
 
-def _weights(scores: Float[np.ndarray, "maps"]) -> Float[np.ndarray, "maps"]:
+def _weights(scores: Float[np.ndarray, " maps"]) -> Float[np.ndarray, " maps"]:
     weights = np.maximum(scores, 0) ** SHARPNESS
     total = weights.sum()
     return weights / total if total > 0 else np.full_like(weights, 1 / len(weights))
 
 
 def diffuse(
-    grid_map: Float[np.ndarray, "m"], tokens: Float[np.ndarray, "layers m d"]
-) -> Float[np.ndarray, "m"]:
+    grid_map: Float[np.ndarray, " m"], tokens: Float[np.ndarray, "layers m d"]
+) -> Float[np.ndarray, " m"]:
     """Average a map over patches whose subspace tokens are alike: one step of a random walk on their affinity.
 
     Tokens are L2-normalised per layer; affinity is `exp((c − 1) / T)`, `c` the mean cosine over layers. It is

@@ -19,9 +19,9 @@ Mask = Bool[np.ndarray, "height width"]
 class Keep:
     """Which part of a map to keep.
 
-    `mass`: the smallest set of patches whose attention sums to `value` of all (DINO). `top`: the `value` largest
-    entries (2308.16271, B.3). `otsu` and `mean`: by the scaled map's own threshold. `value`: what exceeds
-    `value` on the scaled map. Values are in 0–1.
+    `mass`: the smallest set of patches whose attention sums to `value` of all (DINO). `top`: the `value`
+    largest entries (2308.16271, B.3). `otsu` and `mean`: by the scaled map's own threshold. `value`: what
+    reaches `value` on the scaled map. Values are in 0–1.
     """
 
     rule: Literal["mass", "top", "otsu", "mean", "value"]
@@ -56,7 +56,7 @@ def scale(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     low, high = values.min(), values.max()
     if not high - low > 1e-6:
         return np.zeros_like(values, dtype=np.float32)
-    return ((values - low) / (high - low)).astype(np.float32)
+    return np.asarray((values - low) / (high - low), np.float32)
 
 
 def threshold(log_attention: Float[np.ndarray, "rows cols"], keep: Keep) -> float:
@@ -88,7 +88,9 @@ def enlarge(grid_map: Float[np.ndarray, "rows cols"], size: Size) -> Float[np.nd
 
 def components(mask: Mask, connectivity: Literal[4, 8] = 8) -> Iterator[Mask]:
     """Yield the connected components of a mask, the largest first."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=connectivity)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        mask.astype(np.uint8), connectivity=connectivity
+    )
     order = np.argsort(stats[1:, cv2.CC_STAT_AREA])[::-1] + 1
     for label in order[: count - 1]:
         yield labels == label

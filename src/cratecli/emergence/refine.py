@@ -1,4 +1,4 @@
-"""From patches to pixels: edges that follow the photo. Neither way adds a place prior: all seeds are the model's."""
+"""From patches to pixels: edges that follow the photo. No way here adds a place prior: all seeds are the model's."""
 
 import cv2
 import numpy as np
@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float, UInt8
 RGB = UInt8[np.ndarray, "height width 3"]
 Soft = Float[np.ndarray, "height width"]
 
-GRABCUT_SIDE = 320  # px of the longer side at which GrabCut runs: its cost grows with the pixels
-SURE_FOREGROUND, SURE_BACKGROUND = 0.9, 0.5  # shares of the foreground and the background left undecided
+GRABCUT_SIDE = 256  # px of the longer side at which GrabCut runs: its cost grows with the pixels
+SURE_FOREGROUND, SURE_BACKGROUND = 0.2, 0.6  # shares of each side, farthest from the cut, that stay
 
 
 def guided_filter(rgb: RGB, soft: Soft, radius: int, epsilon: float = 1e-4) -> Soft:
@@ -26,15 +26,15 @@ def guided_filter(rgb: RGB, soft: Soft, radius: int, epsilon: float = 1e-4) -> S
     variance = np.maximum(mean(guide * guide) - guide_mean**2, 0)
     slope = (mean(guide * soft) - guide_mean * soft_mean) / (variance + epsilon)
     offset = soft_mean - slope * guide_mean
-    return np.clip(mean(slope) * guide + mean(offset), 0, 1)
+    return np.asarray(np.clip(mean(slope) * guide + mean(offset), 0, 1))
 
 
-def grabcut(rgb: RGB, soft: Soft, cut: float, rounds: int = 5) -> Bool[np.ndarray, "height width"]:
+def grabcut(rgb: RGB, soft: Soft, cut: float, rounds: int = 3) -> Bool[np.ndarray, "height width"]:
     """Cut the photo by colour (GrabCut, Rother et al., 2004), seeded by a soft map and its threshold `cut`.
 
-    The foreground's strongest pixels and the background's weakest are certain; the rest may change sides. A map
-    that keeps nothing, or all, is left as it is. Runs at no more than `GRABCUT_SIDE` px and is brought back to the photo's size
-    along its edges. The same input gives the same mask.
+    The foreground's strongest pixels and the background's weakest are certain; the rest may change sides. A
+    map that keeps nothing, or all, is left as it is. Runs at no more than `GRABCUT_SIDE` px and is brought
+    back to the photo's size along its edges. The same input gives the same mask.
     """
     rough = soft >= cut
     if rough.all() or not rough.any():
@@ -48,8 +48,8 @@ def grabcut(rgb: RGB, soft: Soft, cut: float, rounds: int = 5) -> Bool[np.ndarra
     if len(np.unique(labels & 1)) < 2:
         return rough
     cv2.setRNGSeed(0)
-    empty = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(small, labels, None, *empty, rounds, cv2.GC_INIT_WITH_MASK)
+    background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(small, labels, (0, 0, 1, 1), background, foreground, rounds, cv2.GC_INIT_WITH_MASK)
     found = (labels & 1).astype(np.float32)
     if shrink == 1:
         return found > 0.5
@@ -62,6 +62,6 @@ def _seeds(soft: Soft, cut: float) -> UInt8[np.ndarray, "height width"]:
     above = soft >= cut
     labels = np.where(above, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     if above.any() and not above.all():
-        labels[soft > np.quantile(soft[above], SURE_FOREGROUND)] = cv2.GC_FGD
-        labels[soft < np.quantile(soft[~above], 1 - SURE_BACKGROUND)] = cv2.GC_BGD
+        labels[soft > np.quantile(soft[above], 1 - SURE_FOREGROUND)] = cv2.GC_FGD
+        labels[soft < np.quantile(soft[~above], SURE_BACKGROUND)] = cv2.GC_BGD
     return labels

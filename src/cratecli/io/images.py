@@ -1,4 +1,4 @@
-"""Photos in: any format of the allowlist, orientation and mode, as an upright RGB array; and onto a patch grid."""
+"""Photos in: any allowed format, orientation and mode, as an upright RGB array; and onto a patch grid."""
 
 import io
 import warnings
@@ -7,14 +7,17 @@ from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cratecli.errors import InputError
 from cratecli.geometry import Grid
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
 EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .gif .tif .tiff .bmp .ppm .pgm .pbm .pnm .jp2 .j2k .avif".split()
+    {
+        *{".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"},
+        *{".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif"},
+    }
 )
 """File endings by which a folder's photos are found; a file named outright is read by its content."""
 
@@ -38,16 +41,17 @@ def read(source: Path | BinaryIO, name: str | None = None) -> RGB:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(source, formats=FORMATS) as image:
                 if max(image.size) > MAX_ASPECT * min(image.size):
-                    raise InputError(f"{name}: {image.width} × {image.height} px is too long and thin: crop it")
+                    extent = f"{image.width} × {image.height} px"
+                    raise InputError(f"{name}: {extent} is too long and thin: crop it")
                 image.load()
                 return _to_rgb(_upright(image))
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InputError(f"{name}: more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise InputError(f"{name}: not an image of a known format") from None
-    except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, MemoryError) as error:
+    except Exception as error:  # a broken file makes its decoder raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name}: cannot be read as an image: {reason}") from None
 
@@ -62,7 +66,7 @@ def read_bytes(content: bytes, name: str) -> RGB:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001 - broken EXIF raises anything; the pixels are whole all the same
+    except Exception:  # broken EXIF raises anything; the pixels are whole all the same
         return image
 
 
@@ -77,9 +81,9 @@ def _to_rgb(image: Image.Image) -> RGB:
 
 
 def _deep_grey(values: np.ndarray, *, sixteen_bit: bool) -> RGB:
-    """Map 16-bit greys by their full range, and 32-bit and float greys by the range they use; NaN is black."""
+    """Map 16-bit greys by their full range, 32-bit and float greys by the range they use; NaN is black."""
     grey = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    if sixteen_bit or (0 <= grey.min() and 255 < grey.max() <= 65535):
+    if sixteen_bit or (grey.min() >= 0 and 255 < grey.max() <= 65535):
         grey = grey / 257
     elif grey.min() < 0 or grey.max() > 255:
         grey = (grey - grey.min()) / max(grey.max() - grey.min(), 1e-12) * 255

@@ -1,5 +1,6 @@
-"""Many photos in one run: find them, pair each with its output before the first write, survive the bad ones."""
+"""Many photos in one run: find them, pair each with an output before any is written, outlive bad ones."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,35 +26,38 @@ class Job:
         return "standard input" if self.source is None else str(self.source)
 
 
-def plan(inputs: Sequence[str], output: Path | None, kind: str, to_stdout: bool) -> list[Job]:
+def plan(inputs: Sequence[str], output: str | None, kind: str, *, to_stdout: bool) -> list[Job]:
     """Pair inputs with outputs; a folder stands for the photos in it, `-` for standard input.
 
-    With `output`, one photo goes to that very file, unless it is a folder or ends with a slash; several photos,
-    or a folder's, go into it as a folder. Without, one photo goes to standard output if `to_stdout`, else to
-    `./STEM.KIND.png`, and a folder's go to `./FOLDER-KINDs/`. Within an output folder, names are `STEM.png`;
-    inputs that share a stem, whatever the case, keep their extension.
+    With `output`, one photo goes to that very file, unless it is a folder or ends with a slash; several
+    photos, or a folder's, go into it as a folder. Without, one photo goes to standard output if `to_stdout`,
+    else to `./STEM.KIND.png`, and a folder's go to `./FOLDER-KINDs/`. Within an output folder, names are
+    `STEM.png`; inputs that share a stem, whatever the case, keep their extension.
 
     Raises `NothingMatchedError`, and `UsageError` for outputs that collide or would overwrite an input.
     """
     if inputs.count(STDIN) > 1:
         raise UsageError("standard input can be read only once")
+    if output == "":
+        raise UsageError("the output has no name")
+    into = None if output is None else Path(output)
     jobs: list[Job] = []
     alone = len(inputs) == 1
     loose = [name for name in inputs if not _is_folder(name)]
     for folder in (Path(name) for name in inputs if _is_folder(name)):
         found = sorted(_photos(folder))
-        place = Path(f"{folder.resolve().name}-{kind}s") if output is None else output
-        place = place if alone or output is None else place / folder.resolve().name
+        place = Path(f"{folder.resolve().name}-{kind}s") if into is None else into
+        place = place if alone or into is None else place / folder.resolve().name
         jobs += [Job(path, target) for path, target in _named(found, place, "png")]
     if loose and alone and (output is None or not _means_folder(output)):
         source = None if loose[0] == STDIN else Path(loose[0])
         stem = "stdin" if source is None else source.stem
-        target = output or (None if to_stdout else Path(f"{stem}.{kind}.png"))
+        target = into or (None if to_stdout else Path(f"{stem}.{kind}.png"))
         jobs.append(Job(source, target))
     elif loose:
         paths = [Path("stdin" if name == STDIN else name) for name in loose]
-        ending = "png" if output else f"{kind}.png"
-        pairs = _named(paths, output or Path(), ending)
+        ending = "png" if into else f"{kind}.png"
+        pairs = _named(paths, into or Path(), ending)
         jobs += [
             Job(None if name == STDIN else path, target)
             for name, (path, target) in zip(loose, pairs, strict=True)
@@ -65,11 +69,11 @@ def plan(inputs: Sequence[str], output: Path | None, kind: str, to_stdout: bool)
 
 
 def _is_folder(name: str) -> bool:
-    return name != STDIN and Path(name).is_dir()
+    return name != STDIN and os.path.isdir(name)  # noqa: PTH112 - Path.is_dir raises for a name too long
 
 
-def _means_folder(output: Path) -> bool:
-    return output.is_dir()
+def _means_folder(output: str) -> bool:
+    return output.endswith(("/", os.sep)) or _is_folder(output)
 
 
 def _photos(folder: Path) -> Iterator[Path]:
@@ -91,16 +95,15 @@ def _named(paths: Sequence[Path], place: Path, ending: str) -> list[tuple[Path, 
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    targets = [job.target for job in jobs if job.target is not None]
-    known: dict[str, Path] = {}
-    sources = {job.source.resolve() for job in jobs if job.source is not None}
-    for target in targets:
-        key = str(target.resolve()).casefold()
-        if key in known:
-            raise UsageError(f"two inputs would be written to {target}: give them apart")
-        if target.resolve() in sources:
+    sources = {os.path.realpath(job.source) for job in jobs if job.source is not None}
+    taken: set[str] = set()
+    for target in (job.target for job in jobs if job.target is not None):
+        place = os.path.realpath(target)
+        if place in sources:
             raise UsageError(f"{target} is an input: choose another output")
-        known[key] = target
+        if os.path.normcase(place) in taken:
+            raise UsageError(f"two inputs would be written to {target}: give them apart")
+        taken.add(os.path.normcase(place))
 
 
 @dataclass(frozen=True)

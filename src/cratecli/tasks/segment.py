@@ -1,10 +1,10 @@
 """Segment photos: the heads' attention becomes one mask an image."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,75 +14,19 @@ from cratecli.emergence import heads as heads_
 from cratecli.emergence import refine
 from cratecli.emergence.features import View, absolute_layers, observe
 from cratecli.emergence.masks import Keep, bounding_box, clean, enlarge, iou, scale, threshold
-from cratecli.errors import InputError, UsageError
+from cratecli.errors import InputError
 from cratecli.geometry import Box, Grid, Size, fit_grid
 from cratecli.io import images
 from cratecli.io.formats.png import Kind, encode
-from cratecli.model.crate import Crate
 from cratecli.model.unroll import WeightsId, WhiteBox
 from cratecli.tasks.batch import Failure, Job, deliver, read_in_batches
+from cratecli.tasks.recipe import Recipe, Refine, choose_recipe
 from cratecli.weights.checkpoint import load_model
+from cratecli.weights.registry import default_name
 
-Refine = Literal["none", "guided", "grabcut"]
-Heads = Literal["auto", "all"] | tuple[int, ...]
 RGB = UInt8[np.ndarray, "height width 3"]
 
-THUMBNAIL = 128  # px: a model trained on images smaller than this sees a photo at several sizes
 MARGIN = 0.05  # how far the cut is moved, on the scaled map, to see whether the mask stands
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How attention becomes a mask.
-
-    `layers` count from 0, −1 is the last; `sizes` are input short sides in px, the second, fourth, … seen
-    mirrored; `min_area` is a share of the image, 0–1. Raises `UsageError` for what makes no sense.
-    """
-
-    layers: tuple[int, ...]
-    sizes: tuple[int, ...]
-    heads: Heads = "auto"
-    keep: Keep = Keep("mass", 0.6)
-    refine: Refine = "none"
-    min_area: float = 0.0
-    largest: bool = False
-    fill_holes: bool = False
-
-    def __post_init__(self) -> None:
-        """Check what can be checked without a model."""
-        if not self.layers or not self.sizes or self.heads == ():
-            raise UsageError("at least one layer, one head and one size are needed")
-        if not all(1 <= size <= 4096 for size in self.sizes):
-            raise UsageError(f"input size {self.sizes} is not within 1 to 4096 px")
-        if self.refine not in get_args(Refine):
-            raise UsageError(f"refine {self.refine!r} is not one of {', '.join(get_args(Refine))}")
-        if not 0 <= self.min_area < 1:
-            raise UsageError(f"min-area {self.min_area} is not a share of the image, 0 to 1")
-
-    def __str__(self) -> str:
-        """Say the recipe in the command line's words."""
-        parts = [
-            f"layers {','.join(map(str, self.layers))}",
-            f"heads {self.heads if isinstance(self.heads, str) else ','.join(map(str, self.heads))}",
-            f"sizes {','.join(map(str, self.sizes))}",
-            f"keep {self.keep}",
-            f"refine {self.refine}",
-        ]
-        return ", ".join(parts)
-
-
-def default_recipe(model: WhiteBox) -> Recipe:
-    """Choose what the paper does, or for a model trained on thumbnails what `benchmarks/` found best.
-
-    The paper: the penultimate layer of a CRATE, the last of a ViT, 60 % of the mass (2308.16271, B.1, B.3).
-    """
-    side = model.image_size
-    if side < THUMBNAIL:
-        sizes = tuple(round(side * factor) for factor in (1, 1.5, 2, 2.5, 3))
-        layers = tuple(range(-min(4, model.depth), 0))
-        return Recipe(layers=layers, sizes=sizes, keep=Keep("otsu"), refine="grabcut")
-    penultimate = isinstance(model, Crate) and model.depth > 1
-    return Recipe(layers=(-2 if penultimate else -1,), sizes=(side, side))
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +74,7 @@ def segment(
     *,
     layers: Sequence[int] | None = None,
     sizes: Sequence[int] | None = None,
-    heads: Literal["auto", "all"] | Sequence[int] | None = None,
+    heads: Literal["auto", "all"] | Sequence[int] = "auto",
     keep: str | None = None,
     refine: Refine | None = None,
     min_area: float | None = None,
@@ -144,7 +88,7 @@ def segment(
     Raises `InputError` for a bad photo, `UsageError` for an option that makes no sense, and what `load_model`
     raises.
     """
-    loaded = model if isinstance(model, WhiteBox) else _loaded(None if model is None else str(model))
+    loaded = model if isinstance(model, WhiteBox) else _loaded(str(model or default_name()))
     recipe = choose_recipe(
         loaded,
         layers=layers,
@@ -161,42 +105,6 @@ def segment(
 
 
 _loaded = lru_cache(maxsize=1)(load_model)
-
-
-def choose_recipe(
-    model: WhiteBox,
-    *,
-    layers: Sequence[int] | None = None,
-    sizes: Sequence[int] | None = None,
-    heads: Literal["auto", "all"] | Sequence[int] | None = None,
-    keep: str | None = None,
-    refine: Refine | None = None,
-    min_area: float | None = None,
-    largest: bool | None = None,
-    fill_holes: bool | None = None,
-) -> Recipe:
-    """Take the model's default recipe, and what was asked for instead. Raises `UsageError`."""
-    try:
-        asked = {
-            "layers": layers and absolute_layers(layers, model.depth),
-            "sizes": sizes and tuple(sizes),
-            "heads": heads if heads is None or isinstance(heads, str) else _known_heads(heads, model.heads),
-            "keep": keep and Keep.parse(keep),
-            "refine": refine,
-            "min_area": min_area,
-            "largest": largest,
-            "fill_holes": fill_holes,
-        }
-        recipe = default_recipe(model)
-        return replace(recipe, **{name: value for name, value in asked.items() if value is not None})
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def _known_heads(heads: Sequence[int], count: int) -> tuple[int, ...]:
-    if absent := [head for head in heads if not 0 <= head < count]:
-        raise ValueError(f"head {absent[0]} of a model with {count} heads, 0 to {count - 1}")
-    return tuple(heads)
 
 
 def segment_batch(photos: Sequence[RGB], model: WhiteBox, recipe: Recipe) -> list[Segmentation]:
@@ -238,7 +146,7 @@ class Segmented:
 
 
 def segment_jobs(
-    jobs: Sequence[Job], model: WhiteBox, recipe: Recipe, kind: Kind, batch_size: int, stdin: bytes = b""
+    jobs: Sequence[Job], model: WhiteBox, recipe: Recipe, *, kind: Kind, batch_size: int, stdin: bytes = b""
 ) -> Iterator[Segmented | Failure]:
     """Segment and write one job after another, in order of each batch; a bad photo is a `Failure`, not the end.
 

@@ -42,7 +42,7 @@ def encode(
 def overlay(
     rgb: UInt8[np.ndarray, "height width 3"], mask: Bool[np.ndarray, "height width"]
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Show the masked pixels in colour on a dim grey ground, outlined as wide as the photo's size asks for."""
+    """Show the masked pixels in colour on a dim grey ground, outlined as wide as its size asks for."""
     ground = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[..., None] * DIMMED
     shown = np.where(mask[..., None], rgb, ground).astype(np.uint8)
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

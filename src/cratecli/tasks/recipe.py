@@ -1,0 +1,115 @@
+"""How attention becomes a mask: what can be chosen, and what is chosen for a model when nobody does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from cratecli.emergence.features import absolute_layers
+from cratecli.emergence.masks import Keep
+from cratecli.errors import UsageError
+from cratecli.model.crate import Crate
+from cratecli.model.unroll import WhiteBox
+
+Refine = Literal["none", "guided", "grabcut"]
+Heads = Literal["auto", "all"] | tuple[int, ...]
+
+THUMBNAIL = 128  # px: a model trained on images smaller than this sees a photo at several sizes
+PAPER = Keep("mass", 0.6)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How attention becomes a mask.
+
+    `layers` count from 0, −1 is the last; `sizes` are input short sides in px, the second, fourth, … seen
+    mirrored; `min_area` is a share of the image, 0–1. Raises `UsageError` for what makes no sense.
+    """
+
+    layers: tuple[int, ...]
+    sizes: tuple[int, ...]
+    heads: Heads = "auto"
+    keep: Keep = PAPER
+    refine: Refine = "none"
+    min_area: float = 0.0
+    largest: bool = False
+    fill_holes: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without a model."""
+        if not self.layers or not self.sizes or self.heads == ():
+            raise UsageError("at least one layer, one head and one size are needed")
+        if not all(1 <= size <= 4096 for size in self.sizes):
+            raise UsageError(f"input size {self.sizes} is not within 1 to 4096 px")
+        if self.refine not in get_args(Refine):
+            raise UsageError(f"refine {self.refine!r} is not one of {', '.join(get_args(Refine))}")
+        if not 0 <= self.min_area < 1:
+            raise UsageError(f"min-area {self.min_area} is not a share of the image, 0 to 1")
+
+    def __str__(self) -> str:
+        """Say the recipe in the command line's words."""
+        parts = [
+            f"layers {','.join(map(str, self.layers))}",
+            f"heads {self.heads if isinstance(self.heads, str) else ','.join(map(str, self.heads))}",
+            f"sizes {','.join(map(str, self.sizes))}",
+            f"keep {self.keep}",
+            f"refine {self.refine}",
+        ]
+        return ", ".join(parts)
+
+
+def default_recipe(model: WhiteBox, heads: Heads = "auto") -> Recipe:
+    """Choose what the paper does, or for a model trained on thumbnails what `benchmarks/` found best.
+
+    The paper: the penultimate layer of a CRATE, the last of a ViT, 60 % of the mass (2308.16271, B.1, B.3).
+    There `auto` sees the photo mirrored too, so that heads can agree with themselves.
+    """
+    side = model.image_size
+    if side < THUMBNAIL:
+        return Recipe(
+            heads=heads,
+            layers=tuple(range(-min(4, model.depth), 0)),
+            sizes=tuple(round(side * factor) for factor in (1, 1.5, 3)),
+            keep=Keep("otsu"),
+            refine="grabcut",
+            min_area=0.01,
+            fill_holes=True,
+        )
+    penultimate = isinstance(model, Crate) and model.depth > 1
+    sizes = (side, side) if heads == "auto" else (side,)
+    return Recipe(heads=heads, layers=(-2 if penultimate else -1,), sizes=sizes)
+
+
+def choose_recipe(
+    model: WhiteBox,
+    *,
+    layers: Sequence[int] | None = None,
+    sizes: Sequence[int] | None = None,
+    heads: Literal["auto", "all"] | Sequence[int] = "auto",
+    keep: str | None = None,
+    refine: Refine | None = None,
+    min_area: float | None = None,
+    largest: bool | None = None,
+    fill_holes: bool | None = None,
+) -> Recipe:
+    """Take the model's default recipe, and what was asked for instead. Raises `UsageError`."""
+    try:
+        named: Heads = heads if isinstance(heads, str) else _known_heads(heads, model.heads)
+        asked: dict[str, Any] = {
+            "layers": layers and absolute_layers(layers, model.depth),
+            "sizes": sizes and tuple(sizes),
+            "keep": keep and Keep.parse(keep),
+            "refine": refine,
+            "min_area": min_area,
+            "largest": largest,
+            "fill_holes": fill_holes,
+        }
+        recipe = default_recipe(model, named)
+        return replace(recipe, **{name: value for name, value in asked.items() if value is not None})
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _known_heads(heads: Sequence[int], count: int) -> tuple[int, ...]:
+    if absent := [head for head in heads if not 0 <= head < count]:
+        raise ValueError(f"head {absent[0]} of a model with {count} heads, 0 to {count - 1}")
+    return tuple(heads)

@@ -1,0 +1,139 @@
+"""A user's machine: a home of its own, the installed `crate`, both streams and the exit code."""
+
+import io
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cratecli.cli.app import main
+
+CRATE = str(Path(sysconfig.get_path("scripts")) / "crate")
+"""The script that installing made."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a run ended, and what it said."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Give the lines of stdout."""
+        return self.out.decode().splitlines()
+
+
+class Machine:
+    """A user's machine, with a working folder that is not the checkout."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home, self.desk = folder / "home", folder / "desk"
+        self.desk.mkdir(parents=True)
+        self.user_registry = self.home / "config/crate/weights.toml"
+        self.cache = self.home / "cache/crate"
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "XDG_CONFIG_HOME": str(self.home / "config"),
+            "XDG_CACHE_HOME": str(self.home / "cache"),
+            "HF_ENDPOINT": "http://127.0.0.1:1",
+            "PYTHONWARNINGS": "error",
+            "OMP_NUM_THREADS": "1",  # the photos are tiny
+        }
+
+    def crate(
+        self,
+        *arguments: str | Path,
+        stdin: bytes = b"",
+        stdout: int | IO[bytes] = subprocess.PIPE,
+        **more: str,
+    ) -> Done:
+        """Run the installed `crate` in a process of its own; `more` is added to its environment."""
+        done = subprocess.run(
+            [CRATE, *arguments],
+            cwd=self.desk,
+            env=self.environment | more,
+            input=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            timeout=300,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout or b"", done.stderr.decode())
+
+    def register(self, row: str) -> None:
+        """Write the user's own registry."""
+        self.user_registry.parent.mkdir(parents=True, exist_ok=True)
+        self.user_registry.write_text(row)
+
+    def photo(self, name: str, size: tuple[int, int] = (48, 36), seed: int = 0) -> Path:
+        """Put a photo on the desk: a bright disc on a dark, grainy ground; `size` is width, height in px."""
+        path = self.desk / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawn(*size, seed)).save(path)
+        return path
+
+    def files(self) -> list[str]:
+        """List the files on the desk."""
+        return sorted(
+            path.relative_to(self.desk).as_posix() for path in self.desk.rglob("*") if path.is_file()
+        )
+
+
+def drawn(width: int, height: int, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    rows, cols = np.mgrid[:height, :width]
+    disc = (rows - height * 0.5) ** 2 + (cols - width * 0.4) ** 2 <= (min(height, width) * 0.3) ** 2
+    flat = np.where(disc[..., None], (220, 180, 60), (40, 70, 50))
+    return np.clip(flat + random.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """Give a fresh machine."""
+    return Machine(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """Give one machine to all tests of a module, for what costs seconds to run."""
+    return Machine(tmp_path_factory.mktemp("shared"))
+
+
+Here = Callable[..., Done]
+
+
+@pytest.fixture
+def here(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> Here:
+    """Run `crate` in this process, on the fresh machine: the same streams and codes, no start-up."""
+    for name, value in machine.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(machine.desk)
+
+    def run(*arguments: str | Path, stdin: bytes = b"", **more: str) -> Done:
+        with monkeypatch.context() as patch:
+            for name, value in more.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["crate", *map(str, arguments)])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+            capfdbinary.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main()
+        out, err = capfdbinary.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, out, err.decode())
+
+    return run

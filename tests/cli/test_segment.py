@@ -1,0 +1,469 @@
+"""`crate segment` as its user meets it: files, streams, exit codes, and one line for whatever goes wrong."""
+
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cratecli.cli import options
+from cratecli.weights import checkpoint
+from tests.cli.conftest import CRATE, Done, Here, Machine
+
+QUICK = ("--size", "64", "--refine", "none")
+"""Options that make a run quick, where the mask itself is not looked at."""
+
+
+def picture(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    return image
+
+
+def failed(done: Done, code: int, reason: str) -> None:
+    """Check that a run failed as it should: one line on stderr, nothing on stdout."""
+    assert (done.code, done.out) == (code, b"")
+    assert reason in done.err
+    assert done.err.startswith("crate: ")
+    assert done.err.count("\n") == 1
+    assert done.err.endswith("\n")
+
+
+# Real processes, in a folder that is not the checkout.
+
+
+def test_one_photo_to_a_pipe(shared: Machine) -> None:
+    done = shared.crate("segment", shared.photo("photo.jpg", (64, 48)))
+    assert done.code == 0
+    mask = picture(done.out)
+    assert (mask.format, mask.mode, mask.size) == ("PNG", "L", (64, 48))
+    assert set(np.unique(np.asarray(mask))) == {0, 255}
+    assert done.err.startswith("crate: crate-nano, layers ")
+    assert done.err.count("\n") == 1
+    assert "photo.mask.png" not in shared.files()
+
+
+def test_standard_input_to_standard_output(shared: Machine) -> None:
+    photo = shared.photo("turned.jpg", (64, 48))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(photo).save(photo, exif=exif)
+    done = shared.crate("segment", "-", "-o", "-", "-q", "--as", "cutout", stdin=photo.read_bytes())
+    assert (done.code, done.err) == (0, "")
+    assert (picture(done.out).mode, picture(done.out).size) == ("RGBA", (48, 64))
+
+
+def test_a_folder_with_a_broken_photo_as_json(machine: Machine) -> None:
+    machine.photo("in/a.jpg")
+    machine.photo("in/c.png", (40, 60))
+    (machine.desk / "in/b.png").write_bytes(b"<html>no photo</html>")
+    (machine.desk / "in/notes.txt").write_text("no photo either")
+    done = machine.crate("segment", "in", "--json", *QUICK)
+    assert done.code == 1
+    records = json.loads(done.out)
+    assert [record["output"] for record in records] == ["in-masks/a.png", "in-masks/c.png"]
+    ran, broken, summary = done.err.splitlines()
+    assert ran.startswith("crate: crate-nano")
+    assert broken == f"crate: {Path('in/b.png')}: not an image of a known format"
+    assert summary == "crate: 1 of 3 photos failed"
+    assert [name for name in machine.files() if not name.startswith("in/")] == [
+        "in-masks/a.png",
+        "in-masks/c.png",
+    ]
+
+
+def test_ten_photos_load_the_model_once(machine: Machine) -> None:
+    for number in range(10):
+        machine.photo(f"in/{number}.png", (48, 36), seed=number)
+    done = machine.crate("segment", "in", "-o", "out", "--jsonl", "--batch-size", "4", *QUICK)
+    assert done.code == 0
+    assert [json.loads(line)["output"] for line in done.lines] == [f"out/{n}.png" for n in range(10)]
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_reader_that_leaves_is_no_drama(machine: Machine) -> None:
+    photo = machine.photo("photo.png")
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = machine.crate("segment", photo, "-q", *QUICK, stdout=write)
+    finally:
+        os.close(write)
+    assert (done.code, done.err) == (141, "")
+    for command in (["models", "list"], ["--version"]):
+        read, write = os.pipe()
+        os.close(read)
+        try:
+            done = machine.crate(*command, stdout=write)
+        finally:
+            os.close(write)
+        assert (done.code, done.err) == (141, "")
+
+
+def test_a_pipe_into_head(machine: Machine) -> None:
+    photo = machine.photo("photo.png")
+    command = f"'{CRATE}' segment -q {' '.join(QUICK)} '{photo}' | head -c 10"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=machine.desk,
+        env=machine.environment,
+        capture_output=True,
+        timeout=300,
+        check=True,
+    )
+    assert done.stdout == b"\x89PNG\r\n\x1a\n\x00\x00"
+    assert done.stderr == b""
+
+
+def on_a_terminal(machine: Machine, *arguments: str | Path) -> tuple[int, str]:
+    """Run `crate` with its stdout on a terminal, and give what that shows."""
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [CRATE, *arguments],
+            cwd=machine.desk,
+            env=machine.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=subprocess.STDOUT,
+        )
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(ours, 4096)
+            except OSError:  # Linux says so that the other side is closed
+                break
+            if not piece:
+                break
+            shown += piece
+        return process.wait(300), shown.decode()
+    finally:
+        os.close(ours)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_no_picture_goes_to_a_terminal(machine: Machine) -> None:
+    photo = machine.photo("in/photo.png")
+    code, shown = on_a_terminal(machine, "segment", photo, "-o", "-")
+    assert (code, shown) == (2, "crate: no picture goes to a terminal: give -o FILE, or a pipe\r\n")
+    code, shown = on_a_terminal(machine, "segment", photo, "-q", *QUICK)
+    assert (code, shown) == (0, "photo.mask.png\r\n")
+    assert machine.files() == ["in/photo.png", "photo.mask.png"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_behind_stdout(machine: Machine) -> None:
+    photo = machine.photo("photo.png")
+    reason = "crate: standard output: cannot be written: No space left on device\n"
+    with Path("/dev/full").open("wb") as full:
+        done = machine.crate("segment", photo, "-q", *QUICK, stdout=full)
+        assert (done.code, done.err) == (1, reason)
+        done = machine.crate("models", "list", stdout=full)
+        assert (done.code, done.err) == (1, reason)
+
+
+@pytest.mark.parametrize("command", [["--help"], ["--version"], ["segment", "--help"], ["models", "list"]])
+def test_quick_commands_load_no_torch(machine: Machine, command: Sequence[str]) -> None:
+    done = machine.crate(*command, PYTHONPROFILEIMPORTTIME="1")
+    assert done.code == 0
+    assert done.out
+    loaded = {line.rpartition("|")[2].strip() for line in done.err.splitlines()}
+    assert "cratecli.cli.app" in loaded
+    assert not {name for name in loaded if name.split(".")[0] in ("torch", "timm", "cv2", "scipy")}
+
+
+# The same command line in this process: quicker, and the model loaded all the same.
+
+
+def test_one_photo_to_a_file(machine: Machine, here: Here) -> None:
+    done = here("segment", machine.photo("photo.jpg"), "-o", "new/mask.png", *QUICK)
+    assert (done.code, done.out) == (0, b"new/mask.png\n")
+    assert machine.files() == ["new/mask.png", "photo.jpg"]
+    assert picture((machine.desk / "new/mask.png").read_bytes()).size == (48, 36)
+
+
+def test_one_photo_into_a_folder(machine: Machine, here: Here) -> None:
+    done = here("segment", machine.photo("photo.jpg"), "-o", "new/", "-q", *QUICK)
+    assert (done.code, done.out, done.err) == (0, b"new/photo.png\n", "")
+
+
+def test_several_photos_and_a_folder(machine: Machine, here: Here) -> None:
+    machine.photo("a.png")
+    machine.photo("in/b.png")
+    machine.photo("more/c.png")
+    done = here("segment", "a.png", "in/b.png", "more", "-q", *QUICK)
+    assert (done.code, done.err) == (0, "")
+    assert sorted(done.lines) == ["a.mask.png", "b.mask.png", "more-masks/c.png"]
+    done = here("segment", "a.png", "in/b.png", "-o", "out", "-q", *QUICK)
+    assert done.lines == ["out/a.png", "out/b.png"]
+    assert {"a.mask.png", "b.mask.png", "more-masks/c.png", "out/a.png", "out/b.png"} < set(machine.files())
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("mask", "L"), ("soft", "L"), ("cutout", "RGBA"), ("overlay", "RGB")]
+)
+def test_kinds(machine: Machine, here: Here, kind: str, mode: str) -> None:
+    done = here("segment", machine.photo("photo.png"), "--as", kind, "-q", *QUICK)
+    assert (picture(done.out).mode, picture(done.out).size) == (mode, (48, 36))
+    assert here("segment", "photo.png", "--as", kind, "-q", "--jsonl", *QUICK).code == 0
+    assert f"photo.{kind}.png" in machine.files()
+
+
+FIELDS = {
+    "input",
+    "output",
+    "as",
+    "height",
+    "width",
+    "empty",
+    "confidence",
+    "area",
+    "box",
+    "layers",
+    "heads",
+    "head_scores",
+    "sizes",
+    "keep",
+    "threshold",
+    "refine",
+    "weights",
+    "weights_sha256",
+}
+
+
+def test_json_says_it_all(machine: Machine, here: Here) -> None:
+    photo = machine.photo("photo.png", (50, 40))
+    done = here(
+        "segment", photo, "--json", "-o", "out/mask.png", "--layer", "-2,-1", "--heads", "auto", *QUICK
+    )
+    (record,) = json.loads(done.out)
+    assert done.code == 0
+    assert set(record) >= FIELDS
+    assert (record["input"], record["output"], record["as"]) == (str(photo), "out/mask.png", "mask")
+    assert (record["height"], record["width"]) == (40, 50)
+    assert record["layers"] == [6, 7]
+    assert np.shape(record["head_scores"]) == (2, 6)
+    assert record["sizes"] == [64]
+    assert record["refine"] == "none"
+    assert record["weights"] == "crate-nano"
+    assert len(record["weights_sha256"]) == 64
+    assert 0 <= record["confidence"] <= 1
+    mask = np.asarray(picture((machine.desk / "out/mask.png").read_bytes())) > 0
+    assert record["area"] == mask.sum()
+    assert record["empty"] is (record["area"] == 0)
+    left, top, width, height = record["box"]
+    inside = mask[top : top + height, left : left + width]
+    assert inside.sum() == mask.sum()
+    assert inside[0].any()
+    assert inside[-1].any()
+    assert inside[:, 0].any()
+    assert inside[:, -1].any()
+
+
+def test_jsonl_is_one_record_a_line(machine: Machine, here: Here) -> None:
+    machine.photo("in/a.png")
+    Image.new("RGB", (20, 30), "red").save(machine.desk / "in/b.png")
+    done = here("segment", "in", "--jsonl", "-q", *QUICK)
+    first, second = (json.loads(line) for line in done.lines)
+    assert (done.code, done.err) == (0, "")
+    assert set(first) >= FIELDS
+    assert (second["empty"], second["area"], second["box"], second["confidence"]) == (True, 0, None, 0.0)
+    assert (second["width"], second["height"]) == (20, 30)
+    assert machine.files() == ["in-masks/a.png", "in-masks/b.png", "in/a.png", "in/b.png"]
+
+
+def test_json_without_an_output_still_writes_the_mask(machine: Machine, here: Here) -> None:
+    done = here("segment", machine.photo("in/photo.png"), "--json", *QUICK)
+    assert json.loads(done.out)[0]["output"] == "photo.mask.png"
+    assert "photo.mask.png" in machine.files()
+
+
+def test_json_keeps_what_was_done_when_an_output_cannot_be_written(machine: Machine, here: Here) -> None:
+    machine.photo("in/a.png")
+    machine.photo("in/b.png")
+    (machine.desk / "out/b.png").mkdir(parents=True)
+    done = here("segment", "in", "-o", "out", "--json", "-q", *QUICK)
+    assert done.code == 1
+    assert [record["output"] for record in json.loads(done.out)] == ["out/a.png"]
+    assert done.err == f"crate: {Path('out/b.png')}: cannot be written: Is a directory\n"
+
+
+@pytest.mark.parametrize("layer", [("--layer", "-2,-1"), ("--layer=-2,-1",), ("--layer", "6,7")])
+def test_layers_count_from_either_end(machine: Machine, here: Here, layer: Sequence[str]) -> None:
+    done = here("segment", machine.photo("photo.png"), *layer, "--jsonl", "-q", *QUICK)
+    assert json.loads(done.out)["layers"] == [6, 7]
+
+
+@pytest.mark.parametrize(("heads", "expected"), [("all", [0, 1, 2, 3, 4, 5]), ("0,3", [0, 3]), ("5", [5])])
+def test_heads(machine: Machine, here: Here, heads: str, expected: list[int]) -> None:
+    done = here("segment", machine.photo("photo.png"), "--heads", heads, "--jsonl", "-q", *QUICK)
+    assert json.loads(done.out)["heads"] == expected
+
+
+def test_keep_refine_and_clean_up_reach_the_mask(machine: Machine, here: Here) -> None:
+    photo = machine.photo("photo.png", (80, 60))
+
+    def area(*more: str) -> int:
+        done = here("segment", photo, "--jsonl", "-q", "--size", "64", "--min-area", "0", *more)
+        assert done.code == 0
+        return int(json.loads(done.out)["area"])
+
+    small, large = (area("--refine", "none", "--keep", keep) for keep in ("top:0.1", "top:0.8"))
+    assert 0 < small < large < 80 * 60
+    assert area("--refine", "none", "--keep", "top:0.1", "--min-area", "0.9") == 0
+    assert 0 < area("--refine", "none", "--keep", "top:0.1", "--largest") <= small
+    for refine in ("guided", "grabcut"):
+        assert area("--refine", refine, "--keep", "top:0.3") > 0
+
+
+def test_the_model_is_loaded_once(machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        machine.photo(f"in/{number}.png")
+    loads: list[object] = []
+
+    def counted(path: Path) -> Any:
+        loads.append(path)
+        return read(path)
+
+    read = checkpoint.read_tensors
+    monkeypatch.setattr(checkpoint, "read_tensors", counted)
+    assert here("segment", "in", "--batch-size", "1", *QUICK).code == 0
+    assert len(loads) == 1
+
+
+def test_variables_choose_model_and_device(machine: Machine, here: Here) -> None:
+    photo = machine.photo("photo.png")
+    failed(
+        here("segment", photo, CRATE_MODEL="crate-nani"), 2, "no model 'crate-nani', did you mean crate-nano?"
+    )
+    assert here("segment", photo, "-m", "crate-nano", "-q", *QUICK, CRATE_MODEL="crate-nani").code == 0
+    failed(here("segment", photo, CRATE_DEVICE="tpu"), 2, "device 'tpu' is not one of")
+
+
+def test_a_checkpoint_file_is_a_model(machine: Machine, here: Here) -> None:
+    file = Path(here("models", "path", "crate-nano").lines[0])
+    done = here("segment", machine.photo("photo.png"), "-m", file, "--jsonl", *QUICK)
+    assert json.loads(done.out)["weights"] == str(file)
+    assert done.err.startswith(f"crate: {file}, ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["gone.jpg"], 1, "gone.jpg: no such file"),
+        (["notes.txt"], 1, "notes.txt: not an image of a known format"),
+        (["half.png"], 1, "half.png: cannot be read as an image: "),
+        (["-"], 1, "standard input: empty"),
+        (["a" * 300], 1, "File name too long"),
+        (["photo.png", "-o", "notes.txt/mask.png"], 1, "notes.txt/mask.png: cannot be written: "),
+        (["in", "-o", "notes.txt"], 1, "cannot be written: "),
+        ([], 2, "missing argument 'PHOTO...'"),
+        (["photo.png", "--colour"], 2, "no such option: --colour"),
+        (["photo.png", "--as", "gif"], 2, "'gif' is not one of 'mask', 'soft', 'cutout', 'overlay'"),
+        (["photo.png", "--refine", "edges"], 2, "'edges' is not one of 'none', 'guided', 'grabcut'"),
+        (["photo.png", "--layer", "last"], 2, "--layer 'last' is not whole numbers with commas between"),
+        (["photo.png", "--layer", "8"], 2, "layer 8 of a model with 8 layers, 0 to 7"),
+        (["photo.png", "--heads", "6"], 2, "head 6 of a model with 6 heads, 0 to 5"),
+        (["photo.png", "--heads", "best"], 2, "--heads 'best' is not whole numbers"),
+        (["photo.png", "--keep", "most"], 2, "'most' is not mass:F, top:F, otsu, mean or a number"),
+        (["photo.png", "--size", "0"], 2, "size"),
+        (["photo.png", "--min-area", "much"], 2, "--min-area"),
+        (["photo.png", "--min-area", "2"], 2, "min-area 2.0 is not a share"),
+        (["photo.png", "--batch-size", "0"], 2, "--batch-size"),
+        (["photo.png", "--dtype", "float8"], 2, "--dtype"),
+        (["photo.png", "--device", "gpu"], 2, "device 'gpu' is not one of auto, cpu, cuda, cuda:N, mps"),
+        (["photo.png", "--json", "--jsonl"], 2, "--json and --jsonl exclude each other"),
+        (["photo.png", "--json", "-o", "-"], 2, "stdout takes the picture or the records, not both"),
+        (["photo.png", "in/other.png", "-o", "-"], 2, "cannot share stdout"),
+        (["in", "-o", "-"], 2, "cannot share stdout"),
+        (["photo.png", "-o", ""], 2, "the output has no name"),
+        (["photo.png", "-o", "photo.png"], 2, "photo.png is an input: choose another output"),
+        (["photo.png", "in/photo.png", "-o", "out"], 2, "two inputs would be written to"),
+        (["-", "-"], 2, "standard input can be read only once"),
+        (["photo.png", "-m", "crate-nani"], 2, "no model 'crate-nani', did you mean crate-nano?"),
+        (["empty"], 3, "no photo in empty"),
+        (["photo.png", "-m", "crate-mae-b16"], 4, "crate-mae-b16 is not on this machine; "),
+        (["photo.png", "-m", "notes.txt"], 4, "notes.txt"),
+        (["photo.png", "--device", f"cuda:{torch.cuda.device_count()}"], 5, "is not available"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(
+    machine: Machine, here: Here, arguments: Sequence[str], code: int, reason: str
+) -> None:
+    photo = machine.photo("photo.png")
+    machine.photo("in/photo.png")
+    (machine.desk / "half.png").write_bytes(photo.read_bytes()[:-100])
+    (machine.desk / "notes.txt").write_text("not a photo, not a checkpoint")
+    (machine.desk / "empty").mkdir()
+    before = {name: (machine.desk / name).read_bytes() for name in machine.files()}
+    failed(here("segment", "-q", *arguments), code, reason)
+    assert {name: (machine.desk / name).read_bytes() for name in machine.files()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["segment", "-q", "gone.jpg"], 1, "gone.jpg: no such file"),
+        (["segment", "photo.png", "-m", "crate-mae-b16"], 4, "crate-mae-b16 is not on this machine; "),
+        (["segment", "photo.png", "--device", f"cuda:{torch.cuda.device_count()}"], 5, "is not available"),
+        (["segment", "photo.png", "--colour"], 2, "no such option: --colour"),
+        (["segmen"], 2, "no such command 'segmen'"),
+        (["segment", "empty"], 3, "no photo in empty"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_of_a_real_process(
+    shared: Machine, arguments: Sequence[str], code: int, reason: str
+) -> None:
+    shared.photo("photo.png")
+    (shared.desk / "empty").mkdir(exist_ok=True)
+    failed(shared.crate(*arguments), code, reason)
+
+
+def test_names_cannot_steer_the_terminal(machine: Machine, here: Here) -> None:
+    for name in ("a\nb.png", "\x1b[31mred.png", os.fsdecode(b"\xff.png")):
+        (machine.desk / name).write_bytes(b"no photo")
+    done = here("segment", ".", "-q")
+    assert done.code == 1
+    assert done.err.isprintable() or set(done.err) - {"\n"} <= {c for c in done.err if c.isprintable()}
+    assert done.err.splitlines() == [
+        r"crate: \x1b[31mred.png: not an image of a known format",
+        r"crate: a\nb.png: not an image of a known format",
+        r"crate: \udcff.png: not an image of a known format",
+        "crate: 3 of 3 photos failed",
+    ]
+
+
+def test_odd_names_are_written_as_they_are(machine: Machine, here: Here) -> None:
+    odd = [b"-rf.png", b"[red].png", b"a\nb.png", b"\xff.png", "ä 🐈.png".encode()]
+    photo = machine.photo("photo.jpg")
+    folder = machine.desk / "in"
+    folder.mkdir()
+    for name in odd:
+        (folder / os.fsdecode(name)).write_bytes(photo.read_bytes())
+    done = here("segment", "in", "-o", "out", "-q", *QUICK)
+    assert (done.code, done.err) == (0, "")
+    assert sorted(os.fsencode(path.name) for path in (machine.desk / "out").iterdir()) == sorted(odd)
+    assert done.out == b"".join(b"out/%s\n" % name for name in sorted(odd, key=os.fsdecode))
+
+
+def test_printable_escapes_what_is_not() -> None:
+    assert options.printable("a\x1b[2Jb\r\n\t\u202e") == r"a\x1b[2Jb\r\n\t\u202e"
+    assert options.printable("photo 🐈 ×.png") == "photo 🐈 ×.png"
+
+
+def test_an_interruption_has_its_code(machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "load_model", interrupted)
+    assert here("segment", machine.photo("photo.png")) == Done(130, b"", "")

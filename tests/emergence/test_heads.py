@@ -1,0 +1,174 @@
+"""Several heads see a blob, others see noise: the blob must win, wherever it is."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cratecli.emergence.features import View
+from cratecli.emergence.heads import TEMPERATURE, Saliency, agreement, auto, diffuse, fixed
+from cratecli.emergence.masks import Keep, iou, scale, threshold
+
+ROWS, COLS, LAYERS, HEADS, SEEING = 18, 24, 2, 6, (1, 3, 4)
+
+
+def blob(row: int, col: int, radius: int = 3) -> np.ndarray:
+    """Draw a disc; lengths in patches."""
+    rows, cols = np.mgrid[:ROWS, :COLS]
+    return np.asarray((rows - row) ** 2 + (cols - col) ** 2 <= radius**2)
+
+
+def view(truth: np.ndarray, seed: int) -> View:
+    """Show a blob to the heads in `SEEING`; the others see clumps, each its own."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(0, 0.7, (LAYERS, HEADS, *truth.shape))
+    noisy = random.normal(0, 1, (LAYERS, HEADS, truth.shape[0] + 2, truth.shape[1] + 2))
+    for head in range(HEADS):
+        if head in SEEING:
+            logits[:, head] += 2.5 * truth
+        else:  # patches in clumps, as texture is
+            logits[:, head] += 0.3 * sum(
+                noisy[:, head, i : i + truth.shape[0], j : j + truth.shape[1]]
+                for i in range(3)
+                for j in range(3)
+            )
+    attention = np.exp(logits)
+    attention /= attention.sum(axis=(2, 3), keepdims=True)
+    sides = random.normal(0, 1, (2, 24))
+    tokens = np.where(truth[..., None], *sides) + random.normal(0, 0.3, (LAYERS, *truth.shape, 24))
+    return View(attention.astype(np.float32), tokens.astype(np.float32))
+
+
+def found(saliency: Saliency) -> np.ndarray:
+    log_attention = saliency.log_attention
+    return np.asarray(scale(log_attention) >= threshold(log_attention, Keep("otsu")))
+
+
+def uniform(value: float = 1 / (ROWS * COLS)) -> View:
+    return View(
+        np.full((LAYERS, HEADS, ROWS, COLS), value, np.float32), np.ones((LAYERS, ROWS, COLS, 8), np.float32)
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_heads_that_agree_win(seed: int) -> None:
+    truth = blob(6, 11)
+    saliency = auto([view(truth, seed), view(truth, seed + 100)])
+    others = [head for head in range(HEADS) if head not in SEEING]
+    assert saliency.scores.shape == (LAYERS, HEADS)
+    assert saliency.scores[:, SEEING].min() > saliency.scores[:, others].max() + 0.1
+    assert set(saliency.chosen) == set(SEEING)
+    assert iou(found(saliency), truth) > 0.8
+
+
+PLACES = [(4, 4), (4, 19), (13, 4), (13, 19), (9, 12), (4, 12), (9, 4)]  # corners, middle, edges
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_place_does_not_matter(seed: int) -> None:
+    """All that is seen is rolled together: corners, edges and the middle are found alike."""
+    home = 9, 12
+    views = [view(blob(*home), seed), view(blob(*home), seed + 100)]
+    scores = {}
+    for place in PLACES:
+        by = place[0] - home[0], place[1] - home[1]
+        moved = [
+            View(np.roll(v.attention, by, axis=(2, 3)), np.roll(v.tokens, by, axis=(1, 2))) for v in views
+        ]
+        scores[place] = iou(found(auto(moved)), blob(*place))
+    assert min(scores.values()) > 0.8
+    assert scores[home] - min(scores.values()) < 0.1
+
+
+def test_views_of_other_sizes_are_brought_together() -> None:
+    """The same blob on a grid half as fine: the answer is on the finest."""
+    truth = blob(8, 13, radius=5)
+    fine = view(truth, 0)
+    coarse = view(truth.reshape(ROWS // 2, 2, COLS // 2, 2).mean(axis=(1, 3)) > 0.5, 1)
+    for views in ([fine, coarse], [coarse, fine]):
+        saliency = auto(views)
+        assert saliency.log_attention.shape == (ROWS, COLS)
+        assert saliency.views.shape == (2, ROWS, COLS)
+        assert iou(found(saliency), truth) > 0.8
+
+
+def test_one_view_is_enough() -> None:
+    truth = blob(6, 11)
+    assert iou(found(auto([view(truth, 0)])), truth) > 0.75
+
+
+@pytest.mark.parametrize("saliency", [auto([uniform()]), fixed([uniform()], [0, 2])])
+def test_constant_maps_give_no_nan(saliency: Saliency) -> None:
+    for values in (saliency.log_attention, saliency.scores, saliency.views):
+        assert np.isfinite(values).all()
+    assert not scale(saliency.log_attention).any()
+
+
+def test_a_head_that_attends_to_one_patch_gives_no_nan() -> None:
+    peaked = uniform(0.0)
+    peaked.attention[:, :, 2, 3] = 1
+    for saliency in (auto([peaked]), fixed([peaked], [0])):
+        assert np.isfinite(saliency.log_attention).all()
+        assert np.isfinite(saliency.scores).all()
+
+
+def test_agreement_of_hand_made_maps() -> None:
+    pattern = np.tile([1.0, -1.0], 8)
+    other = np.repeat([1.0, -1.0], 8)
+    np.testing.assert_allclose(agreement(np.stack([pattern, 3 * pattern])), [1, 1], atol=1e-6)
+    scores = agreement(np.stack([pattern, pattern, pattern, other]))
+    assert scores[:3].min() > 0.95
+    assert abs(scores[3]) < 0.3
+    assert agreement(np.stack([pattern, pattern, pattern, -pattern]))[3] == pytest.approx(-1)
+    assert agreement(np.zeros((3, 16))).tolist() == [0, 0, 0]
+
+
+def test_fixed_of_one_view_is_the_plain_mean() -> None:
+    seen = view(blob(6, 11), 0)
+    saliency = fixed([seen], [1, 4])
+    mean = seen.attention[:, [1, 4]].mean(axis=(0, 1))
+    np.testing.assert_allclose(np.exp(saliency.log_attention), mean / mean.sum(), rtol=1e-4)
+    assert saliency.chosen == (1, 4)
+    np.testing.assert_allclose(saliency.views[0], saliency.log_attention, rtol=1e-5)
+
+
+def test_fixed_of_two_views_is_the_mean_of_both() -> None:
+    views = [view(blob(6, 11), seed) for seed in (0, 1)]
+    together = np.exp(fixed(views, [0]).log_attention)
+    apart = [np.exp(fixed([seen], [0]).log_attention) for seen in views]
+    np.testing.assert_allclose(together, np.mean(apart, axis=0), rtol=1e-4)
+
+
+def test_fixed_knows_its_heads() -> None:
+    for absent in (HEADS, -1):
+        with pytest.raises(ValueError, match=f"head {absent} of a model with 6 heads, 0 to 5"):
+            fixed([uniform()], [0, absent])
+
+
+def test_diffuse_is_the_dense_formula() -> None:
+    """Over so many patches that it is taken in several blocks."""
+    random = np.random.default_rng(0)
+    tokens = random.normal(0, 1, (2, 2500, 6)).astype(np.float32)
+    grid_map = random.normal(0, 1, 2500).astype(np.float32)
+    unit = tokens / np.linalg.norm(tokens, axis=-1, keepdims=True)
+    cosine = np.einsum("lmd,lnd->mn", unit, unit) / 2
+    affinity = np.exp((cosine - 1) / TEMPERATURE)
+    expected = affinity @ grid_map / affinity.sum(axis=1)
+    np.testing.assert_allclose(diffuse(grid_map, tokens), expected, atol=1e-4)
+
+
+def test_diffuse_keeps_a_constant_and_parts_what_differs() -> None:
+    tokens = np.zeros((1, 6, 3), np.float32)
+    tokens[0, :3, 0] = tokens[0, 3:, 1] = 1
+    assert diffuse(np.full(6, 2.5, np.float32), tokens) == pytest.approx(2.5)
+    spread = diffuse(np.array([0, 0, 3, 6, 0, 0], np.float32), tokens)
+    np.testing.assert_allclose(spread, [1, 1, 1, 2, 2, 2], atol=1e-3)
+
+
+def test_nothing_is_written_into_the_views() -> None:
+    seen = view(blob(6, 11), 0)
+    before = replace(seen, attention=seen.attention.copy(), tokens=seen.tokens.copy())
+    auto([seen])
+    fixed([seen], [0])
+    np.testing.assert_array_equal(seen.attention, before.attention)
+    np.testing.assert_array_equal(seen.tokens, before.tokens)

@@ -1,0 +1,289 @@
+"""The Python API: one photo in, one frozen record out, consistent in itself."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import cratecli
+from cratecli.emergence.masks import Keep, bounding_box, iou
+from cratecli.errors import InputError, OutputError, UsageError
+from cratecli.geometry import Size
+from cratecli.model.config import CrateConfig
+from cratecli.model.crate import Crate
+from cratecli.model.unroll import WhiteBox
+from cratecli.tasks.batch import Failure, Job
+from cratecli.tasks.recipe import Recipe, choose_recipe, default_recipe
+from cratecli.tasks.segment import Segmentation, Segmented, segment_batch, segment_jobs
+from cratecli.weights.checkpoint import load_model
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+def model() -> WhiteBox:
+    """Load the built-in model."""
+    return load_model("crate-nano", device="cpu")
+
+
+def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Draw a bright disc on a dark, grainy ground."""
+    random = np.random.default_rng(seed)
+    rows, cols = np.mgrid[:height, :width]
+    disc = (rows - height * 0.5) ** 2 + (cols - width * 0.4) ** 2 <= (min(height, width) * 0.3) ** 2
+    flat = np.where(disc[..., None], (220, 180, 60), (40, 70, 50))
+    return np.clip(flat + random.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def chelsea(model: WhiteBox) -> Segmentation:
+    return cratecli.segment(EXAMPLES / "chelsea.jpg", model)
+
+
+def test_the_record_is_consistent(chelsea: Segmentation, model: WhiteBox) -> None:
+    assert chelsea.size == Size(300, 451)
+    assert chelsea.mask.shape == chelsea.soft.shape == (300, 451)
+    assert chelsea.mask.dtype == bool
+    assert (chelsea.soft.min(), chelsea.soft.max()) == pytest.approx((0, 1), abs=0.1)
+    assert chelsea.area == chelsea.mask.sum() > 0
+    assert not chelsea.empty
+    assert chelsea.box == bounding_box(chelsea.mask)
+    assert 0 < chelsea.confidence <= 1
+    assert chelsea.head_scores.shape == (len(chelsea.layers), model.heads)
+    assert set(chelsea.heads) <= set(range(model.heads))
+    assert chelsea.heads
+    assert all(0 <= layer < model.depth for layer in chelsea.layers)
+    assert chelsea.weights is not None
+    assert chelsea.weights.name == "crate-nano"
+    assert len(chelsea.weights.sha256) == 64
+
+
+def test_the_record_is_frozen(chelsea: Segmentation) -> None:
+    for name in ("mask", "threshold", "heads"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(chelsea, name, None)
+    with pytest.raises(AttributeError):
+        chelsea.area = 3  # type: ignore[misc]
+
+
+def test_the_cat_is_in_the_mask(chelsea: Segmentation) -> None:
+    """Chelsea's face fills the middle left; the corner at the top right shows the blanket."""
+    assert chelsea.mask[100:200, 150:250].mean() > 0.8
+    assert chelsea.mask[:60, -60:].mean() < 0.2
+
+
+def test_an_array_and_its_file_give_the_same(chelsea: Segmentation, model: WhiteBox) -> None:
+    path = EXAMPLES / "chelsea.jpg"
+    rgb = np.asarray(Image.open(path).convert("RGB"))
+    for image in (rgb, str(path)):
+        other = cratecli.segment(image, model)
+        np.testing.assert_array_equal(other.mask, chelsea.mask)
+        np.testing.assert_array_equal(other.soft, chelsea.soft)
+        assert (other.heads, other.threshold, other.confidence) == (
+            chelsea.heads,
+            chelsea.threshold,
+            chelsea.confidence,
+        )
+
+
+def test_the_default_model_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = {"sizes": [64], "layers": [-1], "heads": "all", "refine": "none"}
+    first: Segmentation = cratecli.segment(photo(40, 50), **plain)  # type: ignore[arg-type]
+    assert first.weights is not None
+    assert first.weights.name == "crate-nano"
+
+    def gone(_path: object) -> None:
+        pytest.fail("the model's file was read again")
+
+    monkeypatch.setattr("cratecli.weights.checkpoint.read_tensors", gone)
+    cratecli.segment(photo(40, 50), **plain)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("refine", ["none", "guided", "grabcut"])
+@pytest.mark.parametrize("colour", [0, 128, 255])
+def test_a_constant_photo_shows_nothing(model: WhiteBox, refine: Any, colour: int) -> None:
+    nothing = cratecli.segment(np.full((50, 70, 3), colour, np.uint8), model, refine=refine, sizes=[64])
+    assert nothing.empty
+    assert (nothing.area, nothing.box, nothing.confidence) == (0, None, 0.0)
+    assert nothing.mask.shape == (50, 70)
+    assert np.isfinite(nothing.soft).all()
+    assert np.isfinite(nothing.head_scores).all()
+    assert np.isfinite(nothing.threshold)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 20), (20, 1), (5, 7), (13, 13)])
+def test_photos_under_one_patch(model: WhiteBox, size: tuple[int, int]) -> None:
+    tiny = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    found = cratecli.segment(tiny, model, sizes=[64])
+    assert found.mask.shape == size
+    assert np.isfinite(found.soft).all()
+
+
+@pytest.mark.parametrize("heads", ["auto", "all", (0, 3)])
+def test_a_batch_of_mixed_sizes_equals_singles(model: WhiteBox, heads: Any) -> None:
+    photos = [photo(80, 100, 1), photo(100, 80, 2), photo(80, 100, 3), photo(79, 101, 4)]
+    recipe = choose_recipe(model, heads=heads, sizes=[64, 96])
+    together = segment_batch(photos, model, recipe)
+    for image, found in zip(photos, together, strict=True):
+        alone = segment_batch([image], model, recipe)[0]
+        assert (found.mask == alone.mask).mean() >= 0.999
+        np.testing.assert_allclose(found.soft, alone.soft, atol=1e-3)
+        assert found.size == Size(*image.shape[:2])
+        assert found.heads == alone.heads
+    assert segment_batch([], model, recipe) == []
+
+
+def test_the_same_photo_twice_is_the_same_mask(model: WhiteBox) -> None:
+    first, second = (cratecli.segment(photo(60, 80), model, sizes=[64, 96]) for _ in range(2))
+    np.testing.assert_array_equal(first.mask, second.mask)
+    np.testing.assert_array_equal(first.soft, second.soft)
+
+
+def test_rows_are_rows(model: WhiteBox) -> None:
+    """A photo that is all left to right gives, turned by a quarter, a map that is all top to bottom."""
+    image = photo(60, 120)
+    for rgb in (image, np.ascontiguousarray(image.transpose(1, 0, 2))):
+        found = cratecli.segment(rgb, model, sizes=[64], refine="grabcut", heads="all", keep="top:0.4")
+        assert found.size == Size(*rgb.shape[:2])
+        disc = rgb[..., 0] > 130
+        assert iou(found.mask, disc) > iou(found.mask, disc[::-1, ::-1])
+
+
+def test_options_reach_the_mask(model: WhiteBox) -> None:
+    image = photo(60, 80)
+    plain: dict[str, Any] = {"sizes": [64], "refine": "none", "min_area": 0.0, "fill_holes": False}
+    layered = cratecli.segment(image, model, layers=[0, -1], heads=[2, 5], **plain)
+    assert layered.layers == (0, 7)
+    assert layered.heads == (2, 5)
+    assert cratecli.segment(image, model, heads="all", **plain).heads == tuple(range(6))
+    kept = [cratecli.segment(image, model, keep=f"top:{share}", **plain).area for share in (0.1, 0.3, 0.9)]
+    assert kept == sorted(kept)
+    assert kept[0] < kept[1] < kept[2]
+    value = cratecli.segment(image, model, keep="0.5", **plain)
+    np.testing.assert_array_equal(value.mask, value.soft >= 0.5)
+    assert value.threshold == 0.5
+    one = cratecli.segment(image, model, keep="top:0.3", **{**plain, "largest": True})
+    assert 0 < one.area <= kept[1]
+    assert cratecli.segment(image, model, keep="top:0.1", **{**plain, "min_area": 0.9}).empty
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"layers": [8]}, "layer 8 of a model with 8 layers"),
+        ({"layers": [0, -9]}, "layer -9 of a model with 8 layers"),
+        ({"heads": [6]}, "head 6 of a model with 6 heads"),
+        ({"heads": [0, -1]}, "head -1 of a model with 6 heads"),
+        ({"keep": "most"}, "'most' is not mass:F"),
+        ({"keep": "mass:1.5"}, "'mass:1.5' is not mass:F"),
+        ({"sizes": [0]}, "size"),
+        ({"sizes": [64, 5000]}, "size"),
+        ({"refine": "edges"}, "refine 'edges' is not one of none, guided, grabcut"),
+        ({"min_area": 1.0}, "min-area 1.0 is not a share"),
+        ({"min_area": -0.1}, "min-area -0.1 is not a share"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    model: WhiteBox, options: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(UsageError, match=reason):
+        cratecli.segment(photo(20, 30), model, **options)
+
+
+@pytest.mark.parametrize("options", [{"layers": []}, {"sizes": []}, {"heads": []}])
+def test_nothing_is_not_a_choice(model: WhiteBox, options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="at least one"):
+        cratecli.segment(photo(20, 30), model, **options)
+
+
+def test_a_bad_photo_is_an_input_error(model: WhiteBox, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        cratecli.segment(tmp_path / "gone.jpg", model)
+
+
+def test_a_map_that_is_not_finite_is_an_input_error(model: WhiteBox) -> None:
+    broken = Crate(CrateConfig(patch_size=8, width=12, heads=3, depth=2, image_size=16, classes=0))
+    with torch.no_grad():
+        broken.position_embedding.fill_(torch.nan)
+    with pytest.raises(InputError, match="not finite"):
+        cratecli.segment(photo(20, 30), broken)
+
+
+def test_the_papers_recipe_for_models_of_its_size() -> None:
+    config = CrateConfig(patch_size=16, width=12, heads=3, depth=4, image_size=224, classes=0)
+    recipe = default_recipe(Crate(config))
+    assert recipe.layers == (-2,)
+    assert recipe.keep == Keep("mass", 0.6)
+    assert set(recipe.sizes) == {224}
+    assert recipe.refine == "none"
+
+
+def test_a_recipe_says_itself_in_the_command_lines_words() -> None:
+    recipe = Recipe(layers=(-2, -1), sizes=(64, 96), heads=(0, 3), keep=Keep("top", 0.25), refine="guided")
+    text = str(recipe)
+    for part in ("layers -2,-1", "heads 0,3", "sizes 64,96", "keep top:0.25", "refine guided"):
+        assert part in text
+
+
+def test_prepare_is_what_the_model_takes(model: WhiteBox) -> None:
+    batch = cratecli.prepare(photo(60, 90), model)
+    assert batch.shape == (1, 3, 64, 96)
+    assert batch.dtype == torch.float32
+    assert cratecli.prepare(photo(60, 90), model, size=32).shape == (1, 3, 32, 48)
+    with torch.inference_mode():
+        assert model(batch).shape == (1, 20)
+    mean = torch.tensor(model.mean).view(3, 1, 1)
+    std = torch.tensor(model.std).view(3, 1, 1)
+    pixels = (batch[0] * std + mean) * 255
+    assert pixels.min() > -40
+    assert pixels.max() < 295
+
+
+def jobs(folder: Path) -> list[Job]:
+    """Lay out three photos, the middle one broken."""
+    for name in "ac":
+        Image.fromarray(photo(40, 50)).save(folder / f"{name}.png")
+    (folder / "b.png").write_bytes(b"no photo")
+    return [Job(folder / f"{name}.png", folder / "out" / f"{name}.png") for name in "abc"]
+
+
+@pytest.fixture
+def recipe(model: WhiteBox) -> Recipe:
+    return replace(default_recipe(model), sizes=(64,), refine="none")
+
+
+def outcomes(
+    planned: Sequence[Job], model: WhiteBox, recipe: Recipe, size: int
+) -> Iterator[Segmented | Failure]:
+    return segment_jobs(planned, model, recipe, kind="mask", batch_size=size)
+
+
+@pytest.mark.parametrize("size", [1, 2, 8])
+def test_a_broken_photo_does_not_stop_the_others(
+    tmp_path: Path, model: WhiteBox, recipe: Recipe, size: int
+) -> None:
+    planned = jobs(tmp_path)
+    done = list(outcomes(planned, model, recipe, size))
+    failed = [outcome for outcome in done if isinstance(outcome, Failure)]
+    assert [failure.job for failure in failed] == [planned[1]]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+    for outcome in done:
+        if isinstance(outcome, Segmented):
+            assert outcome.job.target is not None
+            with Image.open(outcome.job.target) as written:
+                np.testing.assert_array_equal(np.asarray(written) > 0, outcome.segmentation.mask)
+
+
+def test_an_output_that_cannot_be_written_ends_the_run(
+    tmp_path: Path, model: WhiteBox, recipe: Recipe
+) -> None:
+    planned = jobs(tmp_path)
+    (tmp_path / "out").write_bytes(b"a file where a folder is needed")
+    with pytest.raises(OutputError, match="cannot be written"):
+        list(outcomes(planned, model, recipe, 8))
+    assert (tmp_path / "out").read_bytes() == b"a file where a folder is needed"

@@ -1,0 +1,111 @@
+"""What travels: the wheel, and the checkout itself, do the main job from another folder."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+PHOTO = ROOT / "examples/chelsea.jpg"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel from the checkout, with no network."""
+    pytest.importorskip("hatchling", reason="hatchling, which builds the wheel, is not installed")
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "--wheel-dir", folder, ROOT], check=True, cwd=folder, timeout=300)
+    (built,) = folder.glob("cratecli-*.whl")
+    return built
+
+
+def test_what_the_wheel_holds(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        entry_points = archive.read(next(name for name in names if name.endswith("entry_points.txt")))
+        assert archive.read("cratecli/weights.toml") == (ROOT / "weights.toml").read_bytes()
+    for name in ("py.typed", "__main__.py", "data/crate-nano/model.safetensors", "data/crate-nano/README.md"):
+        assert f"cratecli/{name}" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert b"crate = cratecli.cli.app:main" in entry_points
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"cratecli", next(top for top in tops if top.endswith(".dist-info"))}
+    modules = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")}
+    assert {name for name in names if name.endswith(".py")} == modules
+
+
+def crate(package: Path, folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
+    """Run `crate` out of the folder `package` that holds cratecli, before any that is installed."""
+    hidden = ("CRATE_", "HF_", "XDG_", "PYTHON")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    return subprocess.run(
+        [sys.executable, "-m", "cratecli", *arguments],
+        cwd=folder,
+        env=environment | {"PYTHONPATH": str(package), "HOME": str(folder)},
+        capture_output=True,
+        timeout=300,
+        check=True,
+    )
+
+
+def check_the_main_job(package: Path, folder: Path) -> None:
+    """The model that comes along is found in `package`, and segments a photo from another folder."""
+    nano = package / "cratecli/data/crate-nano/model.safetensors"
+    assert crate(package, folder, "models", "path", "crate-nano").stdout.decode() == f"{nano}\n"
+    done = crate(package, folder, "segment", PHOTO, "-o", "mask.png")
+    assert (done.stdout, done.stderr.count(b"\n")) == (b"mask.png\n", 1)
+    with Image.open(folder / "mask.png") as mask, Image.open(PHOTO) as photo:
+        assert mask.size == photo.size
+        assert mask.getextrema() == (0, 255)
+
+
+def test_the_wheel_does_the_main_job(wheel: Path, tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(package)
+    check_the_main_job(package, tmp_path)
+
+
+def test_the_checkout_does_the_main_job(tmp_path: Path) -> None:
+    """As an editable install does: `weights.toml` is read from the top of the checkout."""
+    check_the_main_job(ROOT / "src", tmp_path)
+
+
+README = """
+# A project
+
+```sh
+exit 9
+```
+
+Tests:
+
+<!-- test -->
+```sh
+echo .venv/made && echo "1 passed" && exit {code}
+```
+
+```sh
+exit 8
+```
+"""
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_ci_runs_the_readmes_own_command(tmp_path: Path, code: int) -> None:
+    (tmp_path / ".ci").mkdir()
+    script = tmp_path / ".ci/run"
+    script.write_bytes((ROOT / ".ci/run").read_bytes())
+    (tmp_path / "README.md").write_text(README.format(code=code))
+    done = subprocess.run(["bash", script], capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == code
+    assert done.stdout.splitlines()[1:] == [".venv-ci/made", "1 passed"]
+    (tmp_path / "README.md").write_text("# No command\n")
+    done = subprocess.run(["bash", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "README.md has no" in done.stderr
