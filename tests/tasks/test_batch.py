@@ -4,10 +4,11 @@ import os
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cratecli.errors import InputError, NothingMatchedError, OutputError, UsageError
-from cratecli.tasks.batch import Job, deliver, plan, read_in_batches
+from cratecli.tasks.batch import Failure, Job, deliver, outlive, plan, read_in_batches
 
 
 @pytest.fixture(autouse=True)
@@ -245,3 +246,22 @@ def test_a_device_is_written_to_not_replaced() -> None:
     finally:
         os.close(reader)
     assert stat.S_ISFIFO(Path("pipe").stat().st_mode)
+
+
+def test_one_photo_that_cannot_be_worked_on_does_not_take_its_batch_along() -> None:
+    photos = [(Job(Path(f"{n}.png"), None), np.full((2, 2, 3), n, np.uint8)) for n in range(4)]
+
+    def work(together: list[np.ndarray]) -> list[int]:
+        if any(photo[0, 0, 0] == 2 for photo in together):
+            raise InputError("not finite")
+        return [int(photo.sum()) for photo in together]
+
+    found = list(outlive(photos, work))
+    assert [outcome.job.name if isinstance(outcome, Failure) else outcome[2] for outcome in found] == [
+        0,
+        12,
+        "2.png",
+        36,
+    ]
+    assert [str(outcome.error) for outcome in found if isinstance(outcome, Failure)] == ["2.png: not finite"]
+    assert list(outlive([], work)) == []

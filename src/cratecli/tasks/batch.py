@@ -2,15 +2,18 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from cratecli.errors import CrateError, InputError, NothingMatchedError, OutputError, UsageError
 from cratecli.files import replacing
 from cratecli.io import images
 
 STDIN = "-"
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,21 @@ def read_in_batches(
             except CrateError as error:
                 failures.append(Failure(job, error))
         yield photos, failures
+
+
+def outlive(
+    photos: Sequence[tuple[Job, images.RGB]], work: Callable[[list[images.RGB]], list[Result]]
+) -> Iterator[tuple[Job, images.RGB, Result] | Failure]:
+    """Work on photos together, and where that fails one by one, so that only the bad ones fail."""
+    try:
+        results = work([rgb for _, rgb in photos])
+    except InputError as error:
+        for photo in photos if len(photos) > 1 else ():
+            yield from outlive([photo], work)
+        if len(photos) == 1:
+            yield Failure(photos[0][0], InputError(f"{photos[0][0].name}: {error}"))
+    else:
+        yield from ((job, rgb, result) for (job, rgb), result in zip(photos, results, strict=True))
 
 
 def deliver(job: Job, content: bytes) -> None:

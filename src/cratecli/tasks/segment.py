@@ -19,7 +19,7 @@ from cratecli.geometry import Box, Grid, Size, fit_grid
 from cratecli.io import images
 from cratecli.io.formats.png import Kind, encode
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.tasks.batch import Failure, Job, deliver, read_in_batches
+from cratecli.tasks.batch import Failure, Job, deliver, outlive, read_in_batches
 from cratecli.tasks.recipe import Recipe, Refine, choose_recipe
 from cratecli.weights.checkpoint import load_model
 from cratecli.weights.registry import default_name
@@ -154,8 +154,11 @@ def segment_jobs(
     """
     for photos, failures in read_in_batches(jobs, batch_size, stdin):
         yield from failures
-        found = segment_batch([rgb for _, rgb in photos], model, recipe)
-        for (job, rgb), result in zip(photos, found, strict=True):
+        for outcome in outlive(photos, lambda together: segment_batch(together, model, recipe)):
+            if isinstance(outcome, Failure):
+                yield outcome
+                continue
+            job, rgb, result = outcome
             png = encode(rgb, result.mask, result.soft, kind)
             deliver(job, png)
             yield Segmented(job, result, png)
