@@ -1,5 +1,6 @@
 """Sizes in pixels, grids in patches, and half-open boxes: the frame all rooms share."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,14 +43,21 @@ class Box:
         return self.left, self.top, self.right - self.left, self.bottom - self.top
 
 
+LONGEST = 4  # aspect beyond which a grid's short side gives way, so that its patches stay bounded
+
+
 def fit_grid(size: Size, short_side: int, patch_size: int) -> Grid:
     """Choose the patch grid nearest to `size` scaled so that its short side is `short_side` pixels.
 
-    Both sides are at least one patch.
+    Longer than 4 : 1 it is scaled to the area of 4 : 1 instead, so that no grid has more than about
+    `4 (short_side / patch_size)²` patches. Both sides are at least one patch.
 
     >>> fit_grid(Size(300, 400), short_side=96, patch_size=8)
     Grid(rows=12, cols=16)
+    >>> fit_grid(Size(20, 640), short_side=96, patch_size=8)
+    Grid(rows=4, cols=136)
     """
-    scale = short_side / min(size)
-    rows, cols = (max(1, round(side * scale / patch_size)) for side in size)
+    scale = short_side / max(min(size), math.sqrt(size.height * size.width / LONGEST))
+    most = max(1, round(LONGEST * (short_side / patch_size) ** 2))
+    rows, cols = (min(most, max(1, round(side * scale / patch_size))) for side in size)
     return Grid(rows, cols)

@@ -466,4 +466,4 @@ def test_an_interruption_has_its_code(machine: Machine, here: Here, monkeypatch:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoint, "load_model", interrupted)
-    assert here("segment", machine.photo("photo.png")) == Done(130, b"", "")
+    assert here("segment", machine.photo("photo.png")) == Done(130, b"", "crate: interrupted\n")

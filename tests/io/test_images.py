@@ -280,3 +280,14 @@ def test_reading_closes_the_file(tmp_path: Path) -> None:
     stream = io.BytesIO(path.read_bytes())
     images.read(stream, "stream")
     assert not stream.closed
+
+
+def test_lab_comes_out_in_its_colours(tmp_path: Path) -> None:
+    # In memory L is 0-255 for 0-100, and a and b lie around 128: a strong red, and white.
+    lab = Image.merge("LAB", [Image.new("L", (2, 1)) for _ in range(3)])
+    lab.putpixel((0, 0), (136, 208, 195))
+    lab.putpixel((1, 0), (255, 128, 128))
+    red, white = images.read(save(tmp_path, lab, "photo.tif"))[0]
+    assert red[0] > 230
+    assert max(red[1:]) < 40
+    assert min(white) > 250

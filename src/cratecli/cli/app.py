@@ -11,6 +11,8 @@ from cratecli.cli.options import forget_stdout, put, tell
 from cratecli.cli.segment import segment
 from cratecli.errors import CrateError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     help="Emergent segmentation with CRATE, the white-box transformer.",
     no_args_is_help=True,
@@ -41,6 +43,8 @@ def main() -> None:
     """Run `crate`, and end the process with the exit code of EXPERIENCE: 0, 1, 2, 3, 4, 5, 130 or 141."""
     try:
         code = app(prog_name="crate", standalone_mode=False)
+        if code == INTERRUPTED:  # typer's own answer to SIGINT
+            tell("interrupted")
         put([])
     except CrateError as error:
         tell(str(error))
@@ -50,9 +54,6 @@ def main() -> None:
             text = text.replace("Value error, ", "")
             tell(text[0].lower() + text[1:].rstrip(".") if text.isascii() else text)
         code = error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        tell("interrupted")
-        code = 130
     except OSError as error:
         forget_stdout()
         tell(f"{error.filename or 'standard output'}: {error.strerror or error}")

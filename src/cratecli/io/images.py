@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from cratecli.errors import InputError
 from cratecli.geometry import Grid
@@ -77,6 +77,10 @@ def _to_rgb(image: Image.Image) -> RGB:
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         straight = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", straight.size, "white"), straight)
+    if image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+        return np.array(converted)
     return np.array(image.convert("RGB"))
 
 
