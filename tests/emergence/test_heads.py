@@ -88,7 +88,6 @@ def test_views_of_other_sizes_are_brought_together() -> None:
     for views in ([fine, coarse], [coarse, fine]):
         saliency = auto(views)
         assert saliency.log_attention.shape == (ROWS, COLS)
-        assert saliency.views.shape == (2, ROWS, COLS)
         assert iou(found(saliency), truth) > 0.8
 
 
@@ -99,7 +98,7 @@ def test_one_view_is_enough() -> None:
 
 @pytest.mark.parametrize("saliency", [auto([uniform()]), fixed([uniform()], [0, 2])])
 def test_constant_maps_give_no_nan(saliency: Saliency) -> None:
-    for values in (saliency.log_attention, saliency.scores, saliency.views):
+    for values in (saliency.log_attention, saliency.scores, np.array(saliency.agreement)):
         assert np.isfinite(values).all()
     assert not scale(saliency.log_attention).any()
 
@@ -129,7 +128,6 @@ def test_fixed_of_one_view_is_the_plain_mean() -> None:
     mean = seen.attention[:, [1, 4]].mean(axis=(0, 1))
     np.testing.assert_allclose(np.exp(saliency.log_attention), mean / mean.sum(), rtol=1e-4)
     assert saliency.chosen == (1, 4)
-    np.testing.assert_allclose(saliency.views[0], saliency.log_attention, rtol=1e-5)
 
 
 def test_fixed_of_two_views_is_the_mean_of_both() -> None:

@@ -8,6 +8,7 @@ from cratecli.emergence.masks import (
     bounding_box,
     clean,
     components,
+    contrast,
     enlarge,
     iou,
     scale,
@@ -250,3 +251,10 @@ def test_iou() -> None:
     assert iou(one, one) == 1.0
     assert iou(one, ~one) == 0.0
     assert iou(np.zeros(3, bool), np.zeros(3, bool)) == 1.0
+
+
+def test_contrast_is_the_attention_that_the_outside_does_without() -> None:
+    grid_map = np.log(np.array([[4.0, 4.0, 1.0], [1.0, 1.0, 1.0]], np.float32))
+    assert contrast(grid_map, 0.5) == pytest.approx(1 - 1 / 4)
+    assert contrast(np.zeros((2, 3), np.float32), 0.5) == 0
+    assert contrast(grid_map, 0.0) == 0  # all of it

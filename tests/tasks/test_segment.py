@@ -19,7 +19,7 @@ from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.batch import Failure, Job
 from cratecli.tasks.recipe import Recipe, choose_recipe, default_recipe
-from cratecli.tasks.segment import Segmentation, Segmented, segment_batch, segment_jobs
+from cratecli.tasks.segment import NOTHING, Segmentation, Segmented, segment_batch, segment_jobs
 from cratecli.weights.checkpoint import load_model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -287,3 +287,20 @@ def test_an_output_that_cannot_be_written_ends_the_run(
     with pytest.raises(OutputError, match="cannot be written"):
         list(outcomes(planned, model, recipe, 8))
     assert (tmp_path / "out").read_bytes() == b"a file where a folder is needed"
+
+
+@pytest.mark.parametrize("texture", ["noise", "grain", "gradient"])
+def test_where_nothing_is_the_mask_says_so(model: WhiteBox, texture: str) -> None:
+    random = np.random.default_rng(0)
+    values = {
+        "noise": random.integers(0, 256, (120, 160)),
+        "grain": random.normal(128, 5, (120, 160)),
+        "gradient": np.tile(np.linspace(0, 255, 160), (120, 1)),
+    }[texture]
+    rgb = np.repeat(values.astype(np.uint8)[..., None], 3, axis=2)
+    nothing = cratecli.segment(rgb, model)
+    assert nothing.empty
+    assert 0 < nothing.confidence < NOTHING
+    assert not cratecli.segment(
+        rgb, model, heads="all"
+    ).empty  # a head that was named is shown, whatever it saw

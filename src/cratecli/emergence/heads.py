@@ -28,13 +28,13 @@ class Saliency:
 
     `scores` holds one label-free score per layer and head, −1 to 1: the mean agreement over views.
     `chosen` lists the heads that carry at least an even share of the weight.
-    `views` is the same map from each view alone: their agreement tells how stable it is.
+    `agreement`, 0–1, tells how far the maps that were combined, over sizes, mirroring and layers, agree.
     """
 
     log_attention: Float[np.ndarray, "rows cols"]
     scores: Float[np.ndarray, "layers k"]
     chosen: tuple[int, ...]
-    views: Float[np.ndarray, "views rows cols"]
+    agreement: float
 
 
 def common_grid(views: Sequence[View]) -> Grid:
@@ -110,13 +110,12 @@ def auto(views: Sequence[View]) -> Saliency:
     finest = max(views, key=lambda view: view.grid.patches)
     tokens = finest.tokens.reshape(len(finest.tokens), grid.patches, -1)
     combined = diffuse(np.einsum("vlk,vlkm->m", weights, maps), tokens)
-    alone = [np.einsum("lk,lkm->m", weights[view], maps[view]).reshape(grid) for view in range(len(views))]
     share = weights.sum(axis=(0, 1))
     return Saliency(
         log_attention=_smooth(combined.reshape(grid)),
         scores=scores.reshape(maps.shape[:3]).mean(axis=0),
         chosen=tuple(int(head) for head in np.flatnonzero(share >= share.mean())),
-        views=np.stack(alone),
+        agreement=_mean_agreement(scores, weights.reshape(-1)),
     )
 
 
@@ -133,9 +132,15 @@ def fixed(views: Sequence[View], heads: Sequence[int]) -> Saliency:
         mean = view.attention[:, list(heads)].mean(axis=(0, 1))
         alone.append(np.log(np.maximum(resize(mean / mean.sum(), grid), 1e-8)))
     maps = log_maps(views)
+    scores = agreement(maps.reshape(-1, grid.patches)).reshape(maps.shape[:3])
+    named = scores[:, :, list(heads)].reshape(-1)
     return Saliency(
         log_attention=np.log(np.exp(alone).mean(axis=0)),
-        scores=agreement(maps.reshape(-1, grid.patches)).reshape(maps.shape[:3]).mean(axis=0),
+        scores=scores.mean(axis=0),
         chosen=tuple(heads),
-        views=np.stack(alone),
+        agreement=_mean_agreement(named, np.full_like(named, 1 / len(named))),
     )
+
+
+def _mean_agreement(scores: Float[np.ndarray, " maps"], weights: Float[np.ndarray, " maps"]) -> float:
+    return float(np.clip(scores @ weights, 0, 1))

@@ -81,6 +81,17 @@ def threshold(log_attention: Float[np.ndarray, "rows cols"], keep: Keep) -> floa
             return float(scaled.reshape(-1)[order[last]])
 
 
+def contrast(log_attention: Float[np.ndarray, "rows cols"], cut: float) -> float:
+    """Tell how much of the attention that a patch of the mask gets one outside does without, 0–1.
+
+    It is `1 − outside / inside`, both geometric means; `cut` is on the scaled map. A mask of all or nothing has none.
+    """
+    kept = scale(log_attention) >= cut
+    if kept.all() or not kept.any():
+        return 0.0
+    return float(-np.expm1(log_attention[~kept].mean() - log_attention[kept].mean()))
+
+
 def enlarge(grid_map: Float[np.ndarray, "rows cols"], size: Size) -> Float[np.ndarray, "height width"]:
     """Interpolate a map of patches bilinearly to pixels."""
     return cv2.resize(grid_map, (size.width, size.height), interpolation=cv2.INTER_LINEAR)
