@@ -195,7 +195,7 @@ def _config(
     for option, value in (("--step-size", step_size), ("--sparsity-weight", sparsity_weight)):
         if value is not None and not math.isfinite(value):
             raise UsageError(f"{option} is {value}, not a number")
-    from cratecli.weights.checkpoint import read_config  # noqa: PLC0415 - imports torch
+    from cratecli.weights.checkpoint import read_config
 
     if architecture is None:
         return read_config(file, heads, step_size, sparsity_weight)

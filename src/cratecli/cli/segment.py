@@ -71,10 +71,10 @@ def segment(
     sizes = None if size is None else whole_numbers(size, "--size")
     jobs = _jobs(inputs, output, as_, records=json_ or jsonl)
 
-    from cratecli.tasks.batch import Failure  # noqa: PLC0415 - these cost seconds
-    from cratecli.tasks.recipe import choose_recipe  # noqa: PLC0415
-    from cratecli.tasks.segment import segment_jobs  # noqa: PLC0415
-    from cratecli.weights.checkpoint import load_model  # noqa: PLC0415
+    from cratecli.tasks.batch import Failure
+    from cratecli.tasks.recipe import choose_recipe
+    from cratecli.tasks.segment import segment_jobs
+    from cratecli.weights.checkpoint import load_model
 
     loaded = load_model(model, device=device, dtype=dtype)
     recipe = choose_recipe(
@@ -120,7 +120,7 @@ def _jobs(inputs: list[str], output: str | None, kind: str, *, records: bool) ->
         raise UsageError("stdout takes the picture or the records, not both: give -o FILE")
     if output == "-" and stdout_is_terminal():
         raise UsageError("no picture goes to a terminal: give -o FILE, or a pipe")
-    from cratecli.tasks.batch import plan  # noqa: PLC0415 - costs start-up
+    from cratecli.tasks.batch import plan
 
     piped = output is None and not records and stdout_is_terminal() is False
     jobs = plan(inputs, None if output == "-" else output, kind, to_stdout=piped or output == "-")

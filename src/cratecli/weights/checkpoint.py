@@ -235,7 +235,7 @@ def load_model(
         if row.config is None:
             if (heads, step_size, sparsity_weight) != (None, None, None):
                 raise UsageError(f"{row.name} is a ViT from timm: its heads, η and λ cannot be chosen")
-            from cratecli.model.vit import build_vit  # noqa: PLC0415 - timm takes seconds to import
+            from cratecli.model.vit import build_vit
 
             try:
                 model = build_vit(row.architecture.removeprefix("timm:"))

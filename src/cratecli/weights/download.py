@@ -23,8 +23,8 @@ def from_hub(repository: str, revision: str | None, file: str, on_bytes: OnBytes
     `again` fetches a file that is in the cache. The user's token goes to the Hub alone, to no other endpoint.
     Raises what the client raises: see `explained`.
     """
-    from huggingface_hub import constants, hf_hub_download  # noqa: PLC0415 - costs start-up
-    from huggingface_hub.utils.tqdm import tqdm  # noqa: PLC0415
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.utils.tqdm import tqdm
 
     class Bar(tqdm):
         """A progress bar that draws nothing and tells `on_bytes`."""
@@ -59,7 +59,7 @@ def from_web(url: str, stream: BinaryIO, on_bytes: OnBytes, *, exactly: int | No
 
     Raises `OSError` for an HTML page, and what the HTTP client raises: see `explained`.
     """
-    import httpx2  # noqa: PLC0415 - costs start-up
+    import httpx2
 
     host, identity = urlsplit(url).hostname, {"Accept-Encoding": "identity"}
     with httpx2.stream("GET", url, headers=identity, follow_redirects=True, timeout=_TIMEOUT) as response:
@@ -82,7 +82,7 @@ def explained(failure: str, remedy: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         raise WeightsError(f"{failure}: {_reason(error)}; {remedy}") from error
     except Exception as error:
-        import httpx2  # noqa: PLC0415 - costs start-up
+        import httpx2
 
         if not isinstance(error, httpx2.HTTPError):
             raise
@@ -90,7 +90,7 @@ def explained(failure: str, remedy: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415 - costs start-up
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
         error = error.__cause__  # "check your connection" is true of everything

@@ -54,7 +54,7 @@ def locate(checkpoint: Checkpoint) -> Path | None:
         if (home := _home(checkpoint)).is_file():
             return home
         if isinstance(hub := checkpoint.source, Hub):
-            from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - costs start-up
+            from huggingface_hub import try_to_load_from_cache
 
             cached = try_to_load_from_cache(hub.repository, hub.file, revision=hub.revision)
             return Path(cached) if isinstance(cached, str) else None
@@ -150,7 +150,7 @@ def pull(checkpoint: Checkpoint, on_bytes: OnBytes = lambda _done, _total: None)
     source = checkpoint.source
     if not isinstance(source, Hub | Drive | Url):
         return require(checkpoint)[0]
-    from huggingface_hub import is_offline_mode  # noqa: PLC0415 - costs start-up
+    from huggingface_hub import is_offline_mode
 
     with _turn(checkpoint):
         damaged = locate(checkpoint)
