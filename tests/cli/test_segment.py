@@ -386,9 +386,13 @@ def test_a_checkpoint_file_is_a_model(machine: Machine, here: Here) -> None:
         (["photo.png", "--json", "-o", "-"], 2, "stdout takes the picture or the records, not both"),
         (["photo.png", "in/other.png", "-o", "-"], 2, "cannot share stdout"),
         (["in", "-o", "-"], 2, "cannot share stdout"),
-        (["photo.png", "-o", ""], 2, "the output has no name"),
+        (["photo.png", "-o", ""], 2, "a path is empty"),
         (["photo.png", "-o", "photo.png"], 2, "photo.png is an input: choose another output"),
-        (["photo.png", "in/photo.png", "-o", "out"], 2, "two inputs would be written to"),
+        (
+            ["photo.png", "in/photo.png", "-o", "out"],
+            2,
+            "photo.png and in/photo.png would both be written to",
+        ),
         (["-", "-"], 2, "standard input can be read only once"),
         (["photo.png", "-m", "crate-nani"], 2, "no model 'crate-nani', did you mean crate-nano?"),
         (["empty"], 3, "no photo in empty"),
@@ -467,3 +471,21 @@ def test_an_interruption_has_its_code(machine: Machine, here: Here, monkeypatch:
 
     monkeypatch.setattr(checkpoint, "load_model", interrupted)
     assert here("segment", machine.photo("photo.png")) == Done(130, b"", "crate: interrupted\n")
+
+
+def test_records_of_standard_input_write_no_picture(shared: Machine) -> None:
+    before = shared.files()
+    done = shared.crate("segment", "-", "--jsonl", *QUICK, stdin=shared.photo("piped.jpg").read_bytes())
+    assert done.code == 0
+    assert json.loads(done.out)["output"] is None
+    assert set(shared.files()) - set(before) <= {"piped.jpg"}
+
+
+def test_a_photo_with_nothing_in_it_is_named(machine: Machine, here: Here) -> None:
+    grain = np.random.default_rng(0).normal(128, 5, (96, 96)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(grain).save(machine.desk / "grain.png")
+    assert (
+        "grain.png: nothing found, confidence 0.0"
+        in here("segment", machine.desk / "grain.png", "-o", "g.png").err
+    )
+    assert here("segment", machine.desk / "grain.png", "-q", "-o", "g.png").err == ""

@@ -134,7 +134,7 @@ def test_names_that_differ_by_case_alone_are_two() -> None:
 )
 def test_outputs_that_collide_are_refused(inputs: list[str], to: str | None) -> None:
     touch("one/a.jpg", "sub/one/a.jpg")
-    with pytest.raises(UsageError, match="two inputs would be written to"):
+    with pytest.raises(UsageError, match="would both be written to"):
         planned(*inputs, to=to)
 
 
@@ -158,11 +158,25 @@ def test_an_output_that_is_an_input_is_refused() -> None:
 
 def test_an_output_beside_its_input_is_fine() -> None:
     touch("in/a.jpg")
-    assert planned("in", to="in") == {"in/a.jpg": "in/a.png"}
+    assert planned("in/a.jpg", to="in") == {"in/a.jpg": "in/a.png"}
+    with pytest.raises(UsageError, match="in is an input: choose another output"):
+        planned("in", to="in")
+
+
+def test_a_name_that_says_something_else_is_refused() -> None:
+    touch("a.jpg", "b.jpg")
+    with pytest.raises(UsageError, match=r"^m\.JPG: only PNG is written"):
+        planned("a.jpg", to="m.JPG")
+    for inputs in (("a.jpg", "b.jpg"), (".",)):
+        with pytest.raises(UsageError, match=r"^m\.png is one picture, and there are several: give a folder"):
+            planned(*inputs, to="m.png")
+    assert planned("a.jpg", to="m") == {"a.jpg": "m"}
+    with pytest.raises(UsageError, match=r"addresses are not read; try: curl -s https://example\.org/a\.jpg"):
+        planned("https://example.org/a.jpg", to="m.png")
 
 
 def test_an_output_without_a_name_is_refused() -> None:
-    with pytest.raises(UsageError, match="the output has no name"):
+    with pytest.raises(UsageError, match="a path is empty"):
         planned("a.jpg", to="")
 
 

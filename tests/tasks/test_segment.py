@@ -304,3 +304,26 @@ def test_where_nothing_is_the_mask_says_so(model: WhiteBox, texture: str) -> Non
     assert not cratecli.segment(
         rgb, model, heads="all"
     ).empty  # a head that was named is shown, whatever it saw
+
+
+def test_heads_that_were_named_are_shown_however_little_they_agree(model: WhiteBox) -> None:
+    found = cratecli.segment(
+        EXAMPLES / "chelsea.jpg", model, heads=[2, 5], layers=[-2], keep="mass:0.6", refine="none"
+    )
+    assert 0.2 < found.area / found.mask.size < 0.8
+    whole = cratecli.segment(EXAMPLES / "chelsea.jpg", model, heads=[2], keep="mass:1", refine="none")
+    assert whole.mask.all()
+    assert whole.confidence == 0
+
+
+def test_a_photo_may_be_a_pillow_image(model: WhiteBox, chelsea: Segmentation) -> None:
+    with Image.open(EXAMPLES / "chelsea.jpg") as opened:
+        np.testing.assert_array_equal(cratecli.segment(opened, model).mask, chelsea.mask)
+    with pytest.raises(ValueError, match="no RGB photo"):
+        cratecli.segment(np.zeros((4, 4), np.uint8), model)
+
+
+def test_layers_are_counted_from_0_whoever_chose_them(model: WhiteBox) -> None:
+    assert choose_recipe(model).layers == (4, 5, 6, 7)
+    assert choose_recipe(model, layers=[-2], heads=[2, 2, 0]).layers == (6,)
+    assert choose_recipe(model, heads=[2, 2, 0]).heads == (2, 0)

@@ -147,6 +147,8 @@ def add(
     ] = None,
 ) -> None:
     """Take in a checkpoint file you have: copy it, verified, and print the copy's path."""
+    if not file.is_file():
+        raise UsageError(f"{file}: {'not a file' if file.exists() else 'no such file'}")
     known = load_registry()
     if name in known.names:
         if any(value is not None for value in (architecture, heads, step_size, sparsity_weight)):

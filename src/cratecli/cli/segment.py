@@ -98,7 +98,10 @@ def segment(
             if isinstance(outcome, Failure):
                 failed += 1
                 tell(str(outcome.error))
-            elif json_:
+                continue
+            if outcome.segmentation.empty and not quiet:
+                tell(f"{outcome.job.name}: nothing found, confidence {outcome.segmentation.confidence:.2f}")
+            if json_:
                 records.append(_record(outcome, as_, recipe))
             elif jsonl:
                 put([json.dumps(_record(outcome, as_, recipe))])
@@ -115,14 +118,17 @@ def segment(
 
 
 def _jobs(inputs: list[str], output: str | None, kind: str, *, records: bool) -> "list[Job]":
-    """Pair inputs with outputs; stdout takes one picture, or records, if it is no terminal."""
+    """Pair inputs with outputs; stdout takes one picture, or records, if it is no terminal.
+
+    Records of standard input alone write no picture: there is no name for it.
+    """
     if output == "-" and records:
         raise UsageError("stdout takes the picture or the records, not both: give -o FILE")
     if output == "-" and stdout_is_terminal():
         raise UsageError("no picture goes to a terminal: give -o FILE, or a pipe")
     from cratecli.tasks.batch import plan
 
-    piped = output is None and not records and stdout_is_terminal() is False
+    piped = output is None and (inputs == ["-"] if records else stdout_is_terminal() is False)
     jobs = plan(inputs, None if output == "-" else output, kind, to_stdout=piped or output == "-")
     if output == "-" and any(job.target for job in jobs):
         raise UsageError("a folder's pictures, or several, cannot share stdout: give -o FOLDER")
@@ -148,7 +154,7 @@ def _record(done: "Segmented", kind: str, recipe: "Recipe") -> dict[str, Any]:
     box = found.box
     return {
         "input": done.job.name,
-        "output": str(done.job.target),
+        "output": None if done.job.target is None else str(done.job.target),
         "as": kind,
         "height": found.size.height,
         "width": found.size.width,

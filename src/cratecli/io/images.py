@@ -26,6 +26,25 @@ RGB = UInt8[np.ndarray, "height width 3"]
 MAX_ASPECT = 32  # beyond this a photo's short side would be lost, or its grid grow without bound
 
 
+Photo = RGB | Image.Image | str | Path
+
+
+def as_rgb(photo: Photo) -> RGB:
+    """Take a photo as Python callers have it: a path, a Pillow image, or an RGB array, which is passed through.
+
+    Raises `InputError` as `read` does, and `ValueError` for an array that is not `height width 3` of bytes.
+    """
+    if isinstance(photo, Image.Image):
+        return _to_rgb(_upright(photo))
+    if not isinstance(photo, np.ndarray):
+        return read(Path(photo))
+    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
+        raise ValueError(
+            f"an array of {photo.dtype} {photo.shape} is no RGB photo: uint8, (height, width, 3)"
+        )
+    return photo
+
+
 def read(source: Path | BinaryIO, name: str | None = None) -> RGB:
     """Read a photo as upright RGB, 0–255: EXIF turned, alpha over white, 16-bit scaled, first frame.
 

@@ -1,6 +1,7 @@
 """Many photos in one run: find them, pair each with an output before any is written, outlive bad ones."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -41,14 +42,22 @@ def plan(inputs: Sequence[str], output: str | None, kind: str, *, to_stdout: boo
     """
     if inputs.count(STDIN) > 1:
         raise UsageError("standard input can be read only once")
-    if output == "":
-        raise UsageError("the output has no name")
+    if output == "" or "" in inputs:
+        raise UsageError("a path is empty")
+    if addresses := [name for name in inputs if re.match(r"(?:https?|ftp)://", name)]:
+        raise UsageError(f"addresses are not read; try: curl -s {addresses[0]} | crate segment -")
     into = None if output is None else Path(output)
+    if into is not None and output is not None and not _means_folder(output):
+        _refuse_ending(into, several=len(inputs) > 1 or _is_folder(inputs[0]))
     jobs: list[Job] = []
     alone = len(inputs) == 1
     loose = [name for name in inputs if not _is_folder(name)]
     for folder in (Path(name) for name in inputs if _is_folder(name)):
         found = sorted(_photos(folder))
+        if into is not None and alone and folder.resolve() == into.resolve():
+            raise UsageError(
+                f"{folder} is an input: choose another output, or masks become photos of the next run"
+            )
         place = Path(f"{folder.resolve().name}-{kind}s") if into is None else into
         place = place if alone or into is None else place / folder.resolve().name
         jobs += [Job(path, target) for path, target in _named(found, place, "png")]
@@ -97,16 +106,29 @@ def _named(paths: Sequence[Path], place: Path, ending: str) -> list[tuple[Path, 
     ]
 
 
+def _refuse_ending(output: Path, *, several: bool) -> None:
+    """Refuse a file name that says something else than what will be written there."""
+    ending = output.suffix.lower()
+    if ending in images.EXTENSIONS and several:
+        raise UsageError(f"{output} is one picture, and there are several: give a folder")
+    if ending in images.EXTENSIONS - {".png"}:
+        raise UsageError(f"{output}: only PNG is written: let the name end with .png")
+
+
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
     sources = {os.path.realpath(job.source) for job in jobs if job.source is not None}
-    taken: set[str] = set()
-    for target in (job.target for job in jobs if job.target is not None):
-        place = os.path.realpath(target)
+    taken: dict[str, Job] = {}
+    for job in jobs:
+        if job.target is None:
+            continue
+        place = os.path.realpath(job.target)
         if place in sources:
-            raise UsageError(f"{target} is an input: choose another output")
-        if os.path.normcase(place) in taken:
-            raise UsageError(f"two inputs would be written to {target}: give them apart")
-        taken.add(os.path.normcase(place))
+            raise UsageError(f"{job.target} is an input: choose another output")
+        first = taken.setdefault(os.path.normcase(place), job)
+        if first is not job:
+            raise UsageError(
+                f"{first.name} and {job.name} would both be written to {job.target}: give them apart"
+            )
 
 
 @dataclass(frozen=True)

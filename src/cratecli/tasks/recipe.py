@@ -14,6 +14,7 @@ Refine = Literal["none", "guided", "grabcut"]
 Heads = Literal["auto", "all"] | tuple[int, ...]
 
 THUMBNAIL = 128  # px: a model trained on images smaller than this sees a photo at several sizes
+LARGEST = 1536  # px of an input short side: attention takes minutes there, hours not far beyond
 PAPER = Keep("mass", 0.6)
 
 
@@ -38,8 +39,8 @@ class Recipe:
         """Check what can be checked without a model."""
         if not self.layers or not self.sizes or self.heads == ():
             raise UsageError("at least one layer, one head and one size are needed")
-        if not all(1 <= size <= 4096 for size in self.sizes):
-            raise UsageError(f"input size {self.sizes} is not within 1 to 4096 px")
+        if not all(1 <= size <= LARGEST for size in self.sizes):
+            raise UsageError(f"input size {','.join(map(str, self.sizes))} is not within 1 to {LARGEST} px")
         if self.refine not in get_args(Refine):
             raise UsageError(f"refine {self.refine!r} is not one of {', '.join(get_args(Refine))}")
         if not 0 <= self.min_area < 1:
@@ -104,6 +105,7 @@ def choose_recipe(
             "fill_holes": fill_holes,
         }
         recipe = default_recipe(model, named)
+        recipe = replace(recipe, layers=absolute_layers(recipe.layers, model.depth))
         return replace(recipe, **{name: value for name, value in asked.items() if value is not None})
     except ValueError as error:
         raise UsageError(str(error)) from None
@@ -112,4 +114,4 @@ def choose_recipe(
 def _known_heads(heads: Sequence[int], count: int) -> tuple[int, ...]:
     if absent := [head for head in heads if not 0 <= head < count]:
         raise ValueError(f"head {absent[0]} of a model with {count} heads, 0 to {count - 1}")
-    return tuple(heads)
+    return tuple(dict.fromkeys(heads))

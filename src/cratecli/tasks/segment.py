@@ -72,7 +72,7 @@ class Segmentation:
 
 
 def segment(
-    image: RGB | str | Path,
+    image: images.Photo,
     model: WhiteBox | str | Path | None = None,
     *,
     layers: Sequence[int] | None = None,
@@ -84,7 +84,7 @@ def segment(
     largest: bool | None = None,
     fill_holes: bool | None = None,
 ) -> Segmentation:
-    """Segment one photo, a path or an upright RGB array (0–255).
+    """Segment one photo: a path, a Pillow image or an upright RGB array (0–255).
 
     `model` is what `load_model` gave, or a name or file for it; none is the default model. What is left out is
     as measured best for the model: see `Recipe` for units and ranges, `Keep.parse` for `keep`.
@@ -103,8 +103,7 @@ def segment(
         largest=largest,
         fill_holes=fill_holes,
     )
-    rgb = image if isinstance(image, np.ndarray) else images.read(Path(image))
-    return segment_batch([rgb], loaded, recipe)[0]
+    return segment_batch([images.as_rgb(image)], loaded, recipe)[0]
 
 
 _loaded = lru_cache(maxsize=1)(load_model)
@@ -167,14 +166,12 @@ def segment_jobs(
             yield Segmented(job, result, png)
 
 
-def prepare(
-    image: RGB | str | Path, model: WhiteBox, size: int | None = None
-) -> Float[torch.Tensor, "1 3 h w"]:
+def prepare(image: images.Photo, model: WhiteBox, size: int | None = None) -> Float[torch.Tensor, "1 3 h w"]:
     """Make a photo into what `model.unroll` takes: on the patch grid, normalised, on the model's device.
 
     `size` is the input's short side in px; none is the model's own. The aspect is kept to the nearest patch.
     """
-    rgb = image if isinstance(image, np.ndarray) else images.read(Path(image))
+    rgb = images.as_rgb(image)
     grid = fit_grid(Size(*rgb.shape[:2]), size or model.image_size, model.patch_size)
     return _inputs([rgb], grid, model)
 
@@ -201,9 +198,10 @@ def _decide(
     cut = threshold(saliency.log_attention, recipe.keep)
     soft = enlarge(scale(saliency.log_attention), size)
     confidence = saliency.agreement * contrast(saliency.log_attention, cut)
-    if not (soft.any() and np.ptp(photo, axis=(0, 1)).any()):  # a constant photo or map shows nothing
+    constant = not (soft.any() and np.ptp(photo, axis=(0, 1)).any())
+    if constant:
         soft, confidence = np.zeros_like(soft), 0.0
-    if confidence == 0 or (recipe.heads == "auto" and confidence < NOTHING):
+    if constant or (recipe.heads == "auto" and confidence < NOTHING):
         mask = np.zeros(size, bool)
     elif recipe.refine == "grabcut":
         mask = refine.grabcut(photo, soft, cut)
