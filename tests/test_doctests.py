@@ -5,7 +5,12 @@ from importlib import import_module
 
 import pytest
 
-MODULES = ("cratecli.geometry", "cratecli.emergence.features", "cratecli.emergence.masks")
+MODULES = (
+    "cratecli.geometry",
+    "cratecli.emergence.features",
+    "cratecli.emergence.heads",
+    "cratecli.emergence.masks",
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -124,22 +124,31 @@ def fixed(views: Sequence[View], heads: Sequence[int]) -> Saliency:
 
     Raises `ValueError` for a head that is not there.
     """
-    count, grid = views[0].attention.shape[1], common_grid(views)
-    if absent := [head for head in heads if not 0 <= head < count]:
-        raise ValueError(f"head {absent[0]} of a model with {count} heads, 0 to {count - 1}")
+    named_heads, grid = known_heads(heads, views[0].attention.shape[1]), common_grid(views)
     alone = []
     for view in views:
-        mean = view.attention[:, list(heads)].mean(axis=(0, 1))
-        alone.append(np.log(np.maximum(resize(mean / mean.sum(), grid), 1e-8)))
+        mean = view.attention[:, named_heads].mean(axis=(0, 1))
+        alone.append(np.maximum(resize(mean / mean.sum(), grid), 1e-8))
     maps = log_maps(views)
     scores = agreement(maps.reshape(-1, grid.patches)).reshape(maps.shape[:3])
-    named = scores[:, :, list(heads)].reshape(-1)
+    named = scores[:, :, named_heads].reshape(-1)
     return Saliency(
-        log_attention=np.log(np.exp(alone).mean(axis=0)),
+        log_attention=np.log(np.mean(alone, axis=0)),
         scores=scores.mean(axis=0),
-        chosen=tuple(heads),
+        chosen=tuple(named_heads),
         agreement=_mean_agreement(named, np.full_like(named, 1 / len(named))),
     )
+
+
+def known_heads(heads: Sequence[int], count: int) -> list[int]:
+    """Name each head once, in the order given. Raises `ValueError` for one that a model with `count` heads lacks.
+
+    >>> known_heads([2, 0, 2], count=3)
+    [2, 0]
+    """
+    if absent := [head for head in heads if not 0 <= head < count]:
+        raise ValueError(f"head {absent[0]} of a model with {count} heads, 0 to {count - 1}")
+    return list(dict.fromkeys(heads))
 
 
 def _mean_agreement(scores: Float[np.ndarray, " maps"], weights: Float[np.ndarray, " maps"]) -> float:

@@ -47,8 +47,8 @@ def plan(inputs: Sequence[str], output: str | None, kind: str, *, to_stdout: boo
     if addresses := [name for name in inputs if re.match(r"(?:https?|ftp)://", name)]:
         raise UsageError(f"addresses are not read; try: curl -s {addresses[0]} | crate segment -")
     into = None if output is None else Path(output)
-    if into is not None and output is not None and not _means_folder(output):
-        _refuse_ending(into, several=len(inputs) > 1 or _is_folder(inputs[0]))
+    if output is not None and not _means_folder(output):
+        _refuse_ending(Path(output), several=len(inputs) > 1 or _is_folder(inputs[0]))
     jobs: list[Job] = []
     alone = len(inputs) == 1
     loose = [name for name in inputs if not _is_folder(name)]

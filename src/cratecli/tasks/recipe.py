@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from cratecli.emergence.features import absolute_layers
+from cratecli.emergence.heads import known_heads
 from cratecli.emergence.masks import Keep
 from cratecli.errors import UsageError
 from cratecli.model.crate import Crate
@@ -94,7 +95,7 @@ def choose_recipe(
 ) -> Recipe:
     """Take the model's default recipe, and what was asked for instead. Raises `UsageError`."""
     try:
-        named: Heads = heads if isinstance(heads, str) else _known_heads(heads, model.heads)
+        named: Heads = heads if isinstance(heads, str) else tuple(known_heads(heads, model.heads))
         asked: dict[str, Any] = {
             "layers": layers and absolute_layers(layers, model.depth),
             "sizes": sizes and tuple(sizes),
@@ -109,9 +110,3 @@ def choose_recipe(
         return replace(recipe, **{name: value for name, value in asked.items() if value is not None})
     except ValueError as error:
         raise UsageError(str(error)) from None
-
-
-def _known_heads(heads: Sequence[int], count: int) -> tuple[int, ...]:
-    if absent := [head for head in heads if not 0 <= head < count]:
-        raise ValueError(f"head {absent[0]} of a model with {count} heads, 0 to {count - 1}")
-    return tuple(dict.fromkeys(heads))

@@ -26,9 +26,7 @@ from cratecli.weights.registry import default_name
 
 RGB = UInt8[np.ndarray, "height width 3"]
 
-NOTHING = (
-    0.12  # confidence below which `auto` sees nothing: noise and textures reach 0.08, photos of objects 0.2
-)
+NOTHING = 0.12  # confidence below which `auto` sees nothing: textures reach 0.08, photos begin at 0.14
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,6 @@ import zipfile
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from hashlib import file_digest
 from math import isqrt
 from pathlib import Path
 from pickle import UnpicklingError
@@ -225,7 +224,7 @@ def load_model(
     if path is not None and os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name too long
         tensors = read_tensors(path)
         config = _config_of(tensors, path, heads, step_size, sparsity_weight)
-        weights = WeightsId(str(path), _sha256(path))
+        weights = WeightsId(str(path), fetch.fingerprint(path)[1])
         model: WhiteBox = _build_crate(config, tensors, path)
     else:
         row = registry.load_registry().find(registry.default_name() if path is None else str(name_or_file))
@@ -249,11 +248,6 @@ def load_model(
     if isinstance(model, Crate):
         model.fold()  # in float32, whatever the number format
     return model.eval().requires_grad_(False).to(place, number)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
 
 
 def _build_crate(config: CrateConfig, tensors: Tensors, path: Path) -> Crate:
