@@ -25,8 +25,8 @@ from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.masks import Keep, clean, components, enlarge, iou, scale, threshold
 from cratecli.geometry import Size
 from cratecli.model.crate import Crate
-from cratecli.tasks.recipe import Recipe, default_recipe
-from cratecli.tasks.segment import see
+from cratecli.tasks.features import see
+from cratecli.tasks.recipe import default_recipe
 from cratecli.weights.checkpoint import load_model
 
 ELLIPSE = 0.36  # semi-axes of the centre ellipse, as a share of height and width: the best on ECSSD
@@ -99,9 +99,9 @@ class Ways:
 
     def rows(self, photo: Photo) -> dict[str, Score]:
         """Judge every row, and every head of every layer without refinement (to find the best fixed one)."""
-        views, keep = see([photo.rgb], self.model, self.recipe)[0], self.recipe.keep
-        random = see([photo.rgb], self.random, self.recipe)[0]
-        last = see([photo.rgb], self.model, Recipe(layers=(MASKCUT_LAYER,), sizes=(MASKCUT_SIZE,)))[0][0]
+        views, keep = see([photo.rgb], self.model, self.layers, self.recipe.sizes)[0], self.recipe.keep
+        random = see([photo.rgb], self.random, self.layers, self.recipe.sizes)[0]
+        last = see([photo.rgb], self.model, [MASKCUT_LAYER], [MASKCUT_SIZE])[0][0]
         rows = {
             "centre ellipse": centre_ellipse(photo),
             "random weights, auto": judge(photo, heads.auto(random).log_attention, keep),
@@ -117,10 +117,12 @@ class Ways:
 
     def fixed_head(self, photo: Photo, layer: int, head: int) -> Score:
         """Judge one head of one layer, over all sizes."""
-        return self._head(photo, see([photo.rgb], self.model, self.recipe)[0], layer, head, refined=True)
+        return self._head(
+            photo, see([photo.rgb], self.model, self.layers, self.recipe.sizes)[0], layer, head, refined=True
+        )
 
     def _head(self, photo: Photo, views: Sequence[View], layer: int, head: int, *, refined: bool) -> Score:
-        one = [View(view.attention[[layer]], view.tokens[[layer]]) for view in views]
+        one = [view.only(layer) for view in views]
         return judge(photo, heads.fixed(one, [head]).log_attention, self.recipe.keep, refined=refined)
 
     def _oracle(self, photo: Photo, views: Sequence[View]) -> Score:

@@ -16,7 +16,8 @@ from cratecli.errors import (
 
 if TYPE_CHECKING:
     from cratecli.model.unroll import LayerState
-    from cratecli.tasks.segment import Segmentation, prepare, segment
+    from cratecli.tasks.features import prepare
+    from cratecli.tasks.segment import Segmentation, segment
     from cratecli.weights.checkpoint import load_model
 
 __version__ = "0.1.0"
@@ -41,7 +42,7 @@ _HOMES = {
     "LayerState": "cratecli.model.unroll",
     "Segmentation": "cratecli.tasks.segment",
     "load_model": "cratecli.weights.checkpoint",
-    "prepare": "cratecli.tasks.segment",
+    "prepare": "cratecli.tasks.features",
     "segment": "cratecli.tasks.segment",
 }
 

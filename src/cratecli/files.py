@@ -9,11 +9,11 @@ from uuid import uuid4
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary sibling; when the block ends well it takes the place of `path`, else it is removed.
 
     Makes the folder if need be. What a link points to is replaced, not the link; a device or a pipe is
-    written to. Raises `OSError`.
+    written to. What is not `durable` may be lost, never torn, when the machine stops. Raises `OSError`.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         with path.open("wb") as stream:
@@ -26,7 +26,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with temporary.open("xb") as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cratecli.emergence.features import absolute_layers, observe
+from cratecli.emergence.coding import coding_rate
+from cratecli.emergence.features import View, absolute_layers, observe
 from cratecli.geometry import Grid
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
@@ -93,3 +94,31 @@ def test_attention_that_is_not_finite_is_an_error(model: Crate) -> None:
     broken[1] = torch.nan
     with pytest.raises(FloatingPointError, match="not finite"):
         observe(model, broken, [0])
+
+
+def test_a_view_knows_how_compressed_and_how_sparse_it_is(model: Crate) -> None:
+    with torch.inference_mode():
+        states = list(model.unroll(IMAGES))
+    for image, view in enumerate(observe(model, IMAGES, [2, 0], through=True)):
+        for place, layer in enumerate((2, 0)):
+            rate = coding_rate(states[layer].subspaces)[image]
+            assert view.coding_rate[place] == pytest.approx(float(rate), rel=1e-6)
+            after = states[layer + 1].tokens[image]
+            assert view.zero_fraction[place] == pytest.approx(int((after == 0).sum()) / after.numel())
+
+
+def test_only_a_pass_through_a_layer_knows_its_zeros(model: Crate) -> None:
+    counting = Counting(model)
+    stopped = observe(counting, IMAGES, [0, 2])[0]
+    assert np.isfinite(stopped.zero_fraction[0])
+    assert np.isnan(stopped.zero_fraction[1])
+    assert counting.asked == 3
+    observe(counting, IMAGES, [0, 2], through=True)
+    assert counting.asked == 3 + 4
+
+
+def test_views_are_taken_apart_and_put_together(model: Crate) -> None:
+    view = observe(model, IMAGES, [0, 1, 2])[0]
+    again = View.stack([view.only(2), view.only(0, 1)])
+    for part in ("attention", "tokens", "coding_rate", "zero_fraction"):
+        np.testing.assert_array_equal(getattr(again, part), getattr(view, part)[[2, 0, 1]])

@@ -36,7 +36,7 @@ def view(truth: np.ndarray, seed: int) -> View:
     attention /= attention.sum(axis=(2, 3), keepdims=True)
     sides = random.normal(0, 1, (2, 24))
     tokens = np.where(truth[..., None], *sides) + random.normal(0, 0.3, (LAYERS, *truth.shape, 24))
-    return View(attention.astype(np.float32), tokens.astype(np.float32))
+    return View(attention.astype(np.float32), tokens.astype(np.float32), *np.zeros((2, LAYERS)))
 
 
 def found(saliency: Saliency) -> np.ndarray:
@@ -45,9 +45,8 @@ def found(saliency: Saliency) -> np.ndarray:
 
 
 def uniform(value: float = 1 / (ROWS * COLS)) -> View:
-    return View(
-        np.full((LAYERS, HEADS, ROWS, COLS), value, np.float32), np.ones((LAYERS, ROWS, COLS, 8), np.float32)
-    )
+    attention = np.full((LAYERS, HEADS, ROWS, COLS), value, np.float32)
+    return View(attention, np.ones((LAYERS, ROWS, COLS, 8), np.float32), *np.zeros((2, LAYERS)))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -73,7 +72,10 @@ def test_place_does_not_matter(seed: int) -> None:
     for place in PLACES:
         by = place[0] - home[0], place[1] - home[1]
         moved = [
-            View(np.roll(v.attention, by, axis=(2, 3)), np.roll(v.tokens, by, axis=(1, 2))) for v in views
+            replace(
+                v, attention=np.roll(v.attention, by, axis=(2, 3)), tokens=np.roll(v.tokens, by, axis=(1, 2))
+            )
+            for v in views
         ]
         scores[place] = iou(found(auto(moved)), blob(*place))
     assert min(scores.values()) > 0.8

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -32,6 +33,15 @@ Dtype = Annotated[
     typer.Option(help="Number format; auto is bfloat16 on CUDA, else float32."),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, max=4096, help="Photos that go through the model together.")]
+FeaturesCache = Annotated[
+    Path | None,
+    typer.Option(
+        "--features-cache",
+        metavar="DIR",
+        file_okay=False,
+        help="Keep what the model saw in this folder, so that other questions on the same photos need no inference.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print records as one JSON array.")]
 JsonLines = Annotated[bool, typer.Option("--jsonl", help="Print a JSON record a line, as each is done.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing on stderr but errors.")]

@@ -55,6 +55,7 @@ def segment(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     batch_size: options.BatchSize = 8,
+    features_cache: options.FeaturesCache = None,
     json_: options.Json = False,
     jsonl: options.JsonLines = False,
     quiet: options.Quiet = False,
@@ -72,6 +73,7 @@ def segment(
     jobs = _jobs(inputs, output, as_, records=json_ or jsonl)
 
     from cratecli.tasks.batch import Failure
+    from cratecli.tasks.features import FeatureCache
     from cratecli.tasks.recipe import choose_recipe
     from cratecli.tasks.segment import segment_jobs
     from cratecli.weights.checkpoint import load_model
@@ -93,8 +95,11 @@ def segment(
     stdin = stdin_bytes() if any(job.source is None for job in jobs) else b""
     records: list[dict[str, Any]] = []
     failed = 0
+    cache = FeatureCache(features_cache, loaded) if features_cache else None
     try:
-        for outcome in segment_jobs(jobs, loaded, recipe, kind=as_, batch_size=batch_size, stdin=stdin):
+        for outcome in segment_jobs(
+            jobs, loaded, recipe, kind=as_, batch_size=batch_size, stdin=stdin, cache=cache
+        ):
             if isinstance(outcome, Failure):
                 failed += 1
                 tell(str(outcome.error))

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cratecli.emergence.coding import coding_rate, zero_fraction
 from cratecli.geometry import Grid
 from cratecli.model.unroll import WhiteBox
 
@@ -17,16 +18,31 @@ class View:
     """One image as one input size showed it to the model, turned back upright if it was mirrored.
 
     `attention` is the class token's attention per layer and head, 0–1; `tokens` the subspace tokens of the
-    same layers, all heads concatenated. Layers are in the order asked for.
+    same layers, all heads concatenated. `coding_rate`, in nats, is of these with the class token; `zero_fraction`,
+    0–1, of the tokens that the layer hands on: NaN where the pass stopped before. Layers are in the order asked for.
     """
 
     attention: Float[np.ndarray, "layers k rows cols"]
     tokens: Float[np.ndarray, "layers rows cols d"]
+    coding_rate: Float[np.ndarray, " layers"]
+    zero_fraction: Float[np.ndarray, " layers"]
 
     @property
     def grid(self) -> Grid:
         """Give the patch grid."""
         return Grid(*self.attention.shape[2:])
+
+    def only(self, *places: int) -> "View":
+        """Keep some of the layers, by their places in this view."""
+        return View(*(part[list(places)] for part in self._parts()))
+
+    @classmethod
+    def stack(cls, views: Sequence["View"]) -> "View":
+        """Put the layers of several views of one image on one grid into one."""
+        return cls(*(np.concatenate(parts) for parts in zip(*(view._parts() for view in views), strict=True)))
+
+    def _parts(self) -> tuple[np.ndarray, ...]:
+        return self.attention, self.tokens, self.coding_rate, self.zero_fraction
 
 
 def absolute_layers(layers: Sequence[int], depth: int) -> tuple[int, ...]:
@@ -41,28 +57,39 @@ def absolute_layers(layers: Sequence[int], depth: int) -> tuple[int, ...]:
 
 
 def observe(
-    model: WhiteBox, images: Float[Tensor, "b 3 h w"], layers: Sequence[int], mirrored: bool = False
+    model: WhiteBox,
+    images: Float[Tensor, "b 3 h w"],
+    layers: Sequence[int],
+    *,
+    mirrored: bool = False,
+    through: bool = False,
 ) -> list[View]:
-    """Unroll the model over normalised images, and stop at the last layer asked for.
+    """Unroll the model over normalised images, and stop at the last layer asked for, or `through` it.
 
     `layers` count from 0. With `mirrored` the model sees each image mirrored left to right; what it saw is
     mirrored back. Raises `FloatingPointError` where attention is not finite.
     """
-    kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    kept: dict[int, tuple[np.ndarray, ...]] = {}
+    zeros: dict[int, np.ndarray] = {}
     with torch.inference_mode():
         for state in model.unroll(images.flip(-1) if mirrored else images):
+            if state.index - 1 in layers:
+                zeros[state.index - 1] = zero_fraction(state.tokens).numpy()
             if state.index in layers:
                 attention = torch.unflatten(state.class_attention(), -1, tuple(state.grid))
                 tokens = state.subspaces.transpose(1, 2).flatten(2)[:, state.prefix :]
                 tokens = torch.unflatten(tokens, 1, tuple(state.grid)).float()
                 if mirrored:
                     attention, tokens = attention.flip(-1), tokens.flip(2)
-                kept[state.index] = attention.cpu().numpy(), tokens.cpu().numpy()
-            if state.index == max(layers):
+                parts = attention, tokens, coding_rate(state.subspaces)
+                kept[state.index] = tuple(part.cpu().numpy() for part in parts)
+            if state.index == max(layers) + through:
                 break
-    if not all(np.isfinite(attention).all() for attention, _ in kept.values()):
+    if not all(np.isfinite(attention).all() for attention, _, _ in kept.values()):
         raise FloatingPointError("the model's attention is not finite")
+    unknown = np.full(len(images), np.nan)
+    found = [(*kept[layer], zeros.get(layer, unknown)) for layer in layers]
     return [
-        View(*(np.stack([kept[layer][part][image] for layer in layers]) for part in (0, 1)))
+        View(*(np.stack([part[image] for part in each]) for each in zip(*found, strict=True)))
         for image in range(len(images))
     ]

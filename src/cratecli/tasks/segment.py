@@ -7,24 +7,21 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 
 from cratecli.emergence import heads as heads_
 from cratecli.emergence import refine
-from cratecli.emergence.features import View, absolute_layers, observe
+from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.masks import bounding_box, clean, contrast, enlarge, scale, threshold
-from cratecli.errors import InputError
-from cratecli.geometry import Box, Grid, Size, fit_grid
+from cratecli.geometry import Box, Size
 from cratecli.io import images
 from cratecli.io.formats.png import Kind, encode
 from cratecli.model.unroll import WeightsId, WhiteBox
 from cratecli.tasks.batch import Failure, Job, deliver, outlive, read_in_batches
+from cratecli.tasks.features import RGB, FeatureCache, see
 from cratecli.tasks.recipe import Recipe, Refine, choose_recipe
 from cratecli.weights.checkpoint import load_model
 from cratecli.weights.registry import default_name
-
-RGB = UInt8[np.ndarray, "height width 3"]
 
 NOTHING = 0.12  # confidence below which `auto` sees nothing: textures reach 0.08, photos begin at 0.14
 
@@ -107,33 +104,13 @@ def segment(
 _loaded = lru_cache(maxsize=1)(load_model)
 
 
-def segment_batch(photos: Sequence[RGB], model: WhiteBox, recipe: Recipe) -> list[Segmentation]:
+def segment_batch(
+    photos: Sequence[RGB], model: WhiteBox, recipe: Recipe, cache: FeatureCache | None = None
+) -> list[Segmentation]:
     """Segment upright RGB photos; those that share their input grids go through the model together."""
     layers = absolute_layers(recipe.layers, model.depth)
-    seen = see(photos, model, recipe)
+    seen = see(photos, model, layers, recipe.sizes, cache=cache)
     return [_decide(photo, views, recipe, layers, model) for photo, views in zip(photos, seen, strict=True)]
-
-
-def see(photos: Sequence[RGB], model: WhiteBox, recipe: Recipe) -> list[list[View]]:
-    """Show each upright RGB photo to the model at the recipe's sizes; gives each photo's views, in that order.
-
-    Raises `InputError` where attention is not finite.
-    """
-    layers = absolute_layers(recipe.layers, model.depth)
-    views: list[list[View]] = [[] for _ in photos]
-    for number, side in enumerate(recipe.sizes):
-        together: dict[Grid, list[int]] = {}
-        for index, photo in enumerate(photos):
-            together.setdefault(fit_grid(Size(*photo.shape[:2]), side, model.patch_size), []).append(index)
-        for grid, members in together.items():
-            batch = _inputs([photos[index] for index in members], grid, model)
-            try:
-                found = observe(model, batch, layers, mirrored=number % 2 == 1)
-            except FloatingPointError as error:
-                raise InputError(str(error)) from None
-            for index, view in zip(members, found, strict=True):
-                views[index].append(view)
-    return views
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +123,14 @@ class Segmented:
 
 
 def segment_jobs(
-    jobs: Sequence[Job], model: WhiteBox, recipe: Recipe, *, kind: Kind, batch_size: int, stdin: bytes = b""
+    jobs: Sequence[Job],
+    model: WhiteBox,
+    recipe: Recipe,
+    *,
+    kind: Kind,
+    batch_size: int,
+    stdin: bytes = b"",
+    cache: FeatureCache | None = None,
 ) -> Iterator[Segmented | Failure]:
     """Segment and write one job after another, in order of each batch; a bad photo is a `Failure`, not the end.
 
@@ -154,7 +138,7 @@ def segment_jobs(
     """
     for photos, failures in read_in_batches(jobs, batch_size, stdin):
         yield from failures
-        for outcome in outlive(photos, lambda together: segment_batch(together, model, recipe)):
+        for outcome in outlive(photos, lambda together: segment_batch(together, model, recipe, cache)):
             if isinstance(outcome, Failure):
                 yield outcome
                 continue
@@ -162,23 +146,6 @@ def segment_jobs(
             png = encode(rgb, result.mask, result.soft, kind)
             deliver(job, png)
             yield Segmented(job, result, png)
-
-
-def prepare(image: images.Photo, model: WhiteBox, size: int | None = None) -> Float[torch.Tensor, "1 3 h w"]:
-    """Make a photo into what `model.unroll` takes: on the patch grid, normalised, on the model's device.
-
-    `size` is the input's short side in px; none is the model's own. The aspect is kept to the nearest patch.
-    """
-    rgb = images.as_rgb(image)
-    grid = fit_grid(Size(*rgb.shape[:2]), size or model.image_size, model.patch_size)
-    return _inputs([rgb], grid, model)
-
-
-def _inputs(photos: Sequence[RGB], grid: Grid, model: WhiteBox) -> torch.Tensor:
-    """Fit photos to one grid, as a batch on the model's device and in its number format."""
-    fitted = np.stack([images.fit(photo, grid, model.patch_size, model.mean, model.std) for photo in photos])
-    parameter = next(model.parameters())
-    return torch.from_numpy(fitted).to(parameter.device, parameter.dtype)
 
 
 def _decide(

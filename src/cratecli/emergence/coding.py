@@ -1,0 +1,27 @@
+"""What a white-box layer optimises, measured: how compressed its tokens are, and how sparse."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+PRECISION = 0.01  # ε of the rate distortion
+
+
+def coding_rate(subspaces: Float[Tensor, "b k n p"], precision: float = PRECISION) -> Float[Tensor, " b"]:
+    """Measure the rate `Rᶜ` (nats) of coding subspace tokens up to a precision ε, class token included.
+
+    `½ Σ_k logdet(I + p/(n ε) W_kᵀ W_k)`, tokens L2-normalised per head (2306.01129, eq. 8, as the released code
+    scales it). A token that is all zeros stays zero and adds nothing.
+    """
+    count, width = subspaces.shape[-2:]
+    tokens = torch.nn.functional.normalize(subspaces.float(), dim=-1)
+    gram = (tokens.mT @ tokens).cpu().double()
+    identity = torch.eye(width, dtype=gram.dtype)
+    factor = torch.linalg.cholesky_ex(identity + width / (count * precision) * gram).L
+    rate: Tensor = factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=(-2, -1))
+    return rate
+
+
+def zero_fraction(tokens: Float[Tensor, "b n d"]) -> Float[Tensor, " b"]:
+    """Give the share of exact zeros among an image's tokens, 0–1, class token included."""
+    return (tokens == 0).double().mean(dim=(-2, -1)).cpu()

@@ -1,0 +1,166 @@
+"""One forward pass, many questions: photos become views, and views are kept for the next question."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+import torch
+from jaxtyping import Float, UInt8
+
+from cratecli.emergence.features import View, absolute_layers, observe
+from cratecli.errors import InputError, OutputError
+from cratecli.files import replacing
+from cratecli.geometry import Grid, Size, fit_grid
+from cratecli.io import images
+from cratecli.model.crate import Crate
+from cratecli.model.unroll import WhiteBox
+
+RGB = UInt8[np.ndarray, "height width 3"]
+
+FORMAT = 1  # of an entry: a change of what `observe` gives takes the next number
+_PARTS = ("attention", "tokens", "coding_rate", "zero_fraction")
+
+
+class FeatureCache:
+    """A folder of views, a file a layer: what a photo showed a model once need not be computed again.
+
+    An entry is found by the photo's pixels, the model's weights, constants and number format, the layer, the grid
+    and whether the photo was mirrored. It is float32, with a checksum: a damaged entry counts as none.
+    """
+
+    def __init__(self, folder: Path, model: WhiteBox) -> None:
+        """Open a folder, which need not be there yet, for one model."""
+        self.folder, self._model = folder, _identity(model)
+
+    def load(self, photo: str, layer: int, grid: Grid, mirrored: bool, *, through: bool) -> View | None:
+        """Find one layer of a photo, named by its `fingerprint`; `through` asks for the zero fraction too."""
+        try:
+            parts = safetensors.numpy.load(self._path(photo, layer, grid, mirrored).read_bytes())
+            digest = parts.pop("sha256").tobytes()
+        except (OSError, KeyError, ValueError, safetensors.SafetensorError):
+            return None
+        if set(parts) != set(_PARTS) or digest != _digest(parts):
+            return None
+        view = View(*(parts[name] for name in _PARTS))
+        return None if through and np.isnan(view.zero_fraction).any() else view
+
+    def store(self, photo: str, layer: int, mirrored: bool, view: View) -> None:
+        """Keep a view of one layer. Raises `OutputError` when it cannot be written."""
+        parts = {name: np.ascontiguousarray(getattr(view, name), np.float32) for name in _PARTS}
+        checksum = {"sha256": np.frombuffer(_digest(parts), np.uint8)}
+        path = self._path(photo, layer, view.grid, mirrored)
+        try:
+            with replacing(path, durable=False) as stream:
+                stream.write(safetensors.numpy.save(parts | checksum))
+        except OSError as error:
+            raise OutputError(f"{path}: features cannot be kept: {error.strerror or error}") from None
+
+    def _path(self, photo: str, layer: int, grid: Grid, mirrored: bool) -> Path:
+        key = json.dumps([FORMAT, self._model, photo, layer, *grid, mirrored])
+        name = hashlib.sha256(key.encode()).hexdigest()
+        return self.folder / name[:2] / f"{name[2:]}.safetensors"
+
+
+def _digest(parts: dict[str, np.ndarray]) -> bytes:
+    together = hashlib.sha256()
+    for name in _PARTS:
+        together.update(str(parts[name].shape).encode() + np.ascontiguousarray(parts[name]).tobytes())
+    return together.digest()
+
+
+def _identity(model: WhiteBox) -> str:
+    """Tell a model from all that would see otherwise: weights, constants that no file holds, number format."""
+    if model.weights:
+        weights = model.weights.sha256
+    else:
+        together = hashlib.sha256()
+        for name, tensor in sorted(model.state_dict().items()):
+            together.update(name.encode() + tensor.detach().cpu().double().numpy().tobytes())
+        weights = together.hexdigest()
+    constants = model.config.to_dict() if isinstance(model, Crate) else {"heads": model.heads}
+    look = [model.mean, model.std, str(next(model.parameters()).dtype)]
+    return json.dumps([weights, constants, look], sort_keys=True)
+
+
+def fingerprint(rgb: RGB) -> str:
+    """Name a photo by its upright pixels: the SHA-256 of its size and them, in hexadecimal."""
+    together = hashlib.sha256(str(rgb.shape).encode())
+    together.update(np.ascontiguousarray(rgb).data)
+    return together.hexdigest()
+
+
+def see(
+    photos: Sequence[RGB],
+    model: WhiteBox,
+    layers: Sequence[int],
+    sizes: Sequence[int],
+    *,
+    cache: FeatureCache | None = None,
+    through: bool = False,
+) -> list[list[View]]:
+    """Show upright RGB photos to the model at several input short sides (px), the second, fourth, … mirrored.
+
+    Gives each photo's views, in the order of `sizes`. Photos that share a grid go through the model together; what
+    `cache` has is not computed again. With `through`, views know the zero fraction of their last layer too.
+    Raises `InputError` where attention is not finite, `OutputError` when the cache cannot be written.
+    """
+    wanted = absolute_layers(layers, model.depth)
+    names = [fingerprint(photo) if cache else "" for photo in photos]
+    views: list[list[View]] = [[] for _ in photos]
+    for number, side in enumerate(sizes):
+        mirrored = number % 2 == 1
+        found: dict[int, View] = {}
+        together: dict[Grid, list[int]] = {}
+        for index, photo in enumerate(photos):
+            grid = fit_grid(Size(*photo.shape[:2]), side, model.patch_size)
+            if cache and (kept := _recall(cache, names[index], wanted, grid, mirrored, through=through)):
+                found[index] = kept
+            else:
+                together.setdefault(grid, []).append(index)
+        for grid, members in together.items():
+            batch = model_inputs([photos[index] for index in members], grid, model)
+            try:
+                seen = observe(model, batch, wanted, mirrored=mirrored, through=through)
+            except FloatingPointError as error:
+                raise InputError(str(error)) from None
+            for index, view in zip(members, seen, strict=True):
+                found[index] = view
+                if cache:
+                    for place, layer in enumerate(wanted):
+                        cache.store(names[index], layer, mirrored, view.only(place))
+        for index, view in found.items():
+            views[index].append(view)
+    return views
+
+
+def _recall(
+    cache: FeatureCache, photo: str, layers: Sequence[int], grid: Grid, mirrored: bool, *, through: bool
+) -> View | None:
+    """Put a photo's layers together again; nothing unless every one is there."""
+    kept = []
+    for layer in layers:
+        view = cache.load(photo, layer, grid, mirrored, through=through)
+        if view is None:
+            return None
+        kept.append(view)
+    return View.stack(kept)
+
+
+def prepare(image: images.Photo, model: WhiteBox, size: int | None = None) -> Float[torch.Tensor, "1 3 h w"]:
+    """Make a photo into what `model.unroll` takes: on the patch grid, normalised, on the model's device.
+
+    `size` is the input's short side in px; none is the model's own. The aspect is kept to the nearest patch.
+    """
+    rgb = images.as_rgb(image)
+    grid = fit_grid(Size(*rgb.shape[:2]), size or model.image_size, model.patch_size)
+    return model_inputs([rgb], grid, model)
+
+
+def model_inputs(photos: Sequence[RGB], grid: Grid, model: WhiteBox) -> torch.Tensor:
+    """Fit photos to one grid, as a batch on the model's device and in its number format."""
+    fitted = np.stack([images.fit(photo, grid, model.patch_size, model.mean, model.std) for photo in photos])
+    parameter = next(model.parameters())
+    return torch.from_numpy(fitted).to(parameter.device, parameter.dtype)
