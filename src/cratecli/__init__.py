@@ -17,6 +17,10 @@ from cratecli.errors import (
 if TYPE_CHECKING:
     from cratecli.model.unroll import LayerState
     from cratecli.tasks.features import prepare
+    from cratecli.tasks.heads import HeadMaps, heads
+    from cratecli.tasks.layers import LayerTrace, layers
+    from cratecli.tasks.objects import Object, objects
+    from cratecli.tasks.parts import PartMap, parts
     from cratecli.tasks.segment import Segmentation, segment
     from cratecli.weights.checkpoint import load_model
 
@@ -24,24 +28,40 @@ __version__ = "0.1.0"
 __all__ = [
     "CrateError",
     "DeviceError",
+    "HeadMaps",
     "InputError",
     "LayerState",
+    "LayerTrace",
     "NothingMatchedError",
+    "Object",
     "OutputError",
+    "PartMap",
     "RegistryError",
     "Segmentation",
     "UsageError",
     "WeightsError",
     "__version__",
+    "heads",
+    "layers",
     "load_model",
+    "objects",
+    "parts",
     "prepare",
     "segment",
 ]
 
 _HOMES = {
+    "HeadMaps": "cratecli.tasks.heads",
     "LayerState": "cratecli.model.unroll",
+    "LayerTrace": "cratecli.tasks.layers",
+    "Object": "cratecli.tasks.objects",
+    "PartMap": "cratecli.tasks.parts",
     "Segmentation": "cratecli.tasks.segment",
+    "heads": "cratecli.tasks.heads",
+    "layers": "cratecli.tasks.layers",
     "load_model": "cratecli.weights.checkpoint",
+    "objects": "cratecli.tasks.objects",
+    "parts": "cratecli.tasks.parts",
     "prepare": "cratecli.tasks.features",
     "segment": "cratecli.tasks.segment",
 }

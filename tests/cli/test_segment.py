@@ -16,6 +16,8 @@ import torch
 from PIL import Image
 
 from cratecli.cli import options
+from cratecli.errors import InputError
+from cratecli.model.crate import Crate
 from cratecli.weights import checkpoint
 from tests.cli.conftest import CRATE, Done, Here, Machine
 
@@ -339,6 +341,69 @@ def test_the_model_is_loaded_once(machine: Machine, here: Here, monkeypatch: pyt
     monkeypatch.setattr(checkpoint, "read_tensors", counted)
     assert here("segment", "in", "--batch-size", "1", *QUICK).code == 0
     assert len(loads) == 1
+
+
+def never(*_arguments: object) -> None:
+    """Stand in for the model where it must not run."""
+    raise InputError("looked at again")
+
+
+def test_what_was_seen_answers_other_questions(
+    machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        machine.photo(f"in/{number}.png", seed=number)
+    kept = ("--features-cache", "new/kept", "--size", "32,48", "-q", "--jsonl")
+    plain = here("segment", "in", "-o", "plain", "--size", "32,48", "-q")
+    first = here("segment", "in", "-o", "out", *kept)
+    assert (first.code, first.err) == (0, "")
+    monkeypatch.setattr(Crate, "unroll", never)
+    assert here("segment", "in", "-o", "out", *kept) == first
+    for number in range(2):
+        mask, other = ((machine.desk / folder / f"{number}.png").read_bytes() for folder in ("out", "plain"))
+        assert mask == other
+    assert plain.lines == ["plain/0.png", "plain/1.png"]
+    for question in (
+        ("--heads", "0,3"),
+        ("--keep", "top:0.2"),
+        ("--layer", "-1"),
+        ("--as", "soft"),
+        ("--refine", "guided"),
+    ):
+        done = here("segment", "in", "-o", "other", *question, *kept)
+        assert (done.code, len(done.lines)) == (0, 2)
+    failed(here("segment", "in/0.png", *kept, "--layer", "0"), 1, "looked at again")  # what was not seen
+    failed(here("segment", "in/0.png", *kept, "--size", "32,32"), 1, "looked at again")
+    failed(here("segment", "in/0.png", "-q", "--size", "32,48"), 1, "looked at again")  # not asked to keep
+
+
+def test_what_was_damaged_is_looked_at_again(
+    machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = machine.photo("photo.png")
+    kept = ("--features-cache", "kept", "--layer", "7", "-q", "--jsonl", *QUICK)
+    first = here("segment", photo, *kept)
+    (entry,) = (machine.desk / "kept").rglob("*.safetensors")
+    whole = entry.read_bytes()
+    for damaged in (whole[:-9], whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:], b""):
+        entry.write_bytes(damaged)
+        with monkeypatch.context() as patch:
+            patch.setattr(Crate, "unroll", never)
+            failed(here("segment", photo, *kept), 1, "looked at again")
+        assert here("segment", photo, *kept) == first
+        assert entry.read_bytes() == whole
+
+
+def test_features_that_cannot_be_kept_are_said(machine: Machine, here: Here) -> None:
+    photo = machine.photo("photo.png")
+    (machine.desk / "file").write_text("here first")
+    failed(here("segment", photo, "--features-cache", "file", "-q", *QUICK), 2, "--features-cache")
+    failed(
+        here("segment", photo, "--features-cache", "file/kept", "-q", *QUICK),
+        1,
+        "features cannot be kept: Not a directory",
+    )
+    assert machine.files() == ["file", "photo.png"]
 
 
 def test_variables_choose_model_and_device(machine: Machine, here: Here) -> None:

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from cratecli.emergence.features import View
-from cratecli.emergence.heads import TEMPERATURE, Saliency, agreement, auto, diffuse, fixed
+from cratecli.emergence.heads import (
+    SHARPNESS,
+    TEMPERATURE,
+    Saliency,
+    agreement,
+    auto,
+    diffuse,
+    fixed,
+    log_maps,
+    mean_attention,
+)
 from cratecli.emergence.masks import Keep, iou, scale, threshold
 
 ROWS, COLS, LAYERS, HEADS, SEEING = 18, 24, 2, 6, (1, 3, 4)
@@ -143,6 +153,89 @@ def test_fixed_knows_its_heads() -> None:
     for absent in (HEADS, -1):
         with pytest.raises(ValueError, match=f"head {absent} of a model with 6 heads, 0 to 5"):
             fixed([uniform()], [0, absent])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_shares_are_the_weights_written_out(count: int) -> None:
+    """A map weighs the cube of its agreement, none if that is negative; a head's share adds up its views."""
+    views = [view(blob(6, 11), seed) for seed in range(count)]
+    saliency = auto(views)
+    scores = agreement(log_maps(views).reshape(-1, ROWS * COLS)).reshape(count, LAYERS, HEADS)
+    weights = np.array([[[max(s, 0) ** SHARPNESS for s in heads] for heads in layer] for layer in scores])
+    np.testing.assert_allclose(saliency.shares, weights.sum(axis=0) / weights.sum(), rtol=1e-6)
+    assert saliency.shares.sum() == pytest.approx(1)
+    heads = saliency.shares.sum(axis=0)
+    assert saliency.chosen == tuple(head for head in range(HEADS) if heads[head] >= 1 / HEADS)
+
+
+def test_a_head_that_disagrees_has_no_share() -> None:
+    against = view(blob(6, 11), 0)
+    for head in (1, 3, 4):
+        against.attention[0, head] = against.attention[0, 1]
+    against.attention[1, 0] = 0.01 / against.attention[0, 1]
+    shares = auto([against]).shares
+    assert shares[1, 0] == 0
+    assert shares[0, [1, 3, 4]].min() > 1 / (LAYERS * HEADS)
+
+
+def test_shares_of_named_heads_are_even() -> None:
+    shares = fixed([view(blob(6, 11), 0)], [4, 1, 1]).shares
+    expected = np.zeros((LAYERS, HEADS))
+    expected[:, [1, 4]] = 1 / (2 * LAYERS)
+    np.testing.assert_allclose(shares, expected)
+
+
+def test_shares_of_maps_that_say_nothing_are_even() -> None:
+    np.testing.assert_allclose(auto([uniform(), uniform()]).shares, 1 / (LAYERS * HEADS))
+
+
+def test_mean_attention_by_hand() -> None:
+    """Each view's map is first brought to a sum of 1, so that a view that pays patches little still counts."""
+    first, second = uniform(), uniform(1e-3)
+    first.attention[:] = 0
+    first.attention[0, 2, 5, 7] = 0.25
+    first.attention[1, :, 5, 8] = 0.5
+    second.attention[1, 3, 0, 0] = 1 - 1e-3 * (ROWS * COLS - 1)
+    for views in ([first, second], [second, first]):
+        maps = mean_attention(views)
+        assert maps.shape == (LAYERS, HEADS, ROWS, COLS)
+        np.testing.assert_allclose(maps.sum(axis=(2, 3)), 1, rtol=1e-5)
+        even = 0.5 / (ROWS * COLS)
+        assert maps[0, 2, 5, 7] == pytest.approx(0.5 + even, rel=1e-4)
+        assert maps[0, 2, 5, 8] == pytest.approx(even, rel=1e-4)
+        assert maps[1, 0, 5, 8] == pytest.approx(0.5 + even, rel=1e-4)
+        assert maps[1, 3, 5, 8] == pytest.approx(0.5 + 0.5e-3, rel=1e-4)
+        assert maps[1, 3, 0, 0] == pytest.approx(0.5 * second.attention[1, 3, 0, 0], rel=1e-4)
+
+
+def thinned(seen: View) -> View:
+    """Keep every second row and column of patches, from the second row and the first column."""
+    attention, tokens = seen.attention[:, :, 1::2, ::2], seen.tokens[:, 1::2, ::2]
+    return replace(seen, attention=np.ascontiguousarray(attention), tokens=np.ascontiguousarray(tokens))
+
+
+def test_mean_attention_is_on_the_finest_grid() -> None:
+    """Two grids see one ramp; bicubic interpolation keeps it a ramp, and a corner a corner."""
+    fine, coarse = uniform(), thinned(uniform())
+    ramp = np.linspace(1, 2, COLS, dtype=np.float32)
+    fine.attention[:] = ramp / ramp.sum() / ROWS
+    halved = ramp.reshape(-1, 2).mean(axis=1)
+    coarse.attention[:] = 0.1 * halved / halved.sum()
+    for views in ([fine, coarse], [coarse, fine], [coarse, fine, coarse]):
+        maps = mean_attention(views)
+        assert maps.shape == fine.attention.shape
+        np.testing.assert_allclose(maps, fine.attention, rtol=0.02)
+
+
+def test_mean_attention_is_never_negative() -> None:
+    """Bicubic interpolation overshoots beside a peak: attention does not."""
+    peaked = uniform(0.0)
+    peaked.attention[:, :, 9, 12] = 1
+    maps = mean_attention([thinned(peaked), uniform(0.0)])
+    assert np.isfinite(maps).all()
+    assert maps.min() >= 0
+    np.testing.assert_allclose(maps.sum(axis=(2, 3)), 1, rtol=1e-5)
+    assert np.unravel_index(maps[0, 0].argmax(), (ROWS, COLS)) in [(8, 12), (8, 13), (9, 12), (9, 13)]
 
 
 def test_diffuse_is_the_dense_formula() -> None:

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from cratecli.errors import InputError, NothingMatchedError, OutputError, UsageError
-from cratecli.tasks.batch import Failure, Job, deliver, outlive, plan, read_in_batches
+from cratecli.tasks.batch import (
+    Failure,
+    Job,
+    deliver,
+    outlive,
+    plan,
+    plan_one,
+    read_in_batches,
+    work_through,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -192,6 +201,132 @@ def test_a_name_that_cannot_be_is_left_for_reading() -> None:
     assert planned(endless, "b.jpg", to="out") == {endless: f"out/{endless}.png", "b.jpg": "out/b.png"}
 
 
+def one(
+    *inputs: str, to: str | None = None, to_stdout: bool = False, ending: str = "png"
+) -> tuple[list[str], str | None]:
+    """Give the plan of one output for all, as names: the inputs, the output."""
+    jobs, target = plan_one(inputs, to, "heads", to_stdout=to_stdout, ending=ending)
+    assert all(job.target is None for job in jobs)
+    names = ["-" if job.source is None else str(job.source) for job in jobs]
+    return names, None if target is None else str(target)
+
+
+def test_one_output_of_one_photo() -> None:
+    touch("in/photo.jpg", "out/x")
+    assert one("in/photo.jpg") == (["in/photo.jpg"], "photo.heads.png")
+    assert one("in/photo.jpg", ending="json")[1] == "photo.heads.json"
+    assert one("in/photo.jpg", to_stdout=True)[1] is None
+    assert one("in/photo.jpg", to="new/a.PNG", to_stdout=True)[1] == "new/a.PNG"
+    assert one("in/photo.jpg", to="out")[1] == "out/photo.heads.png"
+    assert one("in/photo.jpg", to="new/")[1] == "new/photo.heads.png"
+    assert one("-") == (["-"], "stdin.heads.png")
+    assert one("-", to_stdout=True) == (["-"], None)
+
+
+def test_one_output_of_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    touch("in/b.JPG", "in/a.png", "in/notes.txt", "in/.hidden.png", "in/sub/c.png")
+    assert one("in") == (["in/a.png", "in/b.JPG"], "in-heads.png")
+    assert one("in/", to_stdout=True) == (["in/a.png", "in/b.JPG"], None)
+    assert one("in", to="out/")[1] == "out/in-heads.png"
+    assert one("in", to="all.json", ending="json")[1] == "all.json"
+    monkeypatch.chdir("in/sub")
+    assert one("..", to="x.png") == (["../a.png", "../b.JPG"], "x.png")
+    assert one("..")[1] == "in-heads.png"
+
+
+def test_one_output_of_several_keeps_their_order() -> None:
+    touch("in/b.png", "in/a.png", "c.png")
+    assert one("c.png", "in", "-", "a.jpg") == (["c.png", "in/a.png", "in/b.png", "-", "a.jpg"], "heads.png")
+    assert one("c.png", "in", to_stdout=True)[1] is None
+    assert one("c.png", "in", to="in/")[1] == "in/heads.png"
+    assert one("in/a.png", "in/a.png", "./in/a.png")[0] == ["in/a.png", "in/a.png", "in/a.png"]
+
+
+def test_one_output_that_is_an_input_is_refused() -> None:
+    touch("in/a.png", "in/b.png", "photo.heads.png", "photo.jpg")
+    Path("link.png").symlink_to("in/a.png")
+    for inputs, to in ((["in"], "in/a.png"), (["in/a.png"], "link.png"), (["photo.jpg", "in"], "in/a.png")):
+        with pytest.raises(UsageError, match="is an input: choose another output"):
+            one(*inputs, to=to)
+    with pytest.raises(UsageError, match=r"^photo\.heads\.png is an input: choose another output$"):
+        one("photo.heads.png", to="./photo.heads.png")
+
+
+@pytest.mark.parametrize(
+    ("to", "ending", "reason"),
+    [
+        ("a.jpg", "png", r"^a\.jpg: PNG is written: let the name end with \.png$"),
+        ("a", "png", r"^a: PNG is written"),
+        (".png", "png", r"^\.png: PNG is written"),
+        ("a.png", "json", r"^a\.png: JSON is written: let the name end with \.json$"),
+        ("", "png", "a path is empty"),
+    ],
+)
+def test_one_output_says_what_it_is(to: str, ending: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        one("photo.jpg", to=to, ending=ending)
+
+
+def test_one_output_refuses_what_plan_refuses() -> None:
+    touch("in/notes.txt")
+    with pytest.raises(UsageError, match="only once"):
+        one("-", "-")
+    with pytest.raises(UsageError, match="addresses are not read"):
+        one("https://example.org/a.jpg")
+    with pytest.raises(UsageError, match="a path is empty"):
+        one("a.png", "")
+    with pytest.raises(NothingMatchedError, match="no photo in in"):
+        one("in")
+
+
+def test_one_output_of_the_folder_one_stands_in_can_be_made_again() -> None:
+    touch("a.png", "b.png")
+    _, target = one(".")
+    assert target is not None
+    touch(target)
+    assert one(".") == (["a.png", "b.png"], target)
+
+
+def test_working_through_outlives_what_cannot_be_read_or_worked_on() -> None:
+    """Each photo gets its own result, whatever happens to those beside it, and the work is done in batches."""
+    for level in range(6):
+        Path(f"{level}.ppm").write_bytes(b"P6 1 1 255 " + bytes([level] * 3))
+    Path("3.ppm").write_bytes(b"no photo")
+    jobs = [Job(Path(f"{level}.ppm"), None) for level in range(6)] + [Job(None, None)]
+    together: list[list[int]] = []
+
+    def work(photos: list[np.ndarray]) -> list[str]:
+        levels = [int(photo[0, 0, 0]) for photo in photos]
+        together.append(levels)
+        if 1 in levels:
+            raise InputError("not finite")
+        return [f"saw {level}" for level in levels]
+
+    outcomes = list(work_through(jobs, 3, b"P6 1 1 255 \x09\x09\x09", work))
+    done = [outcome for outcome in outcomes if not isinstance(outcome, Failure)]
+    failed = {outcome.job: str(outcome.error) for outcome in outcomes if isinstance(outcome, Failure)}
+    assert [(job, rgb.max(), result) for job, rgb, result in done] == [
+        (jobs[level], value, f"saw {value}") for level, value in ((0, 0), (2, 2), (4, 4), (5, 5), (6, 9))
+    ]
+    assert failed == {
+        jobs[1]: "1.ppm: not finite",
+        jobs[3]: "3.ppm: not an image of a known format",
+    }
+    assert together == [[0, 1, 2], [0], [1], [2], [4, 5], [9]]
+
+
+def test_work_that_fails_otherwise_is_not_hidden() -> None:
+    """Only a bad photo is outlived: a full disk, or a bug, is not the photo's fault."""
+    Path("a.ppm").write_bytes(b"P6 1 1 255 abc")
+    for error in (OutputError("full"), ValueError("a bug")):
+
+        def work(_photos: list[np.ndarray], error: Exception = error) -> list[None]:
+            raise error
+
+        with pytest.raises(type(error), match=str(error)):
+            list(work_through([Job(Path("a.ppm"), None)] * 2, 2, b"", work))
+
+
 def test_reading_in_batches_outlives_bad_photos(desk: Path) -> None:
     Path("broken.jpg").write_bytes(b"not a photo")
     jobs = [Job(Path(name), None) for name in ("gone.jpg", "broken.jpg")] + [Job(None, None)]
@@ -206,11 +341,11 @@ def test_reading_in_batches_outlives_bad_photos(desk: Path) -> None:
 
 def test_delivery_makes_folders_and_replaces_whole_files() -> None:
     target = Path("new/sub/a.png")
-    deliver(Job(None, target), b"old")
-    deliver(Job(None, target), b"new")
+    deliver(target, b"old")
+    deliver(target, b"new")
     assert target.read_bytes() == b"new"
     assert [path.name for path in target.parent.iterdir()] == ["a.png"]
-    deliver(Job(None, None), b"left to the caller")
+    deliver(None, b"left to the caller")
 
 
 def test_what_cannot_be_written_leaves_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +357,7 @@ def test_what_cannot_be_written_leaves_what_was_there(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match=r"^a\.png: cannot be written: No space left on device$"):
-        deliver(Job(None, target), b"new")
+        deliver(target, b"new")
     assert target.read_bytes() == b"old"
     assert [path.name for path in Path().iterdir()] == ["a.png"]
 
@@ -232,21 +367,21 @@ def test_a_target_that_cannot_be_is_an_output_error() -> None:
     Path("folder").mkdir()
     for target in ("file/a.png", "folder", "a" * 300):
         with pytest.raises(OutputError, match="cannot be written"):
-            deliver(Job(None, Path(target)), b"new")
+            deliver(Path(target), b"new")
     assert sorted(path.name for path in Path().iterdir()) == ["file", "folder"]
     assert not list(Path("folder").iterdir())
 
 
 def test_the_longest_name_can_be_written() -> None:
     target = Path("a" * 251 + ".png")
-    deliver(Job(None, target), b"new")
+    deliver(target, b"new")
     assert target.read_bytes() == b"new"
 
 
 def test_a_link_is_followed_not_replaced() -> None:
     touch("real.png")
     Path("link.png").symlink_to("real.png")
-    deliver(Job(None, Path("link.png")), b"new")
+    deliver(Path("link.png"), b"new")
     assert Path("link.png").is_symlink()
     assert Path("real.png").read_bytes() == b"new"
 
@@ -255,7 +390,7 @@ def test_a_device_is_written_to_not_replaced() -> None:
     os.mkfifo("pipe")
     reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
     try:
-        deliver(Job(None, Path("pipe")), b"new")
+        deliver(Path("pipe"), b"new")
         assert os.read(reader, 10) == b"new"
     finally:
         os.close(reader)

@@ -77,11 +77,11 @@ def test_only_what_is_missing_is_computed(tmp_path: Path) -> None:
     assert model.shown == 1 + 7
 
 
-def test_the_zero_fraction_is_computed_when_it_is_asked_for(tmp_path: Path) -> None:
+def test_a_trace_is_computed_when_it_is_asked_for(tmp_path: Path) -> None:
     model = make()
     cache = FeatureCache(tmp_path, model)
     assert np.isnan(see(PHOTOS[:1], model, [2], [16], cache=cache)[0][0].zero_fraction).all()
-    (view,) = see(PHOTOS[:1], model, [2], [16], cache=cache, through=True)[0]
+    (view,) = see(PHOTOS[:1], model, [2], [16], cache=cache, trace=True)[0]
     assert np.isfinite(view.zero_fraction).all()
     assert model.shown == 2
     assert_same(see(PHOTOS[:1], model, [2], [16], cache=cache), [[view]])

@@ -7,7 +7,11 @@ import typer
 
 from cratecli import __version__
 from cratecli.cli import models
+from cratecli.cli.heads import heads
+from cratecli.cli.layers import layers
+from cratecli.cli.objects import objects
 from cratecli.cli.options import forget_stdout, put, tell
+from cratecli.cli.parts import parts
 from cratecli.cli.segment import segment
 from cratecli.errors import CrateError
 
@@ -20,6 +24,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(segment)
+app.command()(parts)
+app.command()(objects)
+app.command()(heads)
+app.command()(layers)
 app.add_typer(models.app, name="models")
 
 

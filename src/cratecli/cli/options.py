@@ -10,6 +10,7 @@ import typer
 
 from cratecli.errors import OutputError, UsageError
 
+Inputs = Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos, folders, or `-` for stdin.")]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -24,6 +25,26 @@ Output = Annotated[
         metavar="PATH",
         help="The file for one photo, the folder for several or with a slash at its end; `-` is stdout.",
     ),
+]
+SheetOutput = Annotated[
+    str | None,
+    typer.Option("-o", "--output", metavar="FILE", help="The picture, a PNG; `-` is stdout."),
+]
+Layers = Annotated[
+    str | None, typer.Option("--layer", metavar="LIST", help="Layers, from 0; `-1` is the last: `-2,-1`.")
+]
+LayersOrAll = Annotated[
+    str | None,
+    typer.Option("--layer", metavar="LIST|all", help="Layers, from 0; `-1` is the last: `-2,-1`."),
+]
+Sizes = Annotated[
+    str | None,
+    typer.Option("--size", metavar="LIST", help="Input short sides, px; every second is seen mirrored."),
+]
+Size = Annotated[int | None, typer.Option("--size", metavar="PX", help="Input short side, px.")]
+Tau = Annotated[
+    float | None,
+    typer.Option(min=-1.0, max=1.0, help="MaskCut's τ: the cosine above which two patches are alike."),
 ]
 Device = Annotated[
     str, typer.Option(envvar="CRATE_DEVICE", metavar="auto|cpu|cuda[:N]|mps", help="Where the model runs.")

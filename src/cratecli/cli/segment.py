@@ -1,34 +1,28 @@
 """`crate segment`: one mask a photo."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from cratecli.cli import options
-from cratecli.cli.options import put, stdin_bytes, stdout_is_terminal, tell, whole_numbers
-from cratecli.errors import UsageError
+from cratecli.cli.options import whole_numbers
+from cratecli.cli.outputs import one_each, stdin_for
+from cratecli.cli.report import Report, what_runs
 
 if TYPE_CHECKING:
-    from cratecli.model.unroll import WhiteBox
-    from cratecli.tasks.batch import Job
     from cratecli.tasks.recipe import Heads, Recipe
     from cratecli.tasks.segment import Segmented
 
 
 def segment(
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="PHOTO...", help="Photos, folders, or `-` for stdin.")
-    ],
+    inputs: options.Inputs,
     *,
     output: options.Output = None,
     model: options.Model = None,
     as_: Annotated[
         Literal["mask", "soft", "cutout", "overlay"], typer.Option("--as", help="What is written.")
     ] = "mask",
-    layer: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Layers, from 0; `-1` is the last: `-2,-1`.")
-    ] = None,
+    layer: options.Layers = None,
     heads: Annotated[
         str,
         typer.Option(metavar="auto|all|LIST", help="`auto` chooses and combines heads for each photo."),
@@ -40,9 +34,7 @@ def segment(
     refine: Annotated[
         Literal["none", "guided", "grabcut"] | None, typer.Option(help="How edges follow the photo.")
     ] = None,
-    size: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Input short sides, px; every second is seen mirrored.")
-    ] = None,
+    size: options.Sizes = None,
     min_area: Annotated[
         float | None, typer.Option(help="Drop pieces under this share of the photo, 0 to 1.")
     ] = None,
@@ -65,12 +57,11 @@ def segment(
     One photo goes to -o FILE, to a pipe, or to ./STEM.mask.png; several, or a folder's, to a folder.
     What is left out of --layer, --heads, --keep, --refine and --size is as measured best for the model.
     """
-    if json_ and jsonl:
-        raise UsageError("--json and --jsonl exclude each other")
+    report = Report(json_=json_, jsonl=jsonl, quiet=quiet)
     chosen = _heads(heads)
     layers = None if layer is None else whole_numbers(layer, "--layer")
     sizes = None if size is None else whole_numbers(size, "--size")
-    jobs = _jobs(inputs, output, as_, records=json_ or jsonl)
+    jobs = one_each(inputs, output, as_, records=report.records)
 
     from cratecli.tasks.batch import Failure
     from cratecli.tasks.features import FeatureCache
@@ -90,54 +81,20 @@ def segment(
         largest=largest,
         fill_holes=fill_holes,
     )
-    if not quiet:
-        tell(_what_runs(loaded, recipe))
-    stdin = stdin_bytes() if any(job.source is None for job in jobs) else b""
-    records: list[dict[str, Any]] = []
-    failed = 0
+    report.note(what_runs(loaded, str(recipe)))
+    stdin = stdin_for(jobs)
     cache = FeatureCache(features_cache, loaded) if features_cache else None
-    try:
+    with report:
         for outcome in segment_jobs(
             jobs, loaded, recipe, kind=as_, batch_size=batch_size, stdin=stdin, cache=cache
         ):
             if isinstance(outcome, Failure):
-                failed += 1
-                tell(str(outcome.error))
+                report.fail(outcome)
                 continue
-            if outcome.segmentation.empty and not quiet:
-                tell(f"{outcome.job.name}: nothing found, confidence {outcome.segmentation.confidence:.2f}")
-            if json_:
-                records.append(_record(outcome, as_, recipe))
-            elif jsonl:
-                put([json.dumps(_record(outcome, as_, recipe))])
-            else:
-                target = outcome.job.target
-                put([outcome.png if target is None else str(target)])
-    finally:  # what was written is on record, even where an output that cannot be written ends the run
-        if json_:
-            put([json.dumps(records, indent=2)])
-    if failed and len(jobs) > 1:
-        tell(f"{failed} of {len(jobs)} photos failed")
-    if failed:
-        raise typer.Exit(1)
-
-
-def _jobs(inputs: list[str], output: str | None, kind: str, *, records: bool) -> "list[Job]":
-    """Pair inputs with outputs; stdout takes one picture, or records, if it is no terminal.
-
-    Records of standard input alone write no picture: there is no name for it.
-    """
-    if output == "-" and records:
-        raise UsageError("stdout takes the picture or the records, not both: give -o FILE")
-    if output == "-" and stdout_is_terminal():
-        raise UsageError("no picture goes to a terminal: give -o FILE, or a pipe")
-    from cratecli.tasks.batch import plan
-
-    piped = output is None and (inputs == ["-"] if records else stdout_is_terminal() is False)
-    jobs = plan(inputs, None if output == "-" else output, kind, to_stdout=piped or output == "-")
-    if output == "-" and any(job.target for job in jobs):
-        raise UsageError("a folder's pictures, or several, cannot share stdout: give -o FOLDER")
-    return jobs
+            found, target = outcome.segmentation, outcome.job.target
+            if found.empty:
+                report.note(f"{outcome.job.name}: nothing found, confidence {found.confidence:.2f}")
+            report.done(_record(outcome, as_, recipe), outcome.png if target is None else str(target))
 
 
 def _heads(text: str) -> "Heads":
@@ -145,12 +102,6 @@ def _heads(text: str) -> "Heads":
     if text == "auto":
         return "auto"
     return "all" if text == "all" else whole_numbers(text, "--heads")
-
-
-def _what_runs(model: "WhiteBox", recipe: "Recipe") -> str:
-    place = next(model.parameters())
-    name = model.weights.name if model.weights else "a model without a name"
-    return f"{name}, {recipe}, {place.device} {str(place.dtype).removeprefix('torch.')}"
 
 
 def _record(done: "Segmented", kind: str, recipe: "Recipe") -> dict[str, Any]:

@@ -19,7 +19,7 @@ class View:
 
     `attention` is the class token's attention per layer and head, 0–1; `tokens` the subspace tokens of the
     same layers, all heads concatenated. `coding_rate`, in nats, is of these with the class token; `zero_fraction`,
-    0–1, of the tokens that the layer hands on: NaN where the pass stopped before. Layers are in the order asked for.
+    0–1, of the tokens that the layer hands on: NaN unless traced. Layers are in the order asked for.
     """
 
     attention: Float[np.ndarray, "layers k rows cols"]
@@ -62,32 +62,32 @@ def observe(
     layers: Sequence[int],
     *,
     mirrored: bool = False,
-    through: bool = False,
+    trace: bool = False,
 ) -> list[View]:
-    """Unroll the model over normalised images, and stop at the last layer asked for, or `through` it.
+    """Unroll the model over normalised images, and stop at the last layer asked for; to `trace` it, after it.
 
     `layers` count from 0. With `mirrored` the model sees each image mirrored left to right; what it saw is
     mirrored back. Raises `FloatingPointError` where attention is not finite.
     """
     kept: dict[int, tuple[np.ndarray, ...]] = {}
     zeros: dict[int, np.ndarray] = {}
+    unknown = np.full(len(images), np.nan, np.float32)
     with torch.inference_mode():
         for state in model.unroll(images.flip(-1) if mirrored else images):
-            if state.index - 1 in layers:
-                zeros[state.index - 1] = zero_fraction(state.tokens).numpy()
+            if trace and state.index - 1 in layers:
+                zeros[state.index - 1] = zero_fraction(state.tokens).float().numpy()
             if state.index in layers:
                 attention = torch.unflatten(state.class_attention(), -1, tuple(state.grid))
                 tokens = state.subspaces.transpose(1, 2).flatten(2)[:, state.prefix :]
                 tokens = torch.unflatten(tokens, 1, tuple(state.grid)).float()
                 if mirrored:
                     attention, tokens = attention.flip(-1), tokens.flip(2)
-                parts = attention, tokens, coding_rate(state.subspaces)
-                kept[state.index] = tuple(part.cpu().numpy() for part in parts)
-            if state.index == max(layers) + through:
+                rate = coding_rate(state.subspaces).float().numpy() if trace else unknown
+                kept[state.index] = attention.cpu().numpy(), tokens.cpu().numpy(), rate
+            if state.index == max(layers) + trace:
                 break
     if not all(np.isfinite(attention).all() for attention, _, _ in kept.values()):
         raise FloatingPointError("the model's attention is not finite")
-    unknown = np.full(len(images), np.nan)
     found = [(*kept[layer], zeros.get(layer, unknown)) for layer in layers]
     return [
         View(*(np.stack([part[image] for part in each]) for each in zip(*found, strict=True)))

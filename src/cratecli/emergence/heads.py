@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from cratecli.emergence.features import View
 from cratecli.geometry import Grid
@@ -26,13 +26,14 @@ TEMPERATURE = 0.1  # of token affinity, exp((cosine − 1) / temperature)
 class Saliency:
     """Where the model looks, as the logarithm of attention on a grid, and whose attention it was.
 
-    `scores` holds one label-free score per layer and head, −1 to 1: the mean agreement over views.
-    `chosen` lists the heads that carry at least an even share of the weight.
+    `scores` holds one label-free score per layer and head, −1 to 1: the mean agreement over views. `shares` is what
+    each carries of the result; they sum to 1. `chosen` lists the heads that carry at least an even share.
     `agreement`, 0–1, tells how far the maps that were combined, over sizes, mirroring and layers, agree.
     """
 
     log_attention: Float[np.ndarray, "rows cols"]
     scores: Float[np.ndarray, "layers k"]
+    shares: Float[np.ndarray, "layers k"]
     chosen: tuple[int, ...]
     agreement: float
 
@@ -47,6 +48,14 @@ def resize(grid_map: Float[np.ndarray, "rows cols"], grid: Grid) -> Float[np.nda
     if grid_map.shape == tuple(grid):
         return grid_map
     return np.asarray(cv2.resize(grid_map, (grid.cols, grid.rows), interpolation=cv2.INTER_CUBIC))
+
+
+def mean_attention(views: Sequence[View]) -> Float[np.ndarray, "layers k rows cols"]:
+    """Average every head's attention over views, on the finest grid; each map sums to 1."""
+    grid = common_grid(views)
+    maps = np.stack([[[resize(head, grid) for head in layer] for layer in view.attention] for view in views])
+    maps = np.maximum(maps, 1e-12)
+    return np.asarray((maps / maps.sum(axis=(-2, -1), keepdims=True)).mean(axis=0))
 
 
 def log_maps(views: Sequence[View]) -> Float[np.ndarray, "views layers k m"]:
@@ -110,13 +119,24 @@ def auto(views: Sequence[View]) -> Saliency:
     finest = max(views, key=lambda view: view.grid.patches)
     tokens = finest.tokens.reshape(len(finest.tokens), grid.patches, -1)
     combined = diffuse(np.einsum("vlk,vlkm->m", weights, maps), tokens)
-    share = weights.sum(axis=(0, 1))
+    shares = weights.sum(axis=0)
+    heads = shares.sum(axis=0)
     return Saliency(
         log_attention=_smooth(combined.reshape(grid)),
         scores=scores.reshape(maps.shape[:3]).mean(axis=0),
-        chosen=tuple(int(head) for head in np.flatnonzero(share >= share.mean())),
+        shares=shares,
+        chosen=tuple(int(head) for head in np.flatnonzero(even_share(heads))),
         agreement=_mean_agreement(scores, weights.reshape(-1)),
     )
+
+
+def even_share(shares: Float[np.ndarray, "*heads"]) -> Bool[np.ndarray, "*heads"]:
+    """Tell which carry at least an even share of the whole, rounding aside.
+
+    >>> even_share(np.array([0.5, 0.1, 0.4])).tolist()
+    [True, False, True]
+    """
+    return np.asarray(shares >= shares.mean() * (1 - 1e-9))
 
 
 def fixed(views: Sequence[View], heads: Sequence[int]) -> Saliency:
@@ -132,9 +152,12 @@ def fixed(views: Sequence[View], heads: Sequence[int]) -> Saliency:
     maps = log_maps(views)
     scores = agreement(maps.reshape(-1, grid.patches)).reshape(maps.shape[:3])
     named = scores[:, :, named_heads].reshape(-1)
+    shares = np.zeros(scores.shape[1:])
+    shares[:, named_heads] = 1 / (len(shares) * len(named_heads))
     return Saliency(
         log_attention=np.log(np.mean(alone, axis=0)),
         scores=scores.mean(axis=0),
+        shares=shares,
         chosen=tuple(named_heads),
         agreement=_mean_agreement(named, np.full_like(named, 1 / len(named))),
     )

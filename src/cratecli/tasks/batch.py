@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -40,12 +40,7 @@ def plan(inputs: Sequence[str], output: str | None, kind: str, *, to_stdout: boo
 
     Raises `NothingMatchedError`, and `UsageError` for outputs that collide or would overwrite an input.
     """
-    if inputs.count(STDIN) > 1:
-        raise UsageError("standard input can be read only once")
-    if output == "" or "" in inputs:
-        raise UsageError("a path is empty")
-    if addresses := [name for name in inputs if re.match(r"(?:https?|ftp)://", name)]:
-        raise UsageError(f"addresses are not read; try: curl -s {addresses[0]} | crate segment -")
+    _refuse_odd(inputs, output)
     into = None if output is None else Path(output)
     if output is not None and not _means_folder(output):
         _refuse_ending(Path(output), several=len(inputs) > 1 or _is_folder(inputs[0]))
@@ -62,22 +57,73 @@ def plan(inputs: Sequence[str], output: str | None, kind: str, *, to_stdout: boo
         place = place if alone or into is None else place / folder.resolve().name
         jobs += [Job(path, target) for path, target in _named(found, place, "png")]
     if loose and alone and (output is None or not _means_folder(output)):
-        source = None if loose[0] == STDIN else Path(loose[0])
-        stem = "stdin" if source is None else source.stem
-        target = into or (None if to_stdout else Path(f"{stem}.{kind}.png"))
+        source = _source(loose[0])
+        target = into or (None if to_stdout else Path(f"{_stem(loose[0])}.{kind}.png"))
         jobs.append(Job(source, target))
     elif loose:
         paths = [Path("stdin" if name == STDIN else name) for name in loose]
         ending = "png" if into else f"{kind}.png"
         pairs = _named(paths, into or Path(), ending)
-        jobs += [
-            Job(None if name == STDIN else path, target)
-            for name, (path, target) in zip(loose, pairs, strict=True)
-        ]
+        jobs += [Job(_source(name), target) for name, (_, target) in zip(loose, pairs, strict=True)]
     if not jobs:
         raise NothingMatchedError(f"no photo in {', '.join(inputs)}")
     _refuse_collisions(jobs)
     return jobs
+
+
+def plan_one(
+    inputs: Sequence[str], output: str | None, kind: str, *, to_stdout: bool, ending: str = "png"
+) -> tuple[list[Job], Path | None]:
+    """Plan one output for all inputs, as a contact sheet is; gives the jobs, without targets, and its path.
+
+    Without `output` it is `None`, standard output, if `to_stdout`; else `./STEM.KIND.png` for one photo or
+    `./FOLDER-KIND.png` for one folder, and `./KIND.png` for several inputs. Raises what `plan` raises.
+    """
+    _refuse_odd(inputs, output)
+    if len(inputs) > 1:
+        name = f"{kind}.{ending}"
+    elif _is_folder(inputs[0]):
+        name = f"{Path(inputs[0]).resolve().name}-{kind}.{ending}"
+    else:
+        name = f"{_stem(inputs[0])}.{kind}.{ending}"
+    if output is None:
+        target = None if to_stdout else Path(name)
+    elif _means_folder(output):
+        target = Path(output) / name
+    else:
+        target = Path(output)
+        if target.suffix.lower() != f".{ending}":
+            raise UsageError(f"{target}: {ending.upper()} is written: let the name end with .{ending}")
+    earlier = os.path.realpath(name) if output is None else None  # what the last run wrote here is no photo
+    jobs: list[Job] = []
+    for each in inputs:
+        if not _is_folder(each):
+            jobs.append(Job(_source(each), None))
+        else:
+            found = sorted(_photos(Path(each)))
+            jobs += [Job(path, None) for path in found if os.path.realpath(path) != earlier]
+    if not jobs:
+        raise NothingMatchedError(f"no photo in {', '.join(inputs)}")
+    if target is not None:
+        _refuse_inputs(target, {os.path.realpath(job.source) for job in jobs if job.source is not None})
+    return jobs, target
+
+
+def _refuse_odd(inputs: Sequence[str], output: str | None) -> None:
+    if inputs.count(STDIN) > 1:
+        raise UsageError("standard input can be read only once")
+    if output == "" or "" in inputs:
+        raise UsageError("a path is empty")
+    if addresses := [name for name in inputs if re.match(r"(?:https?|ftp)://", name)]:
+        raise UsageError(f"addresses are not read; try: curl -s {addresses[0]} | crate segment -")
+
+
+def _source(name: str) -> Path | None:
+    return None if name == STDIN else Path(name)
+
+
+def _stem(name: str) -> str:
+    return "stdin" if name == STDIN else Path(name).stem
 
 
 def _is_folder(name: str) -> bool:
@@ -111,7 +157,7 @@ def _refuse_ending(output: Path, *, several: bool) -> None:
     ending = output.suffix.lower()
     if ending in images.EXTENSIONS and several:
         raise UsageError(f"{output} is one picture, and there are several: give a folder")
-    if ending in images.EXTENSIONS - {".png"}:
+    if ending in {*images.EXTENSIONS, ".json"} - {".png"}:
         raise UsageError(f"{output}: only PNG is written: let the name end with .png")
 
 
@@ -121,14 +167,19 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.target is None:
             continue
-        place = os.path.realpath(job.target)
-        if place in sources:
-            raise UsageError(f"{job.target} is an input: choose another output")
+        place = _refuse_inputs(job.target, sources)
         first = taken.setdefault(os.path.normcase(place), job)
         if first is not job:
             raise UsageError(
                 f"{first.name} and {job.name} would both be written to {job.target}: give them apart"
             )
+
+
+def _refuse_inputs(target: Path, sources: Container[str]) -> str:
+    place = os.path.realpath(target)
+    if place in sources:
+        raise UsageError(f"{target} is an input: choose another output")
+    return place
 
 
 @dataclass(frozen=True)
@@ -137,6 +188,15 @@ class Failure:
 
     job: Job
     error: CrateError
+
+
+def work_through(
+    jobs: Sequence[Job], size: int, stdin: bytes, work: Callable[[list[images.RGB]], list[Result]]
+) -> Iterator[tuple[Job, images.RGB, Result] | Failure]:
+    """Read photos and work on them `size` at a time; what cannot be read or worked on is a `Failure`, not the end."""
+    for photos, failures in read_in_batches(jobs, size, stdin):
+        yield from failures
+        yield from outlive(photos, work)
 
 
 def read_in_batches(
@@ -171,15 +231,15 @@ def outlive(
         yield from ((job, rgb, result) for (job, rgb), result in zip(photos, results, strict=True))
 
 
-def deliver(job: Job, content: bytes) -> None:
+def deliver(target: Path | None, content: bytes) -> None:
     """Write an output whole or not at all, making its folder; standard output is left to the caller.
 
     Raises `OutputError`; what was there before is then still there.
     """
-    if job.target is None:
+    if target is None:
         return
     try:
-        with replacing(job.target) as stream:
+        with replacing(target) as stream:
             stream.write(content)
     except OSError as error:
-        raise OutputError(f"{job.target}: cannot be written: {error.strerror or error}") from None
+        raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from None

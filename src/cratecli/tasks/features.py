@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from cratecli.geometry import Grid, Size, fit_grid
 from cratecli.io import images
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
+from cratecli.weights.checkpoint import load_model
+from cratecli.weights.registry import default_name
 
 RGB = UInt8[np.ndarray, "height width 3"]
 
@@ -33,10 +36,11 @@ class FeatureCache:
 
     def __init__(self, folder: Path, model: WhiteBox) -> None:
         """Open a folder, which need not be there yet, for one model."""
-        self.folder, self._model = folder, _identity(model)
+        self.folder = folder
+        self._model = [identity(model), str(next(model.parameters()).dtype)]
 
-    def load(self, photo: str, layer: int, grid: Grid, mirrored: bool, *, through: bool) -> View | None:
-        """Find one layer of a photo, named by its `fingerprint`; `through` asks for the zero fraction too."""
+    def load(self, photo: str, layer: int, grid: Grid, mirrored: bool, *, trace: bool) -> View | None:
+        """Find one layer of a photo, named by its `fingerprint`; with `trace`, only one that was traced."""
         try:
             parts = safetensors.numpy.load(self._path(photo, layer, grid, mirrored).read_bytes())
             digest = parts.pop("sha256").tobytes()
@@ -45,7 +49,7 @@ class FeatureCache:
         if set(parts) != set(_PARTS) or digest != _digest(parts):
             return None
         view = View(*(parts[name] for name in _PARTS))
-        return None if through and np.isnan(view.zero_fraction).any() else view
+        return None if trace and np.isnan([*view.zero_fraction, *view.coding_rate]).any() else view
 
     def store(self, photo: str, layer: int, mirrored: bool, view: View) -> None:
         """Keep a view of one layer. Raises `OutputError` when it cannot be written."""
@@ -59,7 +63,7 @@ class FeatureCache:
             raise OutputError(f"{path}: features cannot be kept: {error.strerror or error}") from None
 
     def _path(self, photo: str, layer: int, grid: Grid, mirrored: bool) -> Path:
-        key = json.dumps([FORMAT, self._model, photo, layer, *grid, mirrored])
+        key = json.dumps([FORMAT, *self._model, photo, layer, *grid, mirrored])
         name = hashlib.sha256(key.encode()).hexdigest()
         return self.folder / name[:2] / f"{name[2:]}.safetensors"
 
@@ -71,18 +75,28 @@ def _digest(parts: dict[str, np.ndarray]) -> bytes:
     return together.digest()
 
 
-def _identity(model: WhiteBox) -> str:
-    """Tell a model from all that would see otherwise: weights, constants that no file holds, number format."""
+def identity(model: WhiteBox) -> str:
+    """Tell a model from all that would see otherwise, by its weights and the constants that no file holds.
+
+    It is a SHA-256 in hexadecimal; the device and the number format are no part of it.
+    """
+    together = hashlib.sha256()
     if model.weights:
-        weights = model.weights.sha256
+        together.update(model.weights.sha256.encode())
     else:
-        together = hashlib.sha256()
         for name, tensor in sorted(model.state_dict().items()):
             together.update(name.encode() + tensor.detach().cpu().double().numpy().tobytes())
-        weights = together.hexdigest()
     constants = model.config.to_dict() if isinstance(model, Crate) else {"heads": model.heads}
-    look = [model.mean, model.std, str(next(model.parameters()).dtype)]
-    return json.dumps([weights, constants, look], sort_keys=True)
+    together.update(json.dumps([constants, model.mean, model.std], sort_keys=True).encode())
+    return together.hexdigest()
+
+
+def as_model(model: WhiteBox | str | Path | None) -> WhiteBox:
+    """Take a model as Python callers have it: loaded, or a name or file of one; none is the default model."""
+    return model if isinstance(model, WhiteBox) else _loaded(str(model or default_name()))
+
+
+_loaded = lru_cache(maxsize=1)(load_model)
 
 
 def fingerprint(rgb: RGB) -> str:
@@ -99,12 +113,12 @@ def see(
     sizes: Sequence[int],
     *,
     cache: FeatureCache | None = None,
-    through: bool = False,
+    trace: bool = False,
 ) -> list[list[View]]:
     """Show upright RGB photos to the model at several input short sides (px), the second, fourth, … mirrored.
 
     Gives each photo's views, in the order of `sizes`. Photos that share a grid go through the model together; what
-    `cache` has is not computed again. With `through`, views know the zero fraction of their last layer too.
+    `cache` has is not computed again. With `trace`, views know coding rate and zero fraction.
     Raises `InputError` where attention is not finite, `OutputError` when the cache cannot be written.
     """
     wanted = absolute_layers(layers, model.depth)
@@ -116,14 +130,14 @@ def see(
         together: dict[Grid, list[int]] = {}
         for index, photo in enumerate(photos):
             grid = fit_grid(Size(*photo.shape[:2]), side, model.patch_size)
-            if cache and (kept := _recall(cache, names[index], wanted, grid, mirrored, through=through)):
+            if cache and (kept := _recall(cache, names[index], wanted, grid, mirrored, trace=trace)):
                 found[index] = kept
             else:
                 together.setdefault(grid, []).append(index)
         for grid, members in together.items():
             batch = model_inputs([photos[index] for index in members], grid, model)
             try:
-                seen = observe(model, batch, wanted, mirrored=mirrored, through=through)
+                seen = observe(model, batch, wanted, mirrored=mirrored, trace=trace)
             except FloatingPointError as error:
                 raise InputError(str(error)) from None
             for index, view in zip(members, seen, strict=True):
@@ -137,12 +151,12 @@ def see(
 
 
 def _recall(
-    cache: FeatureCache, photo: str, layers: Sequence[int], grid: Grid, mirrored: bool, *, through: bool
+    cache: FeatureCache, photo: str, layers: Sequence[int], grid: Grid, mirrored: bool, *, trace: bool
 ) -> View | None:
     """Put a photo's layers together again; nothing unless every one is there."""
     kept = []
     for layer in layers:
-        view = cache.load(photo, layer, grid, mirrored, through=through)
+        view = cache.load(photo, layer, grid, mirrored, trace=trace)
         if view is None:
             return None
         kept.append(view)

@@ -17,18 +17,55 @@ Heads = Literal["auto", "all"] | tuple[int, ...]
 THUMBNAIL = 128  # px: a model trained on images smaller than this sees a photo at several sizes
 LARGEST = 1536  # px of an input short side: attention takes minutes there, hours not far beyond
 PAPER = Keep("mass", 0.6)
+TAU = 0.15  # cosine above which MaskCut takes two patches for alike
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How attention becomes a mask.
+class Sight:
+    """What a model is shown and asked.
 
     `layers` count from 0, −1 is the last; `sizes` are input short sides in px, the second, fourth, … seen
-    mirrored; `min_area` is a share of the image, 0–1. Raises `UsageError` for what makes no sense.
+    mirrored. Raises `UsageError` for what makes no sense.
     """
 
     layers: tuple[int, ...]
     sizes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without a model."""
+        if not self.layers or not self.sizes:
+            raise UsageError("at least one layer and one size are needed")
+        if not all(1 <= size <= LARGEST for size in self.sizes):
+            raise UsageError(f"input size {','.join(map(str, self.sizes))} is not within 1 to {LARGEST} px")
+
+    @property
+    def sight(self) -> str:
+        """Say it in the command line's words."""
+        return f"layers {','.join(map(str, self.layers))}, sizes {','.join(map(str, self.sizes))}"
+
+
+def choose_sight(
+    model: WhiteBox,
+    default: Sight,
+    *,
+    layers: Sequence[int] | None = None,
+    sizes: Sequence[int] | None = None,
+) -> Sight:
+    """Take a default, and what was asked for instead; layers count from 0 then. Raises `UsageError`."""
+    try:
+        chosen = absolute_layers(default.layers if layers is None else layers, model.depth)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return Sight(chosen, default.sizes if sizes is None else tuple(sizes))
+
+
+@dataclass(frozen=True)
+class Recipe(Sight):
+    """How attention becomes a mask; `min_area` is a share of the image, 0–1.
+
+    Raises `UsageError` for what makes no sense.
+    """
+
     heads: Heads = "auto"
     keep: Keep = PAPER
     refine: Refine = "none"
@@ -38,10 +75,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model."""
-        if not self.layers or not self.sizes or self.heads == ():
-            raise UsageError("at least one layer, one head and one size are needed")
-        if not all(1 <= size <= LARGEST for size in self.sizes):
-            raise UsageError(f"input size {','.join(map(str, self.sizes))} is not within 1 to {LARGEST} px")
+        super().__post_init__()
+        if self.heads == ():
+            raise UsageError("at least one head is needed")
         if self.refine not in get_args(Refine):
             raise UsageError(f"refine {self.refine!r} is not one of {', '.join(get_args(Refine))}")
         if not 0 <= self.min_area < 1:
@@ -50,9 +86,8 @@ class Recipe:
     def __str__(self) -> str:
         """Say the recipe in the command line's words."""
         parts = [
-            f"layers {','.join(map(str, self.layers))}",
+            self.sight,
             f"heads {self.heads if isinstance(self.heads, str) else ','.join(map(str, self.heads))}",
-            f"sizes {','.join(map(str, self.sizes))}",
             f"keep {self.keep}",
             f"refine {self.refine}",
         ]
@@ -96,17 +131,17 @@ def choose_recipe(
     """Take the model's default recipe, and what was asked for instead. Raises `UsageError`."""
     try:
         named: Heads = heads if isinstance(heads, str) else tuple(known_heads(heads, model.heads))
+        recipe = default_recipe(model, named)
+        sight = choose_sight(model, recipe, layers=layers, sizes=sizes)
         asked: dict[str, Any] = {
-            "layers": layers and absolute_layers(layers, model.depth),
-            "sizes": sizes and tuple(sizes),
+            "layers": sight.layers,
+            "sizes": sight.sizes,
             "keep": keep and Keep.parse(keep),
             "refine": refine,
             "min_area": min_area,
             "largest": largest,
             "fill_holes": fill_holes,
         }
-        recipe = default_recipe(model, named)
-        recipe = replace(recipe, layers=absolute_layers(recipe.layers, model.depth))
         return replace(recipe, **{name: value for name, value in asked.items() if value is not None})
     except ValueError as error:
         raise UsageError(str(error)) from None

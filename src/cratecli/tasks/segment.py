@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -17,11 +16,9 @@ from cratecli.geometry import Box, Size
 from cratecli.io import images
 from cratecli.io.formats.png import Kind, encode
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.tasks.batch import Failure, Job, deliver, outlive, read_in_batches
-from cratecli.tasks.features import RGB, FeatureCache, see
+from cratecli.tasks.batch import Failure, Job, deliver, work_through
+from cratecli.tasks.features import RGB, FeatureCache, as_model, see
 from cratecli.tasks.recipe import Recipe, Refine, choose_recipe
-from cratecli.weights.checkpoint import load_model
-from cratecli.weights.registry import default_name
 
 NOTHING = 0.12  # confidence below which `auto` sees nothing: textures reach 0.08, photos begin at 0.14
 
@@ -86,7 +83,7 @@ def segment(
     Raises `InputError` for a bad photo, `UsageError` for an option that makes no sense, and what `load_model`
     raises.
     """
-    loaded = model if isinstance(model, WhiteBox) else _loaded(str(model or default_name()))
+    loaded = as_model(model)
     recipe = choose_recipe(
         loaded,
         layers=layers,
@@ -99,9 +96,6 @@ def segment(
         fill_holes=fill_holes,
     )
     return segment_batch([images.as_rgb(image)], loaded, recipe)[0]
-
-
-_loaded = lru_cache(maxsize=1)(load_model)
 
 
 def segment_batch(
@@ -136,16 +130,16 @@ def segment_jobs(
 
     Raises `OutputError` when an output cannot be written.
     """
-    for photos, failures in read_in_batches(jobs, batch_size, stdin):
-        yield from failures
-        for outcome in outlive(photos, lambda together: segment_batch(together, model, recipe, cache)):
-            if isinstance(outcome, Failure):
-                yield outcome
-                continue
-            job, rgb, result = outcome
-            png = encode(rgb, result.mask, result.soft, kind)
-            deliver(job, png)
-            yield Segmented(job, result, png)
+    for outcome in work_through(
+        jobs, batch_size, stdin, lambda together: segment_batch(together, model, recipe, cache)
+    ):
+        if isinstance(outcome, Failure):
+            yield outcome
+            continue
+        job, rgb, result = outcome
+        png = encode(rgb, result.mask, result.soft, kind)
+        deliver(job.target, png)
+        yield Segmented(job, result, png)
 
 
 def _decide(

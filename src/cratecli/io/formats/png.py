@@ -34,6 +34,15 @@ def encode(
             picture = Image.fromarray(np.dstack([rgb, mask.astype(np.uint8) * 255]))
         case "overlay":
             picture = Image.fromarray(overlay(rgb, mask))
+    return _png(picture)
+
+
+def encode_rgb(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    """Encode a picture as PNG bytes."""
+    return _png(Image.fromarray(picture))
+
+
+def _png(picture: Image.Image) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     return stream.getvalue()

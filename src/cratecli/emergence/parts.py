@@ -1,0 +1,338 @@
+"""Parts that photos share: one PCA and one clustering of all their tokens, seen once and in any order.
+
+The first principal component of all tokens parts figure from ground, further ones what the figure is made of
+(2308.16271, B.2; 2112.05814, 4). Each photo's own mean is taken out first, so that coat and light tell no parts. The
+covariance is added up exactly; what needs tokens at hand, a threshold and k-means, sees a sample that depends on the
+photos' content alone.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from cratecli.emergence.features import View
+from cratecli.emergence.heads import auto
+from cratecli.emergence.masks import Keep, enlarge, scale, threshold
+from cratecli.emergence.pca import Components, Moments
+from cratecli.geometry import Size
+
+Foreground = Literal["pca", "attention", "none"]
+
+SAMPLE = 20_000  # patches, of all photos together
+DIMENSIONS = 16  # principal components of the foreground that k-means sees
+MOST = 10  # parts that `auto` may choose
+WORTH = 0.05  # of the inertia that a further part must save for `auto`
+STARTS = 4  # of k-means: the best counts
+BLUR = 1.0  # patches
+
+
+class Sample:
+    """As many rows as asked for, drawn evenly from all that pass: those with the smallest keys.
+
+    The order in which rows pass changes nothing. Rows wait until there are as many of them as are kept, so that not
+    every photo costs a sort; those whose keys are too large to stay do not wait at all.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Start an empty sample of at most `size` rows."""
+        self._size = size
+        self._keys: list[Float[np.ndarray, " m"]] = []
+        self._rows: list[Float[np.ndarray, "m c"]] = []
+        self._waiting, self._limit = 0, np.inf
+
+    def add(self, keys: Float[np.ndarray, " m"], rows: Float[np.ndarray, "m c"]) -> None:
+        """Let rows pass, with a key each."""
+        stay = keys <= self._limit
+        self._keys.append(keys[stay])
+        self._rows.append(rows[stay])
+        self._waiting += int(stay.sum())
+        if self._waiting > self._size:
+            self._sort()
+
+    @property
+    def rows(self) -> Float[np.ndarray, "m c"]:
+        """Give the rows, by rising key. Raises `ValueError` when none have passed."""
+        if not self._rows:
+            raise ValueError("a sample of nothing has no rows")
+        self._sort()
+        return self._rows[0]
+
+    def _sort(self) -> None:
+        """Put what waits in its place, and let go what is too many; equal keys are told apart by their rows."""
+        keys, rows = np.concatenate(self._keys), np.concatenate(self._rows)
+        order = np.lexsort((*rows.T[:2], keys))[: self._size]
+        self._keys, self._rows, self._waiting = [keys[order]], [rows[order]], 0
+        if len(order) == self._size:
+            self._limit = float(self._keys[0][-1])
+
+
+def keys_of(content: int, count: int) -> Float[np.ndarray, " m"]:
+    """Draw a key, 0–1, for each patch of a photo, from nothing but the number its content gives."""
+    return np.random.default_rng(content).random(count)
+
+
+def describe(view: View) -> Float[np.ndarray, "rows cols d"]:
+    """Make one descriptor a patch: its subspace tokens, of unit length layer by layer, blurred by one patch."""
+    unit = view.tokens / np.maximum(np.linalg.norm(view.tokens, axis=-1, keepdims=True), 1e-12)
+    flat = np.ascontiguousarray(np.concatenate(unit, axis=-1))
+    blurred = [
+        cv2.GaussianBlur(flat[..., start : start + 4], (0, 0), BLUR, borderType=cv2.BORDER_REPLICATE)
+        for start in range(0, flat.shape[-1], 4)  # OpenCV blurs up to four channels in one pass
+    ]
+    return np.concatenate([each.reshape(*flat.shape[:2], -1) for each in blurred], axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What parts figure from ground in all photos: the first components of all tokens, and a cut of the first.
+
+    A token is foreground where `side`, ±1, times its first coordinate exceeds `cut`. With `attention` for a rule the
+    class token's attention decides instead, photo by photo; with `none` all is foreground.
+    """
+
+    rule: Foreground
+    everything: Components
+    side: float
+    cut: float
+
+    def margins(
+        self, tokens: Float[np.ndarray, "rows cols d"], saliency: Float[np.ndarray, "rows2 cols2"]
+    ) -> Float[np.ndarray, "rows cols"]:
+        """Tell how far inside the foreground each patch of a photo is; the ground is not above 0.
+
+        `saliency` is what `figure_of` gave, on the same grid; it is looked at with the rule `attention` only.
+        """
+        rows, cols, width = tokens.shape
+        if self.rule == "attention":
+            return saliency
+        if self.rule == "none":
+            return np.ones((rows, cols))
+        first = self.everything.project(centred(tokens).reshape(-1, width))[:, 0]
+        return np.asarray((self.side * first - self.cut).reshape(rows, cols))
+
+
+def figure_of(views: Sequence[View]) -> Float[np.ndarray, "rows cols"]:
+    """Ask a photo's heads, as `--heads auto` does, for its foreground: above 0, by Otsu's threshold."""
+    log_attention = auto(views).log_attention
+    return np.asarray(scale(log_attention) - threshold(log_attention, Keep("otsu")), np.float64)
+
+
+def soft_figure(margins: Float[np.ndarray, "rows cols"]) -> tuple[Float[np.ndarray, "rows cols"], float]:
+    """Bring margins to 0–1, and tell where 0 has gone."""
+    low, high = min(margins.min(), 0), max(margins.max(), 0)
+    span = max(high - low, 1e-12)
+    return np.asarray((margins - low) / span, np.float32), float(-low / span)
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """What makes part 3 part 3, in this folder and the next.
+
+    `inside` holds the principal components of the foreground, in whose coordinates k-means found `centroids`; `low` and
+    `high` are the range of the first three, as colours. A part's colour is its place in VOC's palette, from 1.
+    """
+
+    ground: Ground
+    inside: Components
+    centroids: Float[np.ndarray, "k c"]
+    low: Float[np.ndarray, " 3"]
+    high: Float[np.ndarray, " 3"]
+    names: tuple[str, ...]
+    colours: tuple[int, ...]
+
+    def coordinates(
+        self, tokens: Float[np.ndarray, "rows cols d"], inside: Bool[np.ndarray, "rows cols"]
+    ) -> Float[np.ndarray, "rows cols c"]:
+        """Give a photo's patches their coordinates among the foreground's components; `inside` is its own."""
+        flat = centred(tokens, inside).reshape(-1, tokens.shape[-1])
+        return self.inside.project(flat).reshape(*inside.shape, -1)
+
+    def nearness(self, coordinates: Float[np.ndarray, "rows cols c"]) -> Float[np.ndarray, "k rows cols"]:
+        """Tell how near every patch is to each part: 1 at its centroid, falling with the squared distance to 0."""
+        squares = _squares(coordinates.reshape(-1, coordinates.shape[-1]), self.centroids)
+        near = 1 - squares / max(squares.max(), 1e-12)
+        return np.asarray(near.T.reshape(-1, *coordinates.shape[:2]))
+
+    def colour(self, coordinates: Float[np.ndarray, "rows cols c"]) -> Float[np.ndarray, "rows cols 3"]:
+        """Give the first three coordinates as colours, 0–1 (2308.16271, figure 3)."""
+        scaled = (coordinates[..., :3] - self.low) / np.maximum(self.high - self.low, 1e-12)
+        return np.asarray(np.clip(scaled, 0, 1))
+
+
+def centred(
+    tokens: Float[np.ndarray, "rows cols d"], inside: Bool[np.ndarray, "rows cols"] | None = None
+) -> Float[np.ndarray, "rows cols d"]:
+    """Take a photo's own mean from its tokens: that of its foreground, if it has one."""
+    chosen = tokens[inside] if inside is not None and inside.any() else tokens
+    return np.asarray(tokens - chosen.reshape(-1, tokens.shape[-1]).mean(axis=0))
+
+
+def _squares(
+    points: Float[np.ndarray, "m c"], centroids: Float[np.ndarray, "k c"]
+) -> Float[np.ndarray, "m k"]:
+    return np.stack([((points - centroid) ** 2).sum(axis=1) for centroid in centroids], axis=1)
+
+
+class Learner:
+    """Learns a vocabulary from photos that are read twice, in any order, and not kept.
+
+    First all tokens, for the covariance that parts figure from ground; then the foreground's, for its own.
+    """
+
+    def __init__(self, rule: Foreground, width: int) -> None:
+        """Start with no photo of descriptors of `width` entries."""
+        self._rule: Foreground = rule
+        self._all, self._inside = Moments(width), Moments(width)
+        self._some, self._some_inside = Sample(SAMPLE), Sample(SAMPLE)
+
+    def read(
+        self,
+        tokens: Float[np.ndarray, "rows cols d"],
+        attention: Float[np.ndarray, "rows cols"],
+        content: int,
+    ) -> None:
+        """Read a photo for the first time; `content` is a number that its pixels give, and nothing else."""
+        flat = centred(tokens).reshape(-1, tokens.shape[-1])
+        self._all.add(flat)
+        self._some.add(keys_of(content, len(flat)), np.column_stack([attention.reshape(-1), flat]))
+
+    def ground(self) -> Ground:
+        """Part figure from ground, by Otsu's threshold of the first component; the side with more attention is figure.
+
+        Raises `ValueError` when no photo was read.
+        """
+        everything = self._all.components(4)
+        attention, tokens = self._some.rows[:, 0], self._some.rows[:, 1:]
+        first = everything.project(tokens)[:, 0]
+        cut = first.min() + np.ptp(first) * threshold(first[None], Keep("otsu"))
+        above = first > cut
+        if above.all() or not above.any():  # all tokens are alike
+            return (
+                Ground("none", everything, 1.0, 0.0)
+                if self._rule == "pca"
+                else Ground(self._rule, everything, 1.0, 0.0)
+            )
+        side = 1.0 if attention[above].mean() >= attention[~above].mean() else -1.0
+        return Ground(self._rule, everything, side, side * cut)
+
+    def read_inside(
+        self,
+        tokens: Float[np.ndarray, "rows cols d"],
+        inside: Bool[np.ndarray, "rows cols"],
+        content: int,
+    ) -> None:
+        """Read a photo for the second time; `inside` is its foreground."""
+        flat, chosen = centred(tokens, inside).reshape(-1, tokens.shape[-1]), inside.reshape(-1)
+        self._inside.add(flat[chosen])
+        self._some_inside.add(keys_of(content, len(flat))[chosen], flat[chosen])
+
+    def learn(self, ground: Ground, k: int | Literal["auto"], seed: int = 0) -> Vocabulary:
+        """Cluster the foreground by k-means, in the coordinates of its own principal components.
+
+        Parts are numbered along the first of these. Raises `ValueError` when there are fewer foreground patches
+        than parts.
+        """
+        if not self._inside.count:
+            raise ValueError("there is no foreground to learn parts from")
+        inside = self._inside.components(DIMENSIONS)
+        points = inside.project(self._some_inside.rows)
+        count = choose_k(points, seed) if k == "auto" else k
+        if (different := _different(points)) < count:
+            raise ValueError(f"{different} different patches of foreground are too few for {count} parts")
+        centroids = _centroids(points, count, seed)
+        centroids = centroids[np.lexsort(centroids.T[::-1])]
+        low, high = np.quantile(points[:, :3], (0.02, 0.98), axis=0)
+        return Vocabulary(
+            ground=ground,
+            inside=inside,
+            centroids=centroids,
+            low=low,
+            high=high,
+            names=tuple(f"part {number}" for number in range(1, len(centroids) + 1)),
+            colours=tuple(range(1, len(centroids) + 1)),
+        )
+
+
+def _centroids(points: Float[np.ndarray, "m c"], k: int, seed: int) -> Float[np.ndarray, "k c"]:
+    from sklearn.cluster import KMeans
+
+    return np.asarray(KMeans(k, n_init=STARTS, random_state=seed).fit(points).cluster_centers_)
+
+
+def choose_k(points: Float[np.ndarray, "m c"], seed: int = 0) -> int:
+    """Choose how many clusters points have: stop before the first that would lessen the inertia by less than 5 %.
+
+    Inertia is that of k-means, the sum of squared distances to the nearest centroid; there are 1 to `MOST` clusters.
+    """
+    from sklearn.cluster import KMeans
+
+    before, most = np.inf, min(MOST, _different(points))
+    for k in range(1, most + 1):
+        inertia = float(KMeans(k, n_init=STARTS, random_state=seed).fit(points).inertia_)
+        if inertia > (1 - WORTH) * before:
+            return k - 1
+        before = inertia
+    return most
+
+
+def _different(points: Float[np.ndarray, "m c"]) -> int:
+    """Count the points that differ by more than rounding."""
+    grain = 1e-9 * max(float(np.abs(points).max()), 1e-12)
+    return len(np.unique(np.round(points / grain), axis=0))
+
+
+def rename(learned: Vocabulary, before: Vocabulary) -> Vocabulary:
+    """Give parts the names and colours of the nearest parts of an earlier vocabulary (Hungarian matching).
+
+    Parts are compared by their centroids among the descriptors. What has no partner takes what is free. Raises
+    `ValueError` when the descriptors differ in width.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    new, old = _descriptors(learned), _descriptors(before)
+    if new.shape[1] != old.shape[1]:
+        raise ValueError(f"descriptors of width {new.shape[1]} and {old.shape[1]}")
+    rows, cols = linear_sum_assignment(_squares(new, old))
+    pairs = dict(zip(rows.tolist(), cols.tolist(), strict=True))
+    free = iter(sorted(set(range(1, 255)) - set(before.colours)))
+    names, colours = [], []
+    for part in range(len(new)):
+        colours.append(before.colours[pairs[part]] if part in pairs else next(free))
+        names.append(before.names[pairs[part]] if part in pairs else f"part {colours[-1]}")
+    return replace(learned, names=tuple(names), colours=tuple(colours))
+
+
+def _descriptors(words: Vocabulary) -> Float[np.ndarray, "k d"]:
+    return np.asarray(
+        words.inside.mean + words.centroids @ words.inside.directions[: words.centroids.shape[1]]
+    )
+
+
+def paint(
+    margins: Float[np.ndarray, "rows cols"],
+    nearness: Float[np.ndarray, "k rows cols"],
+    colours: Sequence[int],
+    size: Size,
+    *,
+    smooth: Callable[[Float[np.ndarray, "height width"]], Float[np.ndarray, "height width"]] | None = None,
+    figure: Bool[np.ndarray, "height width"] | None = None,
+) -> UInt8[np.ndarray, "height width"]:
+    """Label every pixel by the part it is nearest to, 0 where it is ground; patches are interpolated bilinearly.
+
+    `smooth` redraws each interpolated map (0–1); `figure` is a foreground found otherwise than by `margins`.
+    """
+    if figure is None:
+        soft, cut = soft_figure(margins)
+        grown = enlarge(soft, size)
+        figure = (smooth(grown) if smooth else grown) > cut
+    labels, most = np.zeros(size, np.uint8), np.full(size, -1, np.float32)
+    for colour, near in zip(colours, nearness, strict=True):
+        soft = enlarge(near.astype(np.float32), size)
+        soft = smooth(soft) if smooth else soft
+        wins = soft > most
+        labels[wins], most[wins] = colour, soft[wins]
+    return np.where(figure, labels, 0).astype(np.uint8)

@@ -1,0 +1,49 @@
+"""Curves over layers, drawn with matplotlib."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+DPI = 100
+HEIGHT, LEAST_WIDTH = 320, 640  # px
+LATIN = 0x250  # characters up to here are in matplotlib's own font
+COLOUR = "#31688e"  # of the viridis map
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One quantity, a row a photo, a column a layer; NaN is left out."""
+
+    name: str
+    values: Float[np.ndarray, "photos layers"]
+
+
+def plot_layers(
+    curves: Sequence[Curve], layers: Sequence[int], title: str, width: int = LEAST_WIDTH
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Draw curves side by side: the mean over photos, and one standard deviation to either side. `width` is in px."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its cache, its fonts: no news for a user
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    size = max(width, LEAST_WIDTH) / DPI, HEIGHT / DPI
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    plain = "".join(c if c.isprintable() and ord(c) < LATIN else "?" for c in title)
+    figure.suptitle(plain, fontsize=10, parse_math=False)
+    for curve, axes in zip(curves, figure.subplots(1, len(curves), squeeze=False)[0], strict=True):
+        order = np.argsort(layers)
+        place, values = np.asarray(layers)[order], curve.values[:, order]
+        mean, spread = values.mean(axis=0), values.std(axis=0)
+        axes.fill_between(place, mean - spread, mean + spread, color=COLOUR, alpha=0.2, linewidth=0)
+        axes.plot(place, mean, color=COLOUR, marker="o", markersize=4)
+        axes.set_xticks(place)
+        axes.set_xlabel("layer")
+        axes.set_ylabel(curve.name)
+        axes.spines[["top", "right"]].set_visible(False)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return np.ascontiguousarray(pixels[..., :3])

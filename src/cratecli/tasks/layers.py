@@ -1,0 +1,179 @@
+"""Where segmentation emerges: coding rate and sparsity layer by layer, beside what each layer sees."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from cratecli.emergence.features import View, absolute_layers
+from cratecli.emergence.heads import mean_attention
+from cratecli.emergence.maskcut import maskcut
+from cratecli.emergence.masks import enlarge, scale
+from cratecli.emergence.pca import principal_components
+from cratecli.geometry import Size
+from cratecli.io import images
+from cratecli.io.formats.png import overlay
+from cratecli.io.plot import Curve, plot_layers
+from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat, stack
+from cratecli.model.unroll import WeightsId, WhiteBox
+from cratecli.tasks.batch import Failure, Job, work_through
+from cratecli.tasks.features import RGB, FeatureCache, as_model, see
+from cratecli.tasks.objects import cuttable, refuse_large
+from cratecli.tasks.recipe import TAU, Sight, choose_sight, default_recipe
+
+PICTURED = 4  # photos whose layers are shown; the curves are of all
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTrace:
+    """What each of some layers does to one photo.
+
+    `coding_rate` is in nats, of the tokens entering the layer, in its subspaces; `zero_fraction`, 0–1, is the share of
+    exact zeros in what it hands on. `attention` is the class token's, averaged over heads, and sums to 1. `components`
+    are the first four principal components of the layer's subspace tokens, in this photo, each scaled to 0–1; of the
+    first the side with more attention is bright. `mask` is MaskCut's first.
+    """
+
+    coding_rate: Float[np.ndarray, " layers"]
+    zero_fraction: Float[np.ndarray, " layers"]
+    attention: Float[np.ndarray, "layers rows cols"]
+    components: Float[np.ndarray, "layers 4 rows cols"]
+    mask: Bool[np.ndarray, "layers rows cols"]
+    layers: tuple[int, ...]
+    weights: WeightsId | None
+
+
+def layers(
+    image: images.Photo,
+    model: WhiteBox | str | Path | None = None,
+    *,
+    layers: Sequence[int] | None = None,
+    size: int | None = None,
+    tau: float = TAU,
+) -> LayerTrace:
+    """Trace one photo through the layers: a path, a Pillow image or an upright RGB array (0–255).
+
+    `size` is the input's short side in px. Raises `InputError` for a bad photo, `UsageError` for an option that
+    makes no sense, and what `load_model` raises.
+    """
+    ready = as_model(model)
+    return trace_batch([images.as_rgb(image)], ready, layer_sight(ready, layers, size), tau)[0]
+
+
+def trace_batch(
+    photos: Sequence[RGB], model: WhiteBox, sight: Sight, tau: float = TAU, cache: FeatureCache | None = None
+) -> list[LayerTrace]:
+    """Trace upright RGB photos through the layers; of several sizes the first counts."""
+    refuse_large(photos, model, sight)
+    wanted = absolute_layers(sight.layers, model.depth)
+    seen = see(photos, model, wanted, sight.sizes[:1], cache=cache, trace=True)
+    return [_trace(view, wanted, tau, model) for (view,) in seen]
+
+
+def layer_sight(model: WhiteBox, layers: Sequence[int] | None = None, size: int | None = None) -> Sight:
+    """Choose all layers, and the largest size that `segment` uses; or what was asked for. Raises `UsageError`."""
+    default = Sight(tuple(range(model.depth)), (max(default_recipe(model).sizes),))
+    return choose_sight(model, default, layers=layers, sizes=None if size is None else [size])
+
+
+def _trace(view: View, layers: tuple[int, ...], tau: float, model: WhiteBox) -> LayerTrace:
+    attention = mean_attention([view]).mean(axis=1)
+    return LayerTrace(
+        coding_rate=view.coding_rate,
+        zero_fraction=view.zero_fraction,
+        attention=attention,
+        components=np.stack([_components(*each) for each in zip(view.tokens, attention, strict=True)]),
+        mask=np.stack(
+            [maskcut(cuttable(view.only(place)), tau=tau, count=1)[0] for place in range(len(layers))]
+        ),
+        layers=layers,
+        weights=model.weights,
+    )
+
+
+def _components(
+    tokens: Float[np.ndarray, "rows cols d"], attention: Float[np.ndarray, "rows cols"]
+) -> Float[np.ndarray, "4 rows cols"]:
+    """Scale the first four principal components of one photo's tokens to 0–1; those it lacks are 0."""
+    rows, cols, width = tokens.shape
+    flat = tokens.reshape(-1, width)
+    values = principal_components(flat, 4).project(flat)
+    values = np.pad(values, ((0, 0), (0, 4 - values.shape[1])))
+    bright = values[:, 0] > np.median(values[:, 0])
+    if bright.any() and attention.reshape(-1)[bright].mean() < attention.mean():
+        values[:, 0] *= -1
+    return np.stack([scale(each.reshape(rows, cols)) for each in values.T])
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A photo that was traced, and its rows of the sheet."""
+
+    job: Job
+    trace: LayerTrace
+    tiles: list[list[Tile]]
+
+
+def layers_jobs(
+    jobs: Sequence[Job],
+    model: WhiteBox,
+    sight: Sight,
+    *,
+    tau: float = TAU,
+    batch_size: int,
+    stdin: bytes = b"",
+    cache: FeatureCache | None = None,
+) -> Iterator[Traced | Failure]:
+    """Trace one photo after another; a bad one is a `Failure`, not the end. The first few are pictured."""
+    pictured = 0
+    for outcome in work_through(
+        jobs, batch_size, stdin, lambda together: trace_batch(together, model, sight, tau, cache)
+    ):
+        if isinstance(outcome, Failure):
+            yield outcome
+            continue
+        job, rgb, trace = outcome
+        yield Traced(job, trace, _tiles(rgb, trace) if pictured < PICTURED else [])
+        pictured += 1
+
+
+def _tiles(rgb: RGB, trace: LayerTrace) -> list[list[Tile]]:
+    """Draw a photo's rows: attention, component 1, components 2–4 as RGB, MaskCut's mask; a column a layer."""
+    photo = fit_within(rgb, CELL)
+    size = Size(*photo.shape[:2])
+
+    def grown(grid_map: np.ndarray) -> np.ndarray:
+        return np.asarray(enlarge(grid_map.astype(np.float32), size))
+
+    attention = [heat(scale(grown(each))) for each in trace.attention]
+    first, colours = [], []
+    for each in trace.components:
+        levels = (np.stack([grown(component) for component in each], axis=-1) * 255).round().astype(np.uint8)
+        first.append(np.repeat(levels[..., :1], 3, axis=-1))
+        colours.append(np.ascontiguousarray(levels[..., 1:]))
+    masks = [overlay(photo, grown(each) >= 0.5) for each in trace.mask]
+    return [
+        [Tile(photo), *map(Tile, attention)],
+        *([Tile(np.full_like(photo, 255)), *map(Tile, row)] for row in (first, colours, masks)),
+    ]
+
+
+def layers_sheet(traced: Sequence[Traced], name: str) -> RGB:
+    """Put the curves, mean and spread over photos, over the pictured photos' layers."""
+    layers = traced[0].trace.layers
+    curves = [
+        Curve("coding rate, nats", np.stack([photo.trace.coding_rate for photo in traced])),
+        Curve("zero fraction", np.stack([photo.trace.zero_fraction for photo in traced])),
+    ]
+    labels, rows = [], []
+    for photo in traced:
+        for what, row in zip(
+            ("attention", "component 1", "components 2-4", "MaskCut"), photo.tiles, strict=False
+        ):
+            labels.append(f"{Path(photo.job.name).name} · {what}")
+            rows.append(row)
+    sheet = contact_sheet(rows, columns=["", *(f"layer {layer}" for layer in layers)], labels=labels)
+    title = f"{name}, {len(traced)} photo{'s' if len(traced) > 1 else ''}"
+    return stack(plot_layers(curves, layers, title, width=sheet.shape[1]), sheet)

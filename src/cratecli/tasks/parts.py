@@ -1,0 +1,404 @@
+"""Name the parts that photos share: learn them from all photos together, then label every one."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from cratecli.emergence import refine as refine_
+from cratecli.emergence.masks import bounding_box, enlarge, scale
+from cratecli.emergence.parts import (
+    Foreground,
+    Learner,
+    Vocabulary,
+    centred,
+    describe,
+    figure_of,
+    paint,
+    soft_figure,
+)
+from cratecli.errors import CrateError, InputError, OutputError, UsageError
+from cratecli.geometry import Box, Size
+from cratecli.io import images
+from cratecli.io.formats.indexed import encode_labels, tint, voc_palette
+from cratecli.io.formats.png import encode_rgb
+from cratecli.io.sheet import CELL, Tile, contact_sheet, stack
+from cratecli.model.unroll import WhiteBox
+from cratecli.tasks.batch import Failure, Job, work_through
+from cratecli.tasks.features import RGB, FeatureCache, as_model, fingerprint, see
+from cratecli.tasks.recipe import THUMBNAIL, Refine, Sight, choose_sight, default_recipe
+
+Labels = UInt8[np.ndarray, "height width"]
+
+Kind = Literal["labels", "rgb", "components"]
+
+SHEET = 60  # photos that a contact sheet shows
+COLUMNS = 6
+
+
+@dataclass(frozen=True)
+class PartRecipe(Sight):
+    """How parts are learned: of `sizes` the largest describes patches, by the tokens of `layers`.
+
+    With `foreground` attention, the heads of the `attention` layers are asked at all sizes, as `segment` does.
+    `k` is 1 to 100, or `auto`. Raises `UsageError` for what makes no sense.
+    """
+
+    attention: tuple[int, ...]
+    foreground: Foreground = "pca"
+    k: int | Literal["auto"] = 4
+    refine: Refine = "none"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without a model."""
+        super().__post_init__()
+        if self.foreground not in get_args(Foreground):
+            raise UsageError(
+                f"foreground {self.foreground!r} is not one of {', '.join(get_args(Foreground))}"
+            )
+        if self.k != "auto" and not 1 <= self.k <= 100:
+            raise UsageError(f"k {self.k} is not auto, or within 1 to 100")
+        if self.refine not in get_args(Refine):
+            raise UsageError(f"refine {self.refine!r} is not one of {', '.join(get_args(Refine))}")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"seed {self.seed} is not within 0 to {2**32 - 1}")
+
+    def __str__(self) -> str:
+        """Say the recipe in the command line's words."""
+        return (
+            f"{self.sight}, k {self.k}, foreground {self.foreground}, refine {self.refine}, seed {self.seed}"
+        )
+
+
+def choose_part_recipe(
+    model: WhiteBox,
+    *,
+    layers: Sequence[int] | None = None,
+    size: int | None = None,
+    foreground: Foreground | None = None,
+    k: int | Literal["auto"] = 4,
+    refine: Refine = "none",
+    seed: int = 0,
+) -> PartRecipe:
+    """Take what the paper does, or what `benchmarks/` found best for a model trained on thumbnails; and what was asked.
+
+    The paper: the layer that `segment` looks at, and the first principal component for a foreground. Raises
+    `UsageError`.
+    """
+    seg = choose_sight(model, default_recipe(model))
+    small = model.image_size < THUMBNAIL
+    default = Sight((min(3, model.depth - 1),) if small else seg.layers, seg.sizes)
+    sight = choose_sight(model, default, layers=layers, sizes=None if size is None else [size])
+    rule = foreground or ("attention" if small else "pca")
+    return PartRecipe(sight.layers, sight.sizes, seg.layers, foreground=rule, k=k, refine=refine, seed=seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One part of one photo: `colour` is its label, `area` and `box` in px, `centroid` its mean x and y in px."""
+
+    name: str
+    colour: int
+    area: int
+    box: Box
+    centroid: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class PartMap:
+    """One photo's parts: `labels` at its upright size, 0 where it is ground, else a part's colour in VOC's palette.
+
+    `colours` are the first three principal components of the foreground, `components` the first four of everything,
+    each 0–1 on the patch grid (2308.16271, figures 3 and 6); `inside` is the foreground on that grid.
+    """
+
+    labels: Labels
+    colours: Float[np.ndarray, "rows cols 3"]
+    components: Float[np.ndarray, "rows cols 4"]
+    inside: Bool[np.ndarray, "rows cols"]
+    vocabulary: Vocabulary
+
+    @property
+    def parts(self) -> list[Part]:
+        """Measure the parts that are there, in the vocabulary's order."""
+        found = []
+        for name, colour in zip(self.vocabulary.names, self.vocabulary.colours, strict=True):
+            mask = self.labels == colour
+            box = bounding_box(mask)
+            if box is not None:
+                rows, cols = (float(index.mean()) for index in np.nonzero(mask))
+                area = int(np.count_nonzero(mask))
+                found.append(Part(name, colour, area, box, (cols, rows)))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What is kept of a photo: descriptors, relative class attention, and the saliency that is foreground above 0.
+
+    `saliency` is empty where heads are not asked for the foreground.
+    """
+
+    tokens: Float[np.ndarray, "rows cols d"]
+    attention: Float[np.ndarray, "..."]
+    saliency: Float[np.ndarray, "rows2 cols2"]
+
+
+def look(
+    photos: Sequence[RGB], model: WhiteBox, recipe: PartRecipe, cache: FeatureCache | None = None
+) -> list[Seen]:
+    """Show photos to the model: at the largest size, and at all of them if heads are asked for the foreground."""
+    asked = recipe.attention if recipe.foreground == "attention" else ()
+    layers = sorted({*recipe.layers, *asked})
+    sizes = recipe.sizes if asked else [max(recipe.sizes)]
+    describing, asking = ([layers.index(layer) for layer in each] for each in (recipe.layers, asked))
+    found = []
+    for views in see(photos, model, layers, sizes, cache=cache):
+        view = max(views, key=lambda view: view.grid.patches).only(*describing)
+        attention = view.attention.mean(axis=(0, 1))
+        saliency = figure_of([each.only(*asking) for each in views]) if asked else np.zeros((0, 0))
+        found.append(Seen(describe(view), attention / max(attention.mean(), 1e-12), saliency))
+    return found
+
+
+class Album:
+    """Photos that were looked at once: their descriptors wait on disk, so that memory does not grow with them."""
+
+    def __init__(self, folder: Path, recipe: PartRecipe) -> None:
+        """Start an empty album in a folder that is the caller's to remove."""
+        self._folder, self._recipe = folder, recipe
+        self._learner: Learner | None = None
+        self._names: list[str] = []
+
+    def __len__(self) -> int:
+        """Count the photos."""
+        return len(self._names)
+
+    def add(self, photo: RGB, seen: Seen) -> None:
+        """Put a photo in. Raises `OutputError` when the disk cannot hold it."""
+        self._learner = self._learner or Learner(self._recipe.foreground, seen.tokens.shape[-1])
+        name = fingerprint(photo)
+        self._learner.read(seen.tokens, seen.attention, int(name, 16))
+        path = self._folder / f"{len(self)}.npz"
+        try:
+            np.savez(path, tokens=seen.tokens, saliency=seen.saliency)
+        except OSError as error:
+            hint = "set TMPDIR to a disk with more room"
+            raise OutputError(f"{path}: cannot be written: {error.strerror or error}; {hint}") from None
+        self._names.append(name)
+
+    def open(self, index: int) -> tuple[str, Seen]:
+        """Take a photo's fingerprint and descriptors out again."""
+        with np.load(self._folder / f"{index}.npz") as arrays:
+            return self._names[index], Seen(arrays["tokens"], np.zeros(0), arrays["saliency"])
+
+    def learn(self) -> Vocabulary:
+        """Learn the vocabulary of all photos put in. Raises `InputError` when they show too little foreground."""
+        if self._learner is None:
+            raise InputError("no photo could be read: there is nothing to learn parts from")
+        ground = self._learner.ground()
+        for index in range(len(self)):
+            name, seen = self.open(index)
+            inside = ground.margins(seen.tokens, seen.saliency) > 0
+            self._learner.read_inside(seen.tokens, inside, int(name, 16))
+        try:
+            return self._learner.learn(ground, self._recipe.k, self._recipe.seed)
+        except ValueError as error:
+            raise InputError(f"{error}: give more photos, fewer parts, or --foreground none") from None
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """A photo that was labelled."""
+
+    job: Job
+    rgb: RGB
+    parts: PartMap
+
+
+def learn_parts(
+    album: Album,
+    jobs: Sequence[Job],
+    model: WhiteBox,
+    recipe: PartRecipe,
+    *,
+    batch_size: int,
+    stdin: bytes = b"",
+    cache: FeatureCache | None = None,
+    failed: Callable[[Failure], None],
+) -> tuple[Vocabulary, list[Job]]:
+    """Put photos into an album and learn their vocabulary; gives it, and the jobs that did not fail.
+
+    Raises what `Album` raises.
+    """
+    read = []
+    for outcome in work_through(
+        jobs, batch_size, stdin, lambda together: look(together, model, recipe, cache)
+    ):
+        if isinstance(outcome, Failure):
+            failed(outcome)
+            continue
+        job, rgb, seen = outcome
+        album.add(rgb, seen)
+        read.append(job)
+    return album.learn(), read
+
+
+def label_album(
+    album: Album, jobs: Sequence[Job], vocabulary: Vocabulary, recipe: PartRecipe, stdin: bytes = b""
+) -> Iterator[Labelled | Failure]:
+    """Label the photos of an album, which is read with the jobs it was filled from, in that order.
+
+    A photo that has changed since is a `Failure`.
+    """
+    for index, job in enumerate(jobs):
+        name, seen = album.open(index)
+        try:
+            rgb = images.read_bytes(stdin, job.name) if job.source is None else images.read(job.source)
+            if fingerprint(rgb) != name:
+                raise InputError(f"{job.name}: changed while it was in use")
+        except CrateError as error:
+            yield Failure(job, error)
+        else:
+            yield Labelled(job, rgb, label(rgb, seen, vocabulary, recipe.refine))
+
+
+def label_jobs(
+    jobs: Sequence[Job],
+    model: WhiteBox,
+    vocabulary: Vocabulary,
+    recipe: PartRecipe,
+    *,
+    batch_size: int,
+    stdin: bytes = b"",
+    cache: FeatureCache | None = None,
+) -> Iterator[Labelled | Failure]:
+    """Label photos by a vocabulary that was learned before; a bad photo is a `Failure`, not the end."""
+    for outcome in work_through(
+        jobs, batch_size, stdin, lambda together: look(together, model, recipe, cache)
+    ):
+        if isinstance(outcome, Failure):
+            yield outcome
+        else:
+            job, rgb, seen = outcome
+            yield Labelled(job, rgb, label(rgb, seen, vocabulary, recipe.refine))
+
+
+def label(photo: RGB, seen: Seen, vocabulary: Vocabulary, refine: Refine) -> PartMap:
+    """Label one photo. With `refine`, edges follow the photo: all of them (guided), or the foreground's (grabcut)."""
+    known, width = len(vocabulary.inside.mean), seen.tokens.shape[-1]
+    if known != width:
+        raise InputError(f"the part vocabulary knows patches by {known} numbers, the model by {width}")
+    margins = vocabulary.ground.margins(seen.tokens, seen.saliency)
+    size = Size(*photo.shape[:2])
+    smooth = figure = None
+    if refine == "guided":
+        radius = max(1, round(max(size) / max(margins.shape)))
+        smooth = partial(refine_.guided_filter, photo, radius=radius)
+    elif refine == "grabcut":
+        soft, cut = soft_figure(margins)
+        figure = refine_.grabcut(photo, enlarge(soft, size), cut)
+    inside = margins > 0
+    coordinates = vocabulary.coordinates(seen.tokens, inside)
+    labels = paint(
+        margins, vocabulary.nearness(coordinates), vocabulary.colours, size, smooth=smooth, figure=figure
+    )
+    everything = vocabulary.ground.everything.project(centred(seen.tokens).reshape(-1, seen.tokens.shape[-1]))
+    return PartMap(
+        labels=labels,
+        colours=vocabulary.colour(coordinates),
+        components=np.stack([scale(each) for each in everything.T], axis=-1).reshape(*margins.shape, -1),
+        inside=inside,
+        vocabulary=vocabulary,
+    )
+
+
+def parts(
+    photos: Sequence[images.Photo],
+    model: WhiteBox | str | Path | None = None,
+    *,
+    k: int | Literal["auto"] = 4,
+    foreground: Foreground | None = None,
+    refine: Refine = "none",
+    layers: Sequence[int] | None = None,
+    size: int | None = None,
+    seed: int = 0,
+) -> list[PartMap]:
+    """Find the parts that photos share: paths, Pillow images or upright RGB arrays (0–255).
+
+    Labels mean the same in all of them; what each shows is in `PartMap.parts`. What is left out is as measured best
+    for the model: see `PartRecipe`. Raises `InputError` for a bad photo, or photos that show too little foreground,
+    `UsageError` for an option that makes no sense, and what `load_model` raises.
+    """
+    ready = as_model(model)
+    recipe = choose_part_recipe(
+        ready, layers=layers, size=size, foreground=foreground, k=k, refine=refine, seed=seed
+    )
+    with TemporaryDirectory(prefix="crate-") as folder:
+        album = Album(Path(folder), recipe)
+        for photo in photos:
+            rgb = images.as_rgb(photo)
+            album.add(rgb, look([rgb], ready, recipe)[0])
+        vocabulary = album.learn()
+        return [
+            label(images.as_rgb(photo), album.open(index)[1], vocabulary, refine)
+            for index, photo in enumerate(photos)
+        ]
+
+
+def draw(found: Labelled, kind: Kind) -> dict[str, bytes]:
+    """Draw a photo's pictures, PNGs by the folder they belong in.
+
+    `labels` gives an indexed picture and an overlay, `rgb` the foreground's first three components as colours on
+    black, `components` the first of everything in grey and, right of it, the next three as colours.
+    """
+    rgb, parts = found.rgb, found.parts
+    size = Size(*rgb.shape[:2])
+    if kind == "labels":
+        return {
+            "labels": encode_labels(parts.labels),
+            "overlays": encode_rgb(tint(rgb, parts.labels, voc_palette())),
+        }
+    if kind == "rgb":
+        shown = np.where(parts.labels[..., None] > 0, _grown(parts.colours, size), 0)
+        return {"rgb": encode_rgb(shown.astype(np.uint8))}
+    grown = _grown(parts.components, size)
+    pair = np.concatenate([np.repeat(grown[..., :1], 3, axis=-1), grown[..., 1:]], axis=1)
+    return {"components": encode_rgb(pair)}
+
+
+def _grown(maps: Float[np.ndarray, "rows cols c"], size: Size) -> UInt8[np.ndarray, "height width c"]:
+    channels = [enlarge(maps[..., channel].astype(np.float32), size) for channel in range(maps.shape[-1])]
+    return np.asarray(np.round(np.stack(channels, axis=-1) * 255), np.uint8)
+
+
+def thumbnail(found: Labelled) -> Tile:
+    """Draw a photo's parts for the contact sheet."""
+    labels = found.parts.labels
+    factor = min(CELL.height / labels.shape[0], CELL.width / labels.shape[1], 1)
+    size = max(1, round(labels.shape[1] * factor)), max(1, round(labels.shape[0] * factor))
+    small = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+    rgb = cv2.resize(found.rgb, size, interpolation=cv2.INTER_AREA)
+    return Tile(tint(rgb, small, voc_palette()), Path(found.job.name).name)
+
+
+def parts_sheet(vocabulary: Vocabulary, tiles: Sequence[Tile]) -> RGB:
+    """Put a swatch a part over the photos."""
+    swatch, palette = np.ones((24, CELL.width, 3), np.uint8), voc_palette()
+    swatches = [
+        Tile(swatch * palette[colour], name)
+        for name, colour in zip(vocabulary.names, vocabulary.colours, strict=True)
+    ]
+    upper = contact_sheet(_in_rows(swatches), cell=Size(24, CELL.width))
+    return stack(upper, contact_sheet(_in_rows(tiles)))
+
+
+def _in_rows(tiles: Sequence[Tile]) -> list[Sequence[Tile]]:
+    return [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
