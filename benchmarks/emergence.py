@@ -5,24 +5,23 @@
 DATA holds `ecssd200` and `horses40` (folders `images`, `masks`). Every row sees the same views.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-import scipy.linalg
 import torch
+from page import command_line, publish
 from photos import Photo, off_centre, saliency
 
 from cratecli.emergence import heads, refine
 from cratecli.emergence.features import View, absolute_layers
-from cratecli.emergence.masks import Keep, clean, components, enlarge, iou, scale, threshold
+from cratecli.emergence.maskcut import maskcut
+from cratecli.emergence.masks import Keep, clean, enlarge, iou, scale, threshold
 from cratecli.geometry import Size
 from cratecli.model.crate import Crate
 from cratecli.tasks.features import see
@@ -30,7 +29,7 @@ from cratecli.tasks.recipe import default_recipe
 from cratecli.weights.checkpoint import load_model
 
 ELLIPSE = 0.36  # semi-axes of the centre ellipse, as a share of height and width: the best on ECSSD
-MASKCUT_TAU, MASKCUT_LAYER, MASKCUT_SIZE = 0.2, -3, 128  # the best of 36 settings for the built-in model
+MASKCUT_TAU, MASKCUT_LAYER, MASKCUT_SIZE = 0.15, -3, 128  # as `crate objects` has them
 
 
 class Score(NamedTuple):
@@ -68,19 +67,8 @@ def centre_ellipse(photo: Photo) -> Score:
 
 
 def first_cut(photo: Photo, view: View) -> Score:
-    """Judge MaskCut's first cut (2301.11320) of a layer's subspace tokens, solved densely."""
-    rows, cols = view.grid
-    tokens = view.tokens[-1].reshape(rows * cols, -1).astype(np.float64)
-    tokens /= np.maximum(np.linalg.norm(tokens, axis=1, keepdims=True), 1e-12)
-    affinity = np.where(tokens @ tokens.T > MASKCUT_TAU, 1.0, 1e-5)
-    degrees = np.diag(affinity.sum(axis=1))
-    vector = scipy.linalg.eigh(degrees - affinity, degrees, subset_by_index=[1, 1])[1][:, 0]
-    foreground = (vector > vector.mean()).reshape(rows, cols)
-    seed = np.unravel_index(np.abs(vector).argmax(), (rows, cols))
-    if foreground[:: rows - 1 or 1, :: cols - 1 or 1].sum() >= 3 or not foreground[seed]:
-        foreground, vector = ~foreground, -vector
-    seed = np.unravel_index(vector.argmax(), (rows, cols))
-    mask = next(part for part in components(foreground, connectivity=4) if part[seed])
+    """Judge MaskCut's first cut (2301.11320) of a layer's subspace tokens."""
+    mask = maskcut(view.tokens[-1], tau=MASKCUT_TAU, count=1)[0]
     return score(photo, enlarge(mask.astype(np.float32), Size(*photo.truth.shape)), 0.5)
 
 
@@ -189,11 +177,7 @@ def table(results: dict[str, tuple[int, dict[str, Score]]]) -> Iterator[str]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--write", type=Path, help="put the table between the marks of this Markdown file")
-    parser.add_argument("--every", type=int, default=1, help="take every N-th photo, for a quick look")
-    arguments = parser.parse_args()
+    arguments = command_line(__doc__).parse_args()
 
     sets = {
         "ECSSD": list(saliency(arguments.data / "ecssd200")),
@@ -206,12 +190,7 @@ def main() -> None:
             chosen = photos[:: arguments.every]
             print(f"{name}: {len(chosen)} photos", flush=True)
             results[name] = len(chosen), judge_set(chosen, pool)
-    lines = "\n".join(table(results))
-    print(lines)
-    if arguments.write:
-        text = arguments.write.read_text()
-        start, end = text.index("<!-- table -->"), text.index("<!-- end -->")
-        arguments.write.write_text(f"{text[:start]}<!-- table -->\n{lines}\n{text[end:]}")
+    publish(table(results), arguments.write)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,14 @@ threads are the same. Times are ratios of interleaved pairs in one process; memo
 a fresh process, over what it was before the pass.
 """
 
-import argparse
 import resource
 import statistics
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
-from pathlib import Path
 
 import torch
+from page import command_line, publish
 from torch import Tensor
 
 from cratecli.model.blocks import split_heads
@@ -95,9 +94,7 @@ def peak(way: str, side: int, dtype: torch.dtype) -> tuple[float, float]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--write", type=Path, help="put the table between the marks of this Markdown file")
-    arguments = parser.parse_args()
+    arguments = command_line(__doc__, data=False, every=False).parse_args()
     # First of all: a process inherits the peak of the one that starts it.
     single_memory, literal_memory = peak("ours", 480, torch.float32), peak("literal", 480, torch.float32)
     large = peak("ours", 960, torch.float32)
@@ -116,12 +113,7 @@ def main() -> None:
         f"| largest error of ours, bfloat16, as a share of the largest attention | {error(low, exact):.1e} |",
         f"| whole process at 960 × 960, float32, peak | {large[1] / 1024:.2f} GB |",
     ]
-    print("\n".join(lines))
-    if arguments.write:
-        text = arguments.write.read_text()
-        start, end = text.index("<!-- table -->"), text.index("<!-- end -->")
-        body = "\n".join(lines)
-        arguments.write.write_text(f"{text[:start]}<!-- table -->\n{body}\n{text[end:]}")
+    publish(lines, arguments.write)
 
 
 def error(found: Tensor, exact: Tensor) -> float:

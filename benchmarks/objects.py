@@ -1,0 +1,157 @@
+"""How good `crate objects` is, as it comes: COCO's AP and AR, ECSSD's one object, and windows without an object.
+
+    python benchmarks/objects.py DATA --write benchmarks/objects.md
+
+DATA holds `coco128` (`images`, `instances.json`) and `ecssd200` (`images`, `masks`). Settings were chosen on photos
+with an even index (by name); the others are the test.
+"""
+
+import contextlib
+import io
+import json
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from multiprocessing import get_context
+from multiprocessing.pool import Pool
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from page import command_line, publish
+from photos import saliency
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from cratecli.emergence.masks import iou
+from cratecli.io import images
+from cratecli.io.formats.coco import Annotated, annotate, results
+from cratecli.model.unroll import WhiteBox
+from cratecli.tasks.objects import Object, choose_object_recipe, objects_batch
+from cratecli.weights.checkpoint import load_model
+
+WINDOW, LEAST = 0.5, 96  # of each side; px
+
+
+@lru_cache
+def _ready() -> WhiteBox:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    return load_model()
+
+
+def find(rgb: np.ndarray, refine: str, min_score: float | None = None) -> list[Object]:
+    """Find objects as `crate objects --refine …` does."""
+    model = _ready()
+    return objects_batch([rgb], model, choose_object_recipe(model, refine=refine, min_score=min_score))[0]
+
+
+def on_coco(path: Path, refine: str, min_score: float | None) -> Annotated:
+    """Find a COCO photo's objects."""
+    rgb = images.read(path)
+    height, width = rgb.shape[:2]
+    return Annotated(
+        path.name,
+        height,
+        width,
+        [annotate(each.mask, each.score) for each in find(rgb, refine, min_score)],
+    )
+
+
+def score_coco(
+    found: Sequence[Annotated], entries: Sequence[dict[str, Any]], truth: dict[str, Any]
+) -> dict[str, float]:
+    """Score what was found by pycocotools, all classes as one; crowds are ignored as COCO ignores them."""
+    numbers = {entry["id"]: number for number, entry in enumerate(entries, 1)}
+    known = [
+        {**each, "image_id": numbers[each["image_id"]], "category_id": 1}
+        for each in truth["annotations"]
+        if each["image_id"] in numbers
+    ]
+    photos = [{**entry, "id": numbers[entry["id"]]} for entry in entries]
+    scores = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = {"images": photos, "annotations": known, "categories": [{"id": 1, "name": "object"}]}
+        coco.createIndex()
+        ours = coco.loadRes(json.loads(results(found)))
+        for kind in ("bbox", "segm"):
+            judge = COCOeval(coco, ours, kind)
+            judge.evaluate()
+            judge.accumulate()
+            judge.summarize()
+            scores |= {
+                f"{kind} AP50": judge.stats[1],
+                f"{kind} AP": judge.stats[0],
+                f"{kind} AR": judge.stats[8],
+            }
+    return scores
+
+
+def on_ecssd(photo: Any, refine: str) -> tuple[float, float, bool]:
+    """Give the first object's IoU with the truth, the best object's, and whether nothing was found."""
+    found = find(photo.rgb, refine)
+    shares = [iou(each.mask, photo.truth) for each in found]
+    return (shares or [0.0])[0], max(shares, default=0.0), not found
+
+
+def window_without(photo: Any) -> np.ndarray | None:
+    """Cut a corner of half the sides that holds nothing of the object, if there is one of at least 96 px."""
+    height, width = photo.truth.shape
+    tall, wide = round(WINDOW * height), round(WINDOW * width)
+    for top in (0, height - tall):
+        for left in (0, width - wide):
+            place = slice(top, top + tall), slice(left, left + wide)
+            if min(tall, wide) >= LEAST and not photo.truth[place].any():
+                return np.ascontiguousarray(photo.rgb[place])
+    return None
+
+
+def nothing_in(rgb: np.ndarray) -> bool:
+    """Tell whether nothing is found."""
+    return not find(rgb, "none")
+
+
+def table(data: Path, every: int, pool: Pool) -> Iterator[str]:
+    """Write every row as Markdown."""
+    truth = json.loads((data / "coco128/instances.json").read_text())
+    entries = sorted(truth["images"], key=lambda entry: entry["file_name"])[::every]
+    photos = list(saliency(data / "ecssd200"))[::every]
+    halves = (("tuned on", 0), ("not tuned on", 1))
+    yield "| COCO (128 photos), class-agnostic | box AP50 | AP | AR | mask AP50 | AP | AR |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    for refine, least in (("none", None), ("none", 0.0), ("grabcut", None)):
+        paths = [data / "coco128/images" / entry["file_name"] for entry in entries]
+        found = pool.starmap(on_coco, [(path, refine, least) for path in paths], chunksize=4)
+        for name, half in halves:
+            scores = score_coco(found[half::2], entries[half::2], truth)
+            count = sum(len(each.objects) for each in found[half::2])
+            how = f"{name}, refine {refine}" + (", every cut" if least == 0.0 else "") + f": {count} objects"
+            yield f"| {how} | " + " | ".join(f"{100 * value:.1f}" for value in scores.values()) + " |"
+    yield ""
+    yield "| ECSSD (200 photos) | IoU of the first | of the best of 3 | first ≥ 0.5 | nothing found |"
+    yield "|---|---:|---:|---:|---:|"
+    for refine in ("none", "grabcut"):
+        judged = np.array(pool.starmap(on_ecssd, [(photo, refine) for photo in photos], chunksize=4), float)
+        for name, half in halves:
+            first, best, empty = judged[half::2].T
+            cells = (
+                f"{first.mean():.3f} | {best.mean():.3f} | {(first >= 0.5).mean():.0%} | {empty.mean():.0%}"
+            )
+            yield f"| {name}, refine {refine} | {cells} |"
+    windows = [window for photo in photos if (window := window_without(photo)) is not None]
+    share = np.mean(pool.map(nothing_in, windows, chunksize=4))
+    yield ""
+    yield f"Windows of ECSSD photos without their object ({len(windows)}): nothing is found in {share:.0%}."
+
+
+def main() -> None:
+    """Run the benchmark."""
+    arguments = command_line(__doc__).parse_args()
+    with get_context("spawn").Pool() as pool:
+        publish(table(arguments.data, arguments.every, pool), arguments.write)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""The pages tell of the commands as they are."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_options_in_the_pages_are_fresh() -> None:
+    check = [sys.executable, str(ROOT / "docs/reference.py"), "--check"]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_has_its_page() -> None:
+    from cratecli.cli.app import app
+
+    for command in app.registered_commands:
+        assert command.callback is not None
+        page = (ROOT / f"docs/{command.callback.__name__}.md").read_text()
+        assert f"<!-- options {command.callback.__name__} -->\n| option |" in page
+
+
+def test_every_picture_and_page_a_page_names_is_there() -> None:
+    for page in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} names {target}"
