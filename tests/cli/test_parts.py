@@ -1,6 +1,7 @@
 """`crate parts` as its user meets it: folders of pictures, one parts.json, and vocabularies that outlive the run."""
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -614,3 +615,19 @@ def test_what_was_seen_answers_other_questions(
     assert here("segment", "in", "-o", "masks", *kept).code == 0
     assert len(tree(machine, "masks/")) == 4
     assert "looked at again" in here("parts", "in/0.png", *kept, "--layer", "0").err
+
+
+def test_a_refit_has_as_many_parts_as_before_and_says_what_it_drops(machine: Machine, parts: Parts) -> None:
+    parts("in", "-k", "3", "--save-parts", "v", "--names", "a,b,c", "-q")
+    assert parts("in", "-o", "again", "--save-parts", "v", "-q").code == 0
+    kept = json.loads((machine.desk / "again/parts.json").read_bytes())
+    assert [(part["name"], part["label"]) for part in kept["parts"]] == [("a", 1), ("b", 2), ("c", 3)]
+    fewer = parts("in", "-o", "fewer", "-k", "2", "--save-parts", "v")
+    assert re.search(r"crate: v: no part matches, and none is kept, of [abc]\n", fewer.err)
+
+
+@pytest.mark.parametrize("kind", ["rgb", "components"])
+def test_the_sheet_shows_what_was_asked_for(machine: Machine, parts: Parts, kind: str) -> None:
+    parts("in", "-o", "labels", "-q")
+    parts("in", "-o", "other", "--as", kind, "-q")
+    assert (machine.desk / "labels/sheet.png").read_bytes() != (machine.desk / "other/sheet.png").read_bytes()

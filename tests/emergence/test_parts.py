@@ -25,6 +25,7 @@ from cratecli.emergence.parts import (
     choose_k,
     describe,
     figure_of,
+    in_order,
     keys_of,
     paint,
     rename,
@@ -695,3 +696,10 @@ def test_every_map_is_redrawn() -> None:
 @pytest.mark.parametrize("margin", [-1.0, 0.0])
 def test_no_figure_has_no_labels(margin: float) -> None:
     assert not paint(np.full((2, 2), margin), np.ones((1, 2, 2)), (1,), Size(5, 7)).any()
+
+
+def test_parts_are_put_in_the_order_of_their_labels() -> None:
+    words = words_of(noise(3, 4), names=("c", "a", "b"), colours=(9, 1, 4))
+    ordered = in_order(words)
+    assert (ordered.names, ordered.colours) == (("a", "b", "c"), (1, 4, 9))
+    np.testing.assert_array_equal(ordered.centroids, words.centroids[[1, 2, 0]])

@@ -401,3 +401,13 @@ def test_annotations_are_the_objects(tmp_path: Path, painter: Painter) -> None:
             assert annotation.box == expected.box.xywh
             assert annotation.area == expected.area
             assert annotation.score == pytest.approx(expected.score, abs=1e-4)
+
+
+def test_what_refinement_erases_is_kept_as_it_was(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "cratecli.emergence.refine.grabcut", lambda rgb, soft, cut: np.zeros(soft.shape, bool)
+    )
+    plain, erased = (find(TWO, painter, refine=way) for way in ("none", "grabcut"))
+    assert len(erased) == len(plain) > 0
+    for one, other in zip(plain, erased, strict=True):
+        np.testing.assert_array_equal(one.mask, other.mask)

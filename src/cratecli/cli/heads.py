@@ -28,7 +28,8 @@ def heads(
 ) -> None:
     """Show what every head looks at: a row a photo and layer, a column a head, with the score of `--heads auto`.
 
-    The heads that `crate segment` would trust are framed. The sheet goes to -o FILE, to a pipe, or to
+    Framed are the heads that carry at least an even share of what `--heads auto` makes of them all.
+    The sheet goes to -o FILE, to a pipe, or to
     ./STEM.heads.png; with --json it is made only for -o. Layers and sizes left out are those of `crate segment`.
     """
     report = Report(json_=json_, jsonl=jsonl, quiet=quiet)

@@ -36,7 +36,13 @@ def parts(
     ] = None,
     model: options.Model = None,
     k: Annotated[
-        str | None, typer.Option("-k", "--k", metavar="N|auto", help="How many parts; 4 unless said.")
+        str | None,
+        typer.Option(
+            "-k",
+            "--k",
+            metavar="N|auto",
+            help="How many parts; 4 unless said, or as many as in the vocabulary that --save-parts learns again.",
+        ),
     ] = None,
     as_: Annotated[
         Literal["labels", "rgb", "components"],
@@ -63,7 +69,10 @@ def parts(
         typer.Option("--parts", metavar="FILE", help="Label by a saved vocabulary instead of learning one."),
     ] = None,
     names: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Names for the parts, in order: `head,body,legs`.")
+        str | None,
+        typer.Option(
+            metavar="LIST", help="Names for the parts, in the order of their labels: `head,body,legs`."
+        ),
     ] = None,
     layer: options.Layers = None,
     size: options.Size = None,
@@ -96,7 +105,12 @@ def parts(
     chosen = None if layer is None else whole_numbers(layer, "--layer")
     count = _count("4" if k is None else k)
     place, jobs = _plan(inputs, output, as_, save_parts)
-    if names is not None and count != "auto" and not parts_:
+    if (
+        names is not None
+        and count != "auto"
+        and not parts_
+        and (k or not save_parts or not save_parts.exists())
+    ):
         _read_names(names, count)
 
     from cratecli.tasks.features import FeatureCache
@@ -114,7 +128,7 @@ def parts(
         if parts_:
             run.known(parts_, names)
         else:
-            run.learn(Path(folder), save_parts, names)
+            run.learn(Path(folder), save_parts, names, k)
         run.write(place, as_)
 
 
@@ -148,9 +162,9 @@ class _Run:
             cache=self.cache,
         )
 
-    def learn(self, folder: Path, save: Path | None, names: str | None) -> None:
+    def learn(self, folder: Path, save: Path | None, names: str | None, k: str | None) -> None:
         """Learn a vocabulary from the photos, and save it; names and colours come from the one that was there."""
-        from cratecli.emergence.parts import rename
+        from cratecli.emergence.parts import in_order, rename
         from cratecli.tasks.parts import Album, label_album, learn_parts
         from cratecli.tasks.vocabulary import Saved, load_vocabulary, save_vocabulary
 
@@ -160,6 +174,8 @@ class _Run:
             raise UsageError(
                 f"{save}: was learned from layer {layers}: give --layer {layers}, or another file"
             )
+        if before and k is None:
+            self.recipe = replace(self.recipe, k=len(before.vocabulary.names))
         self.report.note(what_runs(self.model, str(self.recipe)))
         album = Album(folder, self.recipe)
         learned, read = learn_parts(
@@ -172,7 +188,10 @@ class _Run:
             cache=self.cache,
             failed=self.report.fail,
         )
-        learned = rename(learned, before.vocabulary) if before else learned
+        if before:
+            learned = in_order(rename(learned, before.vocabulary))
+            if lost := [name for name in before.vocabulary.names if name not in learned.names]:
+                self.report.note(f"{save}: no part matches, and none is kept, of {', '.join(lost)}")
         self.vocabulary = _named(learned, names)
         if save:
             save_vocabulary(save, Saved(self.vocabulary, self.recipe), self.model)
@@ -199,11 +218,11 @@ class _Run:
             records.append(_record(outcome, written))
             self.report.done(records[-1], *written)
             if len(tiles) < SHEET:
-                tiles.append(thumbnail(outcome))
+                tiles.append(thumbnail(outcome, kind))
         if records:
             about = _about(self.vocabulary, self.recipe, self.model)
             deliver(place / PARTS_FILE, json.dumps(about | {"images": records}, indent=1).encode())
-            deliver(place / SHEET_FILE, encode_rgb(parts_sheet(self.vocabulary, tiles)))
+            deliver(place / SHEET_FILE, encode_rgb(parts_sheet(self.vocabulary, tiles, kind)))
             self.report.wrote(str(place / PARTS_FILE), str(place / SHEET_FILE))
             if len(tiles) < len(records):
                 self.report.note(f"the sheet shows the first {len(tiles)} of {len(records)} photos")
@@ -257,7 +276,7 @@ def _read_names(names: str, count: int) -> tuple[str, ...]:
     """Read names for parts. Raises `UsageError` when they are not as many as the parts."""
     given = tuple(name.strip() for name in names.split(","))
     if len(given) != count or not all(given):
-        raise UsageError(f"--names gives {len(given)} names for {count} parts")
+        raise UsageError(f"--names gives {len([name for name in given if name])} names for {count} parts")
     return given
 
 

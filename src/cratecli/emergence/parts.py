@@ -306,6 +306,17 @@ def rename(learned: Vocabulary, before: Vocabulary) -> Vocabulary:
     return replace(learned, names=tuple(names), colours=tuple(colours))
 
 
+def in_order(words: Vocabulary) -> Vocabulary:
+    """Put parts in the order of their colours, the labels that users see."""
+    order = np.argsort(words.colours)
+    return replace(
+        words,
+        centroids=words.centroids[order],
+        names=tuple(words.names[part] for part in order),
+        colours=tuple(words.colours[part] for part in order),
+    )
+
+
 def _descriptors(words: Vocabulary) -> Float[np.ndarray, "k d"]:
     return np.asarray(
         words.inside.mean + words.centroids @ words.inside.directions[: words.centroids.shape[1]]

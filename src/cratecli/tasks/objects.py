@@ -179,6 +179,8 @@ def _cut(photo: RGB, view: View, saliency: Saliency, recipe: ObjectRecipe) -> li
         pixels = _refined(photo, soft, cell, recipe.refine) & ~np.any([each.mask for each in found], axis=0)
         if recipe.refine != "none" and others:
             pixels &= (soft >= 0.5) | ~np.any(others, axis=0)
+        if not pixels.any():  # refinement may erase what it was to improve
+            pixels = (soft >= 0.5) & ~np.any([each.mask for each in found], axis=0)
         if pixels.any():
             found.append(Object(pixels, score))
     return found

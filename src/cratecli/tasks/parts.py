@@ -28,7 +28,7 @@ from cratecli.geometry import Box, Size
 from cratecli.io import images
 from cratecli.io.formats.indexed import encode_labels, tint, voc_palette
 from cratecli.io.formats.png import encode_rgb
-from cratecli.io.sheet import CELL, Tile, contact_sheet, stack
+from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, stack
 from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.batch import Failure, Job, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, fingerprint, see
@@ -360,18 +360,21 @@ def draw(found: Labelled, kind: Kind) -> dict[str, bytes]:
     black, `components` the first of everything in grey and, right of it, the next three as colours.
     """
     rgb, parts = found.rgb, found.parts
-    size = Size(*rgb.shape[:2])
     if kind == "labels":
         return {
             "labels": encode_labels(parts.labels),
             "overlays": encode_rgb(tint(rgb, parts.labels, voc_palette())),
         }
+    return {kind: encode_rgb(_components(found, kind))}
+
+
+def _components(found: Labelled, kind: Kind) -> RGB:
+    size = Size(*found.rgb.shape[:2])
     if kind == "rgb":
-        shown = np.where(parts.labels[..., None] > 0, _grown(parts.colours, size), 0)
-        return {"rgb": encode_rgb(shown.astype(np.uint8))}
-    grown = _grown(parts.components, size)
-    pair = np.concatenate([np.repeat(grown[..., :1], 3, axis=-1), grown[..., 1:]], axis=1)
-    return {"components": encode_rgb(pair)}
+        shown = np.where(found.parts.labels[..., None] > 0, _grown(found.parts.colours, size), 0)
+        return np.asarray(shown, np.uint8)
+    grown = _grown(found.parts.components, size)
+    return np.concatenate([np.repeat(grown[..., :1], 3, axis=-1), grown[..., 1:]], axis=1)
 
 
 def _grown(maps: Float[np.ndarray, "rows cols c"], size: Size) -> UInt8[np.ndarray, "height width c"]:
@@ -379,8 +382,10 @@ def _grown(maps: Float[np.ndarray, "rows cols c"], size: Size) -> UInt8[np.ndarr
     return np.asarray(np.round(np.stack(channels, axis=-1) * 255), np.uint8)
 
 
-def thumbnail(found: Labelled) -> Tile:
-    """Draw a photo's parts for the contact sheet."""
+def thumbnail(found: Labelled, kind: Kind = "labels") -> Tile:
+    """Draw a photo's parts, or components, for the contact sheet."""
+    if kind != "labels":
+        return Tile(fit_within(_components(found, kind), CELL), Path(found.job.name).name)
     labels = found.parts.labels
     factor = min(CELL.height / labels.shape[0], CELL.width / labels.shape[1], 1)
     size = max(1, round(labels.shape[1] * factor)), max(1, round(labels.shape[0] * factor))
@@ -389,8 +394,10 @@ def thumbnail(found: Labelled) -> Tile:
     return Tile(tint(rgb, small, voc_palette()), Path(found.job.name).name)
 
 
-def parts_sheet(vocabulary: Vocabulary, tiles: Sequence[Tile]) -> RGB:
-    """Put a swatch a part over the photos."""
+def parts_sheet(vocabulary: Vocabulary, tiles: Sequence[Tile], kind: Kind = "labels") -> RGB:
+    """Put photos side by side, under a swatch a part where they show labels."""
+    if kind != "labels":
+        return contact_sheet(_in_rows(tiles))
     swatch, palette = np.ones((24, CELL.width, 3), np.uint8), voc_palette()
     swatches = [
         Tile(swatch * palette[colour], name)
