@@ -54,8 +54,9 @@ def test_a_tinted_photo_by_hand() -> None:
     grey = GREY * (0.299 * 100 + 0.587 * 200 + 0.114 * 50)
     assert (TINT, GREY) == (0.6, 0.5)
     np.testing.assert_allclose(shown[0, 0], [grey] * 3, atol=1)
-    np.testing.assert_allclose(shown[0, 1], [160, 80, 20], atol=1)
-    np.testing.assert_allclose(shown[0, 2], [40, 80, 173], atol=1)
+    light = 0.4 * grey / GREY
+    np.testing.assert_allclose(shown[0, 1], [120 + light, light, light], atol=1)
+    np.testing.assert_allclose(shown[0, 2], [light, light, 153 + light], atol=1)
     assert shown.dtype == np.uint8
 
 

@@ -38,7 +38,10 @@ def tint(
     labels: Int[np.ndarray, "height width"],
     colours: UInt8[np.ndarray, "c 3"],
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Lay labels over a photo in their colours, `colours[label]`; what has label 0 turns to dim grey."""
+    """Lay labels over a photo in grey, in their colours, `colours[label]`; what has label 0 turns to dim grey.
+
+    The photo's own colours would make one label look like another.
+    """
     grey = (rgb @ np.array([0.299, 0.587, 0.114]))[..., None]
-    inside = TINT * colours[labels] + (1 - TINT) * rgb
+    inside = TINT * colours[labels] + (1 - TINT) * grey
     return np.asarray(np.where(labels[..., None] > 0, inside, GREY * grey), np.uint8)
