@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from cratecli.cli import options
 from cratecli.cli.options import whole_numbers
 from cratecli.cli.outputs import one_for_all, stdin_for
-from cratecli.cli.report import Report, what_runs
+from cratecli.cli.report import Report, named, what_runs
 
 if TYPE_CHECKING:
     from cratecli.tasks.heads import Judged
@@ -78,6 +78,5 @@ def _record(done: "Judged", sizes: tuple[int, ...]) -> dict[str, Any]:
         "sizes": list(sizes),
         "head_scores": [[round(float(score), 4) for score in layer] for layer in maps.scores],
         "head_shares": [[round(float(share), 4) for share in layer] for layer in maps.shares],
-        "weights": None if maps.weights is None else maps.weights.name,
-        "weights_sha256": None if maps.weights is None else maps.weights.sha256,
+        **named(maps.weights),
     }

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from cratecli.cli import options
 from cratecli.cli.options import whole_numbers
 from cratecli.cli.outputs import one_for_all, stdin_for
-from cratecli.cli.report import Report, what_runs
+from cratecli.cli.report import Report, named, what_runs
 
 if TYPE_CHECKING:
     from cratecli.tasks.layers import Traced
@@ -79,6 +79,5 @@ def _record(done: "Traced") -> dict[str, Any]:
         "coding_rate": [round(float(rate), 4) for rate in trace.coding_rate],
         "zero_fraction": [round(float(share), 6) for share in trace.zero_fraction],
         "maskcut_area": [round(float(mask.mean()), 4) for mask in trace.mask],
-        "weights": None if trace.weights is None else trace.weights.name,
-        "weights_sha256": None if trace.weights is None else trace.weights.sha256,
+        **named(trace.weights),
     }

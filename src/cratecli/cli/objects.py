@@ -8,7 +8,7 @@ import typer
 from cratecli.cli import options
 from cratecli.cli.options import whole_numbers
 from cratecli.cli.outputs import one_each, one_for_all, stdin_for
-from cratecli.cli.report import Report, what_runs
+from cratecli.cli.report import Report, named, what_runs
 
 if TYPE_CHECKING:
     from cratecli.model.unroll import WhiteBox
@@ -120,6 +120,5 @@ def _record(done: "Found", recipe: "ObjectRecipe", model: "WhiteBox") -> dict[st
         "tau": recipe.tau,
         "min_score": recipe.min_score,
         "refine": recipe.refine,
-        "weights": None if model.weights is None else model.weights.name,
-        "weights_sha256": None if model.weights is None else model.weights.sha256,
+        **named(model.weights),
     }

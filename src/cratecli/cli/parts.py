@@ -12,7 +12,7 @@ import typer
 from cratecli.cli import options
 from cratecli.cli.options import whole_numbers
 from cratecli.cli.outputs import stdin_for
-from cratecli.cli.report import Report, what_runs
+from cratecli.cli.report import Report, named, what_runs
 from cratecli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -121,9 +121,8 @@ def parts(
     recipe = choose_part_recipe(
         loaded, layers=chosen, size=size, foreground=foreground, k=count, refine=refine, seed=seed
     )
-    run = _Run(report, jobs, loaded, recipe)
-    run.batch_size = batch_size
-    run.cache = FeatureCache(features_cache, loaded) if features_cache else None
+    cache = FeatureCache(features_cache, loaded) if features_cache else None
+    run = _Run(report, jobs, loaded, recipe, batch_size=batch_size, cache=cache)
     with report, TemporaryDirectory(prefix="crate-") as folder:
         if parts_:
             run.known(parts_, names)
@@ -135,11 +134,18 @@ def parts(
 class _Run:
     """One run of the command: a vocabulary, learned or known, and what is labelled by it."""
 
-    def __init__(self, report: Report, jobs: "list[Job]", model: "WhiteBox", recipe: "PartRecipe") -> None:
+    def __init__(
+        self,
+        report: Report,
+        jobs: "list[Job]",
+        model: "WhiteBox",
+        recipe: "PartRecipe",
+        *,
+        batch_size: int,
+        cache: "FeatureCache | None",
+    ) -> None:
         self.report, self.jobs, self.model, self.recipe = report, jobs, model, recipe
-        self.stdin = stdin_for(jobs)
-        self.batch_size = 8
-        self.cache: FeatureCache | None = None
+        self.batch_size, self.cache, self.stdin = batch_size, cache, stdin_for(jobs)
         self.vocabulary: Vocabulary
         self.outcomes: Iterator[Labelled | Failure]
 
@@ -299,8 +305,7 @@ def _about(vocabulary: "Vocabulary", recipe: "PartRecipe", model: "WhiteBox") ->
         "sizes": list(recipe.sizes),
         "refine": recipe.refine,
         "seed": recipe.seed,
-        "weights": None if model.weights is None else model.weights.name,
-        "weights_sha256": None if model.weights is None else model.weights.sha256,
+        **named(model.weights),
     }
 
 

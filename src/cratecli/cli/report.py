@@ -10,7 +10,7 @@ from cratecli.cli.options import put, tell
 from cratecli.errors import UsageError
 
 if TYPE_CHECKING:
-    from cratecli.model.unroll import WhiteBox
+    from cratecli.model.unroll import WeightsId, WhiteBox
     from cratecli.tasks.batch import Failure
 
 
@@ -68,6 +68,14 @@ class Report:
             tell(f"{self._failed} of {self._photos} photos failed")
         if self._failed and kind is None:
             raise typer.Exit(1)
+
+
+def named(weights: "WeightsId | None") -> dict[str, str | None]:
+    """Say in a record which weights made it."""
+    return {
+        "weights": None if weights is None else weights.name,
+        "weights_sha256": None if weights is None else weights.sha256,
+    }
 
 
 def what_runs(model: "WhiteBox", *how: str) -> str:

@@ -7,7 +7,7 @@ import typer
 from cratecli.cli import options
 from cratecli.cli.options import whole_numbers
 from cratecli.cli.outputs import one_each, stdin_for
-from cratecli.cli.report import Report, what_runs
+from cratecli.cli.report import Report, named, what_runs
 
 if TYPE_CHECKING:
     from cratecli.tasks.recipe import Heads, Recipe
@@ -125,6 +125,5 @@ def _record(done: "Segmented", kind: str, recipe: "Recipe") -> dict[str, Any]:
         "keep": str(recipe.keep),
         "threshold": round(found.threshold, 4),
         "refine": recipe.refine,
-        "weights": None if found.weights is None else found.weights.name,
-        "weights_sha256": None if found.weights is None else found.weights.sha256,
+        **named(found.weights),
     }

@@ -32,6 +32,11 @@ class View:
         """Give the patch grid."""
         return Grid(*self.attention.shape[2:])
 
+    def unit_tokens(self) -> Float[np.ndarray, "rows cols d2"]:
+        """Put the layers' tokens side by side, each of unit length; one of zeros stays zero."""
+        unit = self.tokens / np.maximum(np.linalg.norm(self.tokens, axis=-1, keepdims=True), 1e-12)
+        return np.concatenate(unit, axis=-1)
+
     def only(self, *places: int) -> "View":
         """Keep some of the layers, by their places in this view."""
         return View(*(part[list(places)] for part in self._parts()))

@@ -77,8 +77,7 @@ def keys_of(content: int, count: int) -> Float[np.ndarray, " m"]:
 
 def describe(view: View) -> Float[np.ndarray, "rows cols d"]:
     """Make one descriptor a patch: its subspace tokens, of unit length layer by layer, blurred by one patch."""
-    unit = view.tokens / np.maximum(np.linalg.norm(view.tokens, axis=-1, keepdims=True), 1e-12)
-    flat = np.ascontiguousarray(np.concatenate(unit, axis=-1))
+    flat = view.unit_tokens()
     blurred = [
         cv2.GaussianBlur(flat[..., start : start + 4], (0, 0), BLUR, borderType=cv2.BORDER_REPLICATE)
         for start in range(0, flat.shape[-1], 4)  # OpenCV blurs up to four channels in one pass

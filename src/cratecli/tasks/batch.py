@@ -199,6 +199,11 @@ def work_through(
         yield from outlive(photos, work)
 
 
+def read_job(job: Job, stdin: bytes) -> images.RGB:
+    """Read a job's photo, from its file or from what standard input held. Raises `InputError`."""
+    return images.read_bytes(stdin, job.name) if job.source is None else images.read(job.source)
+
+
 def read_in_batches(
     jobs: Sequence[Job], size: int, stdin: bytes
 ) -> Iterator[tuple[list[tuple[Job, images.RGB]], list[Failure]]]:
@@ -208,9 +213,7 @@ def read_in_batches(
         failures: list[Failure] = []
         for job in jobs[start : start + size]:
             try:
-                source = job.source
-                rgb = images.read_bytes(stdin, job.name) if source is None else images.read(source)
-                photos.append((job, rgb))
+                photos.append((job, read_job(job, stdin)))
             except CrateError as error:
                 failures.append(Failure(job, error))
         yield photos, failures

@@ -20,7 +20,7 @@ from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat, stack
 from cratecli.model.unroll import WeightsId, WhiteBox
 from cratecli.tasks.batch import Failure, Job, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, see
-from cratecli.tasks.objects import cuttable, refuse_large
+from cratecli.tasks.objects import refuse_large
 from cratecli.tasks.recipe import TAU, Sight, choose_sight, default_recipe
 
 PICTURED = 4  # photos whose layers are shown; the curves are of all
@@ -86,7 +86,7 @@ def _trace(view: View, layers: tuple[int, ...], tau: float, model: WhiteBox) -> 
         attention=attention,
         components=np.stack([_components(*each) for each in zip(view.tokens, attention, strict=True)]),
         mask=np.stack(
-            [maskcut(cuttable(view.only(place)), tau=tau, count=1)[0] for place in range(len(layers))]
+            [maskcut(view.only(place).unit_tokens(), tau=tau, count=1)[0] for place in range(len(layers))]
         ),
         layers=layers,
         weights=model.weights,

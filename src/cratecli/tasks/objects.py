@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -24,7 +24,7 @@ from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.batch import Failure, Job, deliver, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, see
-from cratecli.tasks.recipe import TAU, THUMBNAIL, Refine, Sight, choose_sight, default_recipe
+from cratecli.tasks.recipe import TAU, THUMBNAIL, Refine, Sight, check_refine, choose_sight, default_recipe
 
 Picture = Literal["overlay", "labels"]
 
@@ -56,8 +56,7 @@ class ObjectRecipe(Sight):
             raise UsageError(f"{self.count} objects a photo is not within 1 to 100")
         if not 0 <= self.min_score <= 1:
             raise UsageError(f"min-score {self.min_score} is not within 0 to 1")
-        if self.refine not in get_args(Refine):
-            raise UsageError(f"refine {self.refine!r} is not one of {', '.join(get_args(Refine))}")
+        check_refine(self.refine)
 
     def __str__(self) -> str:
         """Say the recipe in the command line's words."""
@@ -165,7 +164,7 @@ def _cut(photo: RGB, view: View, saliency: Saliency, recipe: ObjectRecipe) -> li
 
     What two objects share the earlier keeps; refinement takes no object's patches from it.
     """
-    tokens, size = cuttable(view), Size(*photo.shape[:2])
+    tokens, size = view.unit_tokens(), Size(*photo.shape[:2])
     scored = [
         (enlarge(mask.astype(np.float32), size), objectness(mask, tokens, saliency.log_attention, recipe.tau))
         for mask in maskcut(tokens, tau=recipe.tau, count=recipe.count)
@@ -184,12 +183,6 @@ def _cut(photo: RGB, view: View, saliency: Saliency, recipe: ObjectRecipe) -> li
         if pixels.any():
             found.append(Object(pixels, score))
     return found
-
-
-def cuttable(view: View) -> Float[np.ndarray, "rows cols d"]:
-    """Put a view's layers together as MaskCut wants them, each of unit length."""
-    unit = view.tokens / np.maximum(np.linalg.norm(view.tokens, axis=-1, keepdims=True), 1e-12)
-    return np.concatenate(unit, axis=-1)
 
 
 def refuse_large(photos: Sequence[RGB], model: WhiteBox, sight: Sight) -> None:

@@ -30,9 +30,9 @@ from cratecli.io.formats.indexed import encode_labels, tint, voc_palette
 from cratecli.io.formats.png import encode_rgb
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, stack
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.batch import Failure, Job, work_through
+from cratecli.tasks.batch import Failure, Job, read_job, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, fingerprint, see
-from cratecli.tasks.recipe import THUMBNAIL, Refine, Sight, choose_sight, default_recipe
+from cratecli.tasks.recipe import THUMBNAIL, Refine, Sight, check_refine, choose_sight, default_recipe
 
 Labels = UInt8[np.ndarray, "height width"]
 
@@ -65,8 +65,7 @@ class PartRecipe(Sight):
             )
         if self.k != "auto" and not 1 <= self.k <= 100:
             raise UsageError(f"k {self.k} is not auto, or within 1 to 100")
-        if self.refine not in get_args(Refine):
-            raise UsageError(f"refine {self.refine!r} is not one of {', '.join(get_args(Refine))}")
+        check_refine(self.refine)
         if not 0 <= self.seed < 2**32:
             raise UsageError(f"seed {self.seed} is not within 0 to {2**32 - 1}")
 
@@ -261,7 +260,7 @@ def label_album(
     for index, job in enumerate(jobs):
         name, seen = album.open(index)
         try:
-            rgb = images.read_bytes(stdin, job.name) if job.source is None else images.read(job.source)
+            rgb = read_job(job, stdin)
             if fingerprint(rgb) != name:
                 raise InputError(f"{job.name}: changed while it was in use")
         except CrateError as error:

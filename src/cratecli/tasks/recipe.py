@@ -20,6 +20,12 @@ PAPER = Keep("mass", 0.6)
 TAU = 0.15  # cosine above which MaskCut takes two patches for alike
 
 
+def check_refine(refine: str) -> None:
+    """Raise `UsageError` for a way to refine that is none."""
+    if refine not in get_args(Refine):
+        raise UsageError(f"refine {refine!r} is not one of {', '.join(get_args(Refine))}")
+
+
 @dataclass(frozen=True)
 class Sight:
     """What a model is shown and asked.
@@ -78,8 +84,7 @@ class Recipe(Sight):
         super().__post_init__()
         if self.heads == ():
             raise UsageError("at least one head is needed")
-        if self.refine not in get_args(Refine):
-            raise UsageError(f"refine {self.refine!r} is not one of {', '.join(get_args(Refine))}")
+        check_refine(self.refine)
         if not 0 <= self.min_area < 1:
             raise UsageError(f"min-area {self.min_area} is not a share of the image, 0 to 1")
 
