@@ -26,7 +26,8 @@ from pycocotools.cocoeval import COCOeval
 
 from cratecli.emergence.masks import iou
 from cratecli.io import images
-from cratecli.io.formats.coco import Annotated, annotate, results
+from cratecli.io.formats.coco import results
+from cratecli.io.formats.record import Annotated, annotate
 from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.objects import Object, choose_object_recipe, objects_batch
 from cratecli.weights.checkpoint import load_model

@@ -10,7 +10,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from cratecli.emergence.masks import bounding_box
-from cratecli.io.formats.coco import Annotated, annotate, dataset, results
+from cratecli.io.formats.coco import dataset, results
+from cratecli.io.formats.record import Annotated, annotate
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

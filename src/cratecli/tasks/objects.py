@@ -16,9 +16,9 @@ from cratecli.emergence.masks import bounding_box, clean, enlarge
 from cratecli.errors import InputError, UsageError
 from cratecli.geometry import Box, Size, fit_grid
 from cratecli.io import images
-from cratecli.io.formats.coco import Annotated, annotate
 from cratecli.io.formats.indexed import encode_labels, tint, voc_palette
 from cratecli.io.formats.png import encode_rgb
+from cratecli.io.formats.record import Annotated, annotate
 from cratecli.io.sheet import Framed, frame
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox

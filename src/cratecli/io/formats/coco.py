@@ -2,42 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from jaxtyping import Bool
-from pycocotools import mask as coco_mask
+from cratecli.io.formats.record import Annotated, Annotation
 
 CATEGORY = {"id": 1, "name": "object", "supercategory": "object"}
-
-
-@dataclass(frozen=True, eq=False)
-class Annotation:
-    """One object: its mask on its photo's pixels, as RLE, and its score, 0–1."""
-
-    rle: dict[str, Any]
-    area: int
-    box: tuple[int, int, int, int]
-    score: float
-
-
-@dataclass(frozen=True, eq=False)
-class Annotated:
-    """One photo, by name, with its objects; sizes in px."""
-
-    name: str
-    height: int
-    width: int
-    objects: Sequence[Annotation]
-
-
-def annotate(mask: Bool[np.ndarray, "height width"], score: float) -> Annotation:
-    """Encode a mask, run by run; `box` is left, top, width, height."""
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    left, top, width, height = (int(side) for side in coco_mask.toBbox(rle))
-    plain = {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode()}
-    return Annotation(plain, int(coco_mask.area(rle)), (left, top, width, height), score)
 
 
 def dataset(photos: Sequence[Annotated], info: dict[str, Any]) -> bytes:
