@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+ORPHAN = f".crate-{'[0-9a-f]' * 32}.part"
+"""The shell's pattern of what `replacing` leaves behind when its process is killed."""
+
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:

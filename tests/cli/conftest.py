@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from cratecli.cli.app import main
+from cratecli.tasks.manifest import MANIFEST
 
 CRATE = str(Path(sysconfig.get_path("scripts")) / "crate")
 """The script that installing made."""
@@ -85,9 +86,11 @@ class Machine:
         return path
 
     def files(self) -> list[str]:
-        """List the files on the desk."""
+        """List the files on the desk, but for manifests and their locks."""
         return sorted(
-            path.relative_to(self.desk).as_posix() for path in self.desk.rglob("*") if path.is_file()
+            path.relative_to(self.desk).as_posix()
+            for path in self.desk.rglob("*")
+            if path.is_file() and not path.name.endswith((MANIFEST, f"{MANIFEST}.lock"))
         )
 
 

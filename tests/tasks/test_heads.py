@@ -17,9 +17,10 @@ from cratecli.io.sheet import CELL, GAP, TEXT, fit_within, heat
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.model.vit import UnrolledViT
-from cratecli.tasks.batch import Failure, Job
+from cratecli.tasks.batch import Desk, Failure
 from cratecli.tasks.features import FeatureCache
 from cratecli.tasks.heads import HeadMaps, Judged, heads_batch, heads_jobs, heads_sheet
+from cratecli.tasks.plan import Job
 from cratecli.tasks.recipe import Recipe, choose_recipe
 from cratecli.tasks.segment import segment_batch
 from tests.model.test_vit import tiny
@@ -152,10 +153,10 @@ def laid_out(folder: Path) -> list[Job]:
 
 
 def judge(folder: Path, model: WhiteBox, recipe: Recipe, batch_size: int = 8) -> list[Judged]:
-    outcomes = list(heads_jobs(laid_out(folder), model, recipe, batch_size=batch_size))
+    outcomes = list(heads_jobs(laid_out(folder), Desk(model, batch_size), recipe))
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     assert [failure.job.name for failure in failures] == [str(folder / "b.png")]
-    return [outcome for outcome in outcomes if not isinstance(outcome, Failure)]
+    return [outcome for outcome in outcomes if isinstance(outcome, Judged)]
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])

@@ -23,9 +23,10 @@ from cratecli.io.sheet import CELL, GAP, TEXT, fit_within, heat
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.model.vit import UnrolledViT
-from cratecli.tasks.batch import Failure, Job
+from cratecli.tasks.batch import Desk, Failure
 from cratecli.tasks.features import FeatureCache
 from cratecli.tasks.layers import LayerTrace, Traced, layer_sight, layers_jobs, layers_sheet, trace_batch
+from cratecli.tasks.plan import Job
 from tests.model.test_vit import tiny
 from tests.tasks.test_features import CONFIG, Counting, make
 from tests.tasks.test_segment import photo
@@ -207,16 +208,16 @@ def traced(folder: Path, model: Counting, count: int, **options: Any) -> list[Tr
         Image.fromarray(photo(60, 80, number)).save(folder / f"{number}.png")
     (folder / "1.png").write_bytes(b"no photo")
     jobs = [Job(folder / f"{number}.png", None) for number in range(count)]
-    outcomes = list(layers_jobs(jobs, model, layer_sight(model, None, 16), batch_size=2, **options))
+    outcomes = list(layers_jobs(jobs, Desk(model, 2), layer_sight(model, None, 16), **options))
     assert [outcome.job for outcome in outcomes if isinstance(outcome, Failure)] == [jobs[1]]
-    done = [outcome for outcome in outcomes if not isinstance(outcome, Failure)]
+    done = [outcome for outcome in outcomes if isinstance(outcome, Traced)]
     assert [each.job for each in done] == [jobs[0], *jobs[2:]]
     return done
 
 
 def test_four_photos_are_pictured_and_all_are_traced(tmp_path: Path) -> None:
     done = traced(tmp_path, make(), 7)
-    assert [len(each.tiles) for each in done] == [4, 4, 4, 4, 0, 0]
+    assert [len(each.tiles) for each in done] == [4] * 6
     assert all(isinstance(each.trace, LayerTrace) for each in done)
     assert layers_sheet(done, "model").shape[0] == HEIGHT + GAP + LINE + 16 * (CELL.height + GAP + LINE)
 
@@ -268,7 +269,7 @@ def test_the_sheet_has_the_curves_over_the_rows(tmp_path: Path) -> None:
 def test_the_sheet_of_one_layer_is_as_wide_as_its_curves() -> None:
     model, job = make(), Job(None, None)
     content = b"P6 4 3 255 " + bytes(range(36))
-    (only,) = layers_jobs([job], model, layer_sight(model, [1], 16), batch_size=1, stdin=content)
+    (only,) = layers_jobs([job], Desk(model, 1, stdin=content), layer_sight(model, [1], 16))
     assert isinstance(only, Traced)
     assert layers_sheet([only], "model").shape == (
         HEIGHT + GAP + LINE + 4 * (CELL.height + GAP + LINE),

@@ -25,7 +25,7 @@ from cratecli.model.crate import Crate
 from cratecli.model.unroll import LayerState, WhiteBox, patch_grid
 from cratecli.model.vit import UnrolledViT
 from cratecli.tasks import objects as task
-from cratecli.tasks.batch import Failure, Job
+from cratecli.tasks.batch import Desk, Failure
 from cratecli.tasks.features import FeatureCache
 from cratecli.tasks.objects import (
     Found,
@@ -36,6 +36,7 @@ from cratecli.tasks.objects import (
     objects_batch,
     objects_jobs,
 )
+from cratecli.tasks.plan import Job
 from tests.model.test_vit import tiny
 from tests.tasks.test_segment import photo
 
@@ -337,9 +338,10 @@ def run(folder: Path, model: WhiteBox, picture: Picture | None, batch_size: int 
             Image.fromarray(rgb).save(path)
         jobs.append(Job(path, None if name == "d" else folder / "out" / path.name))
     recipe = choose_object_recipe(model, size=64, min_score=0.3, refine="none")
-    outcomes = list(objects_jobs(jobs, model, recipe, picture=picture, batch_size=batch_size))
+    outcomes = list(objects_jobs(jobs, Desk(model, batch_size), recipe, picture=picture))
     assert [outcome.job for outcome in outcomes if isinstance(outcome, Failure)] == [jobs[1]]
-    return [outcome for outcome in outcomes if isinstance(outcome, Found)]
+    found = [outcome for outcome in outcomes if isinstance(outcome, Found)]
+    return sorted(found, key=lambda each: jobs.index(each.job))  # those of a size come together
 
 
 def labels_of(found: list[Object]) -> np.ndarray:

@@ -17,7 +17,8 @@ from cratecli.geometry import Size
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.batch import Failure, Job
+from cratecli.tasks.batch import Desk, Failure, Skipped
+from cratecli.tasks.plan import Job
 from cratecli.tasks.recipe import Recipe, choose_recipe, default_recipe
 from cratecli.tasks.segment import NOTHING, Segmentation, Segmented, segment_batch, segment_jobs
 from cratecli.weights.checkpoint import load_model
@@ -259,8 +260,8 @@ def recipe(model: WhiteBox) -> Recipe:
 
 def outcomes(
     planned: Sequence[Job], model: WhiteBox, recipe: Recipe, size: int
-) -> Iterator[Segmented | Failure]:
-    return segment_jobs(planned, model, recipe, kind="mask", batch_size=size)
+) -> Iterator[Segmented | Failure | Skipped]:
+    return segment_jobs(planned, Desk(model, size), recipe, kind="mask")
 
 
 @pytest.mark.parametrize("size", [1, 2, 8])

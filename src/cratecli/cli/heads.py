@@ -3,28 +3,25 @@
 from typing import TYPE_CHECKING, Any
 
 from cratecli.cli import options
+from cratecli.cli.groups import grouped
 from cratecli.cli.options import whole_numbers
-from cratecli.cli.outputs import one_for_all, stdin_for
-from cratecli.cli.report import Report, named, what_runs
+from cratecli.cli.outputs import one_for_all
+from cratecli.cli.report import named, what_runs
+from cratecli.cli.run import Photos, Run, Running
+from cratecli.cli.together import write_sheet
 
 if TYPE_CHECKING:
     from cratecli.tasks.heads import Judged
 
 
+@grouped
 def heads(
-    inputs: options.Inputs,
+    photos: Photos,
     *,
     output: options.SheetOutput = None,
-    model: options.Model = None,
     layer: options.LayersOrAll = None,
     size: options.Sizes = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    batch_size: options.BatchSize = 8,
-    features_cache: options.FeaturesCache = None,
-    json_: options.Json = False,
-    jsonl: options.JsonLines = False,
-    quiet: options.Quiet = False,
+    running: Running,
 ) -> None:
     """Show what every head looks at: a row a photo and layer, a column a head, with the score of `--heads auto`.
 
@@ -32,41 +29,36 @@ def heads(
     The sheet goes to -o FILE, to a pipe, or to
     ./STEM.heads.png; with --json it is made only for -o. Layers and sizes left out are those of `crate segment`.
     """
-    report = Report(json_=json_, jsonl=jsonl, quiet=quiet)
+    report = running.report()
     layers = None if layer is None or layer == "all" else whole_numbers(layer, "--layer")
     sizes = None if size is None else whole_numbers(size, "--size")
-    jobs, target, drawn = one_for_all(inputs, output, "heads", records=report.records)
+    planned, drawn = one_for_all(photos.inputs(), output, "heads", records=report.records)
+    run = Run(planned, running, report)
+    if run.rehearsed():
+        return
 
-    from cratecli.io.formats.png import encode_rgb
-    from cratecli.tasks.batch import Failure, deliver
-    from cratecli.tasks.features import FeatureCache
     from cratecli.tasks.heads import ROWS, heads_jobs, heads_sheet
+    from cratecli.tasks.provenance import provenance
     from cratecli.tasks.recipe import choose_recipe
-    from cratecli.weights.checkpoint import load_model
 
-    loaded = load_model(model, device=device, dtype=dtype)
+    loaded = running.load()
     recipe = choose_recipe(loaded, layers=range(loaded.depth) if layer == "all" else layers, sizes=sizes)
     report.note(what_runs(loaded, recipe.sight))
-    cache = FeatureCache(features_cache, loaded) if features_cache else None
+    settings = {**photos.settings, **recipe.sight_settings}
+    made = provenance("heads", settings, loaded, running.batch_size, photos.given)
     shown: list[Judged] = []
     done = 0
-    with report:
-        for outcome in heads_jobs(
-            jobs, loaded, recipe, batch_size=batch_size, stdin=stdin_for(jobs), cache=cache
-        ):
-            if isinstance(outcome, Failure):
-                report.fail(outcome)
-                continue
+    with run.desk(loaded) as desk:
+        for judged in run.through(heads_jobs(run.plan.jobs, desk, recipe)):
             done += 1
-            report.done(_record(outcome, recipe.sizes))
+            report.done(_record(judged, recipe.sizes))
             if drawn and len(shown) * len(recipe.layers) < ROWS:
-                shown.append(outcome)
-        if drawn and shown:
+                shown.append(judged)
+        if shown:
             if len(shown) < done:
                 report.note(f"the sheet shows {len(shown)} of {done} photos; --json has them all")
-            png = encode_rgb(heads_sheet(shown))
-            deliver(target, png)
-            report.wrote(png if target is None else str(target))
+            shown.sort(key=lambda judged: report.order[judged.job.name])
+            write_sheet(run, heads_sheet(shown), made)
 
 
 def _record(done: "Judged", sizes: tuple[int, ...]) -> dict[str, Any]:

@@ -3,71 +3,57 @@
 from typing import TYPE_CHECKING, Any
 
 from cratecli.cli import options
+from cratecli.cli.groups import grouped
 from cratecli.cli.options import whole_numbers
-from cratecli.cli.outputs import one_for_all, stdin_for
-from cratecli.cli.report import Report, named, what_runs
+from cratecli.cli.outputs import one_for_all
+from cratecli.cli.report import named, what_runs
+from cratecli.cli.run import Photos, Run, Running
+from cratecli.cli.together import write_sheet
 
 if TYPE_CHECKING:
     from cratecli.tasks.layers import Traced
 
 
+@grouped
 def layers(
-    inputs: options.Inputs,
+    photos: Photos,
     *,
     output: options.SheetOutput = None,
-    model: options.Model = None,
     layer: options.LayersOrAll = None,
     size: options.Size = None,
     tau: options.Tau = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    batch_size: options.BatchSize = 8,
-    features_cache: options.FeaturesCache = None,
-    json_: options.Json = False,
-    jsonl: options.JsonLines = False,
-    quiet: options.Quiet = False,
+    running: Running,
 ) -> None:
     """Show what each layer does: coding rate, zero fraction, attention, principal components, MaskCut's first mask.
 
     Curves are the mean and the standard deviation over all photos; the first four are pictured. The sheet goes to
     -o FILE, to a pipe, or to ./STEM.layers.png; with --json it is made only for -o.
     """
-    report = Report(json_=json_, jsonl=jsonl, quiet=quiet)
+    report = running.report()
     chosen = None if layer is None or layer == "all" else whole_numbers(layer, "--layer")
-    jobs, target, drawn = one_for_all(inputs, output, "layers", records=report.records)
+    planned, drawn = one_for_all(photos.inputs(), output, "layers", records=report.records)
+    run = Run(planned, running, report)
+    if run.rehearsed():
+        return
 
-    from cratecli.io.formats.png import encode_rgb
-    from cratecli.tasks.batch import Failure, deliver
-    from cratecli.tasks.features import FeatureCache
     from cratecli.tasks.layers import layer_sight, layers_jobs, layers_sheet
+    from cratecli.tasks.provenance import provenance
     from cratecli.tasks.recipe import TAU
-    from cratecli.weights.checkpoint import load_model
 
-    loaded = load_model(model, device=device, dtype=dtype)
+    loaded = running.load()
     sight = layer_sight(loaded, chosen, size)
     report.note(what_runs(loaded, sight.sight))
-    cache = FeatureCache(features_cache, loaded) if features_cache else None
+    tau = TAU if tau is None else tau
+    settings = {**photos.settings, **sight.sight_settings, "tau": repr(tau)}
+    made = provenance("layers", settings, loaded, running.batch_size, photos.given)
     traced: list[Traced] = []
-    with report:
-        for outcome in layers_jobs(
-            jobs,
-            loaded,
-            sight,
-            tau=TAU if tau is None else tau,
-            batch_size=batch_size,
-            stdin=stdin_for(jobs),
-            cache=cache,
-        ):
-            if isinstance(outcome, Failure):
-                report.fail(outcome)
-                continue
-            report.done(_record(outcome))
-            traced.append(outcome)
+    with run.desk(loaded) as desk:
+        for photo in run.through(layers_jobs(run.plan.jobs, desk, sight, tau=tau)):
+            report.done(_record(photo))
+            traced.append(photo)
         if drawn and traced:
-            name = loaded.weights.name if loaded.weights else "model"
-            png = encode_rgb(layers_sheet(traced, name))
-            deliver(target, png)
-            report.wrote(png if target is None else str(target))
+            traced.sort(key=lambda photo: report.order[photo.job.name])
+            write_sheet(run, layers_sheet(traced, loaded.weights.name if loaded.weights else "model"), made)
 
 
 def _record(done: "Traced") -> dict[str, Any]:

@@ -1,27 +1,29 @@
 """`crate objects`: several objects a photo, with boxes and scores."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from cratecli.cli import options
+from cratecli.cli.groups import grouped
 from cratecli.cli.options import whole_numbers
-from cratecli.cli.outputs import one_each, one_for_all, stdin_for
-from cratecli.cli.report import Report, named, what_runs
+from cratecli.cli.outputs import one_each, one_for_all
+from cratecli.cli.report import named, what_runs
+from cratecli.cli.run import Photos, Run, Running, Writing
+from cratecli.cli.together import TOGETHER, Together, names_json, write_together
 
 if TYPE_CHECKING:
     from cratecli.model.unroll import WhiteBox
     from cratecli.tasks.objects import Found, ObjectRecipe
 
-As = Literal["overlay", "labels", "coco", "coco-results"]
+As = Literal["overlay", "labels", Together]
 
 
+@grouped
 def objects(
-    inputs: options.Inputs,
+    photos: Photos,
     *,
     output: options.Output = None,
-    model: options.Model = None,
     as_: Annotated[
         As | None,
         typer.Option(
@@ -38,13 +40,8 @@ def objects(
     ] = None,
     layer: options.Layers = None,
     size: options.Size = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    batch_size: options.BatchSize = 8,
-    features_cache: options.FeaturesCache = None,
-    json_: options.Json = False,
-    jsonl: options.JsonLines = False,
-    quiet: options.Quiet = False,
+    writing: Writing,
+    running: Running,
 ) -> None:
     """Find objects by MaskCut: masks, boxes and scores, several a photo, or none.
 
@@ -52,55 +49,42 @@ def objects(
     ./FOLDER-objects.json. --json and --jsonl print a record a photo, masks as COCO RLE. What is left out of --layer,
     --size, --tau and --min-score is as measured best for the model.
     """
-    report = Report(json_=json_, jsonl=jsonl, quiet=quiet)
+    report = running.report()
     chosen = None if layer is None else whole_numbers(layer, "--layer")
-    kind: As = as_ or ("coco" if output and Path(output).suffix.lower() == ".json" else "overlay")
-    target = None
-    if together := kind in ("coco", "coco-results"):
-        jobs, target, written = one_for_all(inputs, output, "objects", records=report.records, ending="json")
+    kind: As = as_ or ("coco" if names_json(output) else "overlay")
+    made_together = True
+    if kind in TOGETHER:
+        planned, made_together = one_for_all(
+            photos.inputs(), output, "objects", records=report.records, ending="json"
+        )
     else:
-        jobs, written = one_each(inputs, output, "object", records=report.records), True
+        planned = one_each(photos.inputs(), output, "object", records=report.records)
+    run = Run(planned, running, report, writing)
+    if run.rehearsed():
+        return
 
-    from cratecli.io.formats import coco
-    from cratecli.tasks.batch import Failure, deliver
-    from cratecli.tasks.features import FeatureCache
     from cratecli.tasks.objects import choose_object_recipe, objects_jobs
-    from cratecli.weights.checkpoint import load_model
+    from cratecli.tasks.provenance import provenance
 
-    loaded = load_model(model, device=device, dtype=dtype)
+    loaded = running.load()
     recipe = choose_object_recipe(
         loaded, layers=chosen, size=size, count=n, tau=tau, min_score=min_score, refine=refine
     )
     report.note(what_runs(loaded, str(recipe)))
-    cache = FeatureCache(features_cache, loaded) if features_cache else None
-    photos = []
-    with report:
-        for outcome in objects_jobs(
-            jobs,
-            loaded,
-            recipe,
-            picture="overlay" if kind == "overlay" else "labels" if kind == "labels" else None,
-            batch_size=batch_size,
-            stdin=stdin_for(jobs),
-            cache=cache,
-        ):
-            if isinstance(outcome, Failure):
-                report.fail(outcome)
-                continue
-            if not outcome.annotated.objects:
-                report.note(f"{outcome.job.name}: no object found")
-            place = outcome.job.target
-            report.done(
-                _record(outcome, recipe, loaded),
-                *([] if together else [outcome.png if place is None else str(place)]),
-            )
-            if together and written:
-                photos.append(outcome.annotated)
-        if photos:
-            info = {"description": what_runs(loaded, str(recipe))}
-            content = coco.dataset(photos, info) if kind == "coco" else coco.results(photos)
-            deliver(target, content)
-            report.wrote(content if target is None else str(target))
+    inputs = photos.given if kind in TOGETHER else ()
+    settings = {"as": kind, **(photos.settings if inputs else {}), **recipe.settings}
+    made = provenance("objects", settings, loaded, running.batch_size, inputs)
+    picture = None if kind == "coco" or kind == "coco-results" else kind  # noqa: PLR1714 - tells mypy more
+    with run.desk(loaded, made) as desk:
+        for done in run.through(objects_jobs(run.plan.jobs, desk, recipe, picture=picture, made=made)):
+            if not done.annotated.objects:
+                report.note(f"{done.job.name}: no object found")
+            place = done.job.target
+            written = [] if kind in TOGETHER else [done.png if place is None else str(place)]
+            report.done(_record(done, recipe, loaded), *written)
+            run.keep(done.job, done.annotated)
+        if kind in TOGETHER and made_together:
+            write_together(run, kind, what_runs(loaded, str(recipe)), made)
 
 
 def _record(done: "Found", recipe: "ObjectRecipe", model: "WhiteBox") -> dict[str, Any]:

@@ -8,9 +8,46 @@ from typing import Annotated, Literal
 
 import typer
 
-from cratecli.errors import OutputError, UsageError
+from cratecli.errors import InputError, OutputError, UsageError
 
-Inputs = Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos, folders, or `-` for stdin.")]
+Photos = Annotated[
+    list[str] | None, typer.Argument(metavar="PHOTO...", help="Photos, folders, or `-` for stdin.")
+]
+Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Look into the folders of folders too.")]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB", help="Of folders and lists, take what fits, whatever its ending; repeatable."
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(metavar="GLOB", help="Of folders and lists, leave out what fits; repeatable."),
+]
+FilesFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--files-from", metavar="FILE|-", help="Take photos from a list, a path a line; `-` is stdin."
+    ),
+]
+Null = Annotated[
+    bool, typer.Option("-0", "--null", help="In the list, paths end with NUL, as `find -print0` writes.")
+]
+Exists = Annotated[
+    Literal["overwrite", "skip", "error"],
+    typer.Option(help="What becomes of outputs that are there already."),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Take up a run that was stopped: what its manifest knows is not done again."
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print which photo would go where, and do nothing.")]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="End at the first photo that fails.")]
+MaxPixels = Annotated[int | None, typer.Option(min=1, metavar="N", help="The most pixels a photo may have.")]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="Draw no bar, even on a terminal.")]
+Rle = Annotated[bool, typer.Option("--rle", help="Put the mask into the record, as COCO RLE.")]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -86,7 +123,7 @@ def tell(text: str) -> None:
     try:
         sys.stderr.write(f"crate: {printable(text)}\n")
         sys.stderr.flush()
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RuntimeError):  # RuntimeError: a signal came while we wrote
         return
 
 
@@ -120,5 +157,8 @@ def stdout_is_terminal() -> bool | None:
 
 
 def stdin_bytes() -> bytes:
-    """Read stdin to its end; a closed one is empty."""
-    return b"" if sys.stdin is None else sys.stdin.buffer.read()
+    """Read stdin to its end; a closed one is empty. Raises `InputError`."""
+    try:
+        return b"" if sys.stdin is None else sys.stdin.buffer.read()
+    except OSError as error:
+        raise InputError(f"standard input: cannot be read: {error.strerror}") from None

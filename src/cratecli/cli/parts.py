@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,31 +11,34 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cratecli.cli import options
+from cratecli.cli.groups import grouped
 from cratecli.cli.options import whole_numbers
-from cratecli.cli.outputs import stdin_for
-from cratecli.cli.report import Report, named, what_runs
+from cratecli.cli.report import named, what_runs
+from cratecli.cli.run import Photos, Run, Running
 from cratecli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Mapping
 
     from cratecli.emergence.parts import Vocabulary
     from cratecli.io.sheet import Tile
     from cratecli.model.unroll import WhiteBox
-    from cratecli.tasks.batch import Failure, Job
-    from cratecli.tasks.features import FeatureCache
+    from cratecli.tasks.batch import Desk, Failure, Skipped
+    from cratecli.tasks.partpictures import Pictures
     from cratecli.tasks.parts import Kind, Labelled, PartRecipe
+    from cratecli.tasks.plan import Inputs, Plan
+    from cratecli.tasks.provenance import Provenance, Setting
 
 PARTS_FILE, SHEET_FILE = "parts.json", "sheet.png"
 
 
+@grouped
 def parts(
-    inputs: options.Inputs,
+    photos: Photos,
     *,
     output: Annotated[
         str | None, typer.Option("-o", "--output", metavar="DIR", help="The folder for everything written.")
     ] = None,
-    model: options.Model = None,
     k: Annotated[
         str | None,
         typer.Option(
@@ -75,15 +79,9 @@ def parts(
         ),
     ] = None,
     layer: options.Layers = None,
-    size: options.Size = None,
+    size: options.Sizes = None,
     seed: Annotated[int, typer.Option(help="Starts k-means.")] = 0,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    batch_size: options.BatchSize = 8,
-    features_cache: options.FeaturesCache = None,
-    json_: options.Json = False,
-    jsonl: options.JsonLines = False,
-    quiet: options.Quiet = False,
+    running: Running,
 ) -> None:
     """Find the parts that photos share: the same part has the same colour in every one.
 
@@ -91,7 +89,7 @@ def parts(
     components/; parts.json with areas, boxes and centroids; and sheet.png, the first photos side by side.
     Photos wait as descriptors in the temporary folder (TMPDIR), so that memory does not grow with them.
     """
-    report = Report(json_=json_, jsonl=jsonl, quiet=quiet)
+    report = running.report()
     fixed = {
         "--k": k,
         "--foreground": foreground,
@@ -103,72 +101,62 @@ def parts(
     if parts_ and (clash := [name for name, value in fixed.items() if value is not None]):
         raise UsageError(f"--parts labels by what was learned: {clash[0]} makes no sense beside it")
     chosen = None if layer is None else whole_numbers(layer, "--layer")
+    sizes = None if size is None else whole_numbers(size, "--size")
     count = _count("4" if k is None else k)
-    place, jobs = _plan(inputs, output, as_, save_parts)
-    if (
-        names is not None
-        and count != "auto"
-        and not parts_
-        and (k or not save_parts or not save_parts.exists())
-    ):
-        _read_names(names, count)
+    planned = _plan(photos.inputs(), output, as_, save_parts)
+    known = names is not None and count != "auto" and not parts_
+    if known and (k or not save_parts or not save_parts.exists()):
+        _read_names(names or "", count if isinstance(count, int) else 0)
+    run = Run(planned, running, report)
+    if run.rehearsed():
+        return
 
-    from cratecli.tasks.features import FeatureCache
     from cratecli.tasks.parts import choose_part_recipe
-    from cratecli.weights.checkpoint import load_model
+    from cratecli.tasks.provenance import provenance
 
-    loaded = load_model(model, device=device, dtype=dtype)
+    loaded = running.load()
     recipe = choose_part_recipe(
-        loaded, layers=chosen, size=size, foreground=foreground, k=count, refine=refine, seed=seed
+        loaded, layers=chosen, sizes=sizes, foreground=foreground, k=count, refine=refine, seed=seed
     )
-    cache = FeatureCache(features_cache, loaded) if features_cache else None
-    run = _Run(report, jobs, loaded, recipe, batch_size=batch_size, cache=cache)
-    with report, TemporaryDirectory(prefix="crate-") as folder:
+    asked = {**photos.settings, "as": as_} | ({} if names is None else {"names": names})
+    with TemporaryDirectory(prefix="crate-") as folder:
+        made = partial(provenance, "parts", model=loaded, batch_size=running.batch_size, inputs=photos.given)
+        job = _Job(run, loaded, recipe, lambda settings: made(settings={**asked, **settings}))
         if parts_:
-            run.known(parts_, names)
+            job.known(parts_, names, as_)
         else:
-            run.learn(Path(folder), save_parts, names, k)
-        run.write(place, as_)
+            job.learn(Path(folder), save_parts, names, k, as_)
 
 
-class _Run:
+class _Job:
     """One run of the command: a vocabulary, learned or known, and what is labelled by it."""
 
     def __init__(
         self,
-        report: Report,
-        jobs: "list[Job]",
+        run: Run,
         model: "WhiteBox",
         recipe: "PartRecipe",
-        *,
-        batch_size: int,
-        cache: "FeatureCache | None",
+        made: "Callable[[Mapping[str, Setting]], Provenance]",
     ) -> None:
-        self.report, self.jobs, self.model, self.recipe = report, jobs, model, recipe
-        self.batch_size, self.cache, self.stdin = batch_size, cache, stdin_for(jobs)
-        self.vocabulary: Vocabulary
-        self.outcomes: Iterator[Labelled | Failure]
+        self.run, self.report, self.model, self.recipe = run, run.report, model, recipe
+        self._made = made
 
-    def known(self, path: Path, names: str | None) -> None:
+    def known(self, path: Path, names: str | None, kind: "Kind") -> None:
         """Label by a vocabulary that was saved."""
         from cratecli.tasks.parts import label_jobs
         from cratecli.tasks.vocabulary import load_vocabulary
 
         saved = load_vocabulary(path, self.model)
-        self.vocabulary = _named(saved.vocabulary, names)
+        vocabulary = _named(saved.vocabulary, names)
         self.recipe = replace(saved.recipe, refine=self.recipe.refine)
         self.report.note(what_runs(self.model, str(self.recipe)))
-        self.outcomes = label_jobs(
-            self.jobs,
-            self.model,
-            self.vocabulary,
-            self.recipe,
-            batch_size=self.batch_size,
-            stdin=self.stdin,
-            cache=self.cache,
-        )
+        made = self._made({"parts": str(path), "refine": self.recipe.refine})
+        with self.run.desk(self.model, made) as desk:
+            written = self._pictures(desk, kind, made)
+            outcomes = label_jobs(self.run.plan.jobs, desk, vocabulary, self.recipe, written=written)
+            self._tell(outcomes, vocabulary, kind, made)
 
-    def learn(self, folder: Path, save: Path | None, names: str | None, k: str | None) -> None:
+    def learn(self, folder: Path, save: Path | None, names: str | None, k: str | None, kind: "Kind") -> None:
         """Learn a vocabulary from the photos, and save it; names and colours come from the one that was there."""
         from cratecli.emergence.parts import in_order, rename
         from cratecli.tasks.parts import Album, label_album, learn_parts
@@ -183,55 +171,65 @@ class _Run:
         if before and k is None:
             self.recipe = replace(self.recipe, k=len(before.vocabulary.names))
         self.report.note(what_runs(self.model, str(self.recipe)))
+        made = self._made(self.recipe.settings)
         album = Album(folder, self.recipe)
-        learned, read = learn_parts(
-            album,
-            self.jobs,
-            self.model,
-            self.recipe,
-            batch_size=self.batch_size,
-            stdin=self.stdin,
-            cache=self.cache,
-            failed=self.report.fail,
-        )
-        if before:
-            learned = in_order(rename(learned, before.vocabulary))
-            if lost := [name for name in before.vocabulary.names if name not in learned.names]:
-                self.report.note(f"{save}: no part matches, and none is kept, of {', '.join(lost)}")
-        self.vocabulary = _named(learned, names)
-        if save:
-            save_vocabulary(save, Saved(self.vocabulary, self.recipe), self.model)
-            self.report.wrote(str(save))
-        self.outcomes = label_album(album, read, self.vocabulary, self.recipe, self.stdin)
+        with self.run.desk(self.model, made) as desk:
+            outcomes = learn_parts(album, self.run.plan.jobs, desk, self.recipe)
+            read = list(self.run.through(outcomes))
+            learned = album.learn()
+            if before:
+                learned = in_order(rename(learned, before.vocabulary))
+                if lost := [name for name in before.vocabulary.names if name not in learned.names]:
+                    self.report.note(f"{save}: no part matches, and none is kept, of {', '.join(lost)}")
+            vocabulary = _named(learned, names)
+            if save:
+                save_vocabulary(save, Saved(vocabulary, self.recipe), self.model)
+                self.report.wrote(str(save))
+            written = self._pictures(desk, kind, made)
+            found = label_album(album, read, desk, vocabulary, self.recipe, written=written)
+            self._tell(found, vocabulary, kind, made)
 
-    def write(self, place: Path, kind: "Kind") -> None:
-        """Write every photo's pictures, and what stands for all of them."""
+    def _pictures(self, desk: "Desk", kind: "Kind", made: "Provenance") -> "Pictures":
+        from cratecli.tasks.partpictures import Pictures
+
+        return Pictures(desk, self._place, kind, made)
+
+    @property
+    def _place(self) -> Path:
+        if self.run.plan.place is None:
+            raise ValueError("parts fill a folder")
+        return self.run.plan.place
+
+    def _tell(
+        self,
+        outcomes: "Iterable[Labelled | Failure | Skipped]",
+        vocabulary: "Vocabulary",
+        kind: "Kind",
+        made: "Provenance",
+    ) -> None:
+        """Tell of every photo, and write what stands for all of them."""
         from cratecli.io.formats.png import encode_rgb
-        from cratecli.tasks.batch import Failure, deliver
-        from cratecli.tasks.parts import SHEET, draw, parts_sheet, thumbnail
+        from cratecli.tasks.batch import deliver
+        from cratecli.tasks.partpictures import SHEET, parts_sheet, thumbnail
 
+        place = self._place
         records: list[dict[str, Any]] = []
-        tiles: list[Tile] = []
-        for outcome in self.outcomes:
-            if isinstance(outcome, Failure):
-                self.report.fail(outcome)
-                continue
-            written = []
-            for folder, png in draw(outcome, kind).items():
-                path = place / folder / _within(outcome.job, place)
-                deliver(path, png)
-                written.append(str(path))
-            records.append(_record(outcome, written))
-            self.report.done(records[-1], *written)
+        tiles: list[tuple[int, Tile]] = []
+        for found in self.run.through(outcomes):
+            records.append(_record(found))
+            self.report.done(records[-1], *map(str, found.written))
             if len(tiles) < SHEET:
-                tiles.append(thumbnail(outcome, kind))
+                tiles.append((self.report.order[found.job.name], thumbnail(found, kind)))
         if records:
-            about = _about(self.vocabulary, self.recipe, self.model)
+            records.sort(key=lambda record: self.report.order[record["input"]])
+            tiles.sort(key=lambda each: each[0])
+            about = _about(vocabulary, self.recipe, self.model)
             deliver(place / PARTS_FILE, json.dumps(about | {"images": records}, indent=1).encode())
-            deliver(place / SHEET_FILE, encode_rgb(parts_sheet(self.vocabulary, tiles, kind)))
+            sheet = parts_sheet(vocabulary, [tile for _, tile in tiles], kind)
+            deliver(place / SHEET_FILE, encode_rgb(sheet, made.text(place / SHEET_FILE, place)))
             self.report.wrote(str(place / PARTS_FILE), str(place / SHEET_FILE))
             if len(tiles) < len(records):
-                self.report.note(f"the sheet shows the first {len(tiles)} of {len(records)} photos")
+                self.report.note(f"the sheet shows {len(tiles)} of {len(records)} photos")
 
 
 def _count(text: str) -> int | Literal["auto"]:
@@ -244,38 +242,32 @@ def _count(text: str) -> int | Literal["auto"]:
     return numbers[0]
 
 
-def _plan(inputs: list[str], output: str | None, kind: str, save: Path | None) -> "tuple[Path, list[Job]]":
+def _plan(inputs: "Inputs", output: str | None, kind: str, save: Path | None) -> "Plan":
     """Choose the folder for everything, and each photo's place in it."""
-    from cratecli.tasks.batch import plan
+    from cratecli.tasks.plan import plan
 
     if output == "":
         raise UsageError("a path is empty")
-    alone = len(inputs) == 1 and os.path.isdir(inputs[0])  # noqa: PTH112 - Path.is_dir raises for a name too long
-    place = Path(output or (f"{Path(inputs[0]).resolve().name}-parts" if alone else "parts"))
+    alone = inputs.alone and bool(inputs.folders)
+    place = Path(output or (f"{inputs.folders[0].resolve().name}-parts" if alone else "parts"))
     if output == "-":
         raise UsageError("parts fill a folder: give -o DIR")
     if place.is_file() or place.suffix.lower() in (".png", ".jpg", ".json"):
         raise UsageError(f"{place} is a file, or named like one: parts fill a folder")
-    if any(Path(name).resolve() == place.resolve() for name in inputs):
+    if any(Path(name).resolve() == place.resolve() for name in inputs.named):
         raise UsageError(
             f"{place} is an input: choose another output, or the sheet becomes a photo of the next run"
         )
-    jobs = plan(inputs, f"{place / kind}{os.sep}", kind, to_stdout=False)
-    sources = {os.path.realpath(job.source) for job in jobs if job.source is not None}
+    planned = plan(inputs, f"{place / kind}{os.sep}", kind, to_stdout=False, apart=place)
+    sources = {os.path.realpath(job.source) for job in planned.jobs if job.source is not None}
     written = [place / SHEET_FILE, place / PARTS_FILE]
-    written += [place / folder / _within(job, place) for job in jobs for folder in {kind, "overlays"}]
+    within = [job.target.relative_to(place / kind) for job in planned.jobs if job.target is not None]
+    written += [place / folder / each for each in within for folder in {kind, "overlays"}]
     if taken := [path for path in written if os.path.realpath(path) in sources]:
         raise UsageError(f"{taken[0]} is an input: choose another output")
     if save and os.path.realpath(save) in map(os.path.realpath, written):
         raise UsageError(f"{save} is written by this run anyway: choose another file for the vocabulary")
-    return place, jobs
-
-
-def _within(job: "Job", place: Path) -> Path:
-    """Give a job's place below labels/, rgb/ or components/."""
-    if job.target is None:
-        raise ValueError("every photo has a place in the folder")
-    return Path(*job.target.relative_to(place).parts[1:])
+    return replace(planned, place=place)
 
 
 def _read_names(names: str, count: int) -> tuple[str, ...]:
@@ -309,12 +301,12 @@ def _about(vocabulary: "Vocabulary", recipe: "PartRecipe", model: "WhiteBox") ->
     }
 
 
-def _record(found: "Labelled", written: list[str]) -> dict[str, Any]:
+def _record(found: "Labelled") -> dict[str, Any]:
     """Say about one photo what parts.json and `--json` hold: px, upright; boxes as left, top, width, height."""
     height, width = found.rgb.shape[:2]
     return {
         "input": found.job.name,
-        "outputs": written,
+        "outputs": list(map(str, found.written)),
         "height": height,
         "width": width,
         "parts": [

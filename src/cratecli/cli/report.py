@@ -1,29 +1,42 @@
 """How a command tells what it did: records or paths on stdout, failures on stderr, and the exit code."""
 
 import json
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from cratecli.cli.options import put, tell
+from cratecli.cli.progress import Bar
+from cratecli.cli.signals import Stop
 from cratecli.errors import UsageError
 
 if TYPE_CHECKING:
     from cratecli.model.unroll import WeightsId, WhiteBox
-    from cratecli.tasks.batch import Failure
+    from cratecli.tasks.batch import Failure, Skipped
+
+Result = TypeVar("Result")
 
 
 class Report:
-    """A run's words. What was done is on record even where an error ends the run."""
+    """A run's words. What was done is on record even where an error ends the run.
 
-    def __init__(self, *, json_: bool, jsonl: bool, quiet: bool) -> None:
+    `order` is that of the inputs, by name: that of the array's records.
+    """
+
+    def __init__(
+        self, *, json_: bool, jsonl: bool, quiet: bool, progress: bool = True, fail_fast: bool = False
+    ) -> None:
         """Choose what stdout gets. Raises `UsageError` for both kinds of records."""
         if json_ and jsonl:
             raise UsageError("--json and --jsonl exclude each other")
         self._json, self._jsonl, self._quiet = json_, jsonl, quiet
+        self._progress, self._fail_fast = progress and not quiet, fail_fast
+        self._bar = Bar(0, wanted=False)
         self._records: list[dict[str, Any]] = []
-        self._failed = self._photos = 0
+        self.order: dict[str, int] = {}
+        self._failed = self._photos = self._skipped = 0
 
     @property
     def records(self) -> bool:
@@ -35,10 +48,46 @@ class Report:
         if not self._quiet:
             tell(text)
 
+    def through(
+        self,
+        outcomes: "Iterable[Result | Failure | Skipped]",
+        total: int,
+        stop: Stop,
+        *,
+        resumable: bool = False,
+    ) -> Iterator[Result]:
+        """Follow a run: give what was done, tell of what failed, and draw how far it is.
+
+        Ends the program where the run was asked to end, or with `--fail-fast` at the first failure.
+        """
+        from cratecli.tasks.batch import Failure, Skipped
+
+        before = self._photos + self._skipped
+        with Bar(total, wanted=self._progress) as self._bar:
+            for outcome in outcomes:
+                if isinstance(outcome, Failure):
+                    self.fail(outcome)
+                    if self._fail_fast:
+                        raise typer.Exit(1)
+                elif isinstance(outcome, Skipped):
+                    self._skipped += 1
+                    self._bar.step(skipped=True)
+                else:
+                    yield outcome
+                    self._bar.step()
+        if stop():
+            left = total - (self._photos + self._skipped - before)
+            way = "; --resume goes on from here" if resumable and left else ""
+            tell(f"interrupted: {total - left} of {total} photos done, {left} left{way}")
+            raise typer.Exit(stop.exit_code)
+
     def fail(self, failure: "Failure") -> None:
         """Say which photo failed, and why."""
         self._photos, self._failed = self._photos + 1, self._failed + 1
+        self._bar.step(failed=True)
         tell(str(failure.error))
+        if self._jsonl:
+            put([json.dumps({"input": failure.job.name, "error": str(failure.error)})])
 
     def done(self, record: dict[str, Any], *written: str | bytes) -> None:
         """Tell of one photo: its record, or what was written (paths, or a picture's bytes)."""
@@ -48,7 +97,7 @@ class Report:
         elif self._json:
             self._records.append(record)
         else:
-            put(written)
+            put([each for each in written if isinstance(each, bytes) or not self._bar.show(each)])
 
     def wrote(self, *written: str | bytes) -> None:
         """Tell of what stands for the whole run."""
@@ -63,7 +112,10 @@ class Report:
     ) -> None:
         """Print the array, and end with 1 where a photo failed."""
         if self._json:
-            put([json.dumps(self._records, indent=2)])
+            ordered = sorted(self._records, key=lambda record: self.order.get(record["input"], 0))
+            put([json.dumps(ordered, indent=2)])
+        if self._skipped:
+            self.note(f"{self._skipped} photos were done before")
         if self._failed and self._photos > 1:
             tell(f"{self._failed} of {self._photos} photos failed")
         if self._failed and kind is None:

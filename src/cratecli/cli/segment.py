@@ -5,23 +5,29 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cratecli.cli import options
+from cratecli.cli.groups import grouped
 from cratecli.cli.options import whole_numbers
-from cratecli.cli.outputs import one_each, stdin_for
-from cratecli.cli.report import Report, named, what_runs
+from cratecli.cli.outputs import one_each, one_for_all
+from cratecli.cli.report import named, what_runs
+from cratecli.cli.run import Photos, Run, Running, Writing
+from cratecli.cli.together import TOGETHER, Together, names_json, write_together
 
 if TYPE_CHECKING:
     from cratecli.tasks.recipe import Heads, Recipe
     from cratecli.tasks.segment import Segmented
 
+As = Literal["mask", "soft", "cutout", "overlay", Together]
 
+
+@grouped
 def segment(
-    inputs: options.Inputs,
+    photos: Photos,
     *,
     output: options.Output = None,
-    model: options.Model = None,
     as_: Annotated[
-        Literal["mask", "soft", "cutout", "overlay"], typer.Option("--as", help="What is written.")
-    ] = "mask",
+        As | None,
+        typer.Option("--as", help="What is written; for -o FILE.json a COCO dataset, else a mask a photo."),
+    ] = None,
     layer: options.Layers = None,
     heads: Annotated[
         str,
@@ -44,32 +50,37 @@ def segment(
     fill_holes: Annotated[
         bool | None, typer.Option("--fill-holes/--keep-holes", help="Fill holes in the mask.")
     ] = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    batch_size: options.BatchSize = 8,
-    features_cache: options.FeaturesCache = None,
-    json_: options.Json = False,
-    jsonl: options.JsonLines = False,
-    quiet: options.Quiet = False,
+    rle: options.Rle = False,
+    writing: Writing,
+    running: Running,
 ) -> None:
     """Segment photos: the model's attention becomes one mask a photo.
 
-    One photo goes to -o FILE, to a pipe, or to ./STEM.mask.png; several, or a folder's, to a folder.
+    One photo goes to -o FILE, to a pipe, or to ./STEM.mask.png; several, or a folder's, to a folder, as the same tree,
+    with a manifest. A COCO file is one for all photos.
     What is left out of --layer, --heads, --keep, --refine and --size is as measured best for the model.
     """
-    report = Report(json_=json_, jsonl=jsonl, quiet=quiet)
+    report = running.report()
     chosen = _heads(heads)
     layers = None if layer is None else whole_numbers(layer, "--layer")
     sizes = None if size is None else whole_numbers(size, "--size")
-    jobs = one_each(inputs, output, as_, records=report.records)
+    kind: As = as_ or ("coco" if names_json(output) else "mask")
+    made_together = True
+    if kind in TOGETHER:
+        planned, made_together = one_for_all(
+            photos.inputs(), output, "masks", records=report.records, ending="json"
+        )
+    else:
+        planned = one_each(photos.inputs(), output, kind, records=report.records)
+    run = Run(planned, running, report, writing)
+    if run.rehearsed():
+        return
 
-    from cratecli.tasks.batch import Failure
-    from cratecli.tasks.features import FeatureCache
+    from cratecli.tasks.provenance import provenance
     from cratecli.tasks.recipe import choose_recipe
     from cratecli.tasks.segment import segment_jobs
-    from cratecli.weights.checkpoint import load_model
 
-    loaded = load_model(model, device=device, dtype=dtype)
+    loaded = running.load()
     recipe = choose_recipe(
         loaded,
         layers=layers,
@@ -82,19 +93,20 @@ def segment(
         fill_holes=fill_holes,
     )
     report.note(what_runs(loaded, str(recipe)))
-    stdin = stdin_for(jobs)
-    cache = FeatureCache(features_cache, loaded) if features_cache else None
-    with report:
-        for outcome in segment_jobs(
-            jobs, loaded, recipe, kind=as_, batch_size=batch_size, stdin=stdin, cache=cache
-        ):
-            if isinstance(outcome, Failure):
-                report.fail(outcome)
-                continue
-            found, target = outcome.segmentation, outcome.job.target
+    inputs = photos.given if kind in TOGETHER else ()
+    settings = {"as": kind, **(photos.settings if inputs else {}), **recipe.settings}
+    made = provenance("segment", settings, loaded, running.batch_size, inputs)
+    picture = None if kind == "coco" or kind == "coco-results" else kind  # noqa: PLR1714 - tells mypy more
+    with run.desk(loaded, made) as desk:
+        for done in run.through(segment_jobs(run.plan.jobs, desk, recipe, kind=picture, made=made)):
+            found, target = done.segmentation, done.job.target
             if found.empty:
-                report.note(f"{outcome.job.name}: nothing found, confidence {found.confidence:.2f}")
-            report.done(_record(outcome, as_, recipe), outcome.png if target is None else str(target))
+                report.note(f"{done.job.name}: nothing found, confidence {found.confidence:.2f}")
+            written = [] if kind in TOGETHER else [done.png if target is None else str(target)]
+            report.done(_record(done, kind, recipe, rle=rle), *written)
+            run.keep(done.job, done.annotated)
+        if kind in TOGETHER and made_together:
+            write_together(run, kind, what_runs(loaded, str(recipe)), made)
 
 
 def _heads(text: str) -> "Heads":
@@ -104,11 +116,11 @@ def _heads(text: str) -> "Heads":
     return "all" if text == "all" else whole_numbers(text, "--heads")
 
 
-def _record(done: "Segmented", kind: str, recipe: "Recipe") -> dict[str, Any]:
+def _record(done: "Segmented", kind: str, recipe: "Recipe", *, rle: bool) -> dict[str, Any]:
     """Say about one photo what `--json` prints: px, upright; the box as left, top, width, height."""
     found = done.segmentation
     box = found.box
-    return {
+    record: dict[str, Any] = {
         "input": done.job.name,
         "output": None if done.job.target is None else str(done.job.target),
         "as": kind,
@@ -127,3 +139,6 @@ def _record(done: "Segmented", kind: str, recipe: "Recipe") -> dict[str, Any]:
         "refine": recipe.refine,
         **named(found.weights),
     }
+    if rle:
+        record["rle"] = done.annotated.objects[0].rle if done.annotated.objects else None
+    return record

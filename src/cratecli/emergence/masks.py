@@ -46,9 +46,10 @@ class Keep:
 
     def __str__(self) -> str:
         """Write the rule as the command line takes it."""
-        return {"value": f"{self.value:g}"}.get(self.rule) or (
-            self.rule if self.rule in ("otsu", "mean") else f"{self.rule}:{self.value:g}"
-        )
+        if self.rule in ("otsu", "mean"):
+            return self.rule
+        number = repr(self.value).removesuffix(".0")
+        return number if self.rule == "value" else f"{self.rule}:{number}"
 
 
 def scale(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:

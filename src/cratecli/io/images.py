@@ -23,6 +23,7 @@ EXTENSIONS = frozenset(
 
 RGB = UInt8[np.ndarray, "height width 3"]
 
+MAX_PIXELS = 89_478_485
 MAX_ASPECT = 32  # beyond this a photo's short side would be lost, or its grid grow without bound
 
 
@@ -75,7 +76,19 @@ def read(source: Path | BinaryIO, name: str | None = None) -> RGB:
         raise InputError(f"{name}: cannot be read as an image: {reason}") from None
 
 
-def read_bytes(content: bytes, name: str) -> RGB:
+def content(source: Path) -> bytes:
+    """Read a file's bytes. Raises `InputError` for what is missing, unreadable or no regular file."""
+    try:
+        if not source.is_file():
+            raise InputError(f"{source}: {'not a file' if source.exists() else 'no such file'}")
+        return source.read_bytes()
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read: {error.strerror}") from None
+    except MemoryError:
+        raise InputError(f"{source}: needs more memory than there is") from None
+
+
+def read_bytes(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> RGB:
     """Read a photo held in memory; see `read`."""
     if not content:
         raise InputError(f"{name}: empty")

@@ -4,6 +4,7 @@ import torch
 
 from cratecli.errors import DeviceError, UsageError
 
+_EXHAUSTED = ("DefaultCPUAllocator", "out of memory", "Insufficient memory", "bad_alloc")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -28,3 +29,10 @@ def choose_device(device: str = "auto", dtype: str = "auto") -> tuple[torch.devi
         raise DeviceError("mps is not available on this machine")
     automatic = torch.bfloat16 if kind == "cuda" else torch.float32
     return torch.device(device), _DTYPES.get(dtype, automatic)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out: torch's and NumPy's own, or what C++ libraries make of it."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, Exception) and any(sign in str(error) for sign in _EXHAUSTED)

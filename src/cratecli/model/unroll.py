@@ -47,7 +47,7 @@ class LayerState:
         other prefix tokens (2308.16271, B.1).
         """
         query, key = self.projection.query[:, :, :1].float(), self.projection.key.float()
-        scores = (query @ key.transpose(-1, -2)).squeeze(2) / sqrt(key.shape[-1])
+        scores = (query * key).sum(dim=-1) / sqrt(key.shape[-1])
         return scores.softmax(dim=-1)[:, :, self.prefix :]
 
 

@@ -1,185 +1,88 @@
-"""Many photos in one run: find them, pair each with an output before any is written, outlive bad ones."""
+"""Many photos in one run: decoded ahead of the model, finished behind it, and never lost to one that is bad."""
 
+import hashlib
 import os
-import re
-from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
-from cratecli.errors import CrateError, InputError, NothingMatchedError, OutputError, UsageError
+from cratecli.emergence.features import View
+from cratecli.errors import CrateError, InputError, OutputError
 from cratecli.files import replacing
+from cratecli.geometry import Grid, Size, fit_grid
 from cratecli.io import images
-
-STDIN = "-"
+from cratecli.io.formats.record import Annotated
+from cratecli.model.device import out_of_memory
+from cratecli.model.unroll import WhiteBox
+from cratecli.tasks.features import FeatureCache, see
+from cratecli.tasks.ledger import Ledger
+from cratecli.tasks.plan import Job
 
 Result = TypeVar("Result")
 
+WORKERS = min(4, os.cpu_count() or 1)
+AHEAD = 2  # batches of photos that are decoded before the model needs them
+HELD = 512_000_000  # bytes of decoded photos beyond which no further one is read ahead
+PATIENCE = 0.2  # seconds between two looks at a photo that another process has in hand
+
 
 @dataclass(frozen=True)
-class Job:
-    """One input and where its output goes. No source is standard input, no target standard output."""
+class Question:
+    """What the model is asked of every photo: layers, from 0; input short sides, px; whether to trace it.
 
-    source: Path | None
-    target: Path | None
-
-    @property
-    def name(self) -> str:
-        """Name the input as the user would."""
-        return "standard input" if self.source is None else str(self.source)
-
-
-def plan(inputs: Sequence[str], output: str | None, kind: str, *, to_stdout: bool) -> list[Job]:
-    """Pair inputs with outputs; a folder stands for the photos in it, `-` for standard input.
-
-    With `output`, one photo goes to that very file, unless it is a folder or ends with a slash; several
-    photos, or a folder's, go into it as a folder. Without, one photo goes to standard output if `to_stdout`,
-    else to `./STEM.KIND.png`, and a folder's go to `./FOLDER-KINDs/`. Within an output folder, names are
-    `STEM.png`; inputs that share a stem, whatever the case, keep their extension.
-
-    Raises `NothingMatchedError`, and `UsageError` for outputs that collide or would overwrite an input.
+    A photo whose grid at the first size has more than `most_patches` is refused before the model is asked.
     """
-    _refuse_odd(inputs, output)
-    into = None if output is None else Path(output)
-    if output is not None and not _means_folder(output):
-        _refuse_ending(Path(output), several=len(inputs) > 1 or _is_folder(inputs[0]))
-    jobs: list[Job] = []
-    alone = len(inputs) == 1
-    loose = [name for name in inputs if not _is_folder(name)]
-    for folder in (Path(name) for name in inputs if _is_folder(name)):
-        found = sorted(_photos(folder))
-        if into is not None and alone and folder.resolve() == into.resolve():
-            raise UsageError(
-                f"{folder} is an input: choose another output, or masks become photos of the next run"
-            )
-        place = Path(f"{folder.resolve().name}-{kind}s") if into is None else into
-        place = place if alone or into is None else place / folder.resolve().name
-        jobs += [Job(path, target) for path, target in _named(found, place, "png")]
-    if loose and alone and (output is None or not _means_folder(output)):
-        source = _source(loose[0])
-        target = into or (None if to_stdout else Path(f"{_stem(loose[0])}.{kind}.png"))
-        jobs.append(Job(source, target))
-    elif loose:
-        paths = [Path("stdin" if name == STDIN else name) for name in loose]
-        ending = "png" if into else f"{kind}.png"
-        pairs = _named(paths, into or Path(), ending)
-        jobs += [Job(_source(name), target) for name, (_, target) in zip(loose, pairs, strict=True)]
-    if not jobs:
-        raise NothingMatchedError(f"no photo in {', '.join(inputs)}")
-    _refuse_collisions(jobs)
-    return jobs
+
+    layers: tuple[int, ...]
+    sizes: tuple[int, ...]
+    trace: bool = False
+    most_patches: int | None = None
+
+    def grids(self, size: Size, patch_size: int) -> tuple[Grid, ...]:
+        """Give the grids a photo is shown on. Raises `InputError` for one that is too large."""
+        grids = tuple(fit_grid(size, side, patch_size) for side in self.sizes)
+        if self.most_patches is not None and grids[0].patches > self.most_patches:
+            counts = f"{grids[0].patches:,} patches are more than MaskCut can hold ({self.most_patches:,})"
+            raise InputError(f"{counts}: choose a smaller size")
+        return grids
 
 
-def plan_one(
-    inputs: Sequence[str], output: str | None, kind: str, *, to_stdout: bool, ending: str = "png"
-) -> tuple[list[Job], Path | None]:
-    """Plan one output for all inputs, as a contact sheet is; gives the jobs, without targets, and its path.
+@dataclass
+class Desk:
+    """What a run stands on: the model, and how much it is given at once.
 
-    Without `output` it is `None`, standard output, if `to_stdout`; else `./STEM.KIND.png` for one photo or
-    `./FOLDER-KIND.png` for one folder, and `./KIND.png` for several inputs. Raises what `plan` raises.
+    `stopping` is asked between batches whether to end early; `note` is told what users should know.
     """
-    _refuse_odd(inputs, output)
-    if len(inputs) > 1:
-        name = f"{kind}.{ending}"
-    elif _is_folder(inputs[0]):
-        name = f"{Path(inputs[0]).resolve().name}-{kind}.{ending}"
-    else:
-        name = f"{_stem(inputs[0])}.{kind}.{ending}"
-    if output is None:
-        target = None if to_stdout else Path(name)
-    elif _means_folder(output):
-        target = Path(output) / name
-    else:
-        target = Path(output)
-        if target.suffix.lower() != f".{ending}":
-            raise UsageError(f"{target}: {ending.upper()} is written: let the name end with .{ending}")
-    earlier = os.path.realpath(name) if output is None else None  # what the last run wrote here is no photo
-    jobs: list[Job] = []
-    for each in inputs:
-        if not _is_folder(each):
-            jobs.append(Job(_source(each), None))
-        else:
-            found = sorted(_photos(Path(each)))
-            jobs += [Job(path, None) for path in found if os.path.realpath(path) != earlier]
-    if not jobs:
-        raise NothingMatchedError(f"no photo in {', '.join(inputs)}")
-    if target is not None:
-        _refuse_inputs(target, {os.path.realpath(job.source) for job in jobs if job.source is not None})
-    return jobs, target
+
+    model: WhiteBox
+    batch_size: int = 8
+    cache: FeatureCache | None = None
+    ledger: Ledger | None = None
+    stdin: bytes = b""
+    max_pixels: int = images.MAX_PIXELS
+    stopping: Callable[[], bool] = field(default=lambda: False)
+    note: Callable[[str], None] = field(default=lambda _text: None)
+
+    def hand_over(self, photo: "Photo", content: bytes | None, annotated: Annotated, **facts: Any) -> None:
+        """Write a photo's output, if it has one of its own, and then its row. Raises `OutputError`."""
+        if content is not None:
+            deliver(photo.job.target, content)
+        if self.ledger:
+            self.ledger.record(photo.job, photo.sha256, content, annotated, **facts)
 
 
-def _refuse_odd(inputs: Sequence[str], output: str | None) -> None:
-    if inputs.count(STDIN) > 1:
-        raise UsageError("standard input can be read only once")
-    if output == "" or "" in inputs:
-        raise UsageError("a path is empty")
-    if addresses := [name for name in inputs if re.match(r"(?:https?|ftp)://", name)]:
-        raise UsageError(f"addresses are not read; try: curl -s {addresses[0]} | crate segment -")
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A job's photo, upright RGB, and the SHA-256 of the file's bytes, in hexadecimal."""
 
-
-def _source(name: str) -> Path | None:
-    return None if name == STDIN else Path(name)
-
-
-def _stem(name: str) -> str:
-    return "stdin" if name == STDIN else Path(name).stem
-
-
-def _is_folder(name: str) -> bool:
-    return name != STDIN and os.path.isdir(name)  # noqa: PTH112 - Path.is_dir raises for a name too long
-
-
-def _means_folder(output: str) -> bool:
-    return output.endswith(("/", os.sep)) or _is_folder(output)
-
-
-def _photos(folder: Path) -> Iterator[Path]:
-    try:
-        for path in folder.iterdir():
-            if path.suffix.lower() in images.EXTENSIONS and not path.name.startswith("."):
-                yield path
-    except OSError as error:
-        raise InputError(f"{folder}: {error.strerror}") from None
-
-
-def _named(paths: Sequence[Path], place: Path, ending: str) -> list[tuple[Path, Path]]:
-    """Give each path its file in `place`; a stem that is not its own keeps the extension."""
-    stems = Counter(path.stem.casefold() for path in paths)
-    return [
-        (path, place / f"{path.stem if stems[path.stem.casefold()] == 1 else path.name}.{ending}")
-        for path in paths
-    ]
-
-
-def _refuse_ending(output: Path, *, several: bool) -> None:
-    """Refuse a file name that says something else than what will be written there."""
-    ending = output.suffix.lower()
-    if ending in images.EXTENSIONS and several:
-        raise UsageError(f"{output} is one picture, and there are several: give a folder")
-    if ending in {*images.EXTENSIONS, ".json"} - {".png"}:
-        raise UsageError(f"{output}: only PNG is written: let the name end with .png")
-
-
-def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    sources = {os.path.realpath(job.source) for job in jobs if job.source is not None}
-    taken: dict[str, Job] = {}
-    for job in jobs:
-        if job.target is None:
-            continue
-        place = _refuse_inputs(job.target, sources)
-        first = taken.setdefault(os.path.normcase(place), job)
-        if first is not job:
-            raise UsageError(
-                f"{first.name} and {job.name} would both be written to {job.target}: give them apart"
-            )
-
-
-def _refuse_inputs(target: Path, sources: Container[str]) -> str:
-    place = os.path.realpath(target)
-    if place in sources:
-        raise UsageError(f"{target} is an input: choose another output")
-    return place
+    job: Job
+    rgb: images.RGB
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -190,48 +93,187 @@ class Failure:
     error: CrateError
 
 
+@dataclass(frozen=True)
+class Skipped:
+    """A job that was done before, as the manifest knows, or by another process."""
+
+    job: Job
+
+
 def work_through(
-    jobs: Sequence[Job], size: int, stdin: bytes, work: Callable[[list[images.RGB]], list[Result]]
-) -> Iterator[tuple[Job, images.RGB, Result] | Failure]:
-    """Read photos and work on them `size` at a time; what cannot be read or worked on is a `Failure`, not the end."""
-    for photos, failures in read_in_batches(jobs, size, stdin):
-        yield from failures
-        yield from outlive(photos, work)
+    jobs: Sequence[Job], desk: Desk, question: Question | None, finish: Callable[[Photo, list[View]], Result]
+) -> Iterator[Result | Failure | Skipped]:
+    """Show photos to the model, those of a size together, and finish each in a thread behind it.
+
+    Without a question the model is left out, and `finish` gets no views. `finish` makes a photo's outputs, writes
+    them, and gives what is told of it. What cannot be read or worked on is a `Failure`, not the end. Out of memory,
+    fewer photos go together from then on. Outcomes come as they are done; for the same jobs in the same order. When
+    the desk says stop, what the model has in hand is finished.
+    Raises `OutputError` when an output cannot be written.
+    """
+    with _Line(desk, question, finish) as line:
+        yield from line.run(jobs)
+        while line.elsewhere and not desk.stopping():
+            waiting, line.elsewhere = line.elsewhere, []
+            yield from line.run(waiting)
+            if len(line.elsewhere) == len(waiting):
+                time.sleep(PATIENCE)
 
 
-def read_job(job: Job, stdin: bytes) -> images.RGB:
-    """Read a job's photo, from its file or from what standard input held. Raises `InputError`."""
-    return images.read_bytes(stdin, job.name) if job.source is None else images.read(job.source)
+class _Line(Generic[Result]):
+    """The assembly line: reading ahead, waiting for company, being shown to the model, being finished."""
 
+    def __init__(
+        self, desk: Desk, question: Question | None, finish: Callable[[Photo, list[View]], Result]
+    ) -> None:
+        self.desk, self.question, self._finish = desk, question, finish
+        self.elsewhere: list[Job] = []
+        self._together = desk.batch_size
+        self._reading: deque[Future[Photo | Failure | Skipped | None]] = deque()
+        self._waiting: dict[tuple[Grid, ...], list[Photo]] = {}
+        self._finishing: deque[tuple[int, Future[Result | Failure]]] = deque()
+        self._held = 0  # bytes of decoded photos
 
-def read_in_batches(
-    jobs: Sequence[Job], size: int, stdin: bytes
-) -> Iterator[tuple[list[tuple[Job, images.RGB]], list[Failure]]]:
-    """Read photos `size` at a time; those that cannot be read come beside them, as failures."""
-    for start in range(0, len(jobs), size):
-        photos: list[tuple[Job, images.RGB]] = []
-        failures: list[Failure] = []
-        for job in jobs[start : start + size]:
-            try:
-                photos.append((job, read_job(job, stdin)))
-            except CrateError as error:
-                failures.append(Failure(job, error))
-        yield photos, failures
+    def __enter__(self) -> "_Line[Result]":
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="crate")
+        return self
 
+    def __exit__(self, *_error: object) -> None:
+        """End without leaving a thread, or an output half written."""
+        self._pool.shutdown(cancel_futures=True)
 
-def outlive(
-    photos: Sequence[tuple[Job, images.RGB]], work: Callable[[list[images.RGB]], list[Result]]
-) -> Iterator[tuple[Job, images.RGB, Result] | Failure]:
-    """Work on photos together, and where that fails one by one, so that only the bad ones fail."""
-    try:
-        results = work([rgb for _, rgb in photos])
-    except InputError as error:
-        for photo in photos if len(photos) > 1 else ():
-            yield from outlive([photo], work)
-        if len(photos) == 1:
-            yield Failure(photos[0][0], InputError(f"{photos[0][0].name}: {error}"))
-    else:
-        yield from ((job, rgb, result) for (job, rgb), result in zip(photos, results, strict=True))
+    def run(self, jobs: Sequence[Job]) -> Iterator[Result | Failure | Skipped]:
+        ahead = iter(jobs)
+        while not self.desk.stopping():
+            self._read_ahead(ahead)
+            if not self._reading:
+                break
+            read = self._reading.popleft().result()
+            if isinstance(read, Photo):
+                group = self._wait(read)
+                yield from self._show(group)
+                yield from self._finished(leave=AHEAD * self.desk.batch_size)
+            elif read is not None:
+                yield read
+        while self._waiting and not self.desk.stopping():
+            yield from self._show(self._waiting.pop(next(iter(self._waiting))))
+        yield from self._finished(leave=0)
+
+    def _read_ahead(self, jobs: Iterator[Job]) -> None:
+        """Keep the readers busy, as far as memory goes."""
+        most = AHEAD * self.desk.batch_size + WORKERS
+        while len(self._reading) < most and (self._held < HELD or not self._reading):
+            if (job := next(jobs, None)) is None:
+                return
+            self._reading.append(self._pool.submit(self._read, job))
+
+    def _read(self, job: Job) -> Photo | Failure | Skipped | None:
+        """Read and decode one photo, in a thread; nothing, if another process has it in hand."""
+        taken = False
+        try:
+            content = self.desk.stdin if job.source is None else images.content(job.source)
+            sha256 = hashlib.sha256(content).hexdigest()
+            if self.desk.ledger:
+                match self.desk.ledger.take(job, sha256):
+                    case "done":
+                        return Skipped(job)
+                    case "elsewhere":
+                        self.elsewhere.append(job)
+                        return None
+                taken = True
+            rgb = images.read_bytes(content, job.name, self.desk.max_pixels)
+            return Photo(job, rgb, sha256)
+        except OutputError:
+            raise
+        except CrateError as error:
+            return self._failed(job, error, taken=taken)
+
+    def _failed(self, job: Job, error: CrateError, *, taken: bool = True) -> Failure:
+        if self.desk.ledger and taken:
+            self.desk.ledger.give_back(job)
+        return Failure(job, error)
+
+    def _wait(self, photo: Photo) -> list[Photo]:
+        """Let a photo wait for others of its size; give those whose turn it is, if any."""
+        self._held += photo.rgb.nbytes
+        key: tuple[Grid, ...] = ()
+        if self.question is not None:
+            with suppress(InputError):  # it is refused when it is shown
+                key = self.question.grids(Size(*photo.rgb.shape[:2]), self.desk.model.patch_size)
+        self._waiting.setdefault(key, []).append(photo)
+        if not key or len(self._waiting[key]) >= self._together:  # without a grid there is nothing to share
+            return self._waiting.pop(key)
+        if self._held >= HELD or sum(map(len, self._waiting.values())) > AHEAD * self.desk.batch_size:
+            return self._waiting.pop(next(iter(self._waiting)))  # who has waited longest
+        return []
+
+    def _show(self, group: list[Photo]) -> Iterator[Failure]:
+        """Show photos to the model together, or where that fails in smaller company, and hand them on."""
+        while group:
+            some, group = group[: self._together], group[self._together :]
+            yield from self._show_some(some)
+
+    def _show_some(self, photos: list[Photo]) -> Iterator[Failure]:
+        reason = None
+        try:
+            seen = self._see(photos)
+        except InputError as error:
+            reason = str(error)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            reason = "needs more memory than there is"
+            if len(photos) > 1:
+                self._together = (len(photos) + 1) // 2
+                told = f"out of memory with {len(photos)} photos together: going on with {self._together}"
+                self.desk.note(told)
+        if reason is None:
+            for photo, views in zip(photos, seen, strict=True):
+                self._finishing.append((photo.rgb.nbytes, self._pool.submit(self._finish_one, photo, views)))
+        elif len(photos) == 1:
+            self._held -= photos[0].rgb.nbytes
+            yield self._failed(photos[0].job, InputError(f"{photos[0].job.name}: {reason}"))
+        else:  # only the bad ones shall fail; what the error held on to is free again here
+            half = (len(photos) + 1) // 2
+            yield from self._show_some(photos[:half])
+            yield from self._show_some(photos[half:])
+
+    def _see(self, photos: list[Photo]) -> list[list[View]]:
+        """Ask the model the question, of photos that share its grids. Raises `InputError`."""
+        desk, question = self.desk, self.question
+        if question is None:
+            return [[] for _ in photos]
+        for photo in photos:
+            question.grids(Size(*photo.rgb.shape[:2]), desk.model.patch_size)
+        return see(
+            [photo.rgb for photo in photos],
+            desk.model,
+            question.layers,
+            question.sizes,
+            cache=desk.cache,
+            trace=question.trace,
+            note=desk.note,
+        )
+
+    def _finish_one(self, photo: Photo, views: list[View]) -> Result | Failure:
+        """Finish a photo, in a thread."""
+        try:
+            return self._finish(photo, views)
+        except OutputError:
+            raise
+        except CrateError as error:
+            return self._failed(photo.job, error)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            return self._failed(photo.job, InputError(f"{photo.job.name}: needs more memory than there is"))
+
+    def _finished(self, *, leave: int) -> Iterator[Result | Failure]:
+        """Give what is finished, in its order; wait until no more than `leave` are not."""
+        while self._finishing and (len(self._finishing) > leave or self._finishing[0][1].done()):
+            held, future = self._finishing.popleft()
+            self._held -= held
+            yield future.result()
 
 
 def deliver(target: Path | None, content: bytes) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,11 +12,13 @@ import torch
 from jaxtyping import Float, UInt8
 
 from cratecli.emergence.features import View, absolute_layers, observe
+from cratecli.emergence.tiles import observe_in_tiles
 from cratecli.errors import InputError, OutputError
 from cratecli.files import replacing
 from cratecli.geometry import Grid, Size, fit_grid
 from cratecli.io import images
 from cratecli.model.crate import Crate
+from cratecli.model.device import out_of_memory
 from cratecli.model.unroll import WhiteBox
 from cratecli.weights.checkpoint import load_model
 from cratecli.weights.registry import default_name
@@ -114,12 +116,15 @@ def see(
     *,
     cache: FeatureCache | None = None,
     trace: bool = False,
+    note: Callable[[str], None] = lambda _text: None,
 ) -> list[list[View]]:
     """Show upright RGB photos to the model at several input short sides (px), the second, fourth, … mirrored.
 
     Gives each photo's views, in the order of `sizes`. Photos that share a grid go through the model together; what
-    `cache` has is not computed again. With `trace`, views know coding rate and zero fraction.
-    Raises `InputError` where attention is not finite, `OutputError` when the cache cannot be written.
+    `cache` has is not computed again. With `trace`, views know coding rate and zero fraction. One photo that memory
+    does not hold is shown in overlapping tiles, which is noted; several raise what torch raises, to be tried apart.
+    Raises `InputError` where attention is not finite or even a tile is too large, `OutputError` when the cache
+    cannot be written.
     """
     wanted = absolute_layers(layers, model.depth)
     names = [fingerprint(photo) if cache else "" for photo in photos]
@@ -136,10 +141,7 @@ def see(
                 together.setdefault(grid, []).append(index)
         for grid, members in together.items():
             batch = model_inputs([photos[index] for index in members], grid, model)
-            try:
-                seen = observe(model, batch, wanted, mirrored=mirrored, trace=trace)
-            except FloatingPointError as error:
-                raise InputError(str(error)) from None
+            seen = _observe(model, batch, wanted, mirrored=mirrored, trace=trace, note=note)
             for index, view in zip(members, seen, strict=True):
                 found[index] = view
                 if cache:
@@ -148,6 +150,33 @@ def see(
         for index, view in found.items():
             views[index].append(view)
     return views
+
+
+def _observe(
+    model: WhiteBox,
+    batch: torch.Tensor,
+    layers: Sequence[int],
+    *,
+    mirrored: bool,
+    trace: bool,
+    note: Callable[[str], None],
+) -> list[View]:
+    """Observe photos of one grid together; a single one in tiles where memory does not hold it whole."""
+    try:
+        return observe(model, batch, layers, mirrored=mirrored, trace=trace)
+    except FloatingPointError as error:
+        raise InputError(str(error)) from None
+    except Exception as error:
+        if len(batch) > 1 or not out_of_memory(error):
+            raise
+    height, width = batch.shape[-2:]  # what the error held on to is free again here
+    note(f"out of memory at {height} × {width} px: seen in overlapping tiles")
+    try:
+        return [observe_in_tiles(model, batch, layers, mirrored=mirrored, trace=trace)]
+    except FloatingPointError as error:
+        raise InputError(str(error)) from None
+    except MemoryError:
+        raise InputError("needs more memory than there is, even in tiles: choose a smaller size") from None
 
 
 def _recall(

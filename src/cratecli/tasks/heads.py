@@ -14,8 +14,9 @@ from cratecli.geometry import Size
 from cratecli.io import images
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.tasks.batch import Failure, Job, work_through
+from cratecli.tasks.batch import Desk, Failure, Photo, Question, Skipped, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, see
+from cratecli.tasks.plan import Job
 from cratecli.tasks.recipe import Recipe, choose_recipe
 
 ROWS = 120  # of a contact sheet: what photos come after are left out of it
@@ -73,47 +74,37 @@ def _judge(views: Sequence[View], layers: tuple[int, ...], model: WhiteBox) -> H
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """A photo that was looked at, and its rows of the contact sheet."""
+    """A photo that was looked at, as small as a contact sheet shows it."""
 
     job: Job
     maps: HeadMaps
-    tiles: list[list[Tile]]
+    thumbnail: RGB
 
-
-def heads_jobs(
-    jobs: Sequence[Job],
-    model: WhiteBox,
-    recipe: Recipe,
-    *,
-    batch_size: int,
-    stdin: bytes = b"",
-    cache: FeatureCache | None = None,
-) -> Iterator[Judged | Failure]:
-    """Look at one photo after another; a bad one is a `Failure`, not the end."""
-    for outcome in work_through(
-        jobs, batch_size, stdin, lambda together: heads_batch(together, model, recipe, cache)
-    ):
-        if isinstance(outcome, Failure):
-            yield outcome
-        else:
-            job, rgb, maps = outcome
-            yield Judged(job, maps, _tiles(rgb, maps))
-
-
-def _tiles(rgb: RGB, maps: HeadMaps) -> list[list[Tile]]:
-    """Draw a photo's rows, one a layer: the photo, then every head, those that `auto` trusts framed."""
-    photo = fit_within(rgb, CELL)
-    size = Size(*photo.shape[:2])
-    return [
-        [
-            Tile(photo),
-            *(
-                Tile(heat(scale(enlarge(each.astype(np.float32), size))), f"{score:.2f}", bool(trusted))
-                for each, score, trusted in zip(attention, scores, trust, strict=True)
-            ),
+    @property
+    def tiles(self) -> list[list[Tile]]:
+        """Draw its rows, one a layer: the photo, then every head, those that `auto` trusts framed."""
+        size = Size(*self.thumbnail.shape[:2])
+        maps = self.maps
+        return [
+            [
+                Tile(self.thumbnail),
+                *(
+                    Tile(heat(scale(enlarge(each.astype(np.float32), size))), f"{score:.2f}", bool(trusted))
+                    for each, score, trusted in zip(attention, scores, trust, strict=True)
+                ),
+            ]
+            for attention, scores, trust in zip(maps.attention, maps.scores, maps.trusted, strict=True)
         ]
-        for attention, scores, trust in zip(maps.attention, maps.scores, maps.trusted, strict=True)
-    ]
+
+
+def heads_jobs(jobs: Sequence[Job], desk: Desk, recipe: Recipe) -> Iterator[Judged | Failure | Skipped]:
+    """Look at photos; a bad one is a `Failure`, not the end."""
+    layers = absolute_layers(recipe.layers, desk.model.depth)
+
+    def finish(photo: Photo, views: Sequence[View]) -> Judged:
+        return Judged(photo.job, _judge(views, layers, desk.model), fit_within(photo.rgb, CELL))
+
+    return work_through(jobs, desk, Question(layers, recipe.sizes), finish)
 
 
 def heads_sheet(judged: Sequence[Judged]) -> RGB:

@@ -18,9 +18,10 @@ from cratecli.io.formats.png import overlay
 from cratecli.io.plot import Curve, plot_layers
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat, stack
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.tasks.batch import Failure, Job, work_through
+from cratecli.tasks.batch import Desk, Failure, Photo, Question, Skipped, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, see
-from cratecli.tasks.objects import refuse_large
+from cratecli.tasks.objects import MOST_PATCHES, refuse_large
+from cratecli.tasks.plan import Job
 from cratecli.tasks.recipe import TAU, Sight, choose_sight, default_recipe
 
 PICTURED = 4  # photos whose layers are shown; the curves are of all
@@ -109,68 +110,58 @@ def _components(
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """A photo that was traced, and its rows of the sheet."""
+    """A photo that was traced, as small as a contact sheet shows it."""
 
     job: Job
     trace: LayerTrace
-    tiles: list[list[Tile]]
+    thumbnail: RGB
+
+    @property
+    def tiles(self) -> list[list[Tile]]:
+        """Draw its rows: attention, component 1, components 2–4 as RGB, MaskCut's mask; a column a layer."""
+        trace, size = self.trace, Size(*self.thumbnail.shape[:2])
+
+        def grown(grid_map: np.ndarray) -> np.ndarray:
+            return np.asarray(enlarge(grid_map.astype(np.float32), size))
+
+        attention = [heat(scale(grown(each))) for each in trace.attention]
+        first, colours = [], []
+        for each in trace.components:
+            levels = np.stack([grown(component) for component in each], axis=-1)
+            levels = (levels * 255).round().astype(np.uint8)
+            first.append(np.repeat(levels[..., :1], 3, axis=-1))
+            colours.append(np.ascontiguousarray(levels[..., 1:]))
+        masks = [overlay(self.thumbnail, grown(each) >= 0.5) for each in trace.mask]
+        return [
+            [Tile(self.thumbnail), *map(Tile, attention)],
+            *([Tile(np.full_like(self.thumbnail, 255)), *map(Tile, row)] for row in (first, colours, masks)),
+        ]
 
 
 def layers_jobs(
-    jobs: Sequence[Job],
-    model: WhiteBox,
-    sight: Sight,
-    *,
-    tau: float = TAU,
-    batch_size: int,
-    stdin: bytes = b"",
-    cache: FeatureCache | None = None,
-) -> Iterator[Traced | Failure]:
-    """Trace one photo after another; a bad one is a `Failure`, not the end. The first few are pictured."""
-    pictured = 0
-    for outcome in work_through(
-        jobs, batch_size, stdin, lambda together: trace_batch(together, model, sight, tau, cache)
-    ):
-        if isinstance(outcome, Failure):
-            yield outcome
-            continue
-        job, rgb, trace = outcome
-        yield Traced(job, trace, _tiles(rgb, trace) if pictured < PICTURED else [])
-        pictured += 1
+    jobs: Sequence[Job], desk: Desk, sight: Sight, *, tau: float = TAU
+) -> Iterator[Traced | Failure | Skipped]:
+    """Trace photos through the layers; a bad one is a `Failure`, not the end."""
+    wanted = absolute_layers(sight.layers, desk.model.depth)
 
+    def finish(photo: Photo, views: Sequence[View]) -> Traced:
+        return Traced(photo.job, _trace(views[0], wanted, tau, desk.model), fit_within(photo.rgb, CELL))
 
-def _tiles(rgb: RGB, trace: LayerTrace) -> list[list[Tile]]:
-    """Draw a photo's rows: attention, component 1, components 2–4 as RGB, MaskCut's mask; a column a layer."""
-    photo = fit_within(rgb, CELL)
-    size = Size(*photo.shape[:2])
-
-    def grown(grid_map: np.ndarray) -> np.ndarray:
-        return np.asarray(enlarge(grid_map.astype(np.float32), size))
-
-    attention = [heat(scale(grown(each))) for each in trace.attention]
-    first, colours = [], []
-    for each in trace.components:
-        levels = (np.stack([grown(component) for component in each], axis=-1) * 255).round().astype(np.uint8)
-        first.append(np.repeat(levels[..., :1], 3, axis=-1))
-        colours.append(np.ascontiguousarray(levels[..., 1:]))
-    masks = [overlay(photo, grown(each) >= 0.5) for each in trace.mask]
-    return [
-        [Tile(photo), *map(Tile, attention)],
-        *([Tile(np.full_like(photo, 255)), *map(Tile, row)] for row in (first, colours, masks)),
-    ]
+    question = Question(wanted, sight.sizes[:1], trace=True, most_patches=MOST_PATCHES)
+    return work_through(jobs, desk, question, finish)
 
 
 def layers_sheet(traced: Sequence[Traced], name: str) -> RGB:
-    """Put the curves, mean and spread over photos, over the pictured photos' layers."""
+    """Put the curves, mean and spread over photos, over the first photos' layers."""
     layers = traced[0].trace.layers
     curves = [
         Curve("coding rate, nats", np.stack([photo.trace.coding_rate for photo in traced])),
         Curve("zero fraction", np.stack([photo.trace.zero_fraction for photo in traced])),
     ]
     labels, rows = [], []
-    for photo in traced:
+    for photo in traced[:PICTURED]:
         for what, row in zip(
-            ("attention", "component 1", "components 2-4", "MaskCut"), photo.tiles, strict=False
+            ("attention", "component 1", "components 2-4", "MaskCut"), photo.tiles, strict=True
         ):
             labels.append(f"{Path(photo.job.name).name} · {what}")
             rows.append(row)

@@ -44,6 +44,11 @@ class Row:
             }
         )
 
+    @property
+    def key(self) -> str:
+        """Tell what there is at most one row of: an output, or an input where all share one."""
+        return self.input if self.output is None else self.output
+
     @classmethod
     def from_json(cls, line: str | bytes) -> "Row":
         """Read a row back. Raises `ValueError` for what is none."""

@@ -13,8 +13,8 @@ from cratecli.emergence.features import View
 from cratecli.emergence.heads import Saliency, auto
 from cratecli.emergence.maskcut import maskcut, objectness
 from cratecli.emergence.masks import bounding_box, clean, enlarge
-from cratecli.errors import InputError, UsageError
-from cratecli.geometry import Box, Size, fit_grid
+from cratecli.errors import UsageError
+from cratecli.geometry import Box, Size
 from cratecli.io import images
 from cratecli.io.formats.indexed import encode_labels, tint, voc_palette
 from cratecli.io.formats.png import encode_rgb
@@ -22,8 +22,10 @@ from cratecli.io.formats.record import Annotated, annotate
 from cratecli.io.sheet import Framed, frame
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.batch import Failure, Job, deliver, work_through
+from cratecli.tasks.batch import Desk, Failure, Photo, Question, Skipped, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, see
+from cratecli.tasks.plan import Job
+from cratecli.tasks.provenance import Provenance
 from cratecli.tasks.recipe import TAU, THUMBNAIL, Refine, Sight, check_refine, choose_sight, default_recipe
 
 Picture = Literal["overlay", "labels"]
@@ -58,8 +60,26 @@ class ObjectRecipe(Sight):
             raise UsageError(f"min-score {self.min_score} is not within 0 to 1")
         check_refine(self.refine)
 
+    @property
+    def places(self) -> tuple[tuple[int, ...], list[int], list[int]]:
+        """Give all layers to look at; where among them are those to cut, and those whose heads are asked."""
+        layers = tuple(sorted({*self.layers, *self.attention}))
+        cut, asked = ([layers.index(layer) for layer in each] for each in (self.layers, self.attention))
+        return layers, cut, asked
+
+    @property
+    def settings(self) -> dict[str, str | bool]:
+        """Give it as options of `crate objects`, by name, nothing left to a default."""
+        return self.sight_settings | {
+            "size": str(self.sizes[0]),
+            "n": str(self.count),
+            "tau": repr(self.tau),
+            "min-score": repr(self.min_score),
+            "refine": self.refine,
+        }
+
     def __str__(self) -> str:
-        """Say the recipe in the command line's words."""
+        """Say the recipe in words."""
         cut = f"n {self.count}, tau {self.tau:g}, min-score {self.min_score:g}, refine {self.refine}"
         return f"{self.sight}, {cut}"
 
@@ -149,9 +169,8 @@ def objects_batch(
     photos: Sequence[RGB], model: WhiteBox, recipe: ObjectRecipe, cache: FeatureCache | None = None
 ) -> list[list[Object]]:
     """Find the objects of upright RGB photos."""
+    layers, cut, asked = recipe.places
     refuse_large(photos, model, recipe)
-    layers = sorted({*recipe.layers, *recipe.attention})
-    cut, asked = ([layers.index(layer) for layer in each] for each in (recipe.layers, recipe.attention))
     seen = see(photos, model, layers, recipe.sizes[:1], cache=cache)
     return [
         _cut(photo, view.only(*cut), auto([view.only(*asked)]), recipe)
@@ -187,11 +206,9 @@ def _cut(photo: RGB, view: View, saliency: Saliency, recipe: ObjectRecipe) -> li
 
 def refuse_large(photos: Sequence[RGB], model: WhiteBox, sight: Sight) -> None:
     """Raise `InputError` for a grid of more than `MOST_PATCHES`, before the model is asked: MaskCut cannot hold it."""
+    question = Question(sight.layers, sight.sizes[:1], most_patches=MOST_PATCHES)
     for photo in photos:
-        grid = fit_grid(Size(*photo.shape[:2]), sight.sizes[0], model.patch_size)
-        if grid.patches > MOST_PATCHES:
-            counts = f"{grid.patches:,} patches are more than MaskCut can hold ({MOST_PATCHES:,})"
-            raise InputError(f"{counts}: choose a smaller size")
+        question.grids(Size(*photo.shape[:2]), model.patch_size)
 
 
 def _refined(
@@ -209,7 +226,7 @@ def _refined(
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A photo that was searched: its objects as annotations, and its picture, at the job's target if it has one."""
+    """A photo that was searched: its objects as annotations, and its picture, which stands at the job's target."""
 
     job: Job
     annotated: Annotated
@@ -218,42 +235,43 @@ class Found:
 
 def objects_jobs(
     jobs: Sequence[Job],
-    model: WhiteBox,
+    desk: Desk,
     recipe: ObjectRecipe,
     *,
     picture: Picture | None,
-    batch_size: int,
-    stdin: bytes = b"",
-    cache: FeatureCache | None = None,
-) -> Iterator[Found | Failure]:
-    """Search one photo after another, and write a picture of each if one is wanted; a bad photo is a `Failure`.
+    made: Provenance | None = None,
+) -> Iterator[Found | Failure | Skipped]:
+    """Search photos, and write a picture of each if one is wanted; a bad photo is a `Failure`, not the end.
 
     Raises `OutputError` when an output cannot be written.
     """
-    for outcome in work_through(
-        jobs, batch_size, stdin, lambda together: objects_batch(together, model, recipe, cache)
-    ):
-        if isinstance(outcome, Failure):
-            yield outcome
-            continue
-        job, rgb, found = outcome
-        png = b"" if picture is None else _draw(rgb, found, picture)
-        if picture is not None:
-            deliver(job.target, png)
+    layers, cut, asked = recipe.places
+
+    def finish(photo: Photo, views: Sequence[View]) -> Found:
+        (view,) = views
+        found = _cut(photo.rgb, view.only(*cut), auto([view.only(*asked)]), recipe)
         annotations = [annotate(each.mask, round(each.score, 4)) for each in found]
-        height, width = rgb.shape[:2]
-        yield Found(job, Annotated(job.name, height, width, annotations), png)
+        height, width = photo.rgb.shape[:2]
+        annotated = Annotated(photo.job.name, height, width, annotations)
+        png = None
+        if picture is not None:
+            png = _draw(photo.rgb, found, picture, made.told(photo.job, photo.sha256) if made else None)
+        desk.hand_over(photo, png, annotated)
+        return Found(photo.job, annotated, png or b"")
+
+    question = Question(layers, recipe.sizes[:1], most_patches=MOST_PATCHES)
+    return work_through(jobs, desk, question, finish)
 
 
-def _draw(rgb: RGB, found: Sequence[Object], picture: Picture) -> bytes:
+def _draw(rgb: RGB, found: Sequence[Object], picture: Picture, text: str | None) -> bytes:
     labels = np.zeros(rgb.shape[:2], np.int64)
     for number, each in enumerate(found, 1):
         labels[each.mask] = number
     if picture == "labels":
-        return encode_labels(labels)
+        return encode_labels(labels, text)
     palette = voc_palette()
     boxes = [
         Framed(each.box, f"{number}  {each.score:.2f}", tuple(palette[number].tolist()))
         for number, each in enumerate(found, 1)
     ]
-    return encode_rgb(frame(tint(rgb, labels, palette), boxes))
+    return encode_rgb(frame(tint(rgb, labels, palette), boxes), text)

@@ -1,17 +1,17 @@
 """Name the parts that photos share: learn them from all photos together, then label every one."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from cratecli.emergence import refine as refine_
+from cratecli.emergence.features import View
 from cratecli.emergence.masks import bounding_box, enlarge, scale
 from cratecli.emergence.parts import (
     Foreground,
@@ -23,23 +23,18 @@ from cratecli.emergence.parts import (
     paint,
     soft_figure,
 )
-from cratecli.errors import CrateError, InputError, OutputError, UsageError
+from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.geometry import Box, Size
 from cratecli.io import images
-from cratecli.io.formats.indexed import encode_labels, tint, voc_palette
-from cratecli.io.formats.png import encode_rgb
-from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, stack
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.batch import Failure, Job, read_job, work_through
+from cratecli.tasks.batch import Desk, Failure, Photo, Question, Skipped, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, fingerprint, see
+from cratecli.tasks.plan import Job
 from cratecli.tasks.recipe import THUMBNAIL, Refine, Sight, check_refine, choose_sight, default_recipe
 
 Labels = UInt8[np.ndarray, "height width"]
 
 Kind = Literal["labels", "rgb", "components"]
-
-SHEET = 60  # photos that a contact sheet shows
-COLUMNS = 6
 
 
 @dataclass(frozen=True)
@@ -69,8 +64,35 @@ class PartRecipe(Sight):
         if not 0 <= self.seed < 2**32:
             raise UsageError(f"seed {self.seed} is not within 0 to {2**32 - 1}")
 
+    @property
+    def question(self) -> Question:
+        """Say what the model is asked: at all sizes only where heads are asked for the foreground."""
+        asked = self.attention if self.foreground == "attention" else ()
+        layers = tuple(sorted({*self.layers, *asked}))
+        return Question(layers, self.sizes if asked else (max(self.sizes),))
+
+    def seen(self, views: Sequence[View]) -> "Seen":
+        """Keep of a photo's views what parts are made of."""
+        layers = self.question.layers
+        view = max(views, key=lambda view: view.grid.patches).only(*map(layers.index, self.layers))
+        attention = view.attention.mean(axis=(0, 1))
+        saliency = np.zeros((0, 0))
+        if self.foreground == "attention":
+            saliency = figure_of([each.only(*map(layers.index, self.attention)) for each in views])
+        return Seen(describe(view), attention / max(attention.mean(), 1e-12), saliency)
+
+    @property
+    def settings(self) -> dict[str, str | bool]:
+        """Give it as options of `crate parts`, by name, nothing left to a default."""
+        return self.sight_settings | {
+            "k": str(self.k),
+            "foreground": self.foreground,
+            "refine": self.refine,
+            "seed": str(self.seed),
+        }
+
     def __str__(self) -> str:
-        """Say the recipe in the command line's words."""
+        """Say the recipe in words."""
         return (
             f"{self.sight}, k {self.k}, foreground {self.foreground}, refine {self.refine}, seed {self.seed}"
         )
@@ -80,7 +102,7 @@ def choose_part_recipe(
     model: WhiteBox,
     *,
     layers: Sequence[int] | None = None,
-    size: int | None = None,
+    sizes: Sequence[int] | None = None,
     foreground: Foreground | None = None,
     k: int | Literal["auto"] = 4,
     refine: Refine = "none",
@@ -94,7 +116,7 @@ def choose_part_recipe(
     seg = choose_sight(model, default_recipe(model))
     small = model.image_size < THUMBNAIL
     default = Sight((min(3, model.depth - 1),) if small else seg.layers, seg.sizes)
-    sight = choose_sight(model, default, layers=layers, sizes=None if size is None else [size])
+    sight = choose_sight(model, default, layers=layers, sizes=sizes)
     rule = foreground or ("attention" if small else "pca")
     return PartRecipe(sight.layers, sight.sizes, seg.layers, foreground=rule, k=k, refine=refine, seed=seed)
 
@@ -154,17 +176,8 @@ def look(
     photos: Sequence[RGB], model: WhiteBox, recipe: PartRecipe, cache: FeatureCache | None = None
 ) -> list[Seen]:
     """Show photos to the model: at the largest size, and at all of them if heads are asked for the foreground."""
-    asked = recipe.attention if recipe.foreground == "attention" else ()
-    layers = sorted({*recipe.layers, *asked})
-    sizes = recipe.sizes if asked else [max(recipe.sizes)]
-    describing, asking = ([layers.index(layer) for layer in each] for each in (recipe.layers, asked))
-    found = []
-    for views in see(photos, model, layers, sizes, cache=cache):
-        view = max(views, key=lambda view: view.grid.patches).only(*describing)
-        attention = view.attention.mean(axis=(0, 1))
-        saliency = figure_of([each.only(*asking) for each in views]) if asked else np.zeros((0, 0))
-        found.append(Seen(describe(view), attention / max(attention.mean(), 1e-12), saliency))
-    return found
+    question = recipe.question
+    return [recipe.seen(views) for views in see(photos, model, question.layers, question.sizes, cache=cache)]
 
 
 class Album:
@@ -215,79 +228,72 @@ class Album:
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """A photo that was labelled."""
+    """A photo that was labelled, and the files that were written of it."""
 
     job: Job
     rgb: RGB
     parts: PartMap
+    written: tuple[Path, ...] = ()
 
 
 def learn_parts(
-    album: Album,
-    jobs: Sequence[Job],
-    model: WhiteBox,
-    recipe: PartRecipe,
-    *,
-    batch_size: int,
-    stdin: bytes = b"",
-    cache: FeatureCache | None = None,
-    failed: Callable[[Failure], None],
-) -> tuple[Vocabulary, list[Job]]:
-    """Put photos into an album and learn their vocabulary; gives it, and the jobs that did not fail.
+    album: Album, jobs: Sequence[Job], desk: Desk, recipe: PartRecipe
+) -> Iterator[Job | Failure | Skipped]:
+    """Put photos into an album; gives the jobs in its order, and those that failed. Raises what `Album.add` raises."""
 
-    Raises what `Album` raises.
-    """
-    read = []
-    for outcome in work_through(
-        jobs, batch_size, stdin, lambda together: look(together, model, recipe, cache)
-    ):
-        if isinstance(outcome, Failure):
-            failed(outcome)
-            continue
-        job, rgb, seen = outcome
-        album.add(rgb, seen)
-        read.append(job)
-    return album.learn(), read
+    def finish(photo: Photo, views: list[View]) -> tuple[Photo, Seen]:
+        return photo, recipe.seen(views)
+
+    for outcome in work_through(jobs, replace(desk, ledger=None), recipe.question, finish):
+        if isinstance(outcome, Failure | Skipped):
+            yield outcome
+        else:
+            photo, seen = outcome
+            album.add(photo.rgb, seen)
+            yield photo.job
 
 
 def label_album(
-    album: Album, jobs: Sequence[Job], vocabulary: Vocabulary, recipe: PartRecipe, stdin: bytes = b""
-) -> Iterator[Labelled | Failure]:
-    """Label the photos of an album, which is read with the jobs it was filled from, in that order.
+    album: Album,
+    jobs: Sequence[Job],
+    desk: Desk,
+    vocabulary: Vocabulary,
+    recipe: PartRecipe,
+    *,
+    written: Callable[[Photo, Labelled], Labelled] = lambda _photo, found: found,
+) -> Iterator[Labelled | Failure | Skipped]:
+    """Label the photos of an album, given the jobs it was filled from, in that order; `written` writes pictures.
 
-    A photo that has changed since is a `Failure`.
+    A photo that has changed since is a `Failure`. Raises `OutputError` when an output cannot be written.
     """
-    for index, job in enumerate(jobs):
-        name, seen = album.open(index)
-        try:
-            rgb = read_job(job, stdin)
-            if fingerprint(rgb) != name:
-                raise InputError(f"{job.name}: changed while it was in use")
-        except CrateError as error:
-            yield Failure(job, error)
-        else:
-            yield Labelled(job, rgb, label(rgb, seen, vocabulary, recipe.refine))
+    places = {job: index for index, job in enumerate(jobs)}
+
+    def finish(photo: Photo, _views: list[View]) -> Labelled:
+        name, seen = album.open(places[photo.job])
+        if fingerprint(photo.rgb) != name:
+            raise InputError(f"{photo.job.name}: changed while it was in use")
+        found = Labelled(photo.job, photo.rgb, label(photo.rgb, seen, vocabulary, recipe.refine))
+        return written(photo, found)
+
+    return work_through(jobs, desk, None, finish)
 
 
 def label_jobs(
     jobs: Sequence[Job],
-    model: WhiteBox,
+    desk: Desk,
     vocabulary: Vocabulary,
     recipe: PartRecipe,
     *,
-    batch_size: int,
-    stdin: bytes = b"",
-    cache: FeatureCache | None = None,
-) -> Iterator[Labelled | Failure]:
-    """Label photos by a vocabulary that was learned before; a bad photo is a `Failure`, not the end."""
-    for outcome in work_through(
-        jobs, batch_size, stdin, lambda together: look(together, model, recipe, cache)
-    ):
-        if isinstance(outcome, Failure):
-            yield outcome
-        else:
-            job, rgb, seen = outcome
-            yield Labelled(job, rgb, label(rgb, seen, vocabulary, recipe.refine))
+    written: Callable[[Photo, Labelled], Labelled] = lambda _photo, found: found,
+) -> Iterator[Labelled | Failure | Skipped]:
+    """Label photos by a vocabulary that was learned before, as `label_album` does; a bad one is a `Failure`."""
+
+    def finish(photo: Photo, views: list[View]) -> Labelled:
+        seen = recipe.seen(views)
+        found = Labelled(photo.job, photo.rgb, label(photo.rgb, seen, vocabulary, recipe.refine))
+        return written(photo, found)
+
+    return work_through(jobs, desk, recipe.question, finish)
 
 
 def label(photo: RGB, seen: Seen, vocabulary: Vocabulary, refine: Refine) -> PartMap:
@@ -327,7 +333,7 @@ def parts(
     foreground: Foreground | None = None,
     refine: Refine = "none",
     layers: Sequence[int] | None = None,
-    size: int | None = None,
+    sizes: Sequence[int] | None = None,
     seed: int = 0,
 ) -> list[PartMap]:
     """Find the parts that photos share: paths, Pillow images or upright RGB arrays (0–255).
@@ -338,7 +344,13 @@ def parts(
     """
     ready = as_model(model)
     recipe = choose_part_recipe(
-        ready, layers=layers, size=size, foreground=foreground, k=k, refine=refine, seed=seed
+        ready,
+        layers=layers,
+        sizes=sizes,
+        foreground=foreground,
+        k=k,
+        refine=refine,
+        seed=seed,
     )
     with TemporaryDirectory(prefix="crate-") as folder:
         album = Album(Path(folder), recipe)
@@ -350,61 +362,3 @@ def parts(
             label(images.as_rgb(photo), album.open(index)[1], vocabulary, refine)
             for index, photo in enumerate(photos)
         ]
-
-
-def draw(found: Labelled, kind: Kind) -> dict[str, bytes]:
-    """Draw a photo's pictures, PNGs by the folder they belong in.
-
-    `labels` gives an indexed picture and an overlay, `rgb` the foreground's first three components as colours on
-    black, `components` the first of everything in grey and, right of it, the next three as colours.
-    """
-    rgb, parts = found.rgb, found.parts
-    if kind == "labels":
-        return {
-            "labels": encode_labels(parts.labels),
-            "overlays": encode_rgb(tint(rgb, parts.labels, voc_palette())),
-        }
-    return {kind: encode_rgb(_components(found, kind))}
-
-
-def _components(found: Labelled, kind: Kind) -> RGB:
-    size = Size(*found.rgb.shape[:2])
-    if kind == "rgb":
-        shown = np.where(found.parts.labels[..., None] > 0, _grown(found.parts.colours, size), 0)
-        return np.asarray(shown, np.uint8)
-    grown = _grown(found.parts.components, size)
-    return np.concatenate([np.repeat(grown[..., :1], 3, axis=-1), grown[..., 1:]], axis=1)
-
-
-def _grown(maps: Float[np.ndarray, "rows cols c"], size: Size) -> UInt8[np.ndarray, "height width c"]:
-    channels = [enlarge(maps[..., channel].astype(np.float32), size) for channel in range(maps.shape[-1])]
-    return np.asarray(np.round(np.stack(channels, axis=-1) * 255), np.uint8)
-
-
-def thumbnail(found: Labelled, kind: Kind = "labels") -> Tile:
-    """Draw a photo's parts, or components, for the contact sheet."""
-    if kind != "labels":
-        return Tile(fit_within(_components(found, kind), CELL), Path(found.job.name).name)
-    labels = found.parts.labels
-    factor = min(CELL.height / labels.shape[0], CELL.width / labels.shape[1], 1)
-    size = max(1, round(labels.shape[1] * factor)), max(1, round(labels.shape[0] * factor))
-    small = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
-    rgb = cv2.resize(found.rgb, size, interpolation=cv2.INTER_AREA)
-    return Tile(tint(rgb, small, voc_palette()), Path(found.job.name).name)
-
-
-def parts_sheet(vocabulary: Vocabulary, tiles: Sequence[Tile], kind: Kind = "labels") -> RGB:
-    """Put photos side by side, under a swatch a part where they show labels."""
-    if kind != "labels":
-        return contact_sheet(_in_rows(tiles))
-    swatch, palette = np.ones((24, CELL.width, 3), np.uint8), voc_palette()
-    swatches = [
-        Tile(swatch * palette[colour], name)
-        for name, colour in zip(vocabulary.names, vocabulary.colours, strict=True)
-    ]
-    upper = contact_sheet(_in_rows(swatches), cell=Size(24, CELL.width))
-    return stack(upper, contact_sheet(_in_rows(tiles)))
-
-
-def _in_rows(tiles: Sequence[Tile]) -> list[Sequence[Tile]]:
-    return [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]

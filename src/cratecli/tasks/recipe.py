@@ -46,8 +46,13 @@ class Sight:
 
     @property
     def sight(self) -> str:
-        """Say it in the command line's words."""
+        """Say it in words."""
         return f"layers {','.join(map(str, self.layers))}, sizes {','.join(map(str, self.sizes))}"
+
+    @property
+    def sight_settings(self) -> dict[str, str | bool]:
+        """Give it as options of the command line, by name, nothing left to a default."""
+        return {"layer": ",".join(map(str, self.layers)), "size": ",".join(map(str, self.sizes))}
 
 
 def choose_sight(
@@ -89,14 +94,21 @@ class Recipe(Sight):
             raise UsageError(f"min-area {self.min_area} is not a share of the image, 0 to 1")
 
     def __str__(self) -> str:
-        """Say the recipe in the command line's words."""
-        parts = [
-            self.sight,
-            f"heads {self.heads if isinstance(self.heads, str) else ','.join(map(str, self.heads))}",
-            f"keep {self.keep}",
-            f"refine {self.refine}",
-        ]
-        return ", ".join(parts)
+        """Say the recipe in words."""
+        told = self.settings
+        return ", ".join([self.sight, *(f"{name} {told[name]}" for name in ("heads", "keep", "refine"))])
+
+    @property
+    def settings(self) -> dict[str, str | bool]:
+        """Give it as options of `crate segment`, by name, nothing left to a default."""
+        return self.sight_settings | {
+            "heads": self.heads if isinstance(self.heads, str) else ",".join(map(str, self.heads)),
+            "keep": str(self.keep),
+            "refine": self.refine,
+            "min-area": repr(self.min_area),
+            "largest": self.largest,
+            "fill-holes": self.fill_holes,
+        }
 
 
 def default_recipe(model: WhiteBox, heads: Heads = "auto") -> Recipe:

@@ -15,9 +15,12 @@ from cratecli.emergence.masks import bounding_box, clean, contrast, enlarge, sca
 from cratecli.geometry import Box, Size
 from cratecli.io import images
 from cratecli.io.formats.png import Kind, encode
+from cratecli.io.formats.record import Annotated, annotate
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.tasks.batch import Failure, Job, deliver, work_through
+from cratecli.tasks.batch import Desk, Failure, Photo, Question, Skipped, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, see
+from cratecli.tasks.plan import Job
+from cratecli.tasks.provenance import Provenance
 from cratecli.tasks.recipe import Recipe, Refine, choose_recipe
 
 NOTHING = 0.12  # confidence below which `auto` sees nothing: textures reach 0.08, photos begin at 0.14
@@ -109,37 +112,40 @@ def segment_batch(
 
 @dataclass(frozen=True, eq=False)
 class Segmented:
-    """A job that was done: its result, and the picture, which stands at the job's target if it has one."""
+    """A job that was done: its result, also as annotation, and its picture, which stands at the job's target."""
 
     job: Job
     segmentation: Segmentation
+    annotated: Annotated
     png: bytes
 
 
 def segment_jobs(
-    jobs: Sequence[Job],
-    model: WhiteBox,
-    recipe: Recipe,
-    *,
-    kind: Kind,
-    batch_size: int,
-    stdin: bytes = b"",
-    cache: FeatureCache | None = None,
-) -> Iterator[Segmented | Failure]:
-    """Segment and write one job after another, in order of each batch; a bad photo is a `Failure`, not the end.
+    jobs: Sequence[Job], desk: Desk, recipe: Recipe, *, kind: Kind | None, made: Provenance | None = None
+) -> Iterator[Segmented | Failure | Skipped]:
+    """Segment photos, and write a picture of each if a kind is asked for; a bad photo is a `Failure`, not the end.
 
     Raises `OutputError` when an output cannot be written.
     """
-    for outcome in work_through(
-        jobs, batch_size, stdin, lambda together: segment_batch(together, model, recipe, cache)
-    ):
-        if isinstance(outcome, Failure):
-            yield outcome
-            continue
-        job, rgb, result = outcome
-        png = encode(rgb, result.mask, result.soft, kind)
-        deliver(job.target, png)
-        yield Segmented(job, result, png)
+    layers = absolute_layers(recipe.layers, desk.model.depth)
+
+    def finish(photo: Photo, views: Sequence[View]) -> Segmented:
+        found = _decide(photo.rgb, views, recipe, layers, desk.model)
+        objects = [] if found.empty else [annotate(found.mask, round(found.confidence, 4))]
+        annotated = Annotated(photo.job.name, *found.size, objects)
+        facts = {
+            "heads": list(found.heads),
+            "threshold": round(found.threshold, 6),
+            "confidence": round(found.confidence, 4),
+        }
+        png = None
+        if kind is not None:
+            text = made.told(photo.job, photo.sha256, facts) if made else None
+            png = encode(photo.rgb, found.mask, found.soft, kind, text)
+        desk.hand_over(photo, png, annotated, **facts)
+        return Segmented(photo.job, found, annotated, png or b"")
+
+    return work_through(jobs, desk, Question(layers, recipe.sizes), finish)
 
 
 def _decide(

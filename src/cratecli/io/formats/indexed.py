@@ -1,10 +1,10 @@
 """Labels as pictures: indexed PNGs with PASCAL VOC's palette, and photos tinted by it."""
 
-import io
-
 import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
+
+from cratecli.io.formats.png import encode_image
 
 TINT = 0.6  # of a label's colour in a tinted photo
 GREY = 0.5  # of the luminance, where nothing is labelled
@@ -24,13 +24,11 @@ def voc_palette() -> UInt8[np.ndarray, "256 3"]:
     return colours
 
 
-def encode_labels(labels: Int[np.ndarray, "height width"]) -> bytes:
-    """Encode labels, 0 (background) to 255 (void), as an indexed PNG with VOC's palette."""
+def encode_labels(labels: Int[np.ndarray, "height width"], text: str | None = None) -> bytes:
+    """Encode labels, 0 (background) to 255 (void), as an indexed PNG with VOC's palette; `text` is kept inside."""
     picture = Image.fromarray(labels.astype(np.uint8))
     picture.putpalette(voc_palette().tobytes())
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return stream.getvalue()
+    return encode_image(picture, text)
 
 
 def tint(

@@ -7,10 +7,12 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 Kind = Literal["mask", "soft", "cutout", "overlay"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+TEXT = "crate"  # the keyword of the text inside
 DIMMED = 0.35  # of the luminance, where an overlay shows what is not in the mask
 
 
@@ -19,11 +21,13 @@ def encode(
     mask: Bool[np.ndarray, "height width"],
     soft: Float[np.ndarray, "height width"],
     kind: Kind,
+    text: str | None = None,
 ) -> bytes:
     """Encode one picture of a mask as PNG bytes, at the photo's own size.
 
     `mask` gives 0/255 grey; `soft` the map itself, 0–255 grey; `cutout` the photo with everything else
     transparent; `overlay` the photo with the mask outlined in its own colours, on a dim grey ground.
+    `text`, ASCII, is kept inside, see `told`.
     """
     match kind:
         case "mask":
@@ -34,18 +38,32 @@ def encode(
             picture = Image.fromarray(np.dstack([rgb, mask.astype(np.uint8) * 255]))
         case "overlay":
             picture = Image.fromarray(overlay(rgb, mask))
-    return _png(picture)
+    return encode_image(picture, text)
 
 
-def encode_rgb(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
+def encode_rgb(picture: UInt8[np.ndarray, "height width 3"], text: str | None = None) -> bytes:
     """Encode a picture as PNG bytes."""
-    return _png(Image.fromarray(picture))
+    return encode_image(Image.fromarray(picture), text)
 
 
-def _png(picture: Image.Image) -> bytes:
+def encode_image(picture: Image.Image, text: str | None = None) -> bytes:
+    """Encode a Pillow image as PNG bytes, with a text inside that says how it was made."""
+    information = PngInfo()
+    if text is not None:
+        information.add_text(TEXT, text)
     stream = io.BytesIO()
-    picture.save(stream, "PNG")
+    picture.save(stream, "PNG", pnginfo=information)
     return stream.getvalue()
+
+
+def told(content: bytes) -> str | None:
+    """Read the text that a PNG of ours carries; `None` where there is none. Raises `ValueError` for what is no PNG."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+            text = picture.info.get(TEXT)
+    except Exception as error:  # a broken file makes its decoder raise anything
+        raise ValueError(f"not a PNG: {error}") from None
+    return text if isinstance(text, str) else None
 
 
 def overlay(

@@ -1,23 +1,12 @@
-"""Which photo goes where, settled before the first write; and what outlives a failed one."""
+"""Which photo goes where, settled before the first write."""
 
 import os
-import stat
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from cratecli.errors import InputError, NothingMatchedError, OutputError, UsageError
-from cratecli.tasks.batch import (
-    Failure,
-    Job,
-    deliver,
-    outlive,
-    plan,
-    plan_one,
-    read_in_batches,
-    work_through,
-)
+from cratecli.errors import NothingMatchedError, UsageError
+from cratecli.tasks.plan import Inputs, plan, plan_one
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +26,7 @@ def touch(*names: str) -> None:
 
 def planned(*inputs: str, to: str | None = None, to_stdout: bool = False) -> dict[str, str | None]:
     """Give the plan as names: input → output."""
-    jobs = plan(inputs, to, "mask", to_stdout=to_stdout)
+    jobs = plan(Inputs(inputs), to, "mask", to_stdout=to_stdout).jobs
     return {
         "-" if job.source is None else str(job.source): None if job.target is None else str(job.target)
         for job in jobs
@@ -64,7 +53,7 @@ def test_standard_input() -> None:
     assert planned("-") == {"-": "stdin.mask.png"}
     assert planned("-", to="a.png") == {"-": "a.png"}
     assert planned("-", "b.jpg", to="out") == {"-": "out/stdin.png", "b.jpg": "out/b.png"}
-    assert plan(["-"], None, "mask", to_stdout=True)[0].name == "standard input"
+    assert plan(Inputs(("-",)), None, "mask", to_stdout=True).jobs[0].name == "standard input"
     with pytest.raises(UsageError, match="only once"):
         planned("-", "-")
 
@@ -72,7 +61,7 @@ def test_standard_input() -> None:
 def test_several_photos() -> None:
     assert planned("a.jpg", "in/b.png") == {"a.jpg": "a.mask.png", "in/b.png": "b.mask.png"}
     assert planned("a.jpg", "in/b.png", to_stdout=True) == planned("a.jpg", "in/b.png")
-    assert planned("a.jpg", "in/b.png", to="out") == {"a.jpg": "out/a.png", "in/b.png": "out/b.png"}
+    assert planned("a.jpg", "in/b.png", to="out") == {"a.jpg": "out/a.png", "in/b.png": "out/in/b.png"}
 
 
 def test_a_folder() -> None:
@@ -132,12 +121,11 @@ def test_names_that_differ_by_case_alone_are_two() -> None:
 @pytest.mark.parametrize(
     ("inputs", "to"),
     [
-        (["one/a.jpg", "two/a.jpg"], "out"),
         (["one/a.jpg", "two/a.jpg"], None),
         (["one/a.jpg", "one/a.jpg"], "out"),
         (["one/a.jpg", "one/../one/a.jpg"], "out"),
         (["one/a.jpg", "one/a.png", "one/a.jpg.tif"], "out"),
-        (["-", "one/stdin.jpg", "two/stdin.jpg"], "out"),
+        (["-", "stdin.jpg", "stdin.jpg.jpg"], "out"),
         (["one", "sub/one"], "out"),
     ],
 )
@@ -205,10 +193,10 @@ def one(
     *inputs: str, to: str | None = None, to_stdout: bool = False, ending: str = "png"
 ) -> tuple[list[str], str | None]:
     """Give the plan of one output for all, as names: the inputs, the output."""
-    jobs, target = plan_one(inputs, to, "heads", to_stdout=to_stdout, ending=ending)
-    assert all(job.target is None for job in jobs)
-    names = ["-" if job.source is None else str(job.source) for job in jobs]
-    return names, None if target is None else str(target)
+    planned = plan_one(Inputs(inputs), to, "heads", to_stdout=to_stdout, ending=ending)
+    assert all(job.target is None for job in planned.jobs)
+    names = ["-" if job.source is None else str(job.source) for job in planned.jobs]
+    return names, None if planned.target is None else str(planned.target)
 
 
 def test_one_output_of_one_photo() -> None:
@@ -285,132 +273,3 @@ def test_one_output_of_the_folder_one_stands_in_can_be_made_again() -> None:
     assert target is not None
     touch(target)
     assert one(".") == (["a.png", "b.png"], target)
-
-
-def test_working_through_outlives_what_cannot_be_read_or_worked_on() -> None:
-    """Each photo gets its own result, whatever happens to those beside it, and the work is done in batches."""
-    for level in range(6):
-        Path(f"{level}.ppm").write_bytes(b"P6 1 1 255 " + bytes([level] * 3))
-    Path("3.ppm").write_bytes(b"no photo")
-    jobs = [Job(Path(f"{level}.ppm"), None) for level in range(6)] + [Job(None, None)]
-    together: list[list[int]] = []
-
-    def work(photos: list[np.ndarray]) -> list[str]:
-        levels = [int(photo[0, 0, 0]) for photo in photos]
-        together.append(levels)
-        if 1 in levels:
-            raise InputError("not finite")
-        return [f"saw {level}" for level in levels]
-
-    outcomes = list(work_through(jobs, 3, b"P6 1 1 255 \x09\x09\x09", work))
-    done = [outcome for outcome in outcomes if not isinstance(outcome, Failure)]
-    failed = {outcome.job: str(outcome.error) for outcome in outcomes if isinstance(outcome, Failure)}
-    assert [(job, rgb.max(), result) for job, rgb, result in done] == [
-        (jobs[level], value, f"saw {value}") for level, value in ((0, 0), (2, 2), (4, 4), (5, 5), (6, 9))
-    ]
-    assert failed == {
-        jobs[1]: "1.ppm: not finite",
-        jobs[3]: "3.ppm: not an image of a known format",
-    }
-    assert together == [[0, 1, 2], [0], [1], [2], [4, 5], [9]]
-
-
-def test_work_that_fails_otherwise_is_not_hidden() -> None:
-    """Only a bad photo is outlived: a full disk, or a bug, is not the photo's fault."""
-    Path("a.ppm").write_bytes(b"P6 1 1 255 abc")
-    for error in (OutputError("full"), ValueError("a bug")):
-
-        def work(_photos: list[np.ndarray], error: Exception = error) -> list[None]:
-            raise error
-
-        with pytest.raises(type(error), match=str(error)):
-            list(work_through([Job(Path("a.ppm"), None)] * 2, 2, b"", work))
-
-
-def test_reading_in_batches_outlives_bad_photos(desk: Path) -> None:
-    Path("broken.jpg").write_bytes(b"not a photo")
-    jobs = [Job(Path(name), None) for name in ("gone.jpg", "broken.jpg")] + [Job(None, None)]
-    batches = list(read_in_batches(jobs, 2, b"P6 2 1 255 abcdef"))
-    assert [len(photos) for photos, _ in batches] == [0, 1]
-    assert [failure.job for failure in batches[0][1]] == jobs[:2]
-    assert all(isinstance(failure.error, InputError) for failure in batches[0][1])
-    job, rgb = batches[1][0][0]
-    assert job is jobs[2]
-    assert rgb.tolist() == [[list(b"abc"), list(b"def")]]
-
-
-def test_delivery_makes_folders_and_replaces_whole_files() -> None:
-    target = Path("new/sub/a.png")
-    deliver(target, b"old")
-    deliver(target, b"new")
-    assert target.read_bytes() == b"new"
-    assert [path.name for path in target.parent.iterdir()] == ["a.png"]
-    deliver(None, b"left to the caller")
-
-
-def test_what_cannot_be_written_leaves_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    target = Path("a.png")
-    target.write_bytes(b"old")
-
-    def full(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match=r"^a\.png: cannot be written: No space left on device$"):
-        deliver(target, b"new")
-    assert target.read_bytes() == b"old"
-    assert [path.name for path in Path().iterdir()] == ["a.png"]
-
-
-def test_a_target_that_cannot_be_is_an_output_error() -> None:
-    touch("file")
-    Path("folder").mkdir()
-    for target in ("file/a.png", "folder", "a" * 300):
-        with pytest.raises(OutputError, match="cannot be written"):
-            deliver(Path(target), b"new")
-    assert sorted(path.name for path in Path().iterdir()) == ["file", "folder"]
-    assert not list(Path("folder").iterdir())
-
-
-def test_the_longest_name_can_be_written() -> None:
-    target = Path("a" * 251 + ".png")
-    deliver(target, b"new")
-    assert target.read_bytes() == b"new"
-
-
-def test_a_link_is_followed_not_replaced() -> None:
-    touch("real.png")
-    Path("link.png").symlink_to("real.png")
-    deliver(Path("link.png"), b"new")
-    assert Path("link.png").is_symlink()
-    assert Path("real.png").read_bytes() == b"new"
-
-
-def test_a_device_is_written_to_not_replaced() -> None:
-    os.mkfifo("pipe")
-    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        deliver(Path("pipe"), b"new")
-        assert os.read(reader, 10) == b"new"
-    finally:
-        os.close(reader)
-    assert stat.S_ISFIFO(Path("pipe").stat().st_mode)
-
-
-def test_one_photo_that_cannot_be_worked_on_does_not_take_its_batch_along() -> None:
-    photos = [(Job(Path(f"{n}.png"), None), np.full((2, 2, 3), n, np.uint8)) for n in range(4)]
-
-    def work(together: list[np.ndarray]) -> list[int]:
-        if any(photo[0, 0, 0] == 2 for photo in together):
-            raise InputError("not finite")
-        return [int(photo.sum()) for photo in together]
-
-    found = list(outlive(photos, work))
-    assert [outcome.job.name if isinstance(outcome, Failure) else outcome[2] for outcome in found] == [
-        0,
-        12,
-        "2.png",
-        36,
-    ]
-    assert [str(outcome.error) for outcome in found if isinstance(outcome, Failure)] == ["2.png: not finite"]
-    assert list(outlive([], work)) == []

@@ -1,0 +1,208 @@
+"""What every command over photos shares: which photos, on what they run, where outputs go, how it is told."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from cratecli.cli import options
+from cratecli.cli.options import stdin_bytes
+from cratecli.cli.report import Report
+from cratecli.cli.signals import finishing
+from cratecli.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from cratecli.io.formats.record import Annotated
+    from cratecli.model.unroll import WhiteBox
+    from cratecli.tasks.batch import Desk, Failure, Skipped
+    from cratecli.tasks.ledger import Ledger
+    from cratecli.tasks.plan import Inputs, Job, Plan
+    from cratecli.tasks.provenance import Provenance, Setting
+
+Result = TypeVar("Result")
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Which photos."""
+
+    photos: options.Photos = None
+    recursive: options.Recursive = False
+    include: options.Include = None
+    exclude: options.Exclude = None
+    files_from: options.FilesFrom = None
+    null: options.Null = False
+
+    def inputs(self) -> "Inputs":
+        """Put together what was named and what the list says. Raises `UsageError`, and `InputError` for the list."""
+        from cratecli.tasks.plan import Inputs
+
+        named = self.given
+        if self.null and self.files_from is None:
+            raise UsageError("-0 says how a list is written: give --files-from too")
+        if not named and self.files_from is None:
+            raise UsageError("missing argument 'PHOTO...': give photos, folders, `-`, or --files-from")
+        if self.files_from == STDIN and STDIN in named:
+            raise UsageError("standard input can be read only once")
+        return Inputs(
+            named, self._listed(), self.recursive, tuple(self.include or ()), tuple(self.exclude or ())
+        )
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Give what was named; a list is no part of it."""
+        return tuple(self.photos or ())
+
+    @property
+    def settings(self) -> "dict[str, Setting]":
+        """Say in the command line's words what else than names chose the photos."""
+        told = {
+            "recursive": self.recursive,
+            "include": self.include,
+            "exclude": self.exclude,
+            "files-from": self.files_from,
+            "null": self.null,
+        }
+        return {name: value for name, value in told.items() if value}
+
+    def _listed(self) -> tuple[str, ...]:
+        if self.files_from is None:
+            return ()
+        if self.files_from == STDIN:
+            content = stdin_bytes()
+        else:
+            try:
+                content = Path(self.files_from).read_bytes()
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "no path"
+                raise InputError(f"{self.files_from}: cannot be read: {reason}") from None
+        lines = content.split(b"\0") if self.null else content.splitlines()
+        if not self.null and b"\0" in content:
+            raise UsageError(f"{self.files_from}: its paths end with NUL: give -0")
+        return tuple(os.fsdecode(line) for line in lines if line)
+
+
+@dataclass(frozen=True)
+class Running:
+    """On what it runs, and what is told of it."""
+
+    model: options.Model = None
+    device: options.Device = "auto"
+    dtype: options.Dtype = "auto"
+    batch_size: options.BatchSize = 8
+    features_cache: options.FeaturesCache = None
+    max_pixels: options.MaxPixels = None
+    fail_fast: options.FailFast = False
+    dry_run: options.DryRun = False
+    no_progress: options.NoProgress = False
+    json_: options.Json = False
+    jsonl: options.JsonLines = False
+    quiet: options.Quiet = False
+
+    def report(self) -> Report:
+        """Choose who is told what. Raises `UsageError`."""
+        return Report(
+            json_=self.json_,
+            jsonl=self.jsonl,
+            quiet=self.quiet,
+            progress=not self.no_progress,
+            fail_fast=self.fail_fast,
+        )
+
+    def load(self) -> "WhiteBox":
+        """Load the model. Raises what `load_model` raises."""
+        from cratecli.weights.checkpoint import load_model
+
+        return load_model(self.model, device=self.device, dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What becomes of outputs that are there."""
+
+    exists: options.Exists = "overwrite"
+    resume: options.Resume = False
+
+
+class Run:
+    """One run of a command, from its plan to its last word."""
+
+    def __init__(
+        self, plan: "Plan", running: Running, report: Report, writing: Writing | None = None
+    ) -> None:
+        """Look at what is there. Raises `UsageError` for outputs that must not be."""
+        from cratecli.tasks.plan import without_existing
+
+        self.report, self._running, self._writing = report, running, writing or Writing()
+        self._found: dict[Job, Annotated] = {}
+        self._ledger: Ledger | None = None
+        self.plan = without_existing(plan, self._writing.exists)
+        report.order = {job.name: index for index, job in enumerate(plan.jobs)}
+        if self._writing.resume and plan.manifest is None:
+            raise UsageError("--resume goes by the manifest in an output folder: give -o FOLDER")
+        if len(plan.jobs) > len(self.plan.jobs):
+            report.note(f"{len(plan.jobs) - len(self.plan.jobs)} photos have an output already: skipped")
+
+    def rehearsed(self) -> bool:
+        """With --dry-run, print which photo would go where: a tab between, or as records; tell whether that was all."""
+        if not self._running.dry_run:
+            return False
+        for job in self.plan.jobs:
+            target = self.plan.target if job.target is None else job.target
+            name = "-" if target is None else str(target)
+            record = {"input": "-" if job.source is None else str(job.source), "output": name}
+            self.report.done(record, f"{record['input']}\t{name}")
+        with self.report:
+            return True
+
+    @contextmanager
+    def desk(self, model: "WhiteBox", made: "Provenance | None" = None) -> "Iterator[Desk]":
+        """Make ready, listen for signals, and with `made` keep a manifest, where there is a place for one."""
+        from cratecli.io.images import MAX_PIXELS
+        from cratecli.tasks.batch import Desk
+        from cratecli.tasks.features import FeatureCache
+        from cratecli.tasks.ledger import Ledger
+
+        running = self._running
+        desk = Desk(
+            model,
+            running.batch_size,
+            FeatureCache(running.features_cache, model) if running.features_cache else None,
+            stdin=stdin_bytes() if any(job.source is None for job in self.plan.jobs) else b"",
+            max_pixels=running.max_pixels or MAX_PIXELS,
+            note=self.report.note,
+        )
+        with self.report, finishing() as self._stop:
+            desk.stopping = self._stop
+            if self.plan.manifest is None or made is None:
+                yield desk
+                return
+            with Ledger(self.plan.manifest, made) as ledger:
+                if ledger.open(self.plan.jobs, resume=self._writing.resume):
+                    self.report.note(f"another crate is at work on {self.plan.manifest}: sharing the photos")
+                desk.ledger = self._ledger = ledger
+                yield desk
+
+    def keep(self, job: "Job", annotated: "Annotated") -> None:
+        """Remember what was found, where one file stands for all."""
+        if self.plan.jobs[0].target is None:
+            self._found[job] = annotated
+
+    def kept(self) -> "list[Annotated]":
+        """Give what was found in all photos, in their order, also by runs before this one."""
+        found = []
+        for job in self.plan.jobs:
+            row = self._ledger.row(job) if self._ledger and job not in self._found else None
+            if annotated := row.annotated if row else self._found.get(job):
+                found.append(replace(annotated, name=job.name))
+        return found
+
+    def through(self, outcomes: "Iterable[Result | Failure | Skipped]") -> Iterator[Result]:
+        """Follow the run: see `Report.through`."""
+        return self.report.through(
+            outcomes, len(self.plan.jobs), self._stop, resumable=self.plan.manifest is not None
+        )

@@ -1,0 +1,51 @@
+"""Being asked to end: the first SIGINT or SIGTERM lets what is in hand be finished, the second does not."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from cratecli.cli.options import tell
+
+_ASKING = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop:
+    """Whether the run was asked to end, and by which signal."""
+
+    signal: int | None = None
+
+    def __call__(self) -> bool:
+        """Tell whether to end."""
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """Give the shell's code for the signal: 130 or 143."""
+        return 128 + (self.signal or 0)
+
+
+@contextmanager
+def finishing() -> Iterator[Stop]:
+    """Take the signals for the block; a thread that may not take any just runs on."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if stop():
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        stop.signal = number
+        tell("finishing what is in hand; once more ends at once")
+
+    before = {each: signal.signal(each, ask) for each in _ASKING}
+    try:
+        yield stop
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -1,0 +1,87 @@
+"""What memory does not hold at once, seen in overlapping tiles and joined."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from cratecli.emergence.features import View, observe
+from cratecli.geometry import Grid
+from cratecli.model.device import out_of_memory
+from cratecli.model.unroll import WhiteBox, patch_grid
+
+TILE = 5 / 8  # of the longer side: two tiles share a quarter of it
+
+
+def observe_in_tiles(
+    model: WhiteBox,
+    image: Float[Tensor, "1 3 h w"],
+    layers: Sequence[int],
+    *,
+    mirrored: bool = False,
+    trace: bool = False,
+) -> View:
+    """Observe one normalised image in two tiles, each in two more where memory does not hold it.
+
+    Each tile is an image to the model. Raises `MemoryError` when a tile of the model's own size is too large still,
+    and what `observe` raises.
+    """
+    grid = patch_grid(image, model.patch_size)
+    if grid.patches <= (model.image_size // model.patch_size) ** 2 or max(grid) < 4:
+        raise MemoryError("a tile of the model's own size is too large")
+    axis = int(grid.cols > grid.rows)
+    length = round(grid[axis] * TILE)
+    views = []
+    for start in (0, grid[axis] - length):
+        tile = image.narrow(2 + axis, start * model.patch_size, length * model.patch_size)
+        views.append(_observe(model, tile, layers, mirrored=mirrored, trace=trace))
+    return join(views[0], views[1], grid, axis)
+
+
+def _observe(
+    model: WhiteBox, tile: Float[Tensor, "1 3 h w"], layers: Sequence[int], *, mirrored: bool, trace: bool
+) -> View:
+    try:
+        return observe(model, tile, layers, mirrored=mirrored, trace=trace)[0]
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+    return observe_in_tiles(model, tile, layers, mirrored=mirrored, trace=trace)
+
+
+def join(first: View, second: View, grid: Grid, axis: int) -> View:
+    """Join two views of one image that overlap along an axis of its grid (0 rows, 1 columns), by a linear ramp.
+
+    How much attention a tile gets of the whole nobody knows: the second's is scaled, a head and layer at a time, to
+    agree with the first's (in the logarithm's mean) where they overlap, and both to sum to what one tile's does.
+    Coding rate and zero fraction are the tiles' mean.
+    """
+    length = first.grid[axis]
+    shared = length + second.grid[axis] - grid[axis]
+    ramp = np.clip((np.arange(grid[axis]) - (length - shared) + 0.5) / shared, 0, 1)
+
+    def spread(one: np.ndarray, other: np.ndarray, place: int) -> np.ndarray:
+        shape = [1] * one.ndim
+        shape[place] = -1
+        rest = [(0, 0)] * one.ndim
+        before, after = rest.copy(), rest.copy()
+        after[place] = (0, grid[axis] - one.shape[place])
+        before[place] = (grid[axis] - other.shape[place], 0)
+        weight = ramp.reshape(shape)
+        joined = (1 - weight) * np.pad(one, after) + weight * np.pad(other, before)
+        return np.asarray(joined, one.dtype)
+
+    place = 2 + axis
+    upper = np.log(np.take(first.attention, np.arange(length - shared, length), place) + 1e-12)
+    lower = np.log(np.take(second.attention, np.arange(shared), place) + 1e-12)
+    ratio = np.exp((upper - lower).mean(axis=(2, 3), keepdims=True))
+    attention = spread(first.attention, second.attention * ratio, place)
+    total = (first.attention.sum(axis=(2, 3)) + second.attention.sum(axis=(2, 3))) / 2
+    attention *= (total / attention.sum(axis=(2, 3)))[..., None, None]
+    return View(
+        attention=attention,
+        tokens=spread(first.tokens, second.tokens, 1 + axis),
+        coding_rate=(first.coding_rate + second.coding_rate) / 2,
+        zero_fraction=(first.zero_fraction + second.zero_fraction) / 2,
+    )

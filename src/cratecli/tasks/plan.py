@@ -1,0 +1,326 @@
+"""Which photo goes where: find the inputs, and pair each with its output before any is written."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
+from typing import Literal
+
+from cratecli.errors import InputError, NothingMatchedError, UsageError
+from cratecli.io import images
+from cratecli.tasks.manifest import MANIFEST
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and where its output goes. No source is standard input, no target standard output."""
+
+    source: Path | None
+    target: Path | None
+
+    @property
+    def name(self) -> str:
+        """Name the input as the user would."""
+        return "standard input" if self.source is None else str(self.source)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the user names: photos and folders; photos of a list; and which of a folder's, or a list's, count.
+
+    Patterns are the shell's, held against a photo's name and its path within the folder. Without `include`, a
+    folder's photos are told by their endings. Raises `UsageError` for what cannot be meant.
+    """
+
+    named: tuple[str, ...]
+    listed: tuple[str, ...] = ()
+    recursive: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without looking."""
+        names = (*self.named, *self.listed)
+        if names.count(STDIN) > 1:
+            raise UsageError("standard input can be read only once")
+        if "" in names:
+            raise UsageError("a path is empty")
+        if addresses := [name for name in names if re.match(r"(?:https?|ftp)://", name)]:
+            raise UsageError(f"addresses are not read; try: curl -s {addresses[0]} | crate segment -")
+
+    def __str__(self) -> str:
+        """Say what was named."""
+        return ", ".join(self.named) or "the list"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Give those named that are folders; what a list holds is taken for photos."""
+        return tuple(Path(name) for name in self.named if _is_folder(name))
+
+    @property
+    def loose(self) -> tuple[str, ...]:
+        """Give the photos named one by one, those of the list last."""
+        return (*(name for name in self.named if not _is_folder(name)), *self.chosen)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Give those of the list that count."""
+        return tuple(name for name in self.listed if self._counts(name.removeprefix("./")))
+
+    @property
+    def alone(self) -> bool:
+        """Tell whether one thing is named, photo or folder."""
+        return len(self.named) == 1 and not self.listed
+
+    def photos(self, folder: Path, apart: str | None) -> list[Path]:
+        """Find a folder's photos, in order; the folder `apart`, a real path, is left out, as are hidden names.
+
+        Below a folder each folder is visited once, whatever links say. Raises `InputError`.
+        """
+        return sorted(self._found(folder, apart))
+
+    def _found(self, top: Path, apart: str | None) -> Iterator[Path]:
+        def fail(error: OSError) -> None:
+            raise InputError(f"{error.filename}: {error.strerror}") from None
+
+        visited: set[tuple[int, int]] = set()
+        for place, below, files in os.walk(top, onerror=fail, followlinks=True):
+            try:
+                status = os.stat(place)  # noqa: PTH116 - a str, as os.walk gives it
+            except OSError as error:
+                fail(error)
+            if (known := (status.st_dev, status.st_ino)) in visited or os.path.realpath(place) == apart:
+                below.clear()
+                continue
+            visited.add(known)
+            names = files if self.recursive else [*files, *below]  # a folder named as photos are is spoken of
+            if not self.recursive:
+                below.clear()
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            for name in names:
+                path = Path(place) / name
+                if not name.startswith(".") and self._counts(
+                    path.relative_to(top).as_posix(), images.EXTENSIONS
+                ):
+                    yield path
+
+    def _counts(self, within: str, endings: Container[str] | None = None) -> bool:
+        def fits(pattern: str) -> bool:
+            return fnmatchcase(within, pattern) or fnmatchcase(within.rpartition("/")[2], pattern)
+
+        if any(map(fits, self.exclude)):
+            return False
+        return any(map(fits, self.include)) if self.include else endings is None or _ending(within) in endings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does: its jobs, the folder that its outputs fill, and the one file that stands for all.
+
+    Without a `target` there is a file a job; with neither, or with a `target` that is not named, standard output.
+    """
+
+    jobs: tuple[Job, ...]
+    place: Path | None = None
+    target: Path | None = None
+
+    @property
+    def manifest(self) -> Path | None:
+        """Give where the run's manifest lies: in the folder, or beside the one file that several photos share."""
+        if self.place is not None:
+            return self.place / MANIFEST
+        if self.target is not None and len(self.jobs) > 1:
+            return self.target.with_suffix(f".{MANIFEST}")
+        return None
+
+
+def plan(
+    inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, apart: Path | None = None
+) -> Plan:
+    """Pair inputs with outputs; a folder stands for the photos in it, `-` for standard input.
+
+    With `output`, one photo goes to that very file, unless it is a folder or ends with a slash; several
+    photos, or a folder's, go into it as a folder. Without, one photo goes to standard output if `to_stdout`,
+    else to `./STEM.KIND.png`, and a folder's go to `./FOLDER-KINDs/`. Within an output folder the tree is that of
+    the inputs: below a folder named, below the working folder for a list, else below what loose photos share. Names are
+    `STEM.png`; inputs of one folder that share a stem, whatever the case, keep their extension.
+
+    What lies in the output folder, or in `apart`, is no input. Raises `NothingMatchedError`, and `UsageError` for
+    outputs that collide or would overwrite an input.
+    """
+    if output == "":
+        raise UsageError("a path is empty")
+    into = None if output is None else Path(output)
+    folders, loose = inputs.folders, inputs.loose
+    if output is not None and not _means_folder(output):
+        _refuse_ending(Path(output), several=bool(folders) or not inputs.alone)
+    place = into
+    jobs: list[Job] = []
+    for folder in folders:
+        name = folder.resolve().name
+        if into is not None and folder.resolve() == into.resolve():
+            raise UsageError(
+                f"{folder} is an input: choose another output, or masks become photos of the next run"
+            )
+        here = Path(f"{name}-{kind}s") if into is None else into if inputs.alone else into / name
+        found = inputs.photos(folder, os.path.realpath(apart or into or here))
+        jobs += [Job(path, target) for path, target in _named(found, folder, here, "png")]
+        place = here if inputs.alone else into
+    if loose and inputs.alone and (output is None or not _means_folder(output)):
+        target = into or (None if to_stdout else Path(f"{_stem(loose[0])}.{kind}.png"))
+        jobs.append(Job(_source(loose[0]), target))
+        place = None
+    elif loose:
+        jobs += _loose(inputs, loose, into, kind)
+    if not jobs:
+        raise NothingMatchedError(f"no photo in {inputs}")
+    _refuse_collisions(jobs)
+    return Plan(tuple(jobs), place)
+
+
+def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, ending: str = "png") -> Plan:
+    """Plan one output for all inputs, as a contact sheet is; the jobs have no targets.
+
+    Without `output` it is standard output, if `to_stdout`; else `./STEM.KIND.png` for one photo or
+    `./FOLDER-KIND.png` for one folder, and `./KIND.png` for several inputs. Raises what `plan` raises.
+    """
+    if output == "":
+        raise UsageError("a path is empty")
+    name = f"{_title(inputs, kind)}.{ending}"
+    if output is None:
+        target = None if to_stdout else Path(name)
+    elif _means_folder(output):
+        target = Path(output) / name
+    else:
+        target = Path(output)
+        if target.suffix.lower() != f".{ending}":
+            raise UsageError(f"{target}: {ending.upper()} is written: let the name end with .{ending}")
+    earlier = os.path.realpath(name) if output is None else None  # what the last run wrote here is no photo
+    jobs: list[Job] = []
+    for each in inputs.named:
+        if not _is_folder(each):
+            jobs.append(Job(_source(each), None))
+        else:
+            found = inputs.photos(Path(each), None)
+            jobs += [Job(path, None) for path in found if os.path.realpath(path) != earlier]
+    jobs += [Job(_source(each), None) for each in inputs.chosen]
+    if not jobs:
+        raise NothingMatchedError(f"no photo in {inputs}")
+    if target is not None:
+        _refuse_inputs(target, {os.path.realpath(job.source) for job in jobs if job.source is not None})
+    return Plan(tuple(jobs), target=target)
+
+
+def _title(inputs: Inputs, kind: str) -> str:
+    """Name what stands for all inputs."""
+    if not inputs.alone:
+        return kind
+    if inputs.folders:
+        return f"{inputs.folders[0].resolve().name}-{kind}"
+    return f"{_stem(inputs.named[0])}.{kind}"
+
+
+def without_existing(plan: Plan, exists: Literal["overwrite", "skip", "error"]) -> Plan:
+    """Leave out jobs whose output is there, to skip them. Raises `UsageError` where that is an error."""
+    if exists == "overwrite":
+        return plan
+    there = {job for job in plan.jobs if job.target is not None and os.path.lexists(job.target)}
+    single = plan.target is not None and os.path.lexists(plan.target)
+    if exists == "error" and (there or single):
+        name = plan.target if single else next(job.target for job in plan.jobs if job in there)
+        raise UsageError(f"{name} is there already: nothing was written")
+    return replace(plan, jobs=() if single else tuple(job for job in plan.jobs if job not in there))
+
+
+def _loose(inputs: Inputs, loose: Sequence[str], into: Path | None, kind: str) -> list[Job]:
+    """Pair photos named one by one: into a folder as a tree, else side by side in the working folder."""
+    paths = [Path("stdin" if name == STDIN else name) for name in loose]
+    if into is None:
+        stems = _named([Path(path.name) for path in paths], Path(), Path(), f"{kind}.png")
+    else:
+        if inputs.listed:
+            within = [_inside(path) for path in paths]
+        else:
+            absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - links stay
+            shared = os.path.commonpath([path.parent for path in absolute])
+            within = [path.relative_to(shared) for path in absolute]
+        stems = _named(within, Path(), into, "png")
+    return [Job(_source(name), target) for name, (_, target) in zip(loose, stems, strict=True)]
+
+
+def _inside(path: Path) -> Path:
+    """Keep of a listed photo's path what cannot lead out of a folder.
+
+    >>> [_inside(Path(name)).as_posix() for name in ("./a/b.jpg", "../../x.jpg", "/abs/x.jpg")]
+    ['a/b.jpg', 'x.jpg', 'abs/x.jpg']
+    """
+    parts = Path(os.path.normpath(path)).parts
+    return Path(*(part for part in parts if part not in ("..", path.anchor)))
+
+
+def _source(name: str) -> Path | None:
+    return None if name == STDIN else Path(name)
+
+
+def _stem(name: str) -> str:
+    return "stdin" if name == STDIN else Path(name).stem
+
+
+def _ending(name: str) -> str:
+    return PurePath(name).suffix.lower()
+
+
+def _is_folder(name: str) -> bool:
+    return name != STDIN and os.path.isdir(name)  # noqa: PTH112 - Path.is_dir raises for a name too long
+
+
+def _means_folder(output: str) -> bool:
+    return output.endswith(("/", os.sep)) or _is_folder(output)
+
+
+def _named(paths: Sequence[Path], top: Path, place: Path, ending: str) -> list[tuple[Path, Path]]:
+    """Give each path its file below `place`, as it lies below `top`.
+
+    A stem that a path shares with another of its folder, whatever the case, keeps the extension.
+    """
+    stems = Counter((path.parent, path.stem.casefold()) for path in paths)
+    named = []
+    for path in paths:
+        stem = path.stem if stems[path.parent, path.stem.casefold()] == 1 else path.name
+        named.append((path, place / path.parent.relative_to(top) / f"{stem}.{ending}"))
+    return named
+
+
+def _refuse_ending(output: Path, *, several: bool) -> None:
+    """Refuse a file name that says something else than what will be written there."""
+    ending = output.suffix.lower()
+    if ending in images.EXTENSIONS and several:
+        raise UsageError(f"{output} is one picture, and there are several: give a folder")
+    if ending in {*images.EXTENSIONS, ".json"} - {".png"}:
+        raise UsageError(f"{output}: only PNG is written: let the name end with .png")
+
+
+def _refuse_collisions(jobs: Sequence[Job]) -> None:
+    sources = {os.path.realpath(job.source) for job in jobs if job.source is not None}
+    taken: dict[str, Job] = {}
+    for job in jobs:
+        if job.target is None:
+            continue
+        place = _refuse_inputs(job.target, sources)
+        first = taken.setdefault(os.path.normcase(place), job)
+        if first is not job:
+            raise UsageError(
+                f"{first.name} and {job.name} would both be written to {job.target}: give them apart"
+            )
+
+
+def _refuse_inputs(target: Path, sources: Container[str]) -> str:
+    place = os.path.realpath(target)
+    if place in sources:
+        raise UsageError(f"{target} is an input: choose another output")
+    return place
