@@ -1,6 +1,5 @@
 """Photos of every kind come in upright and rightly scaled; what is no photo is one line."""
 
-import io
 import struct
 import zlib
 from pathlib import Path
@@ -136,9 +135,9 @@ def test_whole_numbers_beyond_sixteen_bit_use_their_own_range(tmp_path: Path) ->
 
 
 def test_floats_with_nan(tmp_path: Path) -> None:
-    values = np.array([[0.0, 0.5, 1.0, np.nan, np.inf]], np.float32)
+    values = np.array([[0.0, 0.5, 1.0, np.nan, np.inf, -np.inf]], np.float32)
     got = images.read(save(tmp_path, Image.fromarray(values), "a.tif"))
-    assert got[0, :, 0].tolist() == [0, 128, 255, 0, 0]
+    assert got[0, :, 0].tolist() == [0, 128, 255, 0, 255, 0]
     values = np.array([[-2.0, 0.0, 2.0]], np.float32)
     assert images.read(save(tmp_path, Image.fromarray(values), "b.tif"))[0, :, 0].tolist() == [0, 128, 255]
     values = np.full((1, 2), np.nan, np.float32)
@@ -220,7 +219,7 @@ def test_what_is_no_file_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.jpg: no such file"):
         images.read(tmp_path / "gone.jpg")
     (tmp_path / "folder.jpg").mkdir()
-    with pytest.raises(InputError, match=r"folder\.jpg: not a file"):
+    with pytest.raises(InputError, match=r"folder\.jpg: a folder, not a file"):
         images.read(tmp_path / "folder.jpg")
     with pytest.raises(InputError, match="File name too long"):
         images.read(tmp_path / ("a" * 300))
@@ -277,9 +276,6 @@ def test_reading_closes_the_file(tmp_path: Path) -> None:
     path = save(tmp_path, Image.fromarray(colours()))
     for _ in range(3):
         images.read(path)
-    stream = io.BytesIO(path.read_bytes())
-    images.read(stream, "stream")
-    assert not stream.closed
 
 
 def test_lab_comes_out_in_its_colours(tmp_path: Path) -> None:
