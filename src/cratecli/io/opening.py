@@ -39,8 +39,6 @@ _NOT_THIS = (SyntaxError, IndexError, TypeError, struct.error)
 
 _raising = Lock()
 
-Opener = Callable[[io.BytesIO], ImageFile.ImageFile]
-
 
 def open_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
     """Open an image by its first bytes; only its header is read, and its size checked.
@@ -52,10 +50,9 @@ def open_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image
         if re.match(pattern, content[:64], re.I):
             raise InputError(f"{name}: {what}")
     _let_pillow_allow(max_pixels)
-    image = _open(content, name)
+    image = _open(content, name, max_pixels)
     if image.width * image.height > max_pixels:
-        extent = f"{image.width} × {image.height} px"
-        raise InputError(f"{name}: {extent}, more than {max_pixels:,} pixels; --max-pixels raises the limit")
+        raise InputError(f"{name}: {image.width} × {image.height} px, {_too_many(max_pixels)}")
     refuse_thin(image.width, image.height, name)
     return image
 
@@ -66,7 +63,7 @@ def refuse_thin(width: int, height: int, name: str) -> None:
         raise InputError(f"{name}: {width} × {height} px is too long and thin: crop it")
 
 
-def _open(content: bytes, name: str) -> ImageFile.ImageFile:
+def _open(content: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
     """Try the readers whose signature fits, as `Image.open` does, but for its own pixel limit and warnings."""
     broken: Exception | None = None
     for kind in ALLOWED:
@@ -74,21 +71,35 @@ def _open(content: bytes, name: str) -> ImageFile.ImageFile:
         try:
             if accept is None or accept(content[:16]) is True:
                 return reader(io.BytesIO(content), "")
+        except Image.DecompressionBombError:  # a GIF's frame, a WebP's canvas: Pillow asks at once
+            raise InputError(f"{name}: {_too_many(max_pixels)}") from None
         except _NOT_THIS as error:
             broken = error
     if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS:
-        return _heif_reader(name)(io.BytesIO(content))
+        return _open_heif(content, name, max_pixels)
+    if isinstance(broken, SyntaxError) and broken.__cause__ is None:
+        raise broken  # in words; the others speak of buffers
     if broken is not None:
-        raise broken
+        raise InputError(f"{name}: cannot be read as an image: its header is cut or broken")
     raise InputError(f"{name}: not an image of a known format")
 
 
-def _heif_reader(name: str) -> Opener:
+def _too_many(max_pixels: int) -> str:
+    return f"more than {max_pixels:,} pixels; --max-pixels raises the limit"
+
+
+def _open_heif(content: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
+    """Open HEIC by its extra, unless it declares (`ispe`) too large a picture to be cropped from."""
     try:
         from pillow_heif import HeifImageFile
     except ImportError:
         raise InputError(f"{name}: HEIC needs an extra; run: pip install 'cratecli[heic]'") from None
-    return HeifImageFile
+    for declared in re.findall(rb"ispe\0{4}(.{8})", content, re.S):
+        width, height = struct.unpack(">II", declared)
+        if width * height > max_pixels:
+            raise InputError(f"{name}: {width} × {height} px, {_too_many(max_pixels)}")
+    reader: Callable[[io.BytesIO], ImageFile.ImageFile] = HeifImageFile
+    return reader(io.BytesIO(content))
 
 
 def _let_pillow_allow(max_pixels: int) -> None:
