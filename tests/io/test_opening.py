@@ -88,20 +88,20 @@ def test_a_bomb_is_refused(name: str) -> None:
 
 def test_bombs_take_little_memory() -> None:
     script = """
-import resource
 from cratecli.errors import InputError
 from cratecli.io import images
 from tests import broken
+from tests.peak import peak_memory
 
 bombs = broken.bombs()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_memory()
 for name, content in bombs.items():
     try:
         images.decode(content, name)
         raise SystemExit(name)
     except InputError:
         pass
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(peak_memory() - before)
 """
     root = Path(broken.__file__).parents[1]
     done = subprocess.run(
