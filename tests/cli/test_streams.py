@@ -70,6 +70,11 @@ with only_our_words():
     assert "Pillow's" not in done.stderr
 
 
+def test_development_mode_lets_all_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDEVMODE", "1")
+    assert run(f"with only_our_words():\n    {C_SPEAKS}").stderr.startswith("from C")
+
+
 def test_a_terminal_is_still_one() -> None:
     ours, theirs = pty.openpty()
     try:

@@ -81,8 +81,9 @@ def content(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
 def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Decode a photo as upright RGB: EXIF turned, alpha over white, 16-bit scaled, in sRGB, first frame.
 
-    `name` stands for it in errors and notes. Raises `InputError` for what is broken or cut, no image of the
-    allowlist, over `max_pixels`, or longer than 32 times its breadth.
+    `name` stands for it in errors and notes; what Pillow warns of is left to Python's `warnings`.
+    Raises `InputError` for what is broken or cut, no image of the allowlist, over `max_pixels`, or longer than 32
+    times its breadth.
     """
     with _explained(name), open_image(data, name, max_pixels) as image:
         image.load()  # only this proves it whole
