@@ -212,7 +212,7 @@ def test_places(machine: Machine, parts: Parts) -> None:
     assert parts("loose.jpg", "-o", "new/one/", "-q").code == 0
     new = {name for name in set(tree(machine)) - written if "/labels/" in name}
     assert new == {
-        *("parts/labels/0.png", "parts/labels/loose.png"),
+        *("parts/labels/in/0.png", "parts/labels/loose.png"),
         *(f"all/labels/in/{number}.png" for number in range(4)),
         *("all/labels/other/0.png", "all/labels/loose.png", "new/one/labels/loose.png"),
     }
@@ -294,7 +294,7 @@ def test_a_broken_photo_is_not_the_end(machine: Machine, parts: Parts) -> None:
     done = parts("in", "-o", "out", "-q")
     assert done.code == 1
     assert done.err.splitlines() == [
-        "crate: in/broken.png: not an image of a known format",
+        "crate: in/broken.png: an HTML page, not an image",
         "crate: 1 of 5 photos failed",
     ]
     plain, out = (tree(machine, f"{folder}/") for folder in ("plain", "out"))

@@ -76,7 +76,7 @@ def test_a_folder_with_a_broken_photo_as_json(machine: Machine) -> None:
     assert [record["output"] for record in records] == ["in-masks/a.png", "in-masks/c.png"]
     ran, broken, summary = done.err.splitlines()
     assert ran.startswith("crate: crate-nano")
-    assert broken == f"crate: {Path('in/b.png')}: not an image of a known format"
+    assert broken == f"crate: {Path('in/b.png')}: an HTML page, not an image"
     assert summary == "crate: 1 of 3 photos failed"
     assert [name for name in machine.files() if not name.startswith("in/")] == [
         "in-masks/a.png",

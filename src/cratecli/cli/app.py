@@ -13,6 +13,7 @@ from cratecli.cli.objects import objects
 from cratecli.cli.options import forget_stdout, put, tell
 from cratecli.cli.parts import parts
 from cratecli.cli.segment import segment
+from cratecli.cli.streams import only_our_words
 from cratecli.errors import CrateError
 
 INTERRUPTED = 130
@@ -49,6 +50,11 @@ def _common(
 
 def main() -> None:
     """Run `crate`, and end the process with the exit code of EXPERIENCE: 0, 1, 2, 3, 4, 5, 130 or 141."""
+    with only_our_words():
+        sys.exit(_run())
+
+
+def _run() -> int:
     try:
         code = app(prog_name="crate", standalone_mode=False)
         if code == INTERRUPTED:  # typer's own answer to SIGINT
@@ -66,4 +72,4 @@ def main() -> None:
         forget_stdout()
         tell(f"{error.filename or 'standard output'}: {error.strerror or error}")
         code = 1
-    sys.exit(code or 0)
+    return code or 0

@@ -145,6 +145,12 @@ def put(lines: Sequence[str | bytes]) -> None:
         raise OutputError(f"standard output: cannot be written: {error.strerror}") from None
 
 
+def shown(written: Sequence[str | bytes]) -> list[str | bytes]:
+    """Prepare paths for `put`: on a terminal, what could steer it is escaped."""
+    safe = bool(stdout_is_terminal())
+    return [printable(each) if safe and isinstance(each, str) else each for each in written]
+
+
 def forget_stdout() -> None:
     """Throw away what stdout still holds, so that the exit does not try to write it again."""
     if sys.stdout is not None:
@@ -156,9 +162,9 @@ def stdout_is_terminal() -> bool | None:
     return None if sys.stdout is None else sys.stdout.isatty()
 
 
-def stdin_bytes() -> bytes:
-    """Read stdin to its end; a closed one is empty. Raises `InputError`."""
+def stdin_bytes(most: int | None = None) -> bytes:
+    """Read stdin to its end, or one byte past `most`; a closed one is empty. Raises `InputError`."""
     try:
-        return b"" if sys.stdin is None else sys.stdin.buffer.read()
+        return b"" if sys.stdin is None else sys.stdin.buffer.read(-1 if most is None else most + 1)
     except OSError as error:
         raise InputError(f"standard input: cannot be read: {error.strerror}") from None

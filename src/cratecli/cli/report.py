@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from cratecli.cli.options import put, tell
+from cratecli.cli.options import put, shown, tell
 from cratecli.cli.progress import Bar
 from cratecli.cli.signals import Stop
 from cratecli.errors import UsageError
@@ -97,12 +97,12 @@ class Report:
         elif self._json:
             self._records.append(record)
         else:
-            put([each for each in written if isinstance(each, bytes) or not self._bar.show(each)])
+            put(shown([each for each in written if isinstance(each, bytes) or not self._bar.show(each)]))
 
     def wrote(self, *written: str | bytes) -> None:
         """Tell of what stands for the whole run."""
         if not self.records:
-            put(written)
+            put(shown(written))
 
     def __enter__(self) -> "Report":
         return self

@@ -162,18 +162,19 @@ class Run:
     @contextmanager
     def desk(self, model: "WhiteBox", made: "Provenance | None" = None) -> "Iterator[Desk]":
         """Make ready, listen for signals, and with `made` keep a manifest, where there is a place for one."""
-        from cratecli.io.images import MAX_PIXELS
+        from cratecli.io.opening import MAX_PIXELS
         from cratecli.tasks.batch import Desk
         from cratecli.tasks.features import FeatureCache
         from cratecli.tasks.ledger import Ledger
 
         running = self._running
+        most = running.max_pixels or MAX_PIXELS
         desk = Desk(
             model,
             running.batch_size,
             FeatureCache(running.features_cache, model) if running.features_cache else None,
-            stdin=stdin_bytes() if any(job.source is None for job in self.plan.jobs) else b"",
-            max_pixels=running.max_pixels or MAX_PIXELS,
+            stdin=self._stdin(most),
+            max_pixels=most,
             note=self.report.note,
         )
         with self.report, finishing() as self._stop:
@@ -200,6 +201,14 @@ class Run:
             if annotated := row.annotated if row else self._found.get(job):
                 found.append(replace(annotated, name=job.name))
         return found
+
+    def _stdin(self, max_pixels: int) -> bytes:
+        """Read what the photo on standard input, if there is one, can have of bytes, and no more."""
+        from cratecli.io.images import BYTES_A_PIXEL
+
+        if all(job.source is not None for job in self.plan.jobs):
+            return b""
+        return stdin_bytes(BYTES_A_PIXEL * max_pixels)
 
     def through(self, outcomes: "Iterable[Result | Failure | Skipped]") -> Iterator[Result]:
         """Follow the run: see `Report.through`."""

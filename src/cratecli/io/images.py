@@ -1,33 +1,41 @@
 """Photos in: any allowed format, orientation and mode, as an upright RGB array; and onto a patch grid."""
 
-import io
-import warnings
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from jaxtyping import Float, UInt8
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from jaxtyping import Float
+from PIL import Image
 
 from cratecli.errors import InputError
 from cratecli.geometry import Grid
+from cratecli.io import colour
+from cratecli.io.opening import MAX_PIXELS, open_image, refuse_thin
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
 EXTENSIONS = frozenset(
     {
         *{".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"},
-        *{".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif"},
+        *{".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif"},
     }
 )
 """File endings by which a folder's photos are found; a file named outright is read by its content."""
 
-RGB = UInt8[np.ndarray, "height width 3"]
+BYTES_A_PIXEL = 16  # more than any format takes
 
-MAX_PIXELS = 89_478_485
-MAX_ASPECT = 32  # beyond this a photo's short side would be lost, or its grid grow without bound
-
-
+RGB = colour.RGB
 Photo = RGB | Image.Image | str | Path
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A photo as upright RGB, 0–255, and what whoever gave it should hear of it, if anything."""
+
+    rgb: RGB
+    note: str | None
 
 
 def as_rgb(photo: Photo) -> RGB:
@@ -36,96 +44,96 @@ def as_rgb(photo: Photo) -> RGB:
     Raises `InputError` as `read` does, and `ValueError` for an array that is not `height width 3` of bytes.
     """
     if isinstance(photo, Image.Image):
-        return _to_rgb(_upright(photo))
+        refuse_thin(photo.width, photo.height, "the image")
+        with _explained("the image"):
+            photo.load()
+            return colour.to_rgb(colour.upright(photo))
     if not isinstance(photo, np.ndarray):
         return read(Path(photo))
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
         raise ValueError(
             f"an array of {photo.dtype} {photo.shape} is no RGB photo: uint8, (height, width, 3)"
         )
+    refuse_thin(photo.shape[1], photo.shape[0], "the array")
     return photo
 
 
-def read(source: Path | BinaryIO, name: str | None = None) -> RGB:
-    """Read a photo as upright RGB, 0–255: EXIF turned, alpha over white, 16-bit scaled, first frame.
+def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> RGB:
+    """Read a photo's file; see `content` and `decode`."""
+    return decode(content(path, max_pixels=max_pixels), str(path), max_pixels=max_pixels).rgb
 
-    `name` stands for the source in errors. Raises `InputError` for what is missing, broken, no image of the
-    allowlist, over Pillow's pixel limit, or longer than 32 times its breadth.
+
+def read_bytes(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> RGB:
+    """Read a photo held in memory; see `decode`."""
+    return decode(data, name, max_pixels=max_pixels).rgb
+
+
+def content(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
+    """Read a photo's file, whole: a file that changes while it is mapped would end the process.
+
+    Raises `InputError` for what is no regular file, and one larger than `max_pixels` of any format can be.
     """
-    name = name or str(source)
+    with _explained(str(path), "cannot be read"):
+        if not path.is_file():  # a pipe or a device would be waited for, or never end
+            raise InputError(f"{path}: {_what_instead(path)}")
+        with open(path, "rb", opener=_without_waiting) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):  # it has just been replaced
+                raise InputError(f"{path}: not a regular file")
+            refuse_large(status.st_size, str(path), max_pixels)
+            return stream.read()
+
+
+def refuse_large(size: int, name: str, max_pixels: int = MAX_PIXELS) -> None:
+    """Raise `InputError` for more bytes than `max_pixels` take in any format."""
+    if size > BYTES_A_PIXEL * max_pixels:
+        need = f"{size:,} bytes are more than {max_pixels:,} pixels need"
+        raise InputError(f"{name}: {need}; --max-pixels raises the limit")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Decode a photo as upright RGB: EXIF turned, alpha over white, 16-bit scaled, in sRGB, first frame.
+
+    `name` stands for it in errors and notes; what Pillow warns of is left to Python's `warnings`.
+    Raises `InputError` for what is broken or cut, no image of the allowlist, over `max_pixels`, or longer than 32
+    times its breadth.
+    """
+    with _explained(name), open_image(data, name, max_pixels) as image:
+        image.load()  # only this proves it whole
+        rgb = colour.to_rgb(colour.upright(image))
+        if image.format != "MPO" and _has_more(image):  # a phone's photo: what follows is its preview
+            return Decoded(rgb, f"{name}: holds several pictures; the first is used")
+        return Decoded(rgb, None)
+
+
+def _what_instead(path: Path) -> str:
+    if path.exists():
+        return "a folder, not a file" if path.is_dir() else "not a regular file"
+    return "a broken link" if path.is_symlink() else "no such file"
+
+
+def _has_more(image: Image.Image) -> bool:
     try:
-        if isinstance(source, Path) and not source.is_file():
-            raise InputError(f"{name}: {'not a file' if source.exists() else 'no such file'}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(source, formats=FORMATS) as image:
-                if max(image.size) > MAX_ASPECT * min(image.size):
-                    extent = f"{image.width} × {image.height} px"
-                    raise InputError(f"{name}: {extent} is too long and thin: crop it")
-                image.load()
-                return _to_rgb(_upright(image))
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # the rest may be broken; the first is whole
+        return True
+
+
+@contextmanager
+def _explained(name: str, what: str = "cannot be read as an image") -> Iterator[None]:
+    """Turn what reading raises, which for a broken file is anything, into an `InputError` of one line."""
+    try:
+        yield
     except InputError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InputError(f"{name}: more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
-    except UnidentifiedImageError:
-        raise InputError(f"{name}: not an image of a known format") from None
-    except Exception as error:  # a broken file makes its decoder raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{name}: cannot be read as an image: {reason}") from None
-
-
-def content(source: Path) -> bytes:
-    """Read a file's bytes. Raises `InputError` for what is missing, unreadable or no regular file."""
-    try:
-        if not source.is_file():
-            raise InputError(f"{source}: {'not a file' if source.exists() else 'no such file'}")
-        return source.read_bytes()
-    except OSError as error:
-        raise InputError(f"{source}: cannot be read: {error.strerror}") from None
-    except MemoryError:
-        raise InputError(f"{source}: needs more memory than there is") from None
-
-
-def read_bytes(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> RGB:
-    """Read a photo held in memory; see `read`."""
-    if not content:
-        raise InputError(f"{name}: empty")
-    return read(io.BytesIO(content), name)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # broken EXIF raises anything; the pixels are whole all the same
-        return image
-
-
-def _to_rgb(image: Image.Image) -> RGB:
-    """Scale deep greys to 0–255, put transparency over white, and convert the rest by Pillow."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return _deep_grey(np.asarray(image), sixteen_bit=image.mode.startswith("I;16"))
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        straight = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", straight.size, "white"), straight)
-    if image.mode == "LAB":
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        return np.array(converted)
-    return np.array(image.convert("RGB"))
-
-
-def _deep_grey(values: np.ndarray, *, sixteen_bit: bool) -> RGB:
-    """Map 16-bit greys by their full range, 32-bit and float greys by the range they use; NaN is black."""
-    grey = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    if sixteen_bit or (grey.min() >= 0 and 255 < grey.max() <= 65535):
-        grey = grey / 257
-    elif grey.min() < 0 or grey.max() > 255:
-        grey = (grey - grey.min()) / max(grey.max() - grey.min(), 1e-12) * 255
-    elif grey.max() <= 1:
-        grey = grey * 255
-    return np.repeat(np.round(grey).astype(np.uint8)[..., None], 3, axis=2)
+    except Exception as error:
+        told = error.strerror if isinstance(error, OSError) else None
+        reason = told or " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{name}: {what}: {reason}") from None
 
 
 def fit(

@@ -17,6 +17,7 @@ from cratecli.files import replacing
 from cratecli.geometry import Grid, Size, fit_grid
 from cratecli.io import images
 from cratecli.io.formats.record import Annotated
+from cratecli.io.opening import MAX_PIXELS
 from cratecli.model.device import out_of_memory
 from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.features import FeatureCache, see
@@ -64,7 +65,7 @@ class Desk:
     cache: FeatureCache | None = None
     ledger: Ledger | None = None
     stdin: bytes = b""
-    max_pixels: int = images.MAX_PIXELS
+    max_pixels: int = MAX_PIXELS
     stopping: Callable[[], bool] = field(default=lambda: False)
     note: Callable[[str], None] = field(default=lambda _text: None)
 
@@ -171,7 +172,12 @@ class _Line(Generic[Result]):
         """Read and decode one photo, in a thread; nothing, if another process has it in hand."""
         taken = False
         try:
-            content = self.desk.stdin if job.source is None else images.content(job.source)
+            most = self.desk.max_pixels
+            if job.source is None:
+                content = self.desk.stdin
+                images.refuse_large(len(content), job.name, most)
+            else:
+                content = images.content(job.source, max_pixels=most)
             sha256 = hashlib.sha256(content).hexdigest()
             if self.desk.ledger:
                 match self.desk.ledger.take(job, sha256):
@@ -181,8 +187,10 @@ class _Line(Generic[Result]):
                         self.elsewhere.append(job)
                         return None
                 taken = True
-            rgb = images.read_bytes(content, job.name, self.desk.max_pixels)
-            return Photo(job, rgb, sha256)
+            decoded = images.decode(content, job.name, max_pixels=most)
+            if decoded.note:
+                self.desk.note(decoded.note)
+            return Photo(job, decoded.rgb, sha256)
         except OutputError:
             raise
         except CrateError as error:

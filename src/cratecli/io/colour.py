@@ -1,0 +1,79 @@
+"""Any of Pillow's modes as RGB, 0–255, in the colours people see."""
+
+import io
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import ExifTags, Image, ImageCms
+
+RGB = UInt8[np.ndarray, "height width 3"]
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF says; one whose EXIF is broken stays as it is."""
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # broken EXIF raises anything; the pixels are whole all the same
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def to_rgb(image: Image.Image) -> RGB:
+    """Scale deep greys to 0–255, put transparency over white, and bring colours to sRGB."""
+    if image.mode.startswith("I;16"):
+        return _grey((np.asarray(image).astype(np.uint32) + 128) // 257)
+    if image.mode in ("I", "F"):
+        return _grey(_scaled(np.asarray(image)))
+    if image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return np.array(ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB"))
+    return np.array(_in_srgb(_over_white(image), image.info.get("icc_profile")))
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        straight = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", straight.size, "white"), straight).convert("RGB")
+    return image if image.mode == "CMYK" else image.convert("RGB")
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert from an embedded ICC profile; a broken one, or one of another colour space, is as none."""
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if "sRGB" not in ImageCms.getProfileDescription(source):  # the usual case costs nothing
+                srgb = ImageCms.createProfile("sRGB")
+                return ImageCms.profileToProfile(image, source, srgb, outputMode="RGB") or image
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            pass
+    return image.convert("RGB")
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
+    """Map 32-bit and float greys: by 16 bits or 0–1 where they fit, else by the range they use; NaN is black."""
+    with np.errstate(invalid="ignore"):
+        grey = values.astype(np.float64)
+    finite = grey[np.isfinite(grey)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if low >= 0 and 255 < high <= 65535:
+        grey = grey / 257
+    elif low < 0 or high > 255:
+        grey = (grey - low) / max(high - low, 1e-12) * 255
+    elif high <= 1:
+        grey = grey * 255
+    return np.round(np.nan_to_num(grey, nan=0.0, posinf=255.0, neginf=0.0))
+
+
+def _grey(values: np.ndarray) -> RGB:
+    return np.repeat(values.astype(np.uint8)[..., None], 3, axis=2)
