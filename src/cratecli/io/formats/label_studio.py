@@ -15,8 +15,9 @@ SERVED = "/data/local-files/?d="  # where Label Studio shows files of its local 
 
 def write(photos: Photos, made_by: str, stream: BinaryIO) -> None:
     """Write the tasks, a line a photo; `made_by` is the version of the model that predicted."""
+    stream.write(b"[")
     for number, photo in enumerate(photos):
-        stream.write((",\n" if number else "[\n").encode() + json.dumps(_task(photo, made_by)).encode())
+        stream.write((",\n" if number else "\n").encode() + json.dumps(_task(photo, made_by)).encode())
     stream.write(b"\n]\n")
 
 

@@ -83,7 +83,7 @@ def read_png(content: bytes, *modes: str) -> np.ndarray:
             if picture.mode not in modes:
                 raise ValueError(f"a PNG of mode {picture.mode}, not {' or '.join(modes)}")
             check_size(picture.height, picture.width)
-            return np.asarray(np.array(picture))
+            return np.array(picture, np.uint16 if picture.mode == "I;16" else np.uint8)
     except (OSError, SyntaxError, EOFError, struct.error) as error:
         raise ValueError(f"not a PNG: {error}") from None
 
@@ -91,7 +91,7 @@ def read_png(content: bytes, *modes: str) -> np.ndarray:
 def _two_valued(levels: UInt8[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
     if not np.isin(levels, (0, 255)).all():
         raise ValueError("a mask has values between 0 and 255")
-    return levels == 255
+    return np.asarray(levels == 255)
 
 
 def _png(picture: Image.Image) -> bytes:

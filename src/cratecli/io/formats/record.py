@@ -125,7 +125,7 @@ def _runs(counts: object) -> Int[np.ndarray, " runs"]:
 
     From the fourth on, a run is told as its difference from the last of its colour.
     """
-    text = counts.encode("ascii", "replace") if isinstance(counts, str) else b""
+    text = counts.encode() if isinstance(counts, str) and counts.isascii() else b""
     bits = np.frombuffer(text, np.uint8).astype(np.int64) - 48
     if not len(bits) or bits.min() < 0 or bits.max() > 63 or bits[-1] & 32:
         raise ValueError("an RLE's counts are not COCO's text")
