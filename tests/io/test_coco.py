@@ -122,13 +122,13 @@ BROKEN = ["", "[]", "{}", "null", "5", '{"images": [], "annotations": [{}], "cat
 
 @pytest.mark.parametrize("content", BROKEN)
 def test_what_is_no_dataset(content: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         read_dataset(content.encode())
 
 
 @pytest.mark.parametrize("content", ["", "null", "5", "[5]", "[{}]", '[{"image_id": 7}]', "[" * 100_000])
 def test_what_is_no_list_of_results(content: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         read_results(content.encode(), PHOTOS)
 
 
@@ -146,5 +146,5 @@ def test_what_is_no_list_of_results(content: str) -> None:
 def test_annotations_that_do_not_fit(field: str, value: object) -> None:
     content = json.loads(dataset(PHOTOS[2:], {}))
     content["annotations"][0][field] = value
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         read_dataset(json.dumps(content).encode())

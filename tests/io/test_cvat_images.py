@@ -80,7 +80,7 @@ BROKEN = {
 @pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
 def test_what_is_refused(content: str) -> None:
     assert content != GOOD
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         list(read(io.BytesIO(content.encode())))
 
 

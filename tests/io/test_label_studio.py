@@ -65,11 +65,11 @@ CHANGES: list[tuple[str, Any]] = [
 def test_regions_that_are_none(field: str, value: Any) -> None:
     (task,) = json.loads(written([PHOTOS[-1]]))
     task["predictions"][0]["result"][0]["value"][field] = value
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         read(json.dumps([task]).encode())
 
 
 @pytest.mark.parametrize("content", ["", "{}5", "null", "[5]", "[{}]", "[" * 100_000])
 def test_what_are_no_tasks(content: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         read(content.encode())

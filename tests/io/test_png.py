@@ -134,14 +134,14 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
 def test_what_is_no_mask(content: bytes) -> None:
-    with pytest.raises(ValueError, match="PNG|px|values"):
+    with pytest.raises(ValueError, match=r"PNG|px|values"):
         decode_mask(content)
 
 
 def test_what_is_no_cutout_and_no_soft_map() -> None:
     half = saved(Image.new("RGBA", (4, 3), (0, 0, 0, 128)))
     for read in (decode_cutout, decode_soft):
-        with pytest.raises(ValueError, match="PNG|values"):
+        with pytest.raises(ValueError, match=r"PNG|values"):
             read(half)
 
 

@@ -113,7 +113,7 @@ def test_the_description_of_the_data_set() -> None:
     ],
 )
 def test_lines_that_are_none(line: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         decode(f"{line}\n".encode(), photo(CHECK), ["object"])
 
 
