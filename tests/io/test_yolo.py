@@ -91,8 +91,8 @@ def test_labels_and_order_are_kept() -> None:
 
 def test_the_description_of_the_data_set() -> None:
     lines = data_yaml(["part 2", 'a "b": ö']).decode().splitlines()
-    assert lines[:4] == ["path: .", "train: images", "val: images", "names:"]
-    names = [line.split(": ", 1) for line in lines[4:]]
+    assert lines[:3] == ["train: images", "val: images", "names:"]
+    names = [line.split(": ", 1) for line in lines[3:]]
     assert [(number.strip(), json.loads(name)) for number, name in names] == [
         ("0", "part 2"),
         ("1", 'a "b": ö'),

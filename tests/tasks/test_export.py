@@ -247,7 +247,7 @@ def test_what_is_written_is_what_the_encoders_make(tmp_path: Path) -> None:
     cvat_masks.write(photos, stream)
     assert (tmp_path / "all.zip").read_bytes() == stream.getvalue()
     exported(run, "label-studio", tmp_path / "tasks.json")
-    assert label_studio.read((tmp_path / "tasks.json").read_bytes()) == photos
+    assert list(label_studio.read(io.BytesIO((tmp_path / "tasks.json").read_bytes()))) == photos
     assert b'<Label value="part 10"' in (tmp_path / "tasks.labelling.xml").read_bytes()
 
 

@@ -171,8 +171,8 @@ def beside_path(form: Format, target: Path) -> Path | None:
 def _one_file(
     run: Run, form: OneFile, target: Path | None, put: Callable[[bytes], object]
 ) -> Iterator[Exported | Failure]:
-    if target is not None:
-        _refuse(run, [target])
+    beside = None if target is None else beside_path(form, target)
+    _refuse(run, [path for path in (target, beside) if path is not None])
     failed = 0
     with _writing(target, put) as stream:
         form.write(run, run.info, stream)
@@ -187,8 +187,7 @@ def _one_file(
                 raise OutputError(f"{target or 'standard output'}: does not read back: {error}") from None
         if failed:
             raise OutputError(f"{target or 'standard output'}: not written")
-    if target is not None:
-        _deliver_beside(run, form.beside, beside_path(form, target))
+    _deliver_beside(run, form.beside, beside)
 
 
 @contextmanager

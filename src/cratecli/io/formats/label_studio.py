@@ -1,7 +1,7 @@
 """Objects as Label Studio's tasks, and back: a prediction a photo, masks as brush RLE; and the labelling config."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote
 from xml.sax.saxutils import quoteattr
@@ -43,12 +43,18 @@ def _task(photo: Annotated, made_by: str) -> dict[str, Any]:
     }
 
 
-def read(content: bytes) -> list[Annotated]:
-    """Read the tasks. Raises `ValueError` for anything else."""
+def read(stream: BinaryIO) -> Iterator[Annotated]:
+    """Read tasks that are a line each, as `write` lays them out. Raises `ValueError` for anything else."""
+    if stream.readline() != b"[\n":
+        raise ValueError("not tasks of Label Studio, a line each")
     try:
-        return [_read(task) for task in json.loads(content)]
+        for line in stream:
+            if line == b"]\n":
+                return
+            yield _read(json.loads(line.rstrip(b",\n")))
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not tasks of Label Studio ({type(error).__name__}: {error})") from None
+    raise ValueError("tasks of Label Studio that end early")
 
 
 def _read(task: Mapping[str, Any]) -> Annotated:

@@ -140,7 +140,7 @@ FORMATS: dict[str, Format] = {
     "label-studio": OneFile(
         "json",
         lambda photos, info, stream: label_studio.write(photos, str(info["description"]), stream),
-        lambda stream, photos: label_studio.read(stream.read()),
+        lambda stream, photos: label_studio.read(stream),
         beside=Beside("labelling.xml", label_studio.labelling),
     ),
     "npz": FileEach(

@@ -47,9 +47,9 @@ def decode(content: bytes, photo: Annotated, names: Sequence[str]) -> Annotated:
 
 
 def data_yaml(names: Sequence[str]) -> bytes:
-    """Write the data set's description: where images lie beside `labels/`, and the names of the classes."""
+    """Write the data set's description: the images lie in `images/` beside it, and what the classes are called."""
     lines = [f"  {number}: {json.dumps(name, ensure_ascii=False)}" for number, name in enumerate(names)]
-    return "\n".join(["path: .", "train: images", "val: images", "names:", *lines, ""]).encode()
+    return "\n".join(["train: images", "val: images", "names:", *lines, ""]).encode()
 
 
 def outline(mask: Bool[np.ndarray, "height width"]) -> Points:
