@@ -1,69 +1,23 @@
-"""A run is exported: names stay inside, photos are compared with what was written, and nothing of the run is lost."""
+"""A run is exported: what comes back is compared, what is lost does not appear, and nothing of the run is overwritten."""
 
 import hashlib
 import io
-import json
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cratecli.errors import InputError, NothingMatchedError, OutputError, UsageError
+from cratecli.errors import OutputError, UsageError
 from cratecli.io.formats import coco, cvat_masks, label_studio, png, yolo
-from cratecli.io.formats.record import Annotated, Annotation, annotate
+from cratecli.io.formats.record import Annotated, annotate
 from cratecli.io.formats.table import FORMATS, FileEach, OneFile
 from cratecli.tasks.batch import Failure
-from cratecli.tasks.export import Exported, Run, beside_path, export, read_run, shown
-from cratecli.tasks.manifest import Row
-from tests.io.photos import MET, blobs, specks, split
-
-
-def row(
-    source: str,
-    output: str | None,
-    objects: Sequence[Annotation],
-    sha256: str = "0",
-    size: tuple[int, int] = (40, 60),
-) -> Row:
-    """Give a row as a run would write it."""
-    made = {"command": "segment", "weights": "crate-nano"}
-    return Row(source, sha256, output, "0", "digest", made, Annotated(source, size[0], size[1], objects))
-
-
-def write_manifest(folder: Path, rows: Sequence[Row]) -> Path:
-    """Write a run's manifest into its folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "manifest.jsonl"
-    path.write_text("".join(f"{each.to_json()}\n" for each in rows))
-    return path
-
-
-def write_photo(path: Path, size: tuple[int, int] = (40, 60), seed: int = 0) -> str:
-    """Write a photo of grain, height and width in px; gives its sha256."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)).save(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def lay_out(folder: Path) -> Path:
-    """Lay out photos and the folder of a run on them: one object, several, none; two that share a stem."""
-    objects = {
-        "a.jpg": split(blobs(40, 60), ("object",)),
-        "b.png": split(specks(40, 60, 0.5), ("part 2", "part 10")),
-        "b.jpg": [],
-        "sub/a.png": split(blobs(40, 60, 7), ("object",)),
-    }
-    outputs = ["a.png", "b.png.png", "b.jpg.png", "sub/a.png"]
-    rows = [
-        row(f"../photos/{name}", output, found, write_photo(folder / "photos" / name))
-        for (name, found), output in zip(objects.items(), outputs, strict=True)
-    ]
-    write_manifest(folder / "run", rows)
-    return folder / "run"
+from cratecli.tasks.export import Exported, beside_path, export
+from cratecli.tasks.finished import Run, read_run
+from tests.io.photos import MET, blobs, split
+from tests.tasks.runs import lay_out, row, write_manifest, write_photo
 
 
 def exported(run: Run, kind: str, target: Path | None) -> list[Exported]:
@@ -76,131 +30,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-# What a manifest tells.
-
-
-def test_a_run_by_its_folder_or_its_manifest(tmp_path: Path) -> None:
-    folder = lay_out(tmp_path)
-    run = read_run(folder)
-    assert run == read_run(folder / "manifest.jsonl")
-    assert [each.name for each in run.entries] == ["a.jpg", "b.png", "b.jpg", "sub/a.png"]
-    assert [each.file for each in run.entries] == ["a", "b.png", "b.jpg", "sub/a"]
-    assert list(run) == list(run)
-    assert [(photo.name, len(photo.objects)) for photo in run] == [
-        ("a.jpg", 1),
-        ("b.png", 2),
-        ("b.jpg", 0),
-        ("sub/a.png", 1),
-    ]
-    assert run.info["made"] == [{"command": "segment", "weights": "crate-nano"}]
-    assert run.info["description"].startswith("crate ")
-    assert shown(run.entries[0].source) == str(tmp_path / "photos/a.jpg")
-
-
-def test_the_last_row_of_an_input_counts(tmp_path: Path) -> None:
-    first, second = split(blobs(40, 60), ("object",)), split(blobs(40, 60, 1), ("object",))
-    rows = [row("a.jpg", "a.png", first), row("b.jpg", "b.png", first), row("a.jpg", "a.png", second)]
-    rows[0] = replace(rows[0], options="old", made={"command": "old"})
-    run = read_run(write_manifest(tmp_path, rows))
-    assert [(photo.name, photo.objects) for photo in run] == [("b.jpg", first), ("a.jpg", second)]
-    assert run.info["made"] == [{"command": "segment", "weights": "crate-nano"}]
-
-
-def test_measures_are_taken_anew_and_what_has_no_pixel_is_none(tmp_path: Path) -> None:
-    (found,) = split(blobs(40, 60), ("object",))
-    lying = replace(found, area=5, box=(1, 2, 3, 4))
-    nothing = annotate(np.zeros((40, 60), bool), 0.5)
-    run = read_run(write_manifest(tmp_path, [row("a.jpg", "a.png", [nothing, lying])]))
-    assert next(iter(run)).objects == [found]
-
-
-NAMES: dict[str, tuple[list[tuple[str, str | None]], list[str], list[str]]] = {
-    "a tree": ([("../in/x/a.jpg", "x/a.png"), ("../in/a.jpg", "a.png")], ["x/a.jpg", "a.jpg"], ["x/a", "a"]),
-    "no outputs": (
-        [("in/a.jpg", None), ("in/A.png", None)],
-        ["in/a.jpg", "in/A.png"],
-        ["in/a.jpg", "in/A.png"],
-    ),
-    "one output": ([("a.jpg", "all.json"), ("b.jpg", "all.json")], ["a.jpg", "b.jpg"], ["a", "b"]),
-    "a name of its own": ([("a.jpg", "masks/new.png")], ["masks/a.jpg"], ["masks/new"]),
-    "hostile": ([("../../../etc/passwd", "../../evil.png")], ["passwd"], ["evil"]),
-    "absolute": (
-        [("/etc/passwd", None), ("C:\\a.jpg", "/b.png")],
-        ["etc/passwd", "C%3A/a.jpg"],
-        ["etc/passwd", "b"],
-    ),
-    "odd": ([("a\nb\x1b.jpg", None), ("\udcff.jpg", None)], ["a%0Ab%1B.jpg", "%FF.jpg"], ["a%0Ab%1B", "%FF"]),
-}
-
-
-@pytest.mark.parametrize(("paths", "names", "own"), NAMES.values(), ids=NAMES)
-def test_names(tmp_path: Path, paths: list[tuple[str, str | None]], names: list[str], own: list[str]) -> None:
-    run = read_run(write_manifest(tmp_path, [row(source, output, []) for source, output in paths]))
-    assert [each.name for each in run.entries] == names
-    assert [each.file for each in run.entries] == own
-
-
-def test_two_photos_of_one_name(tmp_path: Path) -> None:
-    manifest = write_manifest(tmp_path, [row("../a.jpg", None, []), row("a.jpg", None, [])])
-    with pytest.raises(UsageError, match=r"\.\./a\.jpg and a\.jpg would both be called a\.jpg"):
-        read_run(manifest)
-
-
-def test_no_manifest_and_an_empty_one(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No such file"):
-        read_run(tmp_path)
-    (tmp_path / "manifest.jsonl").write_text("")
-    with pytest.raises(NothingMatchedError, match="no photo was done"):
-        read_run(tmp_path)
-
-
-def changed(**fields: Any) -> Callable[[dict[str, Any]], None]:
-    return lambda line: line.update(fields)
-
-
-def changed_object(**fields: Any) -> Callable[[dict[str, Any]], None]:
-    return lambda line: line["objects"][0].update(fields)
-
-
-FOREIGN: dict[str, Callable[[dict[str, Any]], None]] = {
-    "no objects": lambda line: line.pop("objects"),
-    "another size": changed(height=41),
-    "a size beyond all": changed(height=10**9, width=10**9),
-    "runs that do not fill": changed_object(rle={"size": [40, 60], "counts": "55103"}),
-    "runs without end": changed_object(rle={"size": [40, 60], "counts": "o" * 100_000}),
-    "a score beyond": changed_object(score=1.5),
-    "a score that is none": changed_object(score=float("nan")),
-    "no label": changed_object(label=""),
-    "a path that is none": changed(input="a\0.jpg"),
-    "a path that no disk has": changed(output="\ud800.png"),
-    "a way that is no JSON": changed(made={"tau": float("inf")}),
-}
-
-
-@pytest.mark.parametrize("change", FOREIGN.values(), ids=FOREIGN)
-def test_a_foreign_row_is_named_by_its_line(tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    good = row("a.jpg", "a.png", split(blobs(40, 60), ("object",))).to_json()
-    line = json.loads(good)
-    change(line)
-    manifest = tmp_path / "manifest.jsonl"
-    manifest.write_text(f"{good}\n{json.dumps(line)}\n")
-    with pytest.raises(InputError, match=r"manifest\.jsonl:2: not a row of a manifest") as error:
-        read_run(tmp_path)
-    assert len(str(error.value).splitlines()) == 1
-
-
-def test_a_manifest_that_changes_meanwhile(tmp_path: Path) -> None:
-    folder = lay_out(tmp_path)
-    run = read_run(folder)
-    with (folder / "manifest.jsonl").open("a") as stream:
-        stream.write(row("later.jpg", None, []).to_json() + "\n")
-    assert len(list(run)) == 4  # what came later is left for the next time
-    write_manifest(folder, [row("other.jpg", None, [])])
-    with pytest.raises(InputError, match="has changed meanwhile"):
-        list(run)
-
-
-# What is written.
+# What is written, and compared.
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -209,7 +39,7 @@ def test_every_format_comes_back(tmp_path: Path, kind: str) -> None:
     target = tmp_path / (f"out.{form.ending}" if isinstance(form, OneFile) else "out")
     done = exported(run, kind, target)
     assert [each.objects for each in done] == [1, 2, 0, 1]
-    assert [shown(each.source) for each in done] == [shown(each.source) for each in run.entries]
+    assert [each.entry for each in done] == list(run.entries)
     for each in done:
         assert each.target is not None
         assert each.target.is_file()
@@ -365,6 +195,7 @@ def test_a_file_that_is_not_what_was_meant_fails_alone(tmp_path: Path) -> None:
     for broken, reason in ((turned, "is not what was meant: IoU 0.0000"), (unread, "does not read back")):
         outcomes = list(export(run, broken, tmp_path / "out", lambda _: None))
         assert [reason in str(each.error) for each in outcomes if isinstance(each, Failure)] == [True] * 4
+        assert not files(tmp_path / "out")
 
 
 def test_an_approximation_may_lose(tmp_path: Path) -> None:
@@ -388,10 +219,24 @@ def test_nothing_of_the_run_is_overwritten(tmp_path: Path, kind: str) -> None:
     assert files(tmp_path) == before
 
 
-def test_files_that_differ_by_case_only(tmp_path: Path) -> None:
-    run = read_run(write_manifest(tmp_path, [row("x/a.jpg", "a.png", []), row("x/A.jpg", "A.png", [])]))
+def test_photos_that_share_a_stem_in_whatever_case(tmp_path: Path) -> None:
+    (found,) = split(blobs(40, 60), ("object",))
+    names = {"a.jpg": "a.jpg.png", "a.png": "a.png.png", "A.jpg": "A.jpg.png", "sub/a.jpg": "sub/a.png"}
+    rows = [row(f"in/{name}", output, [found]) for name, output in names.items()]
+    run = read_run(write_manifest(tmp_path / "run", rows))
+    exported(run, "mask", tmp_path / "mask")
+    assert files(tmp_path / "mask") == sorted(names.values())
+    exported(run, "yolo", tmp_path / "yolo")
+    expected = [f"labels/{name}.txt" for name in ("A.jpg", "a.jpg", "a.png", "sub/a")]
+    assert files(tmp_path / "yolo") == ["data.yaml", *expected]
+
+
+def test_two_outputs_that_are_one(tmp_path: Path) -> None:
+    rows = [row("x/a.jpg", "a.png", []), row("x/b.jpg", "../a.png", [])]
+    run = read_run(write_manifest(tmp_path, rows))
     with pytest.raises(UsageError, match=r"two photos would both be written to .*a\.png"):
         list(export(run, FORMATS["mask"], tmp_path / "out", lambda _: None))
+    assert not (tmp_path / "out").exists()
 
 
 def test_outputs_stay_in_the_folder(tmp_path: Path) -> None:

@@ -63,20 +63,21 @@ def export(
     from cratecli.io.formats.table import FORMATS, OneFile
     from cratecli.tasks import export as task
     from cratecli.tasks.batch import Failure
+    from cratecli.tasks.finished import read_run
 
     form = FORMATS[as_]
     together = isinstance(form, OneFile)
     target = _target(form, run, as_, output, records=report.records)
     done: list[Exported] = []
     with report:
-        for outcome in task.export(task.read_run(run), form, target, lambda chunk: put([chunk])):
+        for outcome in task.export(read_run(run), form, target, lambda chunk: put([chunk])):
             if isinstance(outcome, Failure):
                 report.fail(outcome)
                 continue
             done.append(outcome)
             place = None if outcome.target is None else str(outcome.target)
             record = {
-                "input": task.shown(outcome.source),
+                "input": outcome.entry.shown,
                 "output": place,
                 "objects": outcome.objects,
                 "iou": outcome.iou,
@@ -86,7 +87,7 @@ def export(
             beside = task.beside_path(form, target)
             report.wrote(*([str(target)] if together else []), *([] if beside is None else [str(beside)]))
         if not quiet:
-            _sum_up([(task.shown(each.source), each.iou) for each in done], report)
+            _sum_up([(each.entry.shown, each.iou) for each in done], report)
 
 
 def _target(form: "Format", run: Path, kind: str, output: str | None, *, records: bool) -> Path | None:
