@@ -1,4 +1,4 @@
-"""A run is exported: what comes back is compared, what is lost does not appear, and nothing of the run is overwritten."""
+"""A run is exported: what comes back is compared, what is lost does not appear, nothing of the run is overwritten."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""What a manifest tells of a run: names that stay inside, the last row of each photo, and a line for what is foreign."""
+"""What a manifest tells of a run: names that stay inside, the last row of each photo, a line for what is foreign."""
 
 import json
 from collections.abc import Callable
