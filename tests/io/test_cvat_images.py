@@ -87,3 +87,9 @@ def test_what_is_refused(content: str) -> None:
 def test_no_other_file_is_read() -> None:
     with pytest.raises(ValueError, match="document type is not read"):
         list(read(io.BytesIO(OUTSIDE.encode())))
+
+
+def test_an_encoding_that_nobody_knows_is_not_looked_up() -> None:
+    renamed = GOOD.replace('encoding="utf-8"', 'encoding="utf-1"')
+    assert renamed != GOOD
+    assert list(read(io.BytesIO(renamed.encode()))) == [without_scores(PHOTOS[-1])]

@@ -68,7 +68,7 @@ class _Reader:
     """Gathers photos from what the parser meets."""
 
     def __init__(self) -> None:
-        self.parser = ParserCreate()
+        self.parser = ParserCreate("utf-8")  # whatever the file says of itself
         self.parser.StartDoctypeDeclHandler = _refuse
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = self._end
