@@ -6,7 +6,7 @@ python docs/reference.py --check    # only tell whether a page is stale
 
 import re
 import sys
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
@@ -35,7 +35,8 @@ def options(name: str) -> str:
         kind, default = get_args(hint)[0], defaults[parameter].default
         metavar = option.metavar or "|".join(_choices(kind)) or _plain(kind)
         spelt = ", ".join(f"`{each}`" for each in names) + (f" {metavar}" if metavar else "")
-        cells = [spelt, option.help or "", "" if default in (None, False) else str(default)]
+        shown = "required" if default is Parameter.empty else "" if default in (None, False) else str(default)
+        cells = [spelt, option.help or "", shown]
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(rows) + "\n"
 

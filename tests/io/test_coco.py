@@ -10,13 +10,13 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from cratecli.emergence.masks import bounding_box
-from cratecli.io.formats.coco import dataset, results
+from cratecli.io.formats.coco import dataset, read_dataset, read_results, results
 from cratecli.io.formats.record import Annotated, annotate
+from tests.io import photos
+from tests.io.photos import CHECK
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-CHECK = np.array([[int(c) for c in row] for row in ("00110", "01110", "01010", "01110")], bool)
 
 
 def disc(height: int, width: int, row: int, col: int, radius: int) -> np.ndarray:
@@ -36,31 +36,6 @@ def load(tmp_path: Path, content: bytes) -> COCO:
     path = tmp_path / "objects.json"
     path.write_bytes(content)
     return COCO(path)
-
-
-def test_the_check_vector() -> None:
-    found = annotate(CHECK, 0.5)
-    assert found.rle == {"size": [4, 5], "counts": "55103"}
-    assert (found.area, found.box, found.score) == (10, (1, 0, 3, 4), 0.5)
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (7, 11)])
-def test_a_mask_is_the_same_again(shape: tuple[int, int]) -> None:
-    masks = np.random.default_rng(0).random((20, *shape)) < np.linspace(0.05, 1, 20)[:, None, None]
-    for mask in masks[masks.any(axis=(1, 2))]:
-        found = annotate(mask, 1.0)
-        box = bounding_box(mask)
-        np.testing.assert_array_equal(coco_mask.decode(json.loads(json.dumps(found.rle))), mask)
-        assert found.area == mask.sum()
-        assert box is not None
-        assert found.box == box.xywh
-
-
-def test_what_is_counted_is_plain_numbers() -> None:
-    """NumPy's own would not go into JSON."""
-    found = annotate(MASKS[0], 0.5)
-    assert {type(value) for value in (*found.box, *found.rle["size"], found.area)} == {int}
-    assert isinstance(found.rle["counts"], str)
 
 
 def test_coco_reads_the_dataset(tmp_path: Path) -> None:
@@ -120,3 +95,56 @@ def test_nothing_at_all_is_valid(tmp_path: Path) -> None:
     coco = load(tmp_path, dataset([], {}))
     assert (coco.getImgIds(), coco.getAnnIds()) == ([], [])
     assert json.loads(results([PHOTOS[1]])) == []
+
+
+def test_a_category_a_label() -> None:
+    content = json.loads(dataset(photos.PHOTOS, {}))
+    names = ['"ö"', "a: 100 % #1", "object", "part 2", "part 10"]
+    assert [(each["id"], each["name"]) for each in content["categories"]] == list(enumerate(names, 1))
+    labels = [names[each["category_id"] - 1] for each in content["annotations"]]
+    assert labels == [each.label for photo in photos.PHOTOS for each in photo.objects]
+    assert [each["category_id"] for each in json.loads(results(photos.PHOTOS))] == [
+        each["category_id"] for each in content["annotations"]
+    ]
+    assert json.loads(dataset([photos.PHOTOS[1]], {}))["categories"][0]["name"] == "object"
+
+
+@pytest.mark.parametrize(
+    "each", [PHOTOS, photos.PHOTOS, [photos.MET], []], ids=["few", "many", "met", "none"]
+)
+def test_photos_are_the_same_again(each: list[Annotated]) -> None:
+    assert read_dataset(dataset(each, {"description": "how"})) == each
+    assert read_results(results(each), each) == each
+
+
+BROKEN = ["", "[]", "{}", "null", "5", '{"images": [], "annotations": [{}], "categories": []}', "[" * 100_000]
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_what_is_no_dataset(content: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read_dataset(content.encode())
+
+
+@pytest.mark.parametrize("content", ["", "null", "5", "[5]", "[{}]", '[{"image_id": 7}]', "[" * 100_000])
+def test_what_is_no_list_of_results(content: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read_results(content.encode(), PHOTOS)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("segmentation", {"size": [4, 5], "counts": "551031"}),
+        ("segmentation", {"size": [5, 4], "counts": "55103"}),
+        ("segmentation", [[0, 0, 1, 1, 2, 2]]),
+        ("image_id", 9),
+        ("category_id", 9),
+        ("score", "high"),
+    ],
+)
+def test_annotations_that_do_not_fit(field: str, value: object) -> None:
+    content = json.loads(dataset(PHOTOS[2:], {}))
+    content["annotations"][0][field] = value
+    with pytest.raises(ValueError, match=r"."):
+        read_dataset(json.dumps(content).encode())

@@ -6,7 +6,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cratecli.io.formats.indexed import GREY, TINT, encode_labels, tint, voc_palette
+from cratecli.errors import InputError
+from cratecli.io.formats.compare import classes_apart
+from cratecli.io.formats.indexed import (
+    GREY,
+    TINT,
+    decode_classes,
+    decode_labels,
+    encode_classes,
+    encode_labels,
+    paint,
+    tint,
+    voc_palette,
+)
+from cratecli.io.formats.record import Annotated, annotate, classes
+from tests.io.photos import CHECK, MET, PHOTOS
 
 VOC = {
     0: (0, 0, 0),
@@ -45,6 +59,37 @@ def test_labels_are_the_same_again(shape: tuple[int, int]) -> None:
         assert (image.format, image.mode, image.size) == ("PNG", "P", shape[::-1])
         np.testing.assert_array_equal(np.asarray(image), labels)
         np.testing.assert_array_equal(np.asarray(image.convert("RGB")), voc_palette()[labels])
+    np.testing.assert_array_equal(decode_labels(encode_labels(labels)), labels)
+
+
+def test_classes_are_the_same_again() -> None:
+    photos = [*PHOTOS, MET]
+    names = classes(photos)
+    for photo in photos:
+        back = decode_classes(encode_classes(photo, names), photo.name, names)
+        assert (back.name, back.height, back.width) == (photo.name, photo.height, photo.width)
+        assert [(each.label, each.rle) for each in back.objects] == [
+            (each.label, each.rle) for each in classes_apart(photo).objects
+        ]
+
+
+def test_an_index_is_its_class_and_the_earlier_object_keeps_the_pixel() -> None:
+    two = Annotated("x", 4, 5, [annotate(CHECK, 1.0, "b"), annotate(np.ones((4, 5), bool), 1.0, "a")])
+    labels = decode_labels(encode_classes(two, ["a", "b"]))
+    np.testing.assert_array_equal(labels, np.where(CHECK, 2, 1))
+
+
+def test_void_is_never_written() -> None:
+    photo = Annotated("x.jpg", 4, 5, [annotate(CHECK, 1.0)])
+    assert paint(photo, [254]).max() == 254
+    for index in (255, 256, 1000):
+        with pytest.raises(InputError, match=f"x.jpg: an indexed PNG holds 254 labels, not {index}"):
+            paint(photo, [index])
+
+
+def test_an_index_that_is_no_class() -> None:
+    with pytest.raises(ValueError, match="index 3 is no class"):
+        decode_classes(encode_labels(np.full((2, 2), 3)), "x", ["a", "b"])
 
 
 def test_a_tinted_photo_by_hand() -> None:

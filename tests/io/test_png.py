@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cratecli.io.formats.png import DIMMED, KINDS, Kind, encode, overlay
+from cratecli.io.formats.png import (
+    DIMMED,
+    KINDS,
+    Kind,
+    decode_cutout,
+    decode_mask,
+    decode_soft,
+    encode,
+    overlay,
+)
 
 RGB = np.random.default_rng(0).integers(0, 256, (7, 11, 3), np.uint8)
 MASK = np.zeros((7, 11), bool)
@@ -35,6 +44,12 @@ def test_soft() -> None:
     levels = np.asarray(image)
     assert (levels[0, 0], levels[-1, -1]) == (0, 255)
     np.testing.assert_allclose(levels / 255, SOFT, atol=0.5 / 255 + 1e-6)
+
+
+def test_soft_with_16_bits() -> None:
+    image = decoded("soft16")
+    assert image.mode == "I;16"
+    np.testing.assert_array_equal(np.asarray(image), np.round(SOFT.astype(float) * 65535))
 
 
 def test_cutout() -> None:
@@ -82,3 +97,55 @@ def test_the_same_picture_is_the_same_bytes() -> None:
     assert [encode(RGB, MASK, SOFT, kind) for kind in KINDS] == [
         encode(RGB, MASK, SOFT, kind) for kind in KINDS
     ]
+
+
+def test_masks_are_the_same_again() -> None:
+    for mask in (MASK, ~MASK, np.zeros_like(MASK), np.ones_like(MASK)):
+        np.testing.assert_array_equal(decode_mask(encode(RGB, mask, SOFT, "mask")), mask)
+        np.testing.assert_array_equal(decode_cutout(encode(RGB, mask, SOFT, "cutout")), mask)
+
+
+@pytest.mark.parametrize(("kind", "most"), [("soft", 255), ("soft16", 65535)])
+def test_soft_maps_are_the_same_again_to_their_depth(kind: Kind, most: int) -> None:
+    exact = (np.arange(77).reshape(7, 11) * (most // 77) / np.float32(most)).astype(np.float32)
+    np.testing.assert_array_equal(decode_soft(encode(RGB, MASK, exact, kind)), exact)
+    np.testing.assert_allclose(
+        decode_soft(encode(RGB, MASK, SOFT, kind)), SOFT, rtol=1e-6, atol=0.5 / most + 1e-7
+    )
+
+
+def saved(image: Image.Image, kind: str = "PNG") -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind)
+    return stream.getvalue()
+
+
+GREY = saved(Image.new("L", (4, 3), 7))
+UNREADABLE = {
+    "empty": b"",
+    "no picture": b"no picture at all",
+    "cut short": encode(RGB, MASK, SOFT, "mask")[:-30],
+    "another format": saved(Image.new("L", (4, 3)), "BMP"),
+    "another mode": encode(RGB, MASK, SOFT, "overlay"),
+    "levels between": GREY,
+    "a size beyond all": GREY[:16] + (50_000).to_bytes(4) * 2 + GREY[24:],
+}
+
+
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_what_is_no_mask(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"PNG|px|values"):
+        decode_mask(content)
+
+
+def test_what_is_no_cutout_and_no_soft_map() -> None:
+    half = saved(Image.new("RGBA", (4, 3), (0, 0, 0, 128)))
+    for read in (decode_cutout, decode_soft):
+        with pytest.raises(ValueError, match=r"PNG|values"):
+            read(half)
+
+
+def test_masks_beyond_pillows_limit_for_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encode(RGB, MASK, SOFT, "mask")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    np.testing.assert_array_equal(decode_mask(content), MASK)

@@ -17,10 +17,10 @@ from cratecli.io.sheet import CELL, GAP, TEXT, fit_within, heat
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.model.vit import UnrolledViT
-from cratecli.tasks.batch import Desk, Failure
+from cratecli.tasks.batch import Desk
 from cratecli.tasks.features import FeatureCache
 from cratecli.tasks.heads import HeadMaps, Judged, heads_batch, heads_jobs, heads_sheet
-from cratecli.tasks.plan import Job
+from cratecli.tasks.jobs import Failure, Job
 from cratecli.tasks.recipe import Recipe, choose_recipe
 from cratecli.tasks.segment import segment_batch
 from tests.model.test_vit import tiny

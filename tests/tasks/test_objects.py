@@ -25,8 +25,9 @@ from cratecli.model.crate import Crate
 from cratecli.model.unroll import LayerState, WhiteBox, patch_grid
 from cratecli.model.vit import UnrolledViT
 from cratecli.tasks import objects as task
-from cratecli.tasks.batch import Desk, Failure
+from cratecli.tasks.batch import Desk
 from cratecli.tasks.features import FeatureCache
+from cratecli.tasks.jobs import Failure, Job
 from cratecli.tasks.objects import (
     Found,
     Object,
@@ -36,7 +37,6 @@ from cratecli.tasks.objects import (
     objects_batch,
     objects_jobs,
 )
-from cratecli.tasks.plan import Job
 from tests.model.test_vit import tiny
 from tests.tasks.test_segment import photo
 

@@ -27,8 +27,9 @@ from cratecli.model.blocks import Projection, split_heads
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import LayerState, WhiteBox, patch_grid
-from cratecli.tasks.batch import Desk, Failure
+from cratecli.tasks.batch import Desk
 from cratecli.tasks.features import FeatureCache, see
+from cratecli.tasks.jobs import Failure, Job
 from cratecli.tasks.partpictures import draw, parts_sheet, thumbnail
 from cratecli.tasks.parts import (
     Album,
@@ -41,7 +42,6 @@ from cratecli.tasks.parts import (
     learn_parts,
     look,
 )
-from cratecli.tasks.plan import Job
 from tests.tasks.test_segment import photo
 
 CONFIG = CrateConfig(patch_size=4, width=12, heads=3, depth=3, image_size=16, classes=0)

@@ -17,8 +17,8 @@ from cratecli.geometry import Size
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.batch import Desk, Failure, Skipped
-from cratecli.tasks.plan import Job
+from cratecli.tasks.batch import Desk
+from cratecli.tasks.jobs import Failure, Job, Skipped
 from cratecli.tasks.recipe import Recipe, choose_recipe, default_recipe
 from cratecli.tasks.segment import NOTHING, Segmentation, Segmented, segment_batch, segment_jobs
 from cratecli.weights.checkpoint import load_model

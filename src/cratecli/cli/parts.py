@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from cratecli.emergence.parts import Vocabulary
     from cratecli.io.sheet import Tile
     from cratecli.model.unroll import WhiteBox
-    from cratecli.tasks.batch import Desk, Failure, Skipped
+    from cratecli.tasks.batch import Desk
+    from cratecli.tasks.jobs import Failure, Skipped
     from cratecli.tasks.partpictures import Pictures
     from cratecli.tasks.parts import Kind, Labelled, PartRecipe
     from cratecli.tasks.plan import Inputs, Plan
@@ -209,7 +210,7 @@ class _Job:
     ) -> None:
         """Tell of every photo, and write what stands for all of them."""
         from cratecli.io.formats.png import encode_rgb
-        from cratecli.tasks.batch import deliver
+        from cratecli.tasks.jobs import deliver
         from cratecli.tasks.partpictures import SHEET, parts_sheet, thumbnail
 
         place = self._place

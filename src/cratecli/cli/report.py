@@ -14,7 +14,7 @@ from cratecli.errors import UsageError
 
 if TYPE_CHECKING:
     from cratecli.model.unroll import WeightsId, WhiteBox
-    from cratecli.tasks.batch import Failure, Skipped
+    from cratecli.tasks.jobs import Failure, Skipped
 
 Result = TypeVar("Result")
 
@@ -60,7 +60,7 @@ class Report:
 
         Ends the program where the run was asked to end, or with `--fail-fast` at the first failure.
         """
-        from cratecli.tasks.batch import Failure, Skipped
+        from cratecli.tasks.jobs import Failure, Skipped
 
         before = self._photos + self._skipped
         with Bar(total, wanted=self._progress) as self._bar:

@@ -16,9 +16,10 @@ from cratecli.errors import InputError, UsageError
 if TYPE_CHECKING:
     from cratecli.io.formats.record import Annotated
     from cratecli.model.unroll import WhiteBox
-    from cratecli.tasks.batch import Desk, Failure, Skipped
+    from cratecli.tasks.batch import Desk
+    from cratecli.tasks.jobs import Failure, Job, Skipped
     from cratecli.tasks.ledger import Ledger
-    from cratecli.tasks.plan import Inputs, Job, Plan
+    from cratecli.tasks.plan import Inputs, Plan
     from cratecli.tasks.provenance import Provenance, Setting
 
 Result = TypeVar("Result")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cratecli.tasks.recipe import Heads, Recipe
     from cratecli.tasks.segment import Segmented
 
-As = Literal["mask", "soft", "cutout", "overlay", Together]
+As = Literal["mask", "soft", "soft16", "cutout", "overlay", Together]
 
 
 @grouped

@@ -21,7 +21,7 @@ def names_json(output: str | None) -> bool:
 def write_together(run: "Run", kind: str, description: str, made: "Provenance") -> None:
     """Write the file of all photos that were done, those done before included. Raises `OutputError`."""
     from cratecli.io.formats import coco
-    from cratecli.tasks.batch import deliver
+    from cratecli.tasks.jobs import deliver
 
     photos, target = run.kept(), run.plan.target
     if not photos:
@@ -35,7 +35,7 @@ def write_together(run: "Run", kind: str, description: str, made: "Provenance") 
 def write_sheet(run: "Run", sheet: "np.ndarray", made: "Provenance") -> None:
     """Write a contact sheet, RGB, as PNG. Raises `OutputError`."""
     from cratecli.io.formats.png import encode_rgb
-    from cratecli.tasks.batch import deliver
+    from cratecli.tasks.jobs import deliver
 
     target = run.plan.target
     png = encode_rgb(sheet, made.text(target))

@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from cratecli.emergence.features import View
 from cratecli.errors import CrateError, InputError, OutputError
-from cratecli.files import replacing
 from cratecli.geometry import Grid, Size, fit_grid
 from cratecli.io import images
 from cratecli.io.formats.record import Annotated
@@ -21,8 +19,8 @@ from cratecli.io.opening import MAX_PIXELS
 from cratecli.model.device import out_of_memory
 from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.features import FeatureCache, see
+from cratecli.tasks.jobs import Failure, Job, Skipped, deliver
 from cratecli.tasks.ledger import Ledger
-from cratecli.tasks.plan import Job
 
 Result = TypeVar("Result")
 
@@ -84,21 +82,6 @@ class Photo:
     job: Job
     rgb: images.RGB
     sha256: str
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A job that could not be done, and why."""
-
-    job: Job
-    error: CrateError
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A job that was done before, as the manifest knows, or by another process."""
-
-    job: Job
 
 
 def work_through(
@@ -282,17 +265,3 @@ class _Line(Generic[Result]):
             held, future = self._finishing.popleft()
             self._held -= held
             yield future.result()
-
-
-def deliver(target: Path | None, content: bytes) -> None:
-    """Write an output whole or not at all, making its folder; standard output is left to the caller.
-
-    Raises `OutputError`; what was there before is then still there.
-    """
-    if target is None:
-        return
-    try:
-        with replacing(target) as stream:
-            stream.write(content)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from None

@@ -14,9 +14,9 @@ from cratecli.geometry import Size
 from cratecli.io import images
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.tasks.batch import Desk, Failure, Photo, Question, Skipped, work_through
+from cratecli.tasks.batch import Desk, Photo, Question, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, see
-from cratecli.tasks.plan import Job
+from cratecli.tasks.jobs import Failure, Job, Skipped
 from cratecli.tasks.recipe import Recipe, choose_recipe
 
 ROWS = 120  # of a contact sheet: what photos come after are left out of it

@@ -18,10 +18,10 @@ from cratecli.io.formats.png import overlay
 from cratecli.io.plot import Curve, plot_layers
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat, stack
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.tasks.batch import Desk, Failure, Photo, Question, Skipped, work_through
+from cratecli.tasks.batch import Desk, Photo, Question, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, see
+from cratecli.tasks.jobs import Failure, Job, Skipped
 from cratecli.tasks.objects import MOST_PATCHES, refuse_large
-from cratecli.tasks.plan import Job
 from cratecli.tasks.recipe import TAU, Sight, choose_sight, default_recipe
 
 PICTURED = 4  # photos whose layers are shown; the curves are of all

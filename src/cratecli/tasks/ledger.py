@@ -13,8 +13,8 @@ from cratecli.errors import InputError, OutputError
 from cratecli.files import ORPHAN, replacing
 from cratecli.io.formats.record import Annotated
 from cratecli.locks import ByteLocks
+from cratecli.tasks.jobs import Job
 from cratecli.tasks.manifest import Row, read_rows
-from cratecli.tasks.plan import Job
 from cratecli.tasks.provenance import Provenance
 
 Taken = Literal["mine", "done", "elsewhere"]

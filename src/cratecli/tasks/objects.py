@@ -22,9 +22,9 @@ from cratecli.io.formats.record import Annotated, annotate
 from cratecli.io.sheet import Framed, frame
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.batch import Desk, Failure, Photo, Question, Skipped, work_through
+from cratecli.tasks.batch import Desk, Photo, Question, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, see
-from cratecli.tasks.plan import Job
+from cratecli.tasks.jobs import Failure, Job, Skipped
 from cratecli.tasks.provenance import Provenance
 from cratecli.tasks.recipe import TAU, THUMBNAIL, Refine, Sight, check_refine, choose_sight, default_recipe
 

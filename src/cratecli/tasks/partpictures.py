@@ -15,8 +15,9 @@ from cratecli.io.formats.indexed import encode_labels, tint, voc_palette
 from cratecli.io.formats.png import encode_rgb
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, stack
-from cratecli.tasks.batch import Desk, Photo, deliver
+from cratecli.tasks.batch import Desk, Photo
 from cratecli.tasks.features import RGB
+from cratecli.tasks.jobs import deliver
 from cratecli.tasks.parts import Kind, Labelled
 from cratecli.tasks.provenance import Provenance
 

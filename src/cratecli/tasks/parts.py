@@ -27,9 +27,9 @@ from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.geometry import Box, Size
 from cratecli.io import images
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.batch import Desk, Failure, Photo, Question, Skipped, work_through
+from cratecli.tasks.batch import Desk, Photo, Question, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, fingerprint, see
-from cratecli.tasks.plan import Job
+from cratecli.tasks.jobs import Failure, Job, Skipped
 from cratecli.tasks.recipe import THUMBNAIL, Refine, Sight, check_refine, choose_sight, default_recipe
 
 Labels = UInt8[np.ndarray, "height width"]

@@ -11,22 +11,10 @@ from typing import Literal
 
 from cratecli.errors import InputError, NothingMatchedError, UsageError
 from cratecli.io import images
+from cratecli.tasks.jobs import Job
 from cratecli.tasks.manifest import MANIFEST
 
 STDIN = "-"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One input and where its output goes. No source is standard input, no target standard output."""
-
-    source: Path | None
-    target: Path | None
-
-    @property
-    def name(self) -> str:
-        """Name the input as the user would."""
-        return "standard input" if self.source is None else str(self.source)
 
 
 @dataclass(frozen=True)

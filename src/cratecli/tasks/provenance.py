@@ -14,7 +14,7 @@ from typing import Any
 from cratecli import __version__
 from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.features import identity
-from cratecli.tasks.plan import Job
+from cratecli.tasks.jobs import Job
 
 Setting = str | bool | list[str]
 """An option's value as the command line has it: its words, whether it is set, or one word each time it is given."""

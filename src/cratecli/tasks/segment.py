@@ -17,9 +17,9 @@ from cratecli.io import images
 from cratecli.io.formats.png import Kind, encode
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.tasks.batch import Desk, Failure, Photo, Question, Skipped, work_through
+from cratecli.tasks.batch import Desk, Photo, Question, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, see
-from cratecli.tasks.plan import Job
+from cratecli.tasks.jobs import Failure, Job, Skipped
 from cratecli.tasks.provenance import Provenance
 from cratecli.tasks.recipe import Recipe, Refine, choose_recipe
 

@@ -1,16 +1,16 @@
-"""Objects as COCO JSON: a dataset of annotations, or the list of results that COCO's own tools score."""
+"""Objects as COCO JSON, and back: a dataset of annotations, or the list of results that COCO's own tools score."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cratecli.io.formats.record import Annotated, Annotation
-
-CATEGORY = {"id": 1, "name": "object", "supercategory": "object"}
+from cratecli.io.formats.record import Annotated, Annotation, Photos, check_size, classes, restore
 
 
-def dataset(photos: Sequence[Annotated], info: dict[str, Any]) -> bytes:
-    """Write a COCO dataset: images, annotations (with `score` beside what COCO asks for), one category."""
+def dataset(photos: Photos, info: Mapping[str, Any]) -> bytes:
+    """Write a COCO dataset: images, annotations (with `score` beside what COCO asks for), a category a label."""
+    names = classes(photos)
+    numbers = {label: number for number, label in enumerate(names, 1)}
     images = [
         {"id": number, "file_name": photo.name, "height": photo.height, "width": photo.width}
         for number, photo in enumerate(photos, 1)
@@ -19,7 +19,7 @@ def dataset(photos: Sequence[Annotated], info: dict[str, Any]) -> bytes:
         {
             "id": number,
             "image_id": image,
-            "category_id": CATEGORY["id"],
+            "category_id": numbers[found.label],
             "bbox": list(found.box),
             "area": found.area,
             "segmentation": found.rle,
@@ -28,21 +28,71 @@ def dataset(photos: Sequence[Annotated], info: dict[str, Any]) -> bytes:
         }
         for number, (image, found) in enumerate(_numbered(photos), 1)
     ]
-    content = {"info": info, "images": images, "annotations": annotations, "categories": [CATEGORY]}
+    categories = [
+        {"id": number, "name": label, "supercategory": "object"} for label, number in numbers.items()
+    ]
+    content = {"info": info, "images": images, "annotations": annotations, "categories": categories}
     return json.dumps(content).encode() + b"\n"
 
 
-def results(photos: Sequence[Annotated]) -> bytes:
-    """Write COCO's list of results; image ids count from 1 in the photos' order, as in `dataset`.
+def results(photos: Photos) -> bytes:
+    """Write COCO's list of results; ids of images and categories are those that `dataset` gives the same photos.
 
     There are no boxes: COCO's tools make them from the masks, and measure areas by boxes where they find some.
     """
+    numbers = {label: number for number, label in enumerate(classes(photos), 1)}
     found = [
-        {"image_id": image, "category_id": CATEGORY["id"], "segmentation": each.rle, "score": each.score}
+        {
+            "image_id": image,
+            "category_id": numbers[each.label],
+            "segmentation": each.rle,
+            "score": each.score,
+        }
         for image, each in _numbered(photos)
     ]
     return json.dumps(found).encode() + b"\n"
 
 
-def _numbered(photos: Sequence[Annotated]) -> list[tuple[int, Annotation]]:
-    return [(number, found) for number, photo in enumerate(photos, 1) for found in photo.objects]
+def read_dataset(content: bytes) -> list[Annotated]:
+    """Read a dataset whose masks are compressed RLE. Raises `ValueError` for anything else."""
+    try:
+        whole = json.loads(content)
+        labels = {each["id"]: str(each["name"]) for each in whole["categories"]}
+        objects: dict[int, list[Annotation]] = {each["id"]: [] for each in whole["images"]}
+        for each in whole["annotations"]:
+            objects[each["image_id"]].append(_read(each, labels))
+        return [
+            _fitting(str(each["file_name"]), *check_size(each["height"], each["width"]), objects[each["id"]])
+            for each in whole["images"]
+        ]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"not a COCO dataset ({type(error).__name__}: {error})") from None
+
+
+def read_results(content: bytes, photos: Photos) -> list[Annotated]:
+    """Read a list of results on `photos`, numbered as `results` does. Raises `ValueError` for anything else."""
+    labels = dict(enumerate(classes(photos), 1))
+    objects: dict[int, list[Annotation]] = {number: [] for number, _ in enumerate(photos, 1)}
+    try:
+        for each in json.loads(content):
+            objects[each["image_id"]].append(_read(each, labels))
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"not a list of COCO results ({type(error).__name__}: {error})") from None
+    return [
+        _fitting(photo.name, photo.height, photo.width, objects[number])
+        for number, photo in enumerate(photos, 1)
+    ]
+
+
+def _numbered(photos: Photos) -> Iterator[tuple[int, Annotation]]:
+    return ((number, found) for number, photo in enumerate(photos, 1) for found in photo.objects)
+
+
+def _read(each: Mapping[str, Any], labels: Mapping[int, str]) -> Annotation:
+    return restore(each["segmentation"], float(each.get("score", 1.0)), labels[each["category_id"]])
+
+
+def _fitting(name: str, height: int, width: int, objects: Sequence[Annotation]) -> Annotated:
+    if any(each.rle["size"] != [height, width] for each in objects):
+        raise ValueError(f"{name}: a mask is not of its photo's size")
+    return Annotated(name, height, width, objects)

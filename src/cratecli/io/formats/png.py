@@ -1,15 +1,18 @@
-"""A mask as a PNG: binary, soft, cut out of its photo, or laid over it."""
+"""A mask as a PNG, and back: binary, soft, cut out of its photo; or laid over it, to look at."""
 
 import io
+import struct
 from typing import Literal, get_args
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
+from PIL.PngImagePlugin import PngImageFile, PngInfo
 
-Kind = Literal["mask", "soft", "cutout", "overlay"]
+from cratecli.io.formats.record import check_size
+
+Kind = Literal["mask", "soft", "soft16", "cutout", "overlay"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 TEXT = "crate"  # the keyword of the text inside
@@ -25,20 +28,35 @@ def encode(
 ) -> bytes:
     """Encode one picture of a mask as PNG bytes, at the photo's own size.
 
-    `mask` gives 0/255 grey; `soft` the map itself, 0–255 grey; `cutout` the photo with everything else
-    transparent; `overlay` the photo with the mask outlined in its own colours, on a dim grey ground.
-    `text`, ASCII, is kept inside, see `told`.
+    `mask` gives 0/255 grey; `soft` the map itself, 0–255 grey, `soft16` 0–65535; `cutout` the photo with
+    everything else transparent; `overlay` the photo with the mask outlined in its own colours, on a dim grey ground.
+    `text`, ASCII, is kept inside: see `told`.
     """
     match kind:
         case "mask":
-            picture = Image.fromarray(mask.astype(np.uint8) * 255)
+            return encode_mask(mask, text)
         case "soft":
-            picture = Image.fromarray(np.round(soft * 255).astype(np.uint8))
+            return encode_image(Image.fromarray(np.round(soft * 255).astype(np.uint8)), text)
+        case "soft16":
+            return encode_image(Image.fromarray(np.round(soft * 65535.0).astype(np.uint16)), text)
         case "cutout":
-            picture = Image.fromarray(np.dstack([rgb, mask.astype(np.uint8) * 255]))
+            return encode_cutout(rgb, mask, text)
         case "overlay":
-            picture = Image.fromarray(overlay(rgb, mask))
-    return encode_image(picture, text)
+            return encode_rgb(overlay(rgb, mask), text)
+
+
+def encode_mask(mask: Bool[np.ndarray, "height width"], text: str | None = None) -> bytes:
+    """Encode a mask as 0/255 grey."""
+    return encode_image(Image.fromarray(mask.astype(np.uint8) * 255), text)
+
+
+def encode_cutout(
+    rgb: UInt8[np.ndarray, "height width 3"],
+    mask: Bool[np.ndarray, "height width"],
+    text: str | None = None,
+) -> bytes:
+    """Encode a photo with everything but the mask transparent."""
+    return encode_image(Image.fromarray(np.dstack([rgb, mask.astype(np.uint8) * 255])), text)
 
 
 def encode_rgb(picture: UInt8[np.ndarray, "height width 3"], text: str | None = None) -> bytes:
@@ -59,11 +77,48 @@ def encode_image(picture: Image.Image, text: str | None = None) -> bytes:
 def told(content: bytes) -> str | None:
     """Read the text that a PNG of ours carries; `None` where there is none. Raises `ValueError` for what is no PNG."""
     try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+        with PngImageFile(io.BytesIO(content)) as picture:
             text = picture.info.get(TEXT)
-    except Exception as error:  # a broken file makes its decoder raise anything
+    except (OSError, SyntaxError, EOFError, ValueError, struct.error) as error:
         raise ValueError(f"not a PNG: {error}") from None
     return text if isinstance(text, str) else None
+
+
+def decode_mask(content: bytes) -> Bool[np.ndarray, "height width"]:
+    """Read a mask of 0/255 grey. Raises `ValueError` for anything else."""
+    return _two_valued(read_png(content, "L"))
+
+
+def decode_cutout(content: bytes) -> Bool[np.ndarray, "height width"]:
+    """Read the mask of a cut-out, which is its alpha. Raises `ValueError` for anything else."""
+    return _two_valued(read_png(content, "RGBA")[..., 3])
+
+
+def decode_soft(content: bytes) -> Float[np.ndarray, "height width"]:
+    """Read a soft map of 8 or 16 bits, as 0–1. Raises `ValueError` for anything else."""
+    levels = read_png(content, "L", "I;16")
+    return (levels / np.float32(np.iinfo(levels.dtype).max)).astype(np.float32)
+
+
+def read_png(content: bytes, *modes: str) -> np.ndarray:
+    """Read a PNG of one of Pillow's modes, and of no other format.
+
+    Pillow's own limit of pixels is for photos; that of `check_size` holds here. Raises `ValueError`.
+    """
+    try:
+        with PngImageFile(io.BytesIO(content)) as picture:
+            if picture.mode not in modes:
+                raise ValueError(f"a PNG of mode {picture.mode}, not {' or '.join(modes)}")
+            check_size(picture.height, picture.width)
+            return np.array(picture, np.uint16 if picture.mode == "I;16" else np.uint8)
+    except (OSError, SyntaxError, EOFError, struct.error) as error:
+        raise ValueError(f"not a PNG: {error}") from None
+
+
+def _two_valued(levels: UInt8[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    if not np.isin(levels, (0, 255)).all():
+        raise ValueError("a mask has values between 0 and 255")
+    return np.asarray(levels == 255)
 
 
 def overlay(

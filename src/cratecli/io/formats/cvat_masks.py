@@ -1,0 +1,90 @@
+"""Objects as CVAT's "Segmentation mask 1.1", and back: a zip of indexed PNGs in PASCAL VOC's folders.
+
+`SegmentationClass` has each pixel's class, `SegmentationObject` its object; a pixel is one object's, the earlier's.
+"""
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import BinaryIO
+from urllib.parse import unquote
+from zipfile import BadZipFile, ZipFile, ZipInfo
+
+import numpy as np
+
+from cratecli.errors import InputError
+from cratecli.io.formats.indexed import VOID, decode_labels, encode_labels, paint, voc_palette
+from cratecli.io.formats.names import stems
+from cratecli.io.formats.record import Annotated, Annotation, Photos, annotate, classes
+
+CLASSES, OBJECTS = "SegmentationClass", "SegmentationObject"
+LIST, LABELMAP = "ImageSets/Segmentation/default.txt", "labelmap.txt"
+_LARGEST = 1 << 28  # bytes of a file inside, unpacked
+
+
+def write(photos: Photos, stream: BinaryIO) -> None:
+    """Write the zip, photo by photo. Raises `InputError` for more objects or classes than a byte counts."""
+    names = classes(photos)
+    if len(names) >= VOID:
+        raise InputError(f"{len(names)} classes are more than an indexed PNG holds ({VOID - 1})")
+    files = stems([photo.name for photo in photos])
+    with ZipFile(stream, "w") as archive:
+        for photo, file in zip(photos, files, strict=True):
+            kinds = [names.index(each.label) + 1 for each in photo.objects]
+            numbers = paint(photo, range(1, 1 + len(kinds)))
+            _add(archive, f"{CLASSES}/{file}.png", encode_labels(np.array([0, *kinds])[numbers]))
+            _add(archive, f"{OBJECTS}/{file}.png", encode_labels(numbers.astype(np.int64)))
+        _add(archive, LIST, "".join(f"{file}\n" for file in files).encode())
+        _add(archive, LABELMAP, _labelmap(names).encode())
+
+
+def read(stream: BinaryIO) -> Iterator[Annotated]:
+    """Read the zip, photo by photo, each by its name without extension. Raises `ValueError` for anything else."""
+    try:
+        with ZipFile(stream) as archive:
+            labels = _read_labelmap(_content(archive, LABELMAP).decode())
+            for file in _content(archive, LIST).decode().split("\n")[:-1]:
+                kinds = decode_labels(_content(archive, f"{CLASSES}/{file}.png"))
+                numbers = decode_labels(_content(archive, f"{OBJECTS}/{file}.png"))
+                if kinds.shape != numbers.shape:
+                    raise ValueError(f"{file}: classes and objects are not of one size")
+                height, width = kinds.shape
+                yield Annotated(file, height, width, _objects(kinds, numbers, labels))
+    except (BadZipFile, KeyError, NotImplementedError, EOFError, RuntimeError, zlib.error) as error:
+        raise ValueError(f"not a zip of masks: {error}") from None
+
+
+def _objects(kinds: np.ndarray, numbers: np.ndarray, labels: Mapping[int, str]) -> Sequence[Annotation]:
+    present = np.flatnonzero(np.bincount(numbers.ravel()))
+    masks = [numbers == number for number in present if number]
+    return [annotate(mask, 1.0, labels[int(kinds[mask][0])]) for mask in masks]
+
+
+def _labelmap(names: Sequence[str]) -> str:
+    """Write a line an index: label, colour and two empty fields; `:` and `#` have a meaning of their own there."""
+    colours = voc_palette().tolist()
+    rows = enumerate(["background", *(_quoted(name) for name in names)])
+    lines = [f"{name}:{','.join(map(str, colours[index]))}::\n" for index, name in rows]
+    return "# label:color_rgb:parts:actions\n" + "".join(lines)
+
+
+def _quoted(name: str) -> str:
+    return name.replace("%", "%25").replace(":", "%3A").replace("#", "%23")
+
+
+def _read_labelmap(text: str) -> dict[int, str]:
+    """Give the label of each index, found by its colour."""
+    indices = {tuple(colour): index for index, colour in enumerate(voc_palette().tolist())}
+    lines = [line.split(":") for line in text.split("\n") if line and not line.startswith("#")]
+    return {indices[tuple(map(int, colour.split(",")))]: unquote(name) for name, colour, *_ in lines}
+
+
+def _add(archive: ZipFile, name: str, content: bytes) -> None:
+    info = ZipInfo(name)  # dated 1980: the same objects are the same bytes
+    info.external_attr = 0o644 << 16  # a file that its owner may write, as unzip reads it
+    archive.writestr(info, content)
+
+
+def _content(archive: ZipFile, name: str) -> bytes:
+    if archive.getinfo(name).file_size > _LARGEST:
+        raise ValueError(f"{name} is too large")
+    return archive.read(name)

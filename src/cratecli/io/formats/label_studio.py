@@ -1,0 +1,83 @@
+"""Objects as Label Studio's tasks, and back: a prediction a photo, masks as brush RLE; and the labelling config."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+from urllib.parse import quote, unquote
+from xml.sax.saxutils import quoteattr
+
+from cratecli.io.formats import brush
+from cratecli.io.formats.indexed import voc_palette
+from cratecli.io.formats.record import Annotated, Annotation, Photos, annotate, check_size
+
+SERVED = "/data/local-files/?d="  # where Label Studio shows files of its local storage
+
+
+def write(photos: Photos, made_by: str, stream: BinaryIO) -> None:
+    """Write the tasks, a line a photo; `made_by` is the version of the model that predicted."""
+    stream.write(b"[")
+    for number, photo in enumerate(photos):
+        stream.write((",\n" if number else "\n").encode() + json.dumps(_task(photo, made_by)).encode())
+    stream.write(b"\n]\n")
+
+
+def _task(photo: Annotated, made_by: str) -> dict[str, Any]:
+    regions = [
+        {
+            "id": f"object-{number}",
+            "type": "brushlabels",
+            "from_name": "label",
+            "to_name": "image",
+            "original_width": photo.width,
+            "original_height": photo.height,
+            "image_rotation": 0,
+            "score": each.score,
+            "value": {"format": "rle", "rle": brush.encode(each.mask), "brushlabels": [each.label]},
+        }
+        for number, each in enumerate(photo.objects, 1)
+    ]
+    return {
+        "data": {"image": SERVED + quote(photo.name, errors="surrogateescape")},
+        "meta": {"width": photo.width, "height": photo.height},
+        "predictions": [{"model_version": made_by, "result": regions}],
+    }
+
+
+def read(stream: BinaryIO) -> Iterator[Annotated]:
+    """Read tasks that are a line each, as `write` lays them out. Raises `ValueError` for anything else."""
+    if stream.readline() != b"[\n":
+        raise ValueError("not tasks of Label Studio, a line each")
+    try:
+        for line in stream:
+            if line == b"]\n":
+                return
+            yield _read(json.loads(line.rstrip(b",\n")))
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not tasks of Label Studio ({type(error).__name__}: {error})") from None
+    raise ValueError("tasks of Label Studio that end early")
+
+
+def _read(task: Mapping[str, Any]) -> Annotated:
+    height, width = check_size(task["meta"]["height"], task["meta"]["width"])
+    (prediction,) = task["predictions"]
+    name = unquote(task["data"]["image"].removeprefix(SERVED), errors="surrogateescape")
+    return Annotated(name, height, width, [_object(each, height, width) for each in prediction["result"]])
+
+
+def _object(region: Mapping[str, Any], height: int, width: int) -> Annotation:
+    if (region["original_height"], region["original_width"]) != (height, width):
+        raise ValueError("a region is not of its photo's size")
+    (label,) = region["value"]["brushlabels"]
+    mask = brush.decode(region["value"]["rle"], height, width)
+    return annotate(mask, float(region["score"]), str(label))
+
+
+def labelling(names: Sequence[str]) -> bytes:
+    """Write the labelling config that the tasks ask for: a brush a class, in VOC's colours."""
+    colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in voc_palette().tolist()]
+    labels = "".join(
+        f'    <Label value={quoteattr(name)} background="{colours[number % 256]}"/>\n'
+        for number, name in enumerate(names, 1)
+    )
+    brushes = f'  <BrushLabels name="label" toName="image">\n{labels}  </BrushLabels>\n'
+    return f'<View>\n  <Image name="image" value="$image" zoom="true"/>\n{brushes}</View>\n'.encode()

@@ -1,0 +1,54 @@
+"""Names inside hand-off files: paths that stay below their folder, text that every format can hold."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from unicodedata import category
+
+_UNWRITABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, undecodable bytes, line breaks
+_NONCHARACTERS = "\ufffe\uffff"  # refused by XML
+
+
+def plain(text: str) -> str:
+    """Write as `%0A` what some format cannot hold: control characters, line breaks, bytes that are no text.
+
+    >>> plain("two\\nlines \\udcff")
+    'two%0Alines %FF'
+    """
+    return "".join(_escaped(c) if category(c) in _UNWRITABLE or c in _NONCHARACTERS else c for c in text)
+
+
+def _escaped(character: str) -> str:
+    undecoded = "\udc80" <= character <= "\udcff"
+    code = character.encode("utf-8", "surrogateescape" if undecoded else "surrogatepass")
+    return "".join(f"%{byte:02X}" for byte in code)
+
+
+def safe(path: str) -> str:
+    """Give a path that stays below its folder wherever it is unpacked: no root, no drive, no way up; `/` between.
+
+    >>> safe("C:\\\\photos\\\\..\\\\..\\\\etc/passwd")
+    'C%3A/photos/etc/passwd'
+    """
+    parts = [part for part in re.split(r"[/\\]", plain(path)) if part.strip(" .")]
+    return "/".join(re.sub(r"^([A-Za-z]):", r"\1%3A", part) for part in parts) or "photo"
+
+
+def bare(name: str) -> str:
+    """Drop a path's extension."""
+    path = PurePosixPath(name)
+    return str(path.parent / path.stem)
+
+
+def stems(names: Sequence[str]) -> list[str]:
+    """Name a file after each photo, without its extension; those that would share it, whatever the case, keep it.
+
+    >>> stems(["a.jpg", "sub/a.jpg", "b.jpg", "B.png"])
+    ['a', 'sub/a', 'b.jpg', 'B.png']
+    """
+    taken = Counter(bare(name).casefold() for name in names)
+    taken.update({name.casefold() for name in names})
+    return [
+        bare(name) if taken[bare(name).casefold()] <= (bare(name) == name) + 1 else name for name in names
+    ]

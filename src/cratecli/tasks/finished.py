@@ -1,0 +1,150 @@
+"""A finished run, as its manifest tells it: its photos, what formats call them, and the photos themselves."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cratecli import __version__
+from cratecli.errors import InputError, NothingMatchedError, UsageError
+from cratecli.io import images
+from cratecli.io.formats.names import bare, plain, safe, stems
+from cratecli.io.formats.record import Annotated, check_size, restore
+from cratecli.io.formats.table import Info
+from cratecli.tasks.manifest import MANIFEST, Row, read_rows
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A photo of a run: the line that tells of it, its path and hash, and what it and its own file are called.
+
+    `name` is what formats call the photo, `file` its file in a folder, without an ending: both stay below it.
+    """
+
+    line: int
+    source: Path
+    sha256: str
+    name: str
+    file: str
+
+    @property
+    def shown(self) -> str:
+        """Name the photo as the user would, without the way through the manifest's folder and out again."""
+        return os.path.normpath(self.source)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its manifest tells it; going through it reads the manifest anew, so that it is never held at once.
+
+    `protected` are the real paths of its photos, outputs and manifest; `info` says how it was made.
+    """
+
+    manifest: Path
+    entries: tuple[Entry, ...]
+    protected: frozenset[str]
+    info: Info
+
+    def __iter__(self) -> Iterator[Annotated]:
+        """Give the photos in the manifest's order, named as formats name them."""
+        return (photo for _, photo in self.rows())
+
+    def rows(self) -> Iterator[tuple[Entry, Annotated]]:
+        """Give the photos beside their entries. Raises `InputError` if the manifest is another by now."""
+        entries = iter(self.entries)
+        entry = next(entries, None)
+        for line, row in enumerate(read_rows(self.manifest), 1):
+            if entry is None:
+                return
+            if line == entry.line and row.input_sha256 == entry.sha256:
+                yield entry, replace(_photo(self.manifest, line, row), name=entry.name)
+                entry = next(entries, None)
+        if entry is not None:
+            raise InputError(f"{self.manifest}: has changed meanwhile: export again")
+
+
+def read_run(path: Path) -> Run:
+    """Read a run's manifest, from its file or its folder. Where an input was done twice the last row counts.
+
+    Raises `InputError`, as `FILE:LINE: reason`, for what is no manifest, `NothingMatchedError` for an empty one, and
+    `UsageError` for photos that formats could not tell apart.
+    """
+    manifest = path / MANIFEST if path.is_dir() else path
+    if manifest.exists() and not manifest.is_file():
+        raise InputError(f"{manifest}: not a file")
+    last: dict[str, tuple[int, Row]] = {}
+    made: dict[str, dict[str, Any]] = {}  # by the options' digest
+    for line, row in enumerate(read_rows(manifest), 1):
+        _photo(manifest, line, row)
+        last.pop(row.input, None)
+        last[row.input] = line, replace(row, made={}, annotated=replace(row.annotated, objects=()))
+        made.setdefault(row.options, row.made)
+    if not last:
+        raise NothingMatchedError(f"{manifest}: no photo was done")
+    ways = dict.fromkeys(row.options for _, row in last.values())
+    info = {"description": f"crate {__version__}", "made": [made[options] for options in ways]}
+    place = manifest.parent
+    paths = [place / each for _, row in last.values() for each in (row.input, row.output) if each is not None]
+    protected = frozenset(os.path.realpath(each) for each in (manifest, *paths))
+    return Run(manifest, _entries(place, list(last.values())), protected, info)
+
+
+def _photo(manifest: Path, line: int, row: Row) -> Annotated:
+    """Check a row, and measure its objects anew; what has no pixel is none. Raises `InputError`."""
+    photo = row.annotated
+    try:
+        check_size(photo.height, photo.width)
+        json.dumps(row.made, allow_nan=False)
+        for path in filter(None, (row.input, row.output)):
+            if b"\0" in os.fsencode(path):
+                raise ValueError(f"{path!r} is no path")
+        objects = [restore(each.rle, each.score, plain(each.label)) for each in photo.objects]
+        for found in objects:
+            if found.rle["size"] != [photo.height, photo.width]:
+                raise ValueError("a mask is not of its photo's size")
+            if not 0 <= found.score <= 1 or not found.label:
+                raise ValueError("an object has no score of 0 to 1, or no label")
+    except ValueError as error:
+        raise InputError(f"{manifest}:{line}: not a row of a manifest ({error})") from None
+    return replace(photo, objects=[each for each in objects if each.area])
+
+
+def _entries(place: Path, rows: Sequence[tuple[int, Row]]) -> tuple[Entry, ...]:
+    """Name photos after the tree of outputs, where each has one of its own, else after their paths."""
+    outputs = Counter(row.output for _, row in rows)
+    own = [row.output if outputs[row.output] == 1 else None for _, row in rows]
+    names: dict[str, Row] = {}
+    for (_, row), output in zip(rows, own, strict=True):
+        in_tree = PurePosixPath(output or "").parent / PurePosixPath(row.input).name
+        name = safe(row.input if output is None else str(in_tree))
+        if (first := names.setdefault(name, row)) is not row:
+            raise UsageError(f"{first.input} and {row.input} would both be called {name}: run them apart")
+    files = [
+        stem if output is None else bare(safe(output))
+        for stem, output in zip(stems(list(names)), own, strict=True)
+    ]
+    return tuple(
+        Entry(line, place / row.input, row.input_sha256, name, file)
+        for (line, row), name, file in zip(rows, names, files, strict=True)
+    )
+
+
+def look(entry: Entry, photo: Annotated) -> images.RGB:
+    """Read a photo anew, upright. Raises `InputError` unless its bytes and its size are those of the run."""
+    name = entry.shown
+    try:
+        if not entry.source.is_file():
+            raise InputError(f"{name}: {'not a file' if entry.source.exists() else 'no such file'}")
+        content = entry.source.read_bytes()
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror or error}") from None
+    if hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise InputError(f"{name}: not the photo of the run: its bytes have changed")
+    rgb = images.read_bytes(content, name)
+    if rgb.shape[:2] != (photo.height, photo.width):
+        raise InputError(f"{name}: not of the size that the run says")
+    return rgb

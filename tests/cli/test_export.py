@@ -1,0 +1,332 @@
+"""`crate export` as its user meets it: every format, the IoU that is told, and one line for whatever goes wrong."""
+
+import io
+import json
+import os
+import resource
+import subprocess
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from cratecli.cli import export as command
+from cratecli.io.formats import png
+from cratecli.io.formats.record import annotate
+from cratecli.io.formats.table import FORMATS, OneFile
+from cratecli.tasks.finished import read_run
+from tests.cli.conftest import CRATE, Here, Machine
+from tests.cli.test_segment import failed
+from tests.io.photos import blobs, specks
+from tests.tasks.runs import lay_out, row, write_manifest
+
+# pycocotools' own decoder, not ours, speaks NumPy 1.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+PHOTOS = ["photos/a.jpg", "photos/b.png", "photos/b.jpg", "photos/sub/a.png"]
+LOSSLESS = "crate: 4 photos exported and read again: nothing is lost, IoU 1\n"
+
+
+def test_the_choices_are_the_formats_of_the_table() -> None:
+    assert get_args(command.As) == tuple(FORMATS)
+
+
+# Real processes, in a folder that is not the checkout.
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--as", "coco"], ["run", "--as", "npz", "-o", "out"]]
+)
+def test_no_torch_is_loaded(machine: Machine, arguments: list[str]) -> None:
+    lay_out(machine.desk)
+    done = machine.crate("export", *arguments, PYTHONPROFILEIMPORTTIME="1")
+    assert done.code == 0
+    assert done.out
+    loaded = {line.rpartition("|")[2].strip() for line in done.err.splitlines()}
+    assert "cratecli.cli.app" in loaded
+    assert not {name for name in loaded if name.split(".")[0] in ("torch", "timm", "sklearn", "matplotlib")}
+
+
+def test_a_pipe_gets_the_file(machine: Machine) -> None:
+    lay_out(machine.desk)
+    done = machine.crate("export", "run", "--as", "coco")
+    assert (done.code, done.err) == (0, LOSSLESS)
+    assert [each["file_name"] for each in json.loads(done.out)["images"]] == [
+        "a.jpg",
+        "b.png",
+        "b.jpg",
+        "sub/a.png",
+    ]
+    assert not [name for name in machine.files() if not name.startswith(("photos/", "run/"))]
+    same = machine.crate("export", "run/manifest.jsonl", "--as", "coco", "-o", "-", "-q")
+    assert (same.out, same.err) == (done.out, "")
+
+
+def test_a_reader_that_leaves(machine: Machine) -> None:
+    """The file is longer than a pipe holds, and its reader takes a few bytes."""
+    found = [annotate(specks(400, 500, 0.5, seed), 0.5) for seed in range(3)]
+    write_manifest(machine.desk / "run", [row("a.jpg", "a.png", found, size=(400, 500))])
+    with subprocess.Popen(
+        [CRATE, "export", "run", "--as", "coco"],
+        cwd=machine.desk,
+        env=machine.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(10) == b'{"info": {'
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_a_disk_that_fills(machine: Machine) -> None:
+    """A limit on the size of files stands for the disk: nothing half-written stays, what was there before does."""
+    lay_out(machine.desk)
+    (machine.desk / "all.json").write_text("as before")
+    before = machine.files()
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+
+    places = {"all.json": "all.json", "out/": "out/b.png.png", "-": "standard output"}
+    for kind, output in (("coco", "all.json"), ("mask", "out/"), ("coco", "-")):
+        done = subprocess.run(
+            [CRATE, "export", "run", "--as", kind, "-o", output],
+            cwd=machine.desk,
+            env=machine.environment | {"PYTHONDONTWRITEBYTECODE": "1"},
+            preexec_fn=limited,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert done.stdout == (b"out/a.png\n" if kind == "mask" else b"")
+        assert f"crate: {places[output]}: cannot be written: File too large\n" in done.stderr.decode()
+        assert b"Traceback" not in done.stderr
+    assert (machine.desk / "all.json").read_text() == "as before"
+    assert machine.files() == sorted([*before, "out/a.png"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_behind_stdout(machine: Machine) -> None:
+    lay_out(machine.desk)
+    with Path("/dev/full").open("wb") as full:
+        done = machine.crate("export", "run", "--as", "coco", "-q", stdout=full)
+    assert (done.code, done.err) == (
+        1,
+        "crate: standard output: cannot be written: No space left on device\n",
+    )
+
+
+def test_closed_streams(machine: Machine) -> None:
+    lay_out(machine.desk)
+    for closed in ("<&- >&-", "<&- >&- 2>&-", "2>&-"):
+        done = subprocess.run(
+            ["sh", "-c", f"exec {CRATE} export run --as labels -o out {closed}"],
+            cwd=machine.desk,
+            env=machine.environment,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0
+        assert b"Traceback" not in done.stderr
+    assert len([name for name in machine.files() if name.startswith("out/")]) == 5
+
+
+# The same command line in this process: quicker.
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format(machine: Machine, here: Here, kind: str) -> None:
+    run, form = lay_out(machine.desk), FORMATS[kind]
+    target = f"new/all.{form.ending}" if isinstance(form, OneFile) else "new"
+    done = here("export", "run", "--as", kind, "-o", target)
+    assert done.code == 0
+    assert sorted(done.lines) == [name for name in machine.files() if name.startswith("new/")]
+    assert done.lines[0] == (target if isinstance(form, OneFile) else done.lines[0])
+    if kind == "overlay":
+        assert done.err == "crate: 4 photos exported; a picture to look at has no IoU\n"
+    elif kind == "yolo":
+        head, *rows, last = done.err.splitlines()
+        assert head.split() == ["IoU", "photo"]
+        assert [line.split()[1] for line in rows] == ["photos/b.png", "photos/a.jpg", "photos/sub/a.png"][
+            : len(rows)
+        ]
+        assert last.startswith("crate: 4 photos exported and read again: IoU mean 0.")
+        assert last.endswith("(photos/b.png)")
+    else:
+        assert done.err == LOSSLESS
+    assert len(list(read_run(run))) == 4
+
+
+def test_records(machine: Machine, here: Here) -> None:
+    lay_out(machine.desk)
+    done = here("export", "run", "--as", "mask", "-o", "out", "--jsonl", "-q")
+    records = [json.loads(line) for line in done.lines]
+    assert (done.code, done.err) == (0, "")
+    assert records[1] == {"input": "photos/b.png", "output": "out/b.png.png", "objects": 2, "iou": 1.0}
+    assert [each["input"] for each in records] == PHOTOS
+    done = here("export", "run", "--as", "yolo", "-o", "out", "--json")
+    records = json.loads(done.out)
+    assert [each["output"] for each in records] == [
+        f"out/labels/{name}.txt" for name in ("a", "b.png", "b.jpg", "sub/a")
+    ]
+    assert 0 < records[1]["iou"] < 1
+    assert [each["iou"] for each in json.loads(here("export", "run", "--as", "overlay", "--json").out)] == [
+        None
+    ] * 4
+    (one, *_) = json.loads(here("export", "run", "--as", "coco", "--json").out)
+    assert one["output"] == "run-coco.json"
+    assert (machine.desk / "run-coco.json").is_file()
+
+
+def test_names_where_none_is_given(machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay_out(machine.desk)
+    (machine.desk / "there").mkdir()
+    assert here("export", "run", "--as", "npz", "-q").lines[0] == "run-npz/a.npz"
+    assert here("export", "run", "--as", "cvat-images", "-o", "there", "-q").lines == [
+        "there/run-cvat-images.xml"
+    ]
+    assert here("export", "run", "--as", "coco", "-o", "new/", "-q").lines == ["new/run-coco.json"]
+    monkeypatch.setattr(command, "stdout_is_terminal", lambda: True)
+    assert here("export", "run", "--as", "coco", "-q").lines == ["run-coco.json"]
+    failed(here("export", "run", "--as", "cvat-masks", "-o", "-"), 2, "no zip goes to a terminal")
+    assert here("export", "run", "--as", "coco-results", "-o", "-", "-q").out.startswith(b"[{")
+
+
+def test_the_worst_of_many_are_shown(machine: Machine, here: Here) -> None:
+    ring = blobs(40, 60) & ~np.eye(40, 60, dtype=bool)
+    rows = [row(f"[red]{n}\x1b.jpg", f"{n}.png", [annotate(ring, 0.5)]) for n in range(15)]
+    write_manifest(machine.desk / "run", rows)
+    done = here("export", "run", "--as", "yolo", "-o", "out")
+    assert done.code == 0
+    _, *shown, last = done.err.splitlines()
+    assert len(shown) == 10
+    assert shown[0].split()[1] == r"run/[red]0\x1b.jpg"
+    assert last.startswith("crate: 15 photos exported and read again: IoU mean 0.")
+    assert "\x1b" not in done.err
+    assert here("export", "run", "--as", "yolo", "-o", "out", "-q").err == ""
+
+
+def test_coco_tools_read_both(machine: Machine, here: Here) -> None:
+    run = lay_out(machine.desk)
+    for kind in ("coco", "coco-results"):
+        assert here("export", "run", "--as", kind, "-o", f"{kind}.json").code == 0
+    truth = COCO(machine.desk / "coco.json")
+    found = truth.loadRes(str(machine.desk / "coco-results.json"))
+    assert truth.dataset["info"]["made"] == [{"command": "segment", "weights": "crate-nano"}]
+    photos = list(read_run(run))
+    for image, photo in zip(truth.loadImgs(truth.getImgIds()), photos, strict=True):
+        assert image["file_name"] == photo.name
+        for source in (truth, found):
+            each = source.loadAnns(source.getAnnIds(imgIds=[image["id"]]))
+            assert len(each) == len(photo.objects)
+            for one, other in zip(each, photo.objects, strict=True):
+                np.testing.assert_array_equal(source.annToMask(one), other.mask)
+                assert truth.loadCats([one["category_id"]])[0]["name"] == other.label
+
+
+def test_photos_that_are_not_as_they_were(machine: Machine, here: Here) -> None:
+    lay_out(machine.desk)
+    (machine.desk / "photos/a.jpg").write_bytes(b"changed")
+    (machine.desk / "photos/b.jpg").unlink()
+    os.mkfifo(machine.desk / "photos/b.jpg")
+    done = here("export", "run", "--as", "cutout", "-o", "out")
+    assert (done.code, done.lines) == (1, ["out/b.png.png", "out/sub/a.png"])
+    assert done.err.splitlines() == [
+        "crate: photos/a.jpg: not the photo of the run: its bytes have changed",
+        "crate: photos/b.jpg: not a file",
+        "crate: 2 photos exported and read again: nothing is lost, IoU 1",
+        "crate: 2 of 4 photos failed",
+    ]
+    with Image.open(machine.desk / "out/b.png.png") as cutout:
+        assert cutout.mode == "RGBA"
+
+
+def test_manifests_that_are_none(machine: Machine, here: Here) -> None:
+    run = lay_out(machine.desk)
+    manifest = run / "manifest.jsonl"
+    failed(here("export", "nowhere", "--as", "coco"), 1, "crate: nowhere: No such file")
+    failed(here("export", "photos", "--as", "coco"), 1, "crate: photos/manifest.jsonl: No such file")
+    failed(
+        here("export", "photos/a.jpg", "--as", "coco"), 1, "crate: photos/a.jpg:1: not a row of a manifest"
+    )
+    lines = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join([*lines[:2], '{"foreign": true}\n', *lines[2:]]))
+    failed(
+        here("export", "run", "--as", "mask", "-o", "out"), 1, "run/manifest.jsonl:3: not a row of a manifest"
+    )
+    manifest.write_bytes(b"\xff\xfe\x00\x1b\n")
+    failed(here("export", "run", "--as", "mask", "-o", "out"), 1, "run/manifest.jsonl:1: not a row")
+    manifest.write_text("")
+    failed(here("export", "run", "--as", "mask", "-o", "out"), 3, "run/manifest.jsonl: no photo was done")
+    manifest.write_text("[" * 100_000 + "\n")
+    failed(here("export", "run", "--as", "mask", "-o", "out"), 1, "run/manifest.jsonl:1: not a row")
+    assert not (machine.desk / "out").exists()
+
+
+def test_a_row_cut_short_by_a_kill_is_left_out(machine: Machine, here: Here) -> None:
+    manifest = lay_out(machine.desk) / "manifest.jsonl"
+    manifest.write_bytes(manifest.read_bytes()[:-9])
+    done = here("export", "run", "--as", "coco", "-q")
+    assert (done.code, len(json.loads(done.out)["images"])) == (0, 3)
+
+
+def test_a_lossless_format_that_loses_is_an_error(
+    machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_out(machine.desk)
+    monkeypatch.setattr(
+        png, "encode_mask", lambda mask: png.encode_image(Image.fromarray(np.where(mask, 0, 255).astype(np.uint8)))
+    )
+    done = here("export", "run", "--as", "mask", "-o", "out")
+    assert done.code == 1
+    assert done.err.splitlines()[0].startswith(
+        "crate: photos/a.jpg: what was written is not what was meant: IoU 0"
+    )
+    assert done.err.splitlines()[-1] == "crate: 4 of 4 photos failed"
+
+
+USAGE = {
+    "no format": (["run"], "missing option '--as'"),
+    "an unknown format": (["run", "--as", "voc"], "'voc' is not one of"),
+    "a soft map": (["run", "--as", "soft"], "'soft' is not one of"),
+    "both records": (["run", "--as", "coco", "--json", "--jsonl"], "exclude each other"),
+    "a folder to stdout": (["run", "--as", "mask", "-o", "-"], "cannot share stdout: give -o FOLDER"),
+    "records and stdout": (["run", "--as", "coco", "-o", "-", "--jsonl"], "not both: give -o FILE"),
+    "another ending": (["run", "--as", "coco", "-o", "a.zip"], "coco is JSON: let the name end with .json"),
+    "a file for a folder": (["run", "--as", "npz", "-o", "photos/a.jpg"], "photos/a.jpg is a file"),
+    "no path": (["run", "--as", "coco", "-o", ""], "a path is empty"),
+    "the run itself": (["run", "--as", "mask", "-o", "run"], "run/a.png is of the run itself"),
+    "the photos": (["run", "--as", "mask", "-o", "photos"], "is of the run itself: choose another output"),
+    "a pipe that has a name": (
+        ["run", "--as", "coco", "-o", "pipe.json"],
+        "not a file, so it cannot be read again",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "reason"), USAGE.values(), ids=USAGE)
+def test_usage(machine: Machine, here: Here, arguments: list[str], reason: str) -> None:
+    lay_out(machine.desk)
+    os.mkfifo(machine.desk / "pipe.json")
+    before = {name: (machine.desk / name).read_bytes() for name in machine.files()}
+    failed(here("export", *arguments), 2, reason)
+    assert {name: (machine.desk / name).read_bytes() for name in machine.files()} == before
+
+
+def test_a_zip_is_the_same_bytes_each_time(machine: Machine, here: Here) -> None:
+    lay_out(machine.desk)
+    first = here("export", "run", "--as", "cvat-masks", "-q").out
+    assert first == here("export", "run", "--as", "cvat-masks", "-q").out
+    assert first.startswith(b"PK")
+    one, other = (here("export", "run", "--as", "npz", "-o", name, "-q").lines[0] for name in "ab")
+    assert (machine.desk / one).read_bytes() == (machine.desk / other).read_bytes()
+    with np.load(io.BytesIO((machine.desk / one).read_bytes()), allow_pickle=False) as arrays:
+        assert arrays["masks"].shape == (1, 40, 60)
