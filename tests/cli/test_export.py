@@ -283,7 +283,9 @@ def test_a_lossless_format_that_loses_is_an_error(
 ) -> None:
     lay_out(machine.desk)
     monkeypatch.setattr(
-        png, "encode_mask", lambda mask: png.encode_image(Image.fromarray(np.where(mask, 0, 255).astype(np.uint8)))
+        png,
+        "encode_mask",
+        lambda mask: png.encode_image(Image.fromarray(np.where(mask, 0, 255).astype(np.uint8))),
     )
     done = here("export", "run", "--as", "mask", "-o", "out")
     assert done.code == 1

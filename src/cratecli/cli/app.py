@@ -7,6 +7,7 @@ import typer
 
 from cratecli import __version__
 from cratecli.cli import models
+from cratecli.cli.explain import explain
 from cratecli.cli.export import export
 from cratecli.cli.heads import heads
 from cratecli.cli.layers import layers
@@ -31,6 +32,7 @@ app.command()(objects)
 app.command()(heads)
 app.command()(layers)
 app.command()(export)
+app.command()(explain)
 app.add_typer(models.app, name="models")
 
 

@@ -44,7 +44,7 @@ def heads(
     loaded = running.load()
     recipe = choose_recipe(loaded, layers=range(loaded.depth) if layer == "all" else layers, sizes=sizes)
     report.note(what_runs(loaded, recipe.sight))
-    settings = {**photos.settings, **recipe.sight_settings}
+    settings = {**photos.settings, **recipe.sight_settings, **running.settings}
     made = provenance("heads", settings, loaded, running.batch_size, photos.given)
     shown: list[Judged] = []
     done = 0

@@ -44,7 +44,7 @@ def layers(
     sight = layer_sight(loaded, chosen, size)
     report.note(what_runs(loaded, sight.sight))
     tau = TAU if tau is None else tau
-    settings = {**photos.settings, **sight.sight_settings, "tau": repr(tau)}
+    settings = {**photos.settings, **sight.sight_settings, "tau": repr(tau), **running.settings}
     made = provenance("layers", settings, loaded, running.batch_size, photos.given)
     traced: list[Traced] = []
     with run.desk(loaded) as desk:

@@ -119,7 +119,7 @@ def parts(
     recipe = choose_part_recipe(
         loaded, layers=chosen, sizes=sizes, foreground=foreground, k=count, refine=refine, seed=seed
     )
-    asked = {**photos.settings, "as": as_} | ({} if names is None else {"names": names})
+    asked = {**photos.settings, **running.settings, "as": as_} | ({} if names is None else {"names": names})
     with TemporaryDirectory(prefix="crate-") as folder:
         made = partial(provenance, "parts", model=loaded, batch_size=running.batch_size, inputs=photos.given)
         job = _Job(run, loaded, recipe, lambda settings: made(settings={**asked, **settings}))
@@ -224,7 +224,9 @@ class _Job:
         if records:
             records.sort(key=lambda record: self.report.order[record["input"]])
             tiles.sort(key=lambda each: each[0])
-            about = _about(vocabulary, self.recipe, self.model)
+            about = _about(vocabulary, self.recipe, self.model) | {
+                "crate": made.since(place / PARTS_FILE, place)
+            }
             deliver(place / PARTS_FILE, json.dumps(about | {"images": records}, indent=1).encode())
             sheet = parts_sheet(vocabulary, [tile for _, tile in tiles], kind)
             deliver(place / SHEET_FILE, encode_rgb(sheet, made.text(place / SHEET_FILE, place)))

@@ -114,6 +114,11 @@ class Running:
             fail_fast=self.fail_fast,
         )
 
+    @property
+    def settings(self) -> "dict[str, Setting]":
+        """Say in the command line's words what else decides the outcome."""
+        return {} if self.max_pixels is None else {"max-pixels": str(self.max_pixels)}
+
     def load(self) -> "WhiteBox":
         """Load the model. Raises what `load_model` raises."""
         from cratecli.weights.checkpoint import load_model

@@ -39,7 +39,7 @@ class Pictures:
         if photo.job.target is None:
             raise ValueError("every photo has a place in the folder")
         within = photo.job.target.relative_to(self.place / self.kind)
-        text = self.made.told(photo.job, photo.sha256, output=self.place) if self.made else None
+        text = self.made.told(photo.job, photo.sha256, folder=self.place) if self.made else None
         pictures = draw(found, self.kind, text)
         main = pictures.pop(self.kind)
         for folder, png in pictures.items():

@@ -1,4 +1,4 @@
-"""How an output was made, as it is written into outputs and manifests, and read again by `crate explain`."""
+"""How an output was made, as outputs and manifests hold it and `crate explain` reads it. Imports no torch."""
 
 import hashlib
 import json
@@ -9,15 +9,19 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cratecli import __version__
-from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.features import identity
 from cratecli.tasks.jobs import Job
+
+if TYPE_CHECKING:
+    from cratecli.model.unroll import WhiteBox
 
 Setting = str | bool | list[str]
 """An option's value as the command line has it: its words, whether it is set, or one word each time it is given."""
+
+PATHS = frozenset({"files-from", "parts"})
+"""Settings that are paths."""
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 _LIBRARIES = ("torch", "numpy", "opencv-python-headless", "pillow")
@@ -35,7 +39,7 @@ class Provenance:
     settings: Mapping[str, Setting]
     weights: str
     weights_sha256: str
-    place: Mapping[str, str]
+    place: Mapping[str, str | int]
     inputs: tuple[str, ...] = ()
 
     @property
@@ -45,7 +49,7 @@ class Provenance:
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain data, for JSON."""
+        """Give plain data, for JSON; paths are as the user gave them."""
         return {
             "version": __version__,
             "command": self.command,
@@ -58,26 +62,36 @@ class Provenance:
         }
 
     def told(
-        self, job: Job, sha256: str, facts: Mapping[str, Any] = EMPTY, output: Path | None = None
+        self, job: Job, sha256: str, facts: Mapping[str, Any] = EMPTY, folder: Path | None = None
     ) -> str:
         """Say how one photo's output was made, and what was found out on the way: text for a PNG.
 
-        Paths are from its own folder. Where all `inputs` together made it, `output` is the folder for everything.
+        Paths are from its own folder. Where outputs are made of all `inputs` together, `folder` holds them all.
         """
-        source, target = job.source, job.target
-        about = {"input": _seen_from("-" if source is None else source, target), "input_sha256": sha256}
-        return json.dumps(self.since(target, output) | about | dict(facts))
+        source = "-" if job.source is None else job.source
+        about = {"input": _seen_from(source, job.target), "input_sha256": sha256}
+        return json.dumps(self.since(job.target, folder) | about | dict(facts))
 
-    def text(self, target: Path | None, output: Path | None = None) -> str:
+    def text(self, target: Path | None, folder: Path | None = None) -> str:
         """Say how an output of all inputs was made: text for a PNG; see `since`."""
-        return json.dumps(self.since(target, output))
+        return json.dumps(self.since(target, folder))
 
-    def since(self, target: Path | None, output: Path | None = None) -> dict[str, Any]:
-        """Say how an output, or the folder `output` of it, was made, as plain data; paths are from its own folder."""
-        inputs = [_seen_from(each, target) for each in self.inputs]
-        name = target if output is None else output
-        told = {"output": "-" if name is None else _seen_from(name, target)}
-        return self.to_dict() | ({"inputs": inputs} if inputs else {}) | told
+    def since(self, target: Path | None, folder: Path | None = None) -> dict[str, Any]:
+        """Say how an output, or the `folder` it is a part of, was made: plain data, paths from its own folder."""
+        told = self.to_dict()
+        told["settings"] |= {
+            name: _seen_from(value, target)
+            for name, value in self.settings.items()
+            if name in PATHS and isinstance(value, str)
+        }
+        if Path(self.weights).is_file():
+            told["weights"] = _seen_from(self.weights, target)
+            told["weights_are"] = "file"
+        if self.inputs:
+            told["inputs"] = [_seen_from(each, target) for each in self.inputs]
+        if folder is not None:
+            told["folder"] = _seen_from(folder, target)
+        return told
 
 
 def _seen_from(path: str | Path, target: Path | None) -> str:
@@ -94,11 +108,13 @@ def _libraries() -> dict[str, str]:
 def provenance(
     command: str,
     settings: Mapping[str, Setting],
-    model: WhiteBox,
+    model: "WhiteBox",
     batch_size: int,
     inputs: tuple[str, ...] = (),
 ) -> Provenance:
     """Say how a command makes its outputs with a model."""
+    from cratecli.tasks.features import identity
+
     parameter = next(model.parameters())
     weights = model.weights
     return Provenance(
@@ -109,7 +125,7 @@ def provenance(
         place={
             "device": str(parameter.device),
             "dtype": str(parameter.dtype).removeprefix("torch."),
-            "batch_size": str(batch_size),
+            "batch_size": batch_size,
         },
         inputs=inputs,
     )
