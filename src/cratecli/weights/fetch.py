@@ -1,4 +1,4 @@
-"""From a checkpoint's row to its file on this machine, hashed by us; the network only when asked for."""
+"""From a checkpoint's row to its file on this machine, hashed by us; asks no network."""
 
 import hashlib
 import json
@@ -9,17 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
 
 import platformdirs
 from filelock import FileLock
 
 from cratecli.errors import UsageError, WeightsError
 from cratecli.files import replacing
-from cratecli.weights.download import OnBytes, explained, from_hub, from_web
+from cratecli.weights.download import explained, hub_leftovers
 from cratecli.weights.registry import BuiltIn, Checkpoint, Drive, Hub, Local, Url
 
-DRIVE = "https://drive.usercontent.google.com/download?id={id}&export=download&confirm=t"
 _PACKAGE_DATA = Path(__file__).parents[1] / "data"
 _CHUNK = 1 << 20  # bytes
 _PRETENDERS = {
@@ -40,7 +38,7 @@ class Finding:
 def cache_folder() -> Path:
     """Give the folder for what we fetch: `$CRATE_CACHE_DIR`, else the platform's cache folder."""
     if folder := os.environ.get("CRATE_CACHE_DIR"):
-        return Path(folder).expanduser()
+        return Path(os.path.expanduser(folder))  # noqa: PTH111 - pathlib's raises
     return platformdirs.user_cache_path("crate")
 
 
@@ -51,8 +49,8 @@ def locate(checkpoint: Checkpoint) -> Path | None:
     Raises `WeightsError` when a folder cannot be looked into.
     """
     with explained(f"cannot look for {checkpoint.name}", "check the cache folder's permissions"):
-        if (home := _home(checkpoint)).is_file():
-            return home
+        if (path := home(checkpoint)).is_file():
+            return path
         if isinstance(hub := checkpoint.source, Hub):
             from huggingface_hub import try_to_load_from_cache
 
@@ -128,60 +126,18 @@ def install(file: Path, checkpoint: Checkpoint) -> Path:
         raise UsageError(f"{checkpoint.name} is built in: choose another name")
     if not file.is_file():
         raise WeightsError(f"{file}: not a file")
-    home = _home(checkpoint)
+    path = home(checkpoint)
     with (
-        explained(f"{file}: cannot be copied to {home}", "free some space, or set CRATE_CACHE_DIR"),
-        replacing(home) as stream,
+        explained(f"{file}: cannot be copied to {path}", "free some space, or set CRATE_CACHE_DIR"),
+        turn(checkpoint),
+        replacing(path) as stream,
     ):
         with file.open("rb") as source:
             shutil.copyfileobj(source, stream, _CHUNK)
         stream.flush()
         if fault := examine(checkpoint, Path(stream.name)).fault:
             raise WeightsError(f"{file} {fault}: refused as {checkpoint.name}")
-    return home
-
-
-def pull(checkpoint: Checkpoint, on_bytes: OnBytes = lambda _done, _total: None) -> Path:
-    """Fetch a checkpoint unless a sound copy is here already; gives the verified file's path.
-
-    A damaged copy is fetched again. Processes that pull the same name wait for each other.
-    Raises `WeightsError` when there is no source, it cannot be reached, or what it sends is refused.
-    """
-    source = checkpoint.source
-    if not isinstance(source, Hub | Drive | Url):
-        return require(checkpoint)[0]
-    from huggingface_hub import is_offline_mode
-
-    with _turn(checkpoint):
-        damaged = locate(checkpoint)
-        if damaged and not examine(checkpoint, damaged).fault:
-            return damaged
-        give_up = f"if you have the file, run: crate models add FILE --as {checkpoint.name}"
-        with explained(f"cannot fetch {checkpoint.name}", give_up):
-            if is_offline_mode():
-                raise OSError("offline mode is on (HF_HUB_OFFLINE)")
-            if isinstance(source, Hub):
-                return _pull_from_hub(source, checkpoint, on_bytes, again=damaged is not None)
-            url = DRIVE.format(id=source.id) if isinstance(source, Drive) else source.url
-            return _pull_from_web(url, checkpoint, on_bytes)
-
-
-def _pull_from_hub(hub: Hub, checkpoint: Checkpoint, on_bytes: OnBytes, *, again: bool) -> Path:
-    path = from_hub(hub.repository, hub.revision, hub.file, on_bytes, again=again)
-    if fault := examine(checkpoint, path).fault:
-        raise OSError(f"what the Hub sent {fault}")
-    _home(checkpoint).unlink(missing_ok=True)  # a damaged copy there would be found first
     return path
-
-
-def _pull_from_web(url: str, checkpoint: Checkpoint, on_bytes: OnBytes) -> Path:
-    home = _home(checkpoint)
-    with replacing(home) as stream:
-        from_web(url, stream, on_bytes, exactly=checkpoint.bytes)
-        stream.flush()
-        if fault := examine(checkpoint, Path(stream.name)).fault:
-            raise OSError(f"what {urlsplit(url).hostname} sent {fault}")
-    return home
 
 
 def remedy(checkpoint: Checkpoint) -> str:
@@ -196,18 +152,40 @@ def remedy(checkpoint: Checkpoint) -> str:
             return f"it has no download source{note}; run: crate models add FILE --as {checkpoint.name}"
 
 
-def _home(checkpoint: Checkpoint) -> Path:
+def home(checkpoint: Checkpoint) -> Path:
     """Say where a checkpoint's file lives when it is not in the Hub's cache."""
-    folder = cache_folder() / "models" / checkpoint.name
     match checkpoint.source:
         case BuiltIn(path):
             return _PACKAGE_DATA / path
         case Local(path):
             return cache_folder() / path
         case Hub(file=file):
-            return folder / PurePosixPath(file).name
+            return _folder(checkpoint) / PurePosixPath(file).name
         case _:
-            return folder / "weights"
+            return _folder(checkpoint) / "weights"
+
+
+def unfinished(checkpoint: Checkpoint) -> Path:
+    """Say where a checkpoint's file grows while it is fetched from a plain address or Drive."""
+    return _folder(checkpoint) / "weights.unfinished"
+
+
+def sweep(checkpoint: Checkpoint) -> None:
+    """Remove what killed processes left of a checkpoint; for who has its `turn`."""
+    with explained(f"{_folder(checkpoint)}: cannot be written", "set CRATE_CACHE_DIR"):
+        for path in leftovers(checkpoint):
+            path.unlink(missing_ok=True)
+
+
+def leftovers(checkpoint: Checkpoint) -> list[Path]:
+    """List temporaries of a checkpoint, here and in the Hub's cache, that are of no further use."""
+    hub = checkpoint.source
+    of_hub = hub_leftovers(hub.repository) if isinstance(hub, Hub) else []
+    return [*_folder(checkpoint).glob(".crate-*.part"), *of_hub]
+
+
+def _folder(checkpoint: Checkpoint) -> Path:
+    return cache_folder() / "models" / checkpoint.name
 
 
 def _etag(checkpoint: Checkpoint, path: Path) -> str | None:
@@ -225,6 +203,8 @@ def _first_hash(checkpoint: Checkpoint, sha256: str) -> str:
     record = _hashes()
     record.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(record.with_suffix(".lock")):
+        for orphan in record.parent.glob(".crate-*.part"):  # of a process killed while it wrote the record
+            orphan.unlink(missing_ok=True)
         try:
             known = json.loads(record.read_bytes()) if record.exists() else {}
         except ValueError:
@@ -238,8 +218,8 @@ def _first_hash(checkpoint: Checkpoint, sha256: str) -> str:
 
 
 @contextmanager
-def _turn(checkpoint: Checkpoint) -> Iterator[None]:
-    """Wait until no other process fetches this checkpoint."""
+def turn(checkpoint: Checkpoint) -> Iterator[None]:
+    """Wait until no other process fetches or copies this checkpoint."""
     folder = cache_folder() / "models"
     with explained(f"{folder}: cannot be written", "set CRATE_CACHE_DIR"):
         folder.mkdir(parents=True, exist_ok=True)
