@@ -7,6 +7,7 @@ import typer
 
 from cratecli import __version__
 from cratecli.cli import models
+from cratecli.cli.doctor import doctor
 from cratecli.cli.heads import heads
 from cratecli.cli.layers import layers
 from cratecli.cli.objects import objects
@@ -28,6 +29,7 @@ app.command()(parts)
 app.command()(objects)
 app.command()(heads)
 app.command()(layers)
+app.command()(doctor)
 app.add_typer(models.app, name="models")
 
 

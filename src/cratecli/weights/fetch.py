@@ -18,6 +18,7 @@ from cratecli.files import replacing
 from cratecli.weights.download import explained, hub_leftovers
 from cratecli.weights.registry import BuiltIn, Checkpoint, Drive, Hub, Local, Url
 
+UNFINISHED = "weights.unfinished"
 _PACKAGE_DATA = Path(__file__).parents[1] / "data"
 _CHUNK = 1 << 20  # bytes
 _PRETENDERS = {
@@ -72,11 +73,11 @@ def fingerprint(path: Path) -> tuple[int, str]:
         return os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def examine(checkpoint: Checkpoint, path: Path) -> Finding:
+def examine(checkpoint: Checkpoint, path: Path, *, record: bool = True) -> Finding:
     """Hash a file and compare it with all that is known of the checkpoint.
 
     For a row without sha256 the Hub's own (its etag) and the hash seen first must fit; one seen first is
-    recorded in `hashes.json` of the cache folder.
+    recorded in `hashes.json` of the cache folder, unless nothing is to `record`.
     Raises `WeightsError` when the file cannot be read, or the record neither read nor written.
     """
     with explained(f"{path}: cannot be read", remedy(checkpoint)):
@@ -91,7 +92,7 @@ def examine(checkpoint: Checkpoint, path: Path) -> Finding:
         expected = checkpoint.sha256 or _etag(checkpoint, path)
         if expected not in (None, sha256):
             return Finding(sha256, f"has sha256 {sha256}, not {expected}")
-        if not checkpoint.pinned and (first := _first_hash(checkpoint, sha256)) != sha256:
+        if not checkpoint.pinned and (first := _first_hash(checkpoint, sha256, record)) != sha256:
             forget = f"to trust it, delete {checkpoint.name} from {_hashes()}"
             return Finding(sha256, f"has sha256 {sha256}, not {first} as when first seen ({forget})")
     return Finding(sha256, None)
@@ -167,7 +168,7 @@ def home(checkpoint: Checkpoint) -> Path:
 
 def unfinished(checkpoint: Checkpoint) -> Path:
     """Say where a checkpoint's file grows while it is fetched from a plain address or Drive."""
-    return _folder(checkpoint) / "weights.unfinished"
+    return _folder(checkpoint) / UNFINISHED
 
 
 def sweep(checkpoint: Checkpoint) -> None:
@@ -198,23 +199,30 @@ def _hashes() -> Path:
     return cache_folder() / "hashes.json"
 
 
-def _first_hash(checkpoint: Checkpoint, sha256: str) -> str:
-    """Give the hash recorded for a checkpoint, after recording this one if there is none."""
-    record = _hashes()
-    record.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(record.with_suffix(".lock")):
-        for orphan in record.parent.glob(".crate-*.part"):  # of a process killed while it wrote the record
+def _first_hash(checkpoint: Checkpoint, sha256: str, record: bool) -> str:
+    """Give the hash recorded for a checkpoint; if there is none this one, which `record` puts there."""
+    file = _hashes()
+    if not record:
+        return str(_recorded(file).get(checkpoint.name, sha256))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock")):
+        for orphan in file.parent.glob(".crate-*.part"):  # of a process killed while it wrote the record
             orphan.unlink(missing_ok=True)
-        try:
-            known = json.loads(record.read_bytes()) if record.exists() else {}
-        except ValueError:
-            known = None
-        if not isinstance(known, dict):
-            raise WeightsError(f"{record}: not what we wrote; delete it")
+        known = _recorded(file)
         if checkpoint.name not in known:
-            with replacing(record) as stream:
+            with replacing(file) as stream:
                 stream.write(json.dumps(known | {checkpoint.name: sha256}, indent=2).encode())
         return str(known.get(checkpoint.name, sha256))
+
+
+def _recorded(file: Path) -> dict[str, object]:
+    try:
+        known = json.loads(file.read_bytes()) if file.exists() else {}
+    except (ValueError, RecursionError):
+        known = None
+    if not isinstance(known, dict):
+        raise WeightsError(f"{file}: not what we wrote; delete it")
+    return known
 
 
 @contextmanager
