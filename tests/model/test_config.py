@@ -35,7 +35,7 @@ def test_plain_data_and_back(config: CrateConfig) -> None:
         ({"std": "abc"}, "std is 'abc', not three numbers"),
         ({"mean": [0.5, 0.5, float("nan")]}, "mean is .*nan.*, not three numbers"),
         ({"mean": [0.5, 0.5, True]}, "mean is .*True.*, not three numbers"),
-        ({"std": [0.2, 0, 0.2]}, r"std is \(0.2, 0, 0.2\): not positive"),
+        ({"std": [0.2, 0, 0.2]}, r"std is \(0.2, 0.0, 0.2\): not positive"),
         ({"step_size": float("nan")}, "step_size is nan, not between 0 and 1e"),
         ({"sparsity_weight": float("inf")}, "sparsity_weight is inf, not between"),
         ({"sparsity_weight": -0.1}, "sparsity_weight is -0.1, not between"),
@@ -57,7 +57,8 @@ def test_a_missing_field_is_named() -> None:
 
 
 def test_whole_numbers_do_for_numbers() -> None:
-    assert CrateConfig.from_dict(SMALL | {"sparsity_weight": 5}).sparsity_weight == 5
+    weight = CrateConfig.from_dict(SMALL | {"sparsity_weight": 5}).sparsity_weight
+    assert (weight, type(weight)) == (5.0, float)
 
 
 def test_replacing_checks_again() -> None:

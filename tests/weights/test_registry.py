@@ -110,7 +110,7 @@ def test_unknown_name_hints_at_the_nearest() -> None:
         (ROW + "classes = true", 3, "classes is True, not a whole number"),
         (ROW + "classes = -1", 1, "too small"),
         (ROW + "step_size = nan", 3, "step_size is nan, not a number"),
-        (ROW + "mean = [1, 2]", 1, "mean is (1, 2), not three numbers"),
+        (ROW + "mean = [1, 2]", 1, "mean is (1.0, 2.0), not three numbers"),
         (ROW + 'stem = "root"', 1, "stem is 'root'"),
         (ROW + 'normalisation = "mine"', 3, "normalisation is not one of imagenet"),
         (ROW + "bytes = 0", 3, "bytes is not positive"),

@@ -80,10 +80,13 @@ class CrateConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "CrateConfig":
         """Build from plain data. Raises `ValueError` for unknown, missing or unfit fields."""
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(values) - known):
+        kinds = {field.name: field.type for field in fields(cls)}
+        if unknown := sorted(set(values) - set(kinds)):
             raise ValueError(f"unknown field {', '.join(unknown[:6])[:200]}")
-        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        plain: dict[str, Any] = {}
+        for name, value in values.items():
+            number = _as_float(value) if kinds[name] is float else value
+            plain[name] = tuple(map(_as_float, value)) if isinstance(value, list) else number
         try:
             return cls(**plain)
         except TypeError as error:
@@ -94,6 +97,11 @@ def _is_number(value: object) -> bool:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     return abs(value) <= _LARGEST_NUMBER
+
+
+def _as_float(value: Any) -> Any:
+    """Take a whole number where a number will do."""
+    return float(value) if _is_number(value) else value
 
 
 class _Size(TypedDict):

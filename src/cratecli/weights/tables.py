@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from cratecli.errors import RegistryError
 
 _LARGEST = 1 << 20  # bytes; the packaged registry has 10,000
+_TOLD = 300  # characters of a file's own words in an error
 _KINDS = {str: "a string", int: "a whole number", bool: "true or false", dict: "a table", list: "a list"}
 _Kind = TypeVar("_Kind")
 
@@ -29,7 +30,8 @@ class Table:
         start, end = self._span()
         place = re.compile(rf"^[ \t]*{re.escape(name)}[ \t]*=", re.M).search(self.text, start, end)
         line = 1 + self.text.count("\n", 0, place.end() if name and place else start)
-        return RegistryError(": ".join([f"{self.file}:{line}", *filter(None, [".".join(self.path)]), reason]))
+        told = [_cut(".".join(self.path)), _cut(reason)]
+        return RegistryError(": ".join([f"{self.file}:{line}", *filter(None, told)]))
 
     def take(self, name: str, kind: type[_Kind]) -> _Kind | None:
         """Take a field that may be missing. Raises `RegistryError` when it is of another type."""
@@ -81,6 +83,10 @@ class Table:
         return 0, len(self.text)
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= _TOLD else f"{text[:_TOLD]}…"
+
+
 def read_table(path: Path) -> Table:
     """Read a TOML file. Raises `RegistryError`, as `FILE:LINE: reason`, when it is unreadable or no TOML."""
     try:
@@ -105,4 +111,4 @@ def read_table(path: Path) -> Table:
         reason, _, place = str(error).partition(" (at ")
         at = re.match(r"line (\d+)", place)
         line = int(at[1]) if at else 1 + raw.count(b"\n")
-    raise RegistryError(f"{path}:{line}: {reason}")
+    raise RegistryError(f"{path}:{line}: {_cut(reason)}")
