@@ -1,7 +1,9 @@
 """Finding, verifying and taking in files, with no network: what is here, what is brought."""
 
+import errno
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +69,45 @@ def test_install_copies_a_right_file_and_keeps_no_wrong_one(
     assert path.is_relative_to(cache)
     with pytest.raises(WeightsError, match="not a file"):
         fetch.install(tmp_path / "none.pth", row)
+
+
+def test_install_writes_nowhere_but_in_the_cache(tmp_path: Path, cache: Path) -> None:
+    brought, mine = tmp_path / "brought.pth", tmp_path / "mine.txt"
+    brought.write_bytes(GOOD)
+    mine.write_text("precious")
+    for path in (str(mine), "../mine.txt", "models/../../mine.txt"):
+        with pytest.raises(UsageError, match=r"m is registered as .*mine\.txt: put the file there yourself"):
+            fetch.install(brought, checkpoint(Local(path)))
+    assert mine.read_text() == "precious"
+
+
+def test_a_file_that_is_brought_needs_no_unfinished_one(tmp_path: Path, cache: Path) -> None:
+    row = checkpoint(Url(("http://127.0.0.1:1/m",)))
+    brought = tmp_path / "brought.pth"
+    brought.write_bytes(GOOD)
+    fetch.unfinished(row).parent.mkdir(parents=True)
+    fetch.unfinished(row).write_bytes(GOOD[:99])
+    fetch.install(brought, row)
+    assert files(cache) == ["models/m/weights"]
+
+
+def test_a_full_disk_keeps_what_was_there(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    row = checkpoint(None)
+    brought = tmp_path / "brought.pth"
+    brought.write_bytes(GOOD)
+    path = fetch.install(brought, row)
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    with pytest.raises(
+        WeightsError, match=f"{brought}: cannot be copied to {path}: No space left on device; free"
+    ):
+        fetch.install(brought, row)
+    assert fetch.require(row) == (path, SHA)
+    assert files(cache) == ["models/m/weights"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,9 +13,12 @@ import pytest
 from filelock import FileLock
 
 import cratecli.errors
+from cratecli.errors import WeightsError
 from cratecli.weights.download import from_hub
+from cratecli.weights.pull import pull
+from cratecli.weights.registry import Hub
 from tests.weights.server import REVISION, Answer, Server
-from tests.weights.test_fetch import GOOD, SHA, WRONG
+from tests.weights.test_fetch import GOOD, SHA, WRONG, checkpoint
 
 PAGE = b"<!DOCTYPE html><title>Please log in</title>"
 PULL = """
@@ -93,6 +97,9 @@ def test_a_damaged_hub_cache_is_fetched_again(tmp_path: Path, server: Server) ->
     pulled(tmp_path, server, PINNED + ON_HUB)
     snapshot = tmp_path / "hf/hub/models--owner--name/snapshots" / REVISION / "torch/m.pth"
     snapshot.resolve().write_bytes(WRONG)
+    code, _, err = pulled(tmp_path, server, PINNED + ON_HUB, HF_ENDPOINT="http://127.0.0.1:1")
+    assert code == 4
+    assert re.search(r"^cannot fetch m: .*refused; if you have the file", err)
     assert pulled(tmp_path, server, PINNED + ON_HUB)[0] == 0
     assert snapshot.read_bytes() == GOOD
 
@@ -194,3 +201,16 @@ def test_the_token_goes_to_the_hub_alone(
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fetched)
     from_hub("owner/name", REVISION, "m.pth", lambda _done, _total: None, again=False)
     assert given == [token]
+
+
+def test_what_xet_raises_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> str:
+        raise RuntimeError("Data processing error: CAS service error\nmore")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", broken)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    row = checkpoint(Hub("owner/name", REVISION, "m.pth"))
+    with pytest.raises(
+        WeightsError, match=r"^cannot fetch m: Data processing error: CAS service error; if you"
+    ):
+        pull(row)

@@ -85,6 +85,14 @@ def test_unknown_name_hints_at_the_nearest() -> None:
         load_registry().find("crate-alpha-b16-in1K")
 
 
+def test_the_registry_of_the_page_is_sound(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/models.md").read_text()
+    example = page.partition("<!-- registry -->\n```toml\n")[2].partition("```")[0]
+    known = read(tmp_path, example)
+    assert known.names == ("ours-b8", "ours-tiny", "ours-local")
+    assert [type(row.source) for row in known.checkpoints.values()] == [Url, Hub, Local]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [

@@ -94,12 +94,10 @@ def leftovers() -> Iterator[Finding]:
         with suppress(RegistryError):  # told by `models`
             known |= registry.load_registry([path]).checkpoints
     repositories = {row.source.repository for row in known.values() if isinstance(row.source, Hub)}
-    cache = fetch.cache_folder()
-    swept = [*cache.rglob(".crate-*.part"), *(file for each in repositories for file in hub_leftovers(each))]
-    for file in swept:
-        yield warning(
-            "left over", f"{file}: of a process that was killed; the next pull sweeps it, or delete it"
-        )
+    cache, config = fetch.cache_folder(), registry.user_registry().parent
+    killed = [*cache.rglob(".crate-*.part"), *config.glob(".crate-*.part")]
+    for file in (*killed, *(file for each in repositories for file in hub_leftovers(each))):
+        yield warning("left over", f"{file}: of a process that was killed; delete it")
     for file in cache.rglob(fetch.UNFINISHED):
         again = f"crate models pull {file.parent.name} goes on with it, or delete it"
         yield warning("left over", f"{file}: of a pull that runs or was broken off; {again}")

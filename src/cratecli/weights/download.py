@@ -60,15 +60,18 @@ def from_hub(repository: str, revision: str | None, file: str, on_bytes: OnBytes
         def set_transfer_postfix_str(self, text: str, refresh: bool = True) -> None:
             """Take Xet's speed on the wire."""
 
-    with _quiet_hub():
-        path = hf_hub_download(
-            repository,
-            file,
-            revision=revision,
-            token=None if constants.ENDPOINT == _OFFICIAL_HUB else False,
-            force_download=again,
-            tqdm_class=Bar,
-        )
+    try:
+        with _quiet_hub():
+            path = hf_hub_download(
+                repository,
+                file,
+                revision=revision,
+                token=None if constants.ENDPOINT == _OFFICIAL_HUB else False,
+                force_download=again,
+                tqdm_class=Bar,
+            )
+    except RuntimeError as error:  # Xet's, which has no type of its own for a broken connection
+        raise DownloadError(str(error)) from error
     return Path(path)
 
 
@@ -129,9 +132,8 @@ def from_web(url: str, stream: BinaryIO, on_bytes: OnBytes, *, exactly: int | No
 def network_errors() -> tuple[type[Exception], ...]:
     """List what the network raises, here and in the clients."""
     import httpx2
-    from huggingface_hub.errors import XetDownloadError
 
-    return DownloadError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, XetDownloadError
+    return DownloadError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError
 
 
 @contextmanager
@@ -154,8 +156,8 @@ def reason(error: BaseException) -> str:
     import httpx2
     from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 
-    if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
-        error = error.__cause__  # "check your connection" is true of everything
+    if isinstance(error, LocalEntryNotFoundError | ValueError) and error.__cause__ is not None:
+        error = error.__cause__  # the Hub's client says "check your connection", or "the above error"
     if (status := getattr(getattr(error, "response", None), "status_code", None)) is not None:
         answered = f"the server answered {status}"
         if isinstance(error, GatedRepoError):

@@ -121,13 +121,16 @@ def require(checkpoint: Checkpoint) -> tuple[Path, str]:
 def install(file: Path, checkpoint: Checkpoint) -> Path:
     """Copy a file the user has into the cache folder as `checkpoint`, verified; gives the copy's path.
 
-    Raises `WeightsError` when it is refused or cannot be copied, `UsageError` for the built-in model.
+    Raises `WeightsError` when it is refused or cannot be copied, `UsageError` for the built-in model and for
+    one that is registered as a file outside the cache folder.
     """
     if isinstance(checkpoint.source, BuiltIn):
         raise UsageError(f"{checkpoint.name} is built in: choose another name")
     if not file.is_file():
         raise WeightsError(f"{file}: not a file")
     path = home(checkpoint)
+    if not Path(os.path.normpath(path)).is_relative_to(cache_folder()):
+        raise UsageError(f"{checkpoint.name} is registered as {path}: put the file there yourself")
     with (
         explained(f"{file}: cannot be copied to {path}", "free some space, or set CRATE_CACHE_DIR"),
         turn(checkpoint),
@@ -138,6 +141,7 @@ def install(file: Path, checkpoint: Checkpoint) -> Path:
         stream.flush()
         if fault := examine(checkpoint, Path(stream.name)).fault:
             raise WeightsError(f"{file} {fault}: refused as {checkpoint.name}")
+        unfinished(checkpoint).unlink(missing_ok=True)
     return path
 
 
@@ -172,17 +176,12 @@ def unfinished(checkpoint: Checkpoint) -> Path:
 
 
 def sweep(checkpoint: Checkpoint) -> None:
-    """Remove what killed processes left of a checkpoint; for who has its `turn`."""
-    with explained(f"{_folder(checkpoint)}: cannot be written", "set CRATE_CACHE_DIR"):
-        for path in leftovers(checkpoint):
-            path.unlink(missing_ok=True)
-
-
-def leftovers(checkpoint: Checkpoint) -> list[Path]:
-    """List temporaries of a checkpoint, here and in the Hub's cache, that are of no further use."""
+    """Remove what killed processes left of a checkpoint, here and in the Hub's cache; for who has its `turn`."""
     hub = checkpoint.source
-    of_hub = hub_leftovers(hub.repository) if isinstance(hub, Hub) else []
-    return [*_folder(checkpoint).glob(".crate-*.part"), *of_hub]
+    with explained(f"{_folder(checkpoint)}: cannot be written", "set CRATE_CACHE_DIR"):
+        of_hub = hub_leftovers(hub.repository) if isinstance(hub, Hub) else []
+        for path in (*_folder(checkpoint).glob(".crate-*.part"), *of_hub):
+            path.unlink(missing_ok=True)
 
 
 def _folder(checkpoint: Checkpoint) -> Path:
@@ -229,7 +228,11 @@ def _recorded(file: Path) -> dict[str, object]:
 def turn(checkpoint: Checkpoint) -> Iterator[None]:
     """Wait until no other process fetches or copies this checkpoint."""
     folder = cache_folder() / "models"
+    lock = FileLock(folder / f".{checkpoint.name}.lock")
     with explained(f"{folder}: cannot be written", "set CRATE_CACHE_DIR"):
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{checkpoint.name}.lock"):
-            yield
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
