@@ -144,6 +144,8 @@ def test_the_registry_of_the_page_is_sound(tmp_path: Path) -> None:
         (ROW + '[models.m.hub]\nrepository = "a/b"\nfile = "../f"', 5, "not a path inside"),
         (ROW + '[models.m.hub]\nrepository = "a"\nfile = "f"', 4, "not OWNER/NAME"),
         ('[models.v]\narchitecture = "timm:vit"\nheads = 3', 3, "unknown field 'heads'"),
+        ('[models.v]\narchitecture = "timm:hf-hub:a/b"\n', 2, "'timm:hf-hub:a/b' is not timm: and a name"),
+        ('[models.v]\narchitecture = "timm:"\n', 2, "is not timm: and a name"),
         ('[models.c]\narchitecture = "custom"\nwidth = 8', 1, "patch_size is missing"),
     ],
 )

@@ -235,6 +235,10 @@ def _checkpoint(row: Table) -> Checkpoint:
 
 def _config(row: Table, architecture: str) -> CrateConfig | None:
     if architecture.startswith(TIMM):
+        if not re.fullmatch(
+            r"[\w.-]+", architecture.removeprefix(TIMM), re.ASCII
+        ):  # timm would fetch `hf-hub:…`
+            raise row.broken(f"{architecture!r} is not timm: and a name of timm's own", "architecture")
         return None
     if architecture not in ARCHITECTURES and architecture != CUSTOM:
         raise row.broken(
