@@ -4,12 +4,14 @@ import hashlib
 import json
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -285,6 +287,42 @@ def test_21_a_pull_that_was_killed_goes_on_or_begins_again(
     assert (done.code, done.err) == (0, "")
     assert Path(done.lines[0]).read_bytes() == GOOD
     assert server.ranges == [f"bytes={came}-"]
+    assert kept(machine) == ["models/far/weights"]
+
+
+def test_21_an_interrupted_pull_says_so_and_goes_on(machine: Machine, server: Server) -> None:
+    machine.register(row("far", f'url = "{server.address}/m"'))
+    server.answers["/m"] = Answer(GOOD, ranges=True, pause=0.2)
+    process = start(machine, "far")
+    unfinished = machine.cache / "models/far/weights.unfinished"
+    until(lambda: unfinished.exists() and unfinished.stat().st_size > 0)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, b"", b"crate: interrupted\n")
+    server.answers["/m"].pause = 0
+    assert machine.crate("models", "pull", "far").code == 0
+    assert len(server.ranges) == 1
+    assert kept(machine) == ["models/far/weights"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranges", [True, False])
+def test_21_a_pull_that_is_killed_again_and_again_ends_whole(
+    machine: Machine, server: Server, ranges: bool
+) -> None:
+    machine.register(row("far", f'url = "{server.address}/m"'))
+    server.answers["/m"] = Answer(GOOD, ranges=ranges, pause=0.05)
+    random = Random(0)
+    for _ in range(30):
+        process = start(machine, "far")
+        time.sleep(random.uniform(0.1, 1.0))
+        process.kill()
+        process.communicate()
+        assert set(kept(machine)) <= {"models/far/weights", "models/far/weights.unfinished"}
+        (machine.cache / "models/far/weights").unlink(missing_ok=True)
+    done = machine.crate("models", "pull", "far")
+    assert (done.code, done.err) == (0, "")
+    assert Path(done.lines[0]).read_bytes() == GOOD
     assert kept(machine) == ["models/far/weights"]
 
 

@@ -20,6 +20,7 @@ class Answer:
     announced: int | None = None  # bytes, when the body is cut short of them
     stalls: bool = False  # after the body, until the server is closed
     ranges: bool = False  # whether a part can be had
+    pause: float = 0  # seconds after every 64 kB
 
 
 @dataclass
@@ -66,8 +67,9 @@ def serving() -> Iterator[Server]:
             self.send_header("Content-Length", str((answer.announced or len(answer.body)) - begin))
             self.end_headers()
             if self.command == "GET":
-                self.wfile.write(answer.body[begin:])
-                self.wfile.flush()
+                for place in range(begin, len(answer.body), 1 << 16):
+                    self.wfile.write(answer.body[place : min(place + (1 << 16), len(answer.body))])
+                    closing.wait(answer.pause)
                 if answer.stalls:
                     closing.wait()
 
