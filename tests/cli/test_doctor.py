@@ -58,13 +58,14 @@ def test_everything_broken_at_once_is_found_and_nothing_crashes(machine: Machine
     machine.cache.parent.mkdir(parents=True)
     machine.cache.write_text("a file where a folder should be")
     machine.register("[models.m\n")
+    typo: dict[str, Any] = {"CRATE_[red]": "1"}
     done = machine.crate(
         "doctor",
         PYTHONPATH=str(machine.home / "packages"),
         CRATE_MODEL="crate-nano\x1b[31m",
         CRATE_DEVICE="cuda",
         CRATE_WEIGHTS_TOML="none.toml",
-        CRATE_TYPO="1",
+        **typo,
         HF_HUB_OFFLINE="1",
         HF_TOKEN="hf_secret",
         HF_ENDPOINT="https://me:hunter2@mirror.example",
@@ -79,7 +80,7 @@ def test_everything_broken_at_once_is_found_and_nothing_crashes(machine: Machine
         r"problem registry +none\.toml: No such file or directory; mend it",
         r"problem default model +crate-nano\\x1b\[31m, of CRATE_MODEL, is in no registry; run: crate models default",
         r"ok +models +1 here and as registered: crate-nano",
-        r"warning CRATE_TYPO +is not known; crate reads CRATE_CACHE_DIR, ",
+        r"warning CRATE_\[red\] +is not known; crate reads CRATE_CACHE_DIR, ",
         r"warning HF_HUB_OFFLINE +is on: ",
         r"ok +HF_TOKEN +set$",
         r"ok +HF_ENDPOINT +https://…@mirror\.example$",
@@ -90,6 +91,20 @@ def test_everything_broken_at_once_is_found_and_nothing_crashes(machine: Machine
     assert "\x1b" not in text
     assert "hf_secret" not in text
     assert "hunter2" not in text
+
+
+def test_no_package_that_works_is_no_crash(machine: Machine) -> None:
+    packages = ("torch", "torchvision", "timm", "PIL", "cv2", "numpy", "huggingface_hub", "safetensors")
+    for name in packages:
+        (machine.home / f"packages/{name}").mkdir(parents=True)
+        (machine.home / f"packages/{name}/__init__.py").write_text("raise ImportError('undefined symbol')")
+    done = machine.crate("doctor", "--json", PYTHONPATH=str(machine.home / "packages"))
+    assert (done.code, done.err) == (1, "")
+    found = told(done)
+    for name in ("torch", "torchvision", "timm", "pillow", "opencv-python-headless", "numpy", "safetensors"):
+        again = f"install it again: pip install --force-reinstall {name}"
+        assert found[name] == [("problem", f"cannot be imported: ImportError: undefined symbol; {again}")]
+    assert found["image formats"][0][0] == found["device"][0][0] == found["models"][0][0] == "problem"
 
 
 def test_models_that_are_missing_damaged_or_left_over(machine: Machine, here: Here) -> None:

@@ -29,7 +29,8 @@ def doctor(*, json_: options.Json = False) -> None:
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False)
         for finding in findings:
             level = Text(finding.level, style=_STYLES[finding.level])
-            table.add_row(level, printable(finding.name), Text(printable(finding.text), overflow="fold"))
+            text = Text(printable(finding.text), overflow="fold")
+            table.add_row(level, Text(printable(finding.name)), text)
         terminal = bool(stdout_is_terminal())
         page = StringIO()
         width = None if terminal else max(len(finding.text) for finding in findings) * 4 + 99

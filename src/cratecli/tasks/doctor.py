@@ -15,6 +15,7 @@ import cratecli
 from cratecli.errors import CrateError
 from cratecli.tasks import doctor_models
 from cratecli.tasks.finding import Finding, fine, problem, warning
+from cratecli.weights.download import OFFICIAL_HUB
 
 _PACKAGES = {
     "torch": "torch",
@@ -31,7 +32,6 @@ _PACKAGES = {
 _OURS = ("CRATE_CACHE_DIR", "CRATE_DEVICE", "CRATE_MODEL", "CRATE_WEIGHTS_TOML")
 _OTHERS = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
 _SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-_OFFICIAL_HUB = "https://huggingface.co"
 
 
 def diagnose() -> list[Finding]:
@@ -114,7 +114,7 @@ def _environment() -> Iterator[Finding]:
         if name.startswith("CRATE_") and name not in _OURS:
             yield warning(name, f"is not known; crate reads {', '.join(_OURS)}")
     yield from (fine(name, "set") for name in _SECRETS if os.environ.get(name))
-    if os.environ.get("HF_ENDPOINT", _OFFICIAL_HUB).rstrip("/") != _OFFICIAL_HUB:
+    if os.environ.get("HF_ENDPOINT", OFFICIAL_HUB).rstrip("/") != OFFICIAL_HUB:
         yield fine("HF_ENDPOINT", "is not the Hub itself: your token is not sent there")
     with suppress(ImportError):  # on record already
         from huggingface_hub import is_offline_mode

@@ -97,7 +97,9 @@ def leftovers() -> Iterator[Finding]:
     cache, config = fetch.cache_folder(), registry.user_registry().parent
     killed = [*cache.rglob(".crate-*.part"), *config.glob(".crate-*.part")]
     for file in (*killed, *(file for each in repositories for file in hub_leftovers(each))):
-        yield warning("left over", f"{file}: of a process that was killed; delete it")
+        yield warning(
+            "left over", f"{file}: of a process that was killed, or runs now; delete it if none does"
+        )
     for file in cache.rglob(fetch.UNFINISHED):
         again = f"crate models pull {file.parent.name} goes on with it, or delete it"
         yield warning("left over", f"{file}: of a pull that runs or was broken off; {again}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 OnBytes = Callable[[int, int | None], None]
 """Told, while a file comes in, how many bytes are here and how many there will be, when that is known."""
 
-_OFFICIAL_HUB = "https://huggingface.co"
+OFFICIAL_HUB = "https://huggingface.co"
 _TIMEOUT = 30.0  # seconds without a byte
 _LONGEST_PAGE = 1 << 19  # bytes of HTML that are looked at
 
@@ -66,7 +66,7 @@ def from_hub(repository: str, revision: str | None, file: str, on_bytes: OnBytes
                 repository,
                 file,
                 revision=revision,
-                token=None if constants.ENDPOINT == _OFFICIAL_HUB else False,
+                token=None if constants.ENDPOINT == OFFICIAL_HUB else False,
                 force_download=again,
                 tqdm_class=Bar,
             )
@@ -161,7 +161,7 @@ def reason(error: BaseException) -> str:
     if (status := getattr(getattr(error, "response", None), "status_code", None)) is not None:
         answered = f"the server answered {status}"
         if isinstance(error, GatedRepoError):
-            return f"{answered}: accept its terms on its page at {_OFFICIAL_HUB}, then run: hf auth login"
+            return f"{answered}: accept its terms on its page at {OFFICIAL_HUB}, then run: hf auth login"
         return f"{answered} (does it want a login?)" if status in (401, 403) else answered
     if isinstance(error, httpx2.TimeoutException):
         return "the server stalled"
