@@ -17,8 +17,11 @@ from typing import Any
 import pytest
 import torch
 
+from cratecli.model.config import CrateConfig
+from cratecli.model.crate import Crate
 from tests.cli.conftest import CRATE, Done, Machine
 from tests.weights.server import REVISION, Answer, Server, serving
+from tests.weights.test_checkpoint import released
 
 TINY = "crate_tiny_patch16_224"
 GOOD = b"\x80\x02weights" * 100_000
@@ -148,6 +151,16 @@ def test_19_what_is_not_the_file_is_one_line_and_never_kept(
     assert kept(machine) == (["models/far/weights.unfinished"] if answer.announced else [])
 
 
+def test_19_a_gated_model_says_what_to_do(machine: Machine, server: Server) -> None:
+    machine.register(row("hub", on_hub()))
+    server.answers[HUB_FILE] = Answer(b"", 403, {"X-Error-Code": "GatedRepo"})
+    err = refused(machine.crate("models", "pull", "hub", HF_ENDPOINT=server.address, **NO_XET))
+    assert (
+        "the server answered 403: accept its terms on its page at https://huggingface.co, then run: hf auth"
+        in err
+    )
+
+
 def test_19_mirrors_are_tried_in_turn_and_each_failure_is_told(machine: Machine, server: Server) -> None:
     closed = "http://localhost:1/m"
     machine.register(
@@ -233,6 +246,24 @@ def test_20_packed_records_and_unfit_tensors(machine: Machine) -> None:
     torch.save({"cls_token": torch.zeros(1).expand(10**6, 10**6)}, unfit)
     err = refused(machine.crate("segment", machine.photo("a.png"), "-m", unfit))
     assert err.endswith("refused: its tensors claim to be larger than the file\n")
+
+
+def test_20_every_tensor_that_does_not_fit_is_listed(machine: Machine) -> None:
+    tensors = released(Crate(CrateConfig(patch_size=4, width=12, heads=3, depth=2, image_size=16, classes=5)))
+    del tensors["cls_token"]
+    tensors["mlp_head.1.bias"] = torch.zeros(7)
+    tensors["transformer.layers.1.1.fn.net.0.weight"] = torch.zeros(2)
+    tensors["pos_embedding"] = torch.full_like(tensors["pos_embedding"], torch.nan)
+    file = machine.desk / "m.pth"
+    torch.save(tensors, file)
+    added = machine.crate("models", "add", file, "--as", "m", "--heads", "3")
+    assert added.code == 0  # its shapes tell a model; loading looks closer
+    err = refused(machine.crate("segment", machine.photo("a.png"), "-m", "m"))
+    assert err.endswith(
+        ": does not fit its architecture; missing: class_token; "
+        "unexpected: layers.1.sparsifier.up.weight; misshapen: head.bias (7,) for (5,); "
+        "not finite: position_embedding\n"
+    )
 
 
 def test_21_the_token_goes_to_no_other_endpoint(machine: Machine, server: Server) -> None:

@@ -92,6 +92,22 @@ def test_the_hub_file_stays_in_the_hub_cache_and_is_fetched_once(tmp_path: Path,
     assert server.tokens == []
 
 
+def test_a_large_file_comes_from_where_the_hub_points_to(tmp_path: Path, server: Server) -> None:
+    elsewhere = server.address.replace("127.0.0.1", "localhost")
+    linked = {
+        "X-Linked-ETag": f'"{SHA}"',
+        "X-Linked-Size": str(len(GOOD)),
+        "Location": f"{elsewhere}/cdn",
+    }
+    server.serve_hub(Answer(b"", 302, linked), "of-the-pointer")
+    server.answers["/cdn"] = Answer(GOOD)
+    code, out, err = pulled(tmp_path, server, PINNED + ON_HUB)
+    assert (code, err) == (0, "")
+    assert Path(out.partition(" ")[0]).resolve().name == SHA
+    assert ("GET", "/cdn") in server.asked
+    assert server.tokens == []
+
+
 def test_a_damaged_hub_cache_is_fetched_again(tmp_path: Path, server: Server) -> None:
     server.serve_hub(GOOD, SHA)
     pulled(tmp_path, server, PINNED + ON_HUB)
