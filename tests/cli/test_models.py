@@ -214,7 +214,8 @@ def test_add_refuses_and_leaves_nothing(
     assert (got, out) == (code, "")
     assert reason in err
     assert not machine.user_registry.exists()
-    assert not [path for path in machine.cache.glob("**/*") if path.is_file()]
+    left = [path for path in machine.cache.glob("**/*") if path.is_file()]
+    assert all(path.suffix == ".lock" for path in left)
 
 
 def test_default_is_printed_and_chosen(machine: Machine, models: Models) -> None:

@@ -33,6 +33,17 @@ def test_plain_data_and_back(config: CrateConfig) -> None:
         ({"stem": None}, "stem is None, not one of"),
         ({"mean": [0.5, 0.5]}, r"mean is \(0.5, 0.5\), not three numbers"),
         ({"std": "abc"}, "std is 'abc', not three numbers"),
+        ({"mean": [0.5, 0.5, float("nan")]}, "mean is .*nan.*, not three numbers"),
+        ({"mean": [0.5, 0.5, True]}, "mean is .*True.*, not three numbers"),
+        ({"std": [0.2, 0, 0.2]}, r"std is \(0.2, 0.0, 0.2\): not positive"),
+        ({"step_size": float("nan")}, "step_size is nan, not between 0 and 1e"),
+        ({"sparsity_weight": float("inf")}, "sparsity_weight is inf, not between"),
+        ({"sparsity_weight": -0.1}, "sparsity_weight is -0.1, not between"),
+        ({"step_size": 10**400}, r"step_size is 10+\.\.\.0+, not between"),
+        ({"depth": 1025}, "depth is 1025: too large"),
+        ({"depth": 10**400}, r"depth is 10+\.\.\.0+: too large"),
+        ({"width": 65_538}, "width is 65538: too large"),
+        ({"classes": 1_000_001}, "classes is 1000001: too large"),
     ],
 )
 def test_what_no_forward_pass_could_run_is_refused(change: dict[str, Any], reason: str) -> None:
@@ -46,7 +57,8 @@ def test_a_missing_field_is_named() -> None:
 
 
 def test_whole_numbers_do_for_numbers() -> None:
-    assert CrateConfig.from_dict(SMALL | {"sparsity_weight": 5}).sparsity_weight == 5
+    weight = CrateConfig.from_dict(SMALL | {"sparsity_weight": 5}).sparsity_weight
+    assert (weight, type(weight)) == (5.0, float)
 
 
 def test_replacing_checks_again() -> None:

@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,39 @@ def test_a_config_stored_inside_is_believed(tmp_path: Path, model: Crate, images
     assert loaded(file, heads=6, step_size=0.2).config == replace(config, heads=6, step_size=0.2)
 
 
-@pytest.mark.parametrize("stored", ["[]", "3", "{", '{"patch_size": 4}', '{"colour": 1}'])
+ABSURD: list[dict[str, Any]] = [
+    *({name: 10**9} for name in ("width", "depth", "classes", "patch_size", "image_size")),
+    *({name: nan} for name in ("step_size", "sparsity_weight", "layer_norm_eps", "final_norm_eps")),
+    {"step_size": inf},
+    {"sparsity_weight": -1.0},
+    {"std": [1.0, 1.0, 0.0]},
+]
+
+
+@pytest.mark.parametrize("absurd", ABSURD)
+def test_an_absurd_config_stored_inside_is_refused_at_once(
+    tmp_path: Path, model: Crate, absurd: dict[str, Any]
+) -> None:
+    file = tmp_path / "m.safetensors"
+    save_file(released(model), file, {"config": json.dumps(SMALL.to_dict() | absurd)})
+    with pytest.raises(
+        WeightsError, match=f"{file}: cannot be read as a checkpoint: {next(iter(absurd))} is "
+    ):
+        loaded(file)
+
+
+def test_the_largest_config_stored_inside_is_built_of_nothing(tmp_path: Path, model: Crate) -> None:
+    """It costs seconds at most, and no memory: its tensors are not there."""
+    large = replace(SMALL, depth=1024, width=65_536, heads=1, classes=1_000_000, image_size=65_536)
+    file = tmp_path / "m.safetensors"
+    save_file(released(model), file, {"config": json.dumps(large.to_dict())})
+    with pytest.raises(
+        WeightsError, match=r"does not fit its architecture; missing: .* and .* more; misshapen"
+    ):
+        loaded(file)
+
+
+@pytest.mark.parametrize("stored", ["[]", "3", "{", '{"patch_size": 4}', '{"colour": 1}', "[" * 9999])
 def test_a_broken_config_stored_inside_is_refused(tmp_path: Path, model: Crate, stored: str) -> None:
     file = tmp_path / "m.safetensors"
     save_file(released(model), file, {"config": stored})
@@ -249,6 +282,9 @@ def test_every_fault_of_a_state_dict_is_listed(tmp_path: Path, model: Crate) -> 
 
 
 def test_a_long_list_is_cut(tmp_path: Path, model: Crate) -> None:
+    write_bare({"long" * 999: torch.zeros(1)}, tmp_path / "m.pth")
+    with pytest.raises(WeightsError, match=r"its tensors are (long){24}lon…$"):
+        loaded(tmp_path / "m.pth", heads=3)
     tensors = released(model) | {f"transformer.layers.9.1.fn.x{i}": torch.zeros(1) for i in range(9)}
     write_bare(tensors, tmp_path / "m.pth")
     with pytest.raises(WeightsError, match=r"unexpected in the CRATE layout: .*x0, .*x5 and 3 more$"):
@@ -259,6 +295,24 @@ def test_a_layer_number_without_end_costs_nothing(tmp_path: Path, model: Crate) 
     tensors = released(model) | {f"transformer.layers.{'9' * 5000}.1.fn.weight": torch.zeros(1)}
     write_bare(tensors, tmp_path / "m.pth")
     with pytest.raises(WeightsError, match=r"missing: .*; unexpected: "):
+        loaded(tmp_path / "m.pth", heads=3)
+
+
+@pytest.mark.parametrize("name", ["embedding", "head", "Transformer/encoderblock_0/OvercompleteISTABlock_0"])
+def test_a_tensor_of_other_dimensions_than_its_layout(golden: Path, tmp_path: Path, name: str) -> None:
+    with np.load(golden / "crate_alpha_jax/weights_jax.npz") as arrays:
+        tensors = {each: torch.from_numpy(arrays[each]) for each in arrays.files}
+    renamed = next(each for each in tensors if each.startswith(f"params/{name}/"))
+    for shape in ((), (1,), (1, 1, 1, 1, 1)):
+        write_npz(tensors | {renamed: torch.zeros(shape)}, tmp_path / "m.npz")
+        with pytest.raises(WeightsError, match=r"m\.npz: "):
+            loaded(tmp_path / "m.npz", heads=3)
+
+
+def test_numbers_that_torch_cannot_read_are_refused(tmp_path: Path, model: Crate) -> None:
+    odd = torch.zeros(6, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+    write_bare(released(model) | {"mlp_head.0.bias": odd}, tmp_path / "m.pth")
+    with pytest.raises(WeightsError, match=r"misshapen: norm\.bias .* not finite: norm\.bias"):
         loaded(tmp_path / "m.pth", heads=3)
 
 

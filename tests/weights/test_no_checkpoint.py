@@ -1,6 +1,8 @@
 """Files that are no checkpoints: refused in one line, and never run."""
 
 import pickle
+import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +28,12 @@ class Bomb:
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_code_is_refused_and_never_runs(tmp_path: Path, zipped: bool) -> None:
+@pytest.mark.parametrize("force", ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", ""])
+def test_code_is_refused_and_never_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool, force: str
+) -> None:
+    if force:
+        monkeypatch.setenv(force, "1")
     file, marker = tmp_path / "m.pth", tmp_path / "ran"
     content = {"model": {"a": torch.zeros(1)}, "args": Bomb(marker)}
     if zipped:
@@ -57,6 +64,29 @@ def an_npz(array: Any, save: Callable[..., None] = np.savez) -> Callable[[Path],
     return write
 
 
+def a_torchscript(file: Path) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in ("data.pkl", "constants.pkl", "version"):
+            archive.writestr(f"m/{name}", b"3")
+
+
+def an_old_tar(file: Path) -> None:
+    """Write what torch before 0.4 wrote."""
+    with tarfile.open(file, "w") as archive:
+        for name in ("storages", "tensors", "pickle"):
+            archive.addfile(tarfile.TarInfo(name))
+
+
+def a_nested_tensor(file: Path) -> None:
+    with warnings.catch_warnings(action="ignore"):
+        torch.save({"a": torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])}, file)
+
+
+def a_giant_of_one_number(file: Path) -> None:
+    """Write a tensor of 4 TB, which is one number seen again and again."""
+    torch.save({"cls_token": torch.zeros(1).expand(10**6, 10**6)}, file)
+
+
 def a_crate_cut_short(file: Path) -> None:
     save_file({"cls_token": torch.zeros(99)}, file)
     file.write_bytes(file.read_bytes()[:-9])
@@ -80,6 +110,10 @@ def a_crate_cut_short(file: Path) -> None:
         (lambda file: torch.save({"model": {"a": 3}}, file), "'a' is not a plain tensor"),
         (lambda file: torch.save({"a": torch.zeros(2).to_sparse()}, file), "'a' is not a plain tensor"),
         (lambda file: torch.save({"a": torch.zeros(2, device="meta")}, file), "'a' is not a plain tensor"),
+        (a_nested_tensor, "'a' is not a plain tensor"),
+        (a_torchscript, "refused: it is not a file of plain tensors"),
+        (an_old_tar, "refused: it is not a file of plain tensors"),
+        (a_giant_of_one_number, "refused: its tensors claim to be larger than the file"),
         (an_npz(np.array(["text"])), "cannot be read as a checkpoint"),
         (an_npz(np.array([None])), "cannot be read as a checkpoint"),
         (an_npz(np.zeros(999), np.savez_compressed), "its records are compressed"),

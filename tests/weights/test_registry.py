@@ -1,5 +1,6 @@
 """The registry: packaged rows, strict reading with file and line, the user's own rows, the default model."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,19 @@ import pytest
 from cratecli.errors import RegistryError, UsageError
 from cratecli.model.config import ARCHITECTURES
 from cratecli.weights import fetch, registry
-from cratecli.weights.registry import CUSTOM, Checkpoint, Drive, Hub, Local, load_registry, save_checkpoint
+from cratecli.weights.registry import (
+    CUSTOM,
+    Checkpoint,
+    Drive,
+    Hub,
+    Local,
+    Url,
+    load_registry,
+    save_checkpoint,
+)
 
 SHA = "ab" * 32
+TINY = "crate_tiny_patch16_224"
 ROW = '[models.m]\narchitecture = "crate_tiny_patch16_224"\n'
 
 
@@ -74,6 +85,14 @@ def test_unknown_name_hints_at_the_nearest() -> None:
         load_registry().find("crate-alpha-b16-in1K")
 
 
+def test_the_registry_of_the_page_is_sound(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/models.md").read_text()
+    example = page.partition("<!-- registry -->\n```toml\n")[2].partition("```")[0]
+    known = read(tmp_path, example)
+    assert known.names == ("ours-b8", "ours-tiny", "ours-local")
+    assert [type(row.source) for row in known.checkpoints.values()] == [Url, Hub, Local]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
@@ -99,12 +118,21 @@ def test_unknown_name_hints_at_the_nearest() -> None:
         (ROW + "classes = true", 3, "classes is True, not a whole number"),
         (ROW + "classes = -1", 1, "too small"),
         (ROW + "step_size = nan", 3, "step_size is nan, not a number"),
-        (ROW + "mean = [1, 2]", 1, "mean is (1, 2), not three numbers"),
+        (ROW + "mean = [1, 2]", 1, "mean is (1.0, 2.0), not three numbers"),
         (ROW + 'stem = "root"', 1, "stem is 'root'"),
         (ROW + 'normalisation = "mine"', 3, "normalisation is not one of imagenet"),
         (ROW + "bytes = 0", 3, "bytes is not positive"),
         (ROW + 'sha256 = "AB"', 3, "sha256 is not 64"),
+        (ROW + f"step_size = {'9' * 400}", 3, "not a number"),
+        (ROW + f"depth = {'9' * 400}", 1, "depth is 999"),
+        (ROW + "depth = 2000", 1, "depth is 2000: too large"),
+        (ROW + "std = [0.2, 0.2, nan]", 1, "std is (0.2, 0.2, nan), not three numbers"),
         (ROW + 'url = "ftp://x"', 3, "not an http"),
+        (ROW + 'url = "https://[::1"', 3, "not an http"),
+        (ROW + 'url = "https://x:port/"', 3, "not an http"),
+        (ROW + "url = []", 3, "not an http"),
+        (ROW + 'url = ["https://x", 3]', 3, "not an http"),
+        (ROW + "url = 3", 3, "url is 3, not a string"),
         (ROW + 'drive = "a&b"', 3, "not a Google Drive"),
         (ROW + 'url = "https://x"\ndrive = "y"', 3, "one source is enough"),
         (ROW + 'hub = { repository = "a/b" }', 1, "models.m.hub: file is missing"),
@@ -116,6 +144,8 @@ def test_unknown_name_hints_at_the_nearest() -> None:
         (ROW + '[models.m.hub]\nrepository = "a/b"\nfile = "../f"', 5, "not a path inside"),
         (ROW + '[models.m.hub]\nrepository = "a"\nfile = "f"', 4, "not OWNER/NAME"),
         ('[models.v]\narchitecture = "timm:vit"\nheads = 3', 3, "unknown field 'heads'"),
+        ('[models.v]\narchitecture = "timm:hf-hub:a/b"\n', 2, "'timm:hf-hub:a/b' is not timm: and a name"),
+        ('[models.v]\narchitecture = "timm:"\n', 2, "is not timm: and a name"),
         ('[models.c]\narchitecture = "custom"\nwidth = 8', 1, "patch_size is missing"),
     ],
 )
@@ -131,8 +161,57 @@ def test_a_broken_file_is_refused_with_file_and_line(
 
 
 def test_a_registry_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match="Is a directory"):
-        load_registry([tmp_path])
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "long").write_bytes(b"#" * (1 << 21))
+    for name, reason in (
+        (tmp_path, "Is a directory"),
+        (tmp_path / "none", "No such file or directory"),
+        (tmp_path / "pipe", "not a file"),
+        (Path("/dev/zero"), "not a file"),
+        (tmp_path / "long", "more than 1,048,576 bytes, not a registry"),
+        (Path("nul\0"), "null"),
+    ):
+        with pytest.raises(RegistryError, match=reason) as caught:
+            load_registry([name])
+        assert str(caught.value).startswith(f"{name}: ")
+
+
+def test_an_address_or_a_list_of_mirrors(tmp_path: Path) -> None:
+    known = read(tmp_path, ROW + 'url = "https://a.org/m"').find("m")
+    assert known.source == Url(("https://a.org/m",))
+    known = read(tmp_path, ROW + 'url = ["https://a.org/m", "http://b.org:80/m"]').find("m")
+    assert known.source == Url(("https://a.org/m", "http://b.org:80/m"))
+
+
+def test_registries_of_the_environment_go_over_the_users_own_over_the_packaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(file: Path, **notes: str) -> Path:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        rows = [f'[models.{name}]\narchitecture = "{TINY}"\nnote = "{note}"' for name, note in notes.items()]
+        file.write_text("\n".join(rows))
+        return file
+
+    packaged = registry.registry_files()
+    assert [path.name for path in packaged] == ["weights.toml"]
+    own = write(registry.user_registry(), a="own", b="own", c="own", d="own")
+    first = write(tmp_path / "first.toml", b="first", c="first")
+    second = write(Path.home() / "second.toml", c="second", e="second")
+    replaced = write(tmp_path / "third.toml", **{"crate-alpha-b16-in1k": "third"})
+    monkeypatch.setenv(
+        "CRATE_WEIGHTS_TOML", os.pathsep.join([str(first), "", "~/second.toml", str(replaced)])
+    )
+    assert registry.registry_files() == (*packaged, own, first, second, replaced)
+    known = load_registry()
+    notes = [known.find(name).note for name in "abcde"]
+    assert notes == ["own", "first", "second", "own", "second"]
+    alpha = known.find("crate-alpha-b16-in1k")
+    assert (alpha.note, alpha.architecture, alpha.source, alpha.sha256) == ("third", TINY, None, None)
+    monkeypatch.setenv("CRATE_WEIGHTS_TOML", str(tmp_path / "none.toml"))
+    with pytest.raises(RegistryError, match=f"{tmp_path}/none.toml: No such file"):
+        load_registry()
+    monkeypatch.setenv("CRATE_WEIGHTS_TOML", "")
+    assert registry.registry_files() == (*packaged, own)
 
 
 def test_user_row_round_trip_and_user_goes_over_packaged() -> None:
@@ -151,9 +230,9 @@ def test_user_row_round_trip_and_user_goes_over_packaged() -> None:
 
 
 def test_a_row_that_would_break_the_user_registry_is_not_saved() -> None:
-    config = replace(ARCHITECTURES["crate_tiny_patch16_224"], step_size=float("inf"))
-    with pytest.raises(RegistryError, match="step_size is inf"):
-        save_checkpoint(Checkpoint("mine", CUSTOM, config, Local("x")))
+    config = ARCHITECTURES["crate_tiny_patch16_224"]
+    with pytest.raises(RegistryError, match="sha256 is not 64"):
+        save_checkpoint(Checkpoint("mine", CUSTOM, config, Local("x"), sha256="AB"))
     assert not list(registry.user_registry().parent.iterdir())
 
 

@@ -7,6 +7,7 @@ import typer
 
 from cratecli import __version__
 from cratecli.cli import models
+from cratecli.cli.doctor import doctor
 from cratecli.cli.explain import explain
 from cratecli.cli.export import export
 from cratecli.cli.heads import heads
@@ -33,6 +34,7 @@ app.command()(heads)
 app.command()(layers)
 app.command()(export)
 app.command()(explain)
+app.command()(doctor)
 app.add_typer(models.app, name="models")
 
 

@@ -115,11 +115,16 @@ def verify(name: MaybeName = None) -> None:
 
 
 @app.command()
-def pull(name: Name) -> None:
+def pull(
+    name: Name,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no network: what is here must do.")] = False,
+) -> None:
     """Fetch a model, unless a sound copy is on this machine, and print its path."""
+    from cratecli.weights.pull import pull
+
     checkpoint = load_registry().find(name)
     with _progress(checkpoint) as on_bytes:
-        file = fetch.pull(checkpoint, on_bytes)
+        file = pull(checkpoint, on_bytes, offline=offline)
     put([str(file)])
 
 

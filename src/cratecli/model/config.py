@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from reprlib import repr as short
 from typing import Any, Literal, TypedDict, get_args, get_origin
 
 Attention = Literal["mssa", "mhsa"]
@@ -9,6 +10,8 @@ Sparsifier = Literal["ista", "soft-ista", "odl", "mlp"]
 Stem = Literal["linear", "conv"]
 
 _PLAIN: Mapping[object, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+_LARGEST = {"depth": 1024, "classes": 1_000_000}  # what no model has, but a broken file may ask for
+_LARGEST_SIZE, _LARGEST_NUMBER = 65_536, 1e9
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -46,13 +49,17 @@ class CrateConfig:
         for field in fields(self):
             value, kind = getattr(self, field.name), field.type
             if get_origin(kind) is Literal and value not in get_args(kind):
-                raise ValueError(f"{field.name} is {value!r}, not one of {', '.join(get_args(kind))}")
+                raise ValueError(f"{field.name} is {short(value)}, not one of {', '.join(get_args(kind))}")
             if kind in _PLAIN:
                 number = isinstance(value, int if kind is int else int | float)
                 if not number or isinstance(value, bool) != (kind is bool):
-                    raise ValueError(f"{field.name} is {value!r}, not {_PLAIN[kind]}")
+                    raise ValueError(f"{field.name} is {short(value)}, not {_PLAIN[kind]}")
             if kind is int and value < (0 if field.name == "classes" else 1):
-                raise ValueError(f"{field.name} is {value}: too small")
+                raise ValueError(f"{field.name} is {short(value)}: too small")
+            if kind is int and value > _LARGEST.get(field.name, _LARGEST_SIZE):
+                raise ValueError(f"{field.name} is {short(value)}: too large")
+            if kind is float and not 0 <= value <= _LARGEST_NUMBER:
+                raise ValueError(f"{field.name} is {short(value)}, not between 0 and {_LARGEST_NUMBER:g}")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads")
         if self.image_size % self.patch_size:
@@ -61,8 +68,10 @@ class CrateConfig:
             )
         for name in ("mean", "std"):
             triple = getattr(self, name)
-            if len(triple) != 3 or not all(isinstance(v, int | float) for v in triple):
-                raise ValueError(f"{name} is {triple!r}, not three numbers")
+            if not isinstance(triple, tuple) or len(triple) != 3 or not all(map(_is_number, triple)):
+                raise ValueError(f"{name} is {short(triple)}, not three numbers")
+        if min(self.std) <= 0:
+            raise ValueError(f"std is {self.std}: not positive")
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain data, as stored in a checkpoint's metadata; `from_dict` reads it back."""
@@ -71,14 +80,28 @@ class CrateConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "CrateConfig":
         """Build from plain data. Raises `ValueError` for unknown, missing or unfit fields."""
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ValueError(f"unknown field {', '.join(unknown)}")
-        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        kinds = {field.name: field.type for field in fields(cls)}
+        if unknown := sorted(set(values) - set(kinds)):
+            raise ValueError(f"unknown field {', '.join(unknown[:6])[:200]}")
+        plain: dict[str, Any] = {}
+        for name, value in values.items():
+            number = _as_float(value) if kinds[name] is float else value
+            plain[name] = tuple(map(_as_float, value)) if isinstance(value, list) else number
         try:
             return cls(**plain)
         except TypeError as error:
             raise ValueError(str(error).removeprefix("CrateConfig.__init__() ")) from None
+
+
+def _is_number(value: object) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= _LARGEST_NUMBER
+
+
+def _as_float(value: Any) -> Any:
+    """Take a whole number where a number will do."""
+    return float(value) if _is_number(value) else value
 
 
 class _Size(TypedDict):

@@ -20,7 +20,7 @@ from cratecli.weights.registry import load_registry
 class Made:
     """How an output was made: a command, what it was given, its settings by name, and where it wrote.
 
-    Paths are as the working folder has them. `doubts` say what is not as it was then; `told` is all that the file holds.
+    Paths are as the working folder has them. `doubts` say what is not as it was then; `told` is all the file holds.
     """
 
     command: str
@@ -79,16 +79,11 @@ def _made(path: Path, told: Mapping[str, Any]) -> Made:
         settings["model"] = found(weights) if told.get("weights_are") == "file" else _text(weights)
     inputs = tuple(found(each) for each in told.get("inputs", [told["input"]] if "input" in told else []))
     output = found(told["folder"]) if "folder" in told else os.path.relpath(path)
-    doubts = [
-        *_changed(told),
-        *(_photo(inputs[0], told["input_sha256"]) if "inputs" not in told and inputs else ()),
-    ]
-    doubts += [
-        f"{each}: no longer there"
-        for each in inputs
-        if each != "-" and "inputs" in told and not Path(each).exists()
-    ]
-    doubts += _weights(settings, told)
+    doubts = [*_changed(told), *_weights(settings, told)]
+    if "inputs" in told:
+        doubts += [f"{each}: no longer there" for each in inputs if each != "-" and not Path(each).exists()]
+    else:
+        doubts += [doubt for each in inputs for doubt in _photo(each, _text(told["input_sha256"]))]
     return Made(_text(told["command"]), inputs, settings, output, tuple(doubts), told)
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from math import isqrt
 from pathlib import Path
 from pickle import UnpicklingError
+from reprlib import repr as short
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,9 @@ from cratecli.weights import fetch, registry
 from cratecli.weights.layouts import LAYOUTS, find_layout, rename
 
 _LISTED = 6  # how many tensor names an error spells out
+_REASON = 200  # characters of a parser's own words
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_NO_TENSORS = "refused: it is not a file of plain tensors"
 
 
 class Tensors(NamedTuple):
@@ -59,9 +63,11 @@ def read_tensors(path: Path) -> Tensors:
             with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals([Namespace]):
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
     except UnpicklingError:
-        raise WeightsError(f"{path}: refused: it is not a file of plain tensors") from None
+        raise WeightsError(f"{path}: {_NO_TENSORS}") from None
     except Exception as error:  # a broken file makes its parser raise anything
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = str(error).strip().partition("\n")[0][:_REASON] or type(error).__name__
+        if "weights_only" in reason:  # torch's advice to run what is in the file, a TorchScript for one
+            raise WeightsError(f"{path}: {_NO_TENSORS}") from None
         raise WeightsError(f"{path}: cannot be read as a checkpoint: {reason}") from None
     return Tensors(_unwrap(content, path), config)
 
@@ -88,9 +94,12 @@ def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: holds no tensors by name")
     tensors: dict[str, Tensor] = {}
     for name, value in content.items():
-        if not isinstance(value, Tensor) or value.layout is not torch.strided or value.is_meta:
-            raise WeightsError(f"{path}: {name!r} is not a plain tensor: this is no state dict")
+        plain = isinstance(value, Tensor) and value.layout is torch.strided
+        if not plain or value.is_meta or value.is_nested:
+            raise WeightsError(f"{path}: {short(name)} is not a plain tensor: this is no state dict")
         tensors[str(name)] = value
+    if sum(tensor.nbytes for tensor in tensors.values()) > path.stat().st_size:
+        raise WeightsError(f"{path}: refused: its tensors claim to be larger than the file")
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     return tensors
@@ -104,7 +113,10 @@ def to_ours(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor
     layout = find_layout(tensors)
     if layout is None:
         raise WeightsError(f"{path}: not a CRATE checkpoint; its tensors are {_listing(tensors)}")
-    renamed, unknown = rename(tensors, layout)
+    try:
+        renamed, unknown = rename(tensors, layout)
+    except (RuntimeError, IndexError):
+        raise WeightsError(f"{path}: a tensor has other dimensions than the {layout} layout") from None
     if unknown:
         raise WeightsError(f"{path}: unexpected in the {layout} layout: {_listing(unknown)}")
     return renamed, layout
@@ -171,7 +183,7 @@ def _shapes_tell(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
 
 
 def _listing(names: Iterable[str]) -> str:
-    ordered = sorted(names)
+    ordered = sorted(name if len(name) < 100 else f"{name[:99]}…" for name in names)
     more = f" and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else ""
     return ", ".join(ordered[:_LISTED]) + more
 
@@ -193,7 +205,7 @@ def load_strictly(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: P
         "not finite": [
             name
             for name, tensor in tensors.items()
-            if not (tensor.is_floating_point() and tensor.float().isfinite().all())
+            if tensor.dtype not in _FLOATS or not tensor.float().isfinite().all()
         ],
     }
     if any(wrong.values()):

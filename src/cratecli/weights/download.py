@@ -2,19 +2,37 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, BinaryIO
+
+from filelock import FileLock, Timeout
 
 from cratecli.errors import WeightsError
+
+if TYPE_CHECKING:
+    from httpx2 import Response
 
 OnBytes = Callable[[int, int | None], None]
 """Told, while a file comes in, how many bytes are here and how many there will be, when that is known."""
 
-_OFFICIAL_HUB = "https://huggingface.co"
-_CHUNK = 1 << 20  # bytes
+OFFICIAL_HUB = "https://huggingface.co"
 _TIMEOUT = 30.0  # seconds without a byte
+_LONGEST_PAGE = 1 << 19  # bytes of HTML that are looked at
+
+
+class DownloadError(Exception):
+    """A server sent something else than the file it was asked for."""
+
+
+class PageError(DownloadError):
+    """A server sent an HTML page, whose `text` may say why."""
+
+    def __init__(self, status: int, text: str) -> None:
+        """Keep the page, and say what there is to say of it in general."""
+        answered = f"the server answered {status}"
+        super().__init__(answered if status >= 400 else "an HTML page came (quota or login?), not weights")
+        self.text = text
 
 
 def from_hub(repository: str, revision: str | None, file: str, on_bytes: OnBytes, *, again: bool) -> Path:
@@ -42,36 +60,80 @@ def from_hub(repository: str, revision: str | None, file: str, on_bytes: OnBytes
         def set_transfer_postfix_str(self, text: str, refresh: bool = True) -> None:
             """Take Xet's speed on the wire."""
 
-    with _quiet_hub():
-        path = hf_hub_download(
-            repository,
-            file,
-            revision=revision,
-            token=None if constants.ENDPOINT == _OFFICIAL_HUB else False,
-            force_download=again,
-            tqdm_class=Bar,
-        )
+    try:
+        with _quiet_hub():
+            path = hf_hub_download(
+                repository,
+                file,
+                revision=revision,
+                token=None if constants.ENDPOINT == OFFICIAL_HUB else False,
+                force_download=again,
+                tqdm_class=Bar,
+            )
+    except RuntimeError as error:  # Xet's, which has no type of its own for a broken connection
+        raise DownloadError(str(error)) from error
     return Path(path)
+
+
+def hub_leftovers(repository: str) -> list[Path]:
+    """List what downloads that were killed have left of a repository in the Hub's cache.
+
+    The client names a temporary after the etag whose lock it holds, so what can be locked is left over.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = repo_folder_name(repo_id=repository, repo_type="model")
+    cache = Path(constants.HF_HUB_CACHE)
+    found = []
+    for path in cache.glob(f"{folder}/blobs/*.incomplete"):
+        lock = FileLock(cache / ".locks" / folder / f"{path.name.rsplit('.', 2)[0]}.lock", timeout=0)
+        with suppress(Timeout, OSError, NotImplementedError), lock:
+            found.append(path)
+    return found
 
 
 def from_web(url: str, stream: BinaryIO, on_bytes: OnBytes, *, exactly: int | None) -> None:
     """Stream a file from a plain address, and no more than `exactly` bytes where the size is known.
 
-    Raises `OSError` for an HTML page, and what the HTTP client raises: see `explained`.
+    What `stream`, open for appending, holds already is the start of the file, and asked for no more; a server
+    that cannot continue sends all of it again. When this raises, what `stream` holds is still a start.
+    Raises `DownloadError`, and what the HTTP client raises: see `explained`.
     """
     import httpx2
 
-    host, identity = urlsplit(url).hostname, {"Accept-Encoding": "identity"}
-    with httpx2.stream("GET", url, headers=identity, follow_redirects=True, timeout=_TIMEOUT) as response:
-        response.raise_for_status()
+    if exactly is not None and stream.tell() > exactly:
+        _empty(stream)
+    if (begun := stream.tell()) == exactly:
+        return
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begun}-"} if begun else {})
+    with httpx2.stream("GET", url, headers=headers, follow_redirects=True, timeout=_TIMEOUT) as response:
         if response.headers.get("content-type", "").startswith("text/html"):
-            raise OSError(f"{host} sent an HTML page (quota or login?), not weights")
-        total = int(response.headers.get("content-length", 0)) or exactly
-        for chunk in response.iter_bytes(_CHUNK):
+            raise PageError(response.status_code, _page(response))
+        continues = response.headers.get("content-range", "").startswith(f"bytes {begun}-")
+        if begun and not (response.status_code == httpx2.codes.PARTIAL_CONTENT and continues):
+            if response.status_code in (httpx2.codes.PARTIAL_CONTENT, httpx2.codes.RANGE_NOT_SATISFIABLE):
+                _empty(stream)
+                from_web(url, stream, on_bytes, exactly=exactly)
+                return
+            response.raise_for_status()
+            _empty(stream)
+        response.raise_for_status()
+        length = int(response.headers.get("content-length", 0))
+        total = stream.tell() + length if length else exactly
+        for chunk in response.iter_bytes():
             stream.write(chunk)
             on_bytes(stream.tell(), total)
             if exactly is not None and stream.tell() > exactly:
-                raise OSError(f"{host} sent more than {exactly} bytes")
+                _empty(stream)
+                raise DownloadError(f"more than {exactly} bytes came")
+
+
+def network_errors() -> tuple[type[Exception], ...]:
+    """List what the network raises, here and in the clients."""
+    import httpx2
+
+    return DownloadError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError
 
 
 @contextmanager
@@ -80,25 +142,46 @@ def explained(failure: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{failure}: {_reason(error)}; {remedy}") from error
+        raise WeightsError(f"{failure}: {reason(error)}; {remedy}") from error
+    except WeightsError:
+        raise
     except Exception as error:
-        import httpx2
-
-        if not isinstance(error, httpx2.HTTPError):
+        if not isinstance(error, network_errors()):
             raise
-        raise WeightsError(f"{failure}: {_reason(error)}; {remedy}") from error
+        raise WeightsError(f"{failure}: {reason(error)}; {remedy}") from error
 
 
-def _reason(error: BaseException) -> str:
-    from huggingface_hub.errors import LocalEntryNotFoundError
+def reason(error: BaseException) -> str:
+    """Say in a part of a line what a file, the Hub's client or HTTP has raised."""
+    import httpx2
+    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 
-    if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
-        error = error.__cause__  # "check your connection" is true of everything
+    if isinstance(error, LocalEntryNotFoundError | ValueError) and error.__cause__ is not None:
+        error = error.__cause__  # the Hub's client says "check your connection", or "the above error"
     if (status := getattr(getattr(error, "response", None), "status_code", None)) is not None:
-        return f"the server answered {status}"
+        answered = f"the server answered {status}"
+        if isinstance(error, GatedRepoError):
+            return f"{answered}: accept its terms on its page at {OFFICIAL_HUB}, then run: hf auth login"
+        return f"{answered} (does it want a login?)" if status in (401, 403) else answered
+    if isinstance(error, httpx2.TimeoutException):
+        return "the server stalled"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return next(filter(None, str(error).splitlines()), type(error).__name__)
+
+
+def _empty(stream: BinaryIO) -> None:
+    stream.seek(0)
+    stream.truncate()
+
+
+def _page(response: "Response") -> str:
+    page = b""
+    for chunk in response.iter_bytes():
+        page += chunk
+        if len(page) > _LONGEST_PAGE:
+            break
+    return page.decode(errors="replace")
 
 
 @contextmanager

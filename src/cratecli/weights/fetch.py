@@ -1,4 +1,4 @@
-"""From a checkpoint's row to its file on this machine, hashed by us; the network only when asked for."""
+"""From a checkpoint's row to its file on this machine, hashed by us; asks no network."""
 
 import hashlib
 import json
@@ -9,17 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
 
 import platformdirs
 from filelock import FileLock
 
 from cratecli.errors import UsageError, WeightsError
 from cratecli.files import replacing
-from cratecli.weights.download import OnBytes, explained, from_hub, from_web
+from cratecli.weights.download import explained, hub_leftovers
 from cratecli.weights.registry import BuiltIn, Checkpoint, Drive, Hub, Local, Url
 
-DRIVE = "https://drive.usercontent.google.com/download?id={id}&export=download&confirm=t"
+UNFINISHED = "weights.unfinished"
 _PACKAGE_DATA = Path(__file__).parents[1] / "data"
 _CHUNK = 1 << 20  # bytes
 _PRETENDERS = {
@@ -40,7 +39,7 @@ class Finding:
 def cache_folder() -> Path:
     """Give the folder for what we fetch: `$CRATE_CACHE_DIR`, else the platform's cache folder."""
     if folder := os.environ.get("CRATE_CACHE_DIR"):
-        return Path(folder).expanduser()
+        return Path(os.path.expanduser(folder))  # noqa: PTH111 - pathlib's raises
     return platformdirs.user_cache_path("crate")
 
 
@@ -51,8 +50,8 @@ def locate(checkpoint: Checkpoint) -> Path | None:
     Raises `WeightsError` when a folder cannot be looked into.
     """
     with explained(f"cannot look for {checkpoint.name}", "check the cache folder's permissions"):
-        if (home := _home(checkpoint)).is_file():
-            return home
+        if (path := home(checkpoint)).is_file():
+            return path
         if isinstance(hub := checkpoint.source, Hub):
             from huggingface_hub import try_to_load_from_cache
 
@@ -74,11 +73,11 @@ def fingerprint(path: Path) -> tuple[int, str]:
         return os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def examine(checkpoint: Checkpoint, path: Path) -> Finding:
+def examine(checkpoint: Checkpoint, path: Path, *, record: bool = True) -> Finding:
     """Hash a file and compare it with all that is known of the checkpoint.
 
     For a row without sha256 the Hub's own (its etag) and the hash seen first must fit; one seen first is
-    recorded in `hashes.json` of the cache folder.
+    recorded in `hashes.json` of the cache folder, unless nothing is to `record`.
     Raises `WeightsError` when the file cannot be read, or the record neither read nor written.
     """
     with explained(f"{path}: cannot be read", remedy(checkpoint)):
@@ -93,7 +92,7 @@ def examine(checkpoint: Checkpoint, path: Path) -> Finding:
         expected = checkpoint.sha256 or _etag(checkpoint, path)
         if expected not in (None, sha256):
             return Finding(sha256, f"has sha256 {sha256}, not {expected}")
-        if not checkpoint.pinned and (first := _first_hash(checkpoint, sha256)) != sha256:
+        if not checkpoint.pinned and (first := _first_hash(checkpoint, sha256, record)) != sha256:
             forget = f"to trust it, delete {checkpoint.name} from {_hashes()}"
             return Finding(sha256, f"has sha256 {sha256}, not {first} as when first seen ({forget})")
     return Finding(sha256, None)
@@ -122,66 +121,28 @@ def require(checkpoint: Checkpoint) -> tuple[Path, str]:
 def install(file: Path, checkpoint: Checkpoint) -> Path:
     """Copy a file the user has into the cache folder as `checkpoint`, verified; gives the copy's path.
 
-    Raises `WeightsError` when it is refused or cannot be copied, `UsageError` for the built-in model.
+    Raises `WeightsError` when it is refused or cannot be copied, `UsageError` for the built-in model and for
+    one that is registered as a file outside the cache folder.
     """
     if isinstance(checkpoint.source, BuiltIn):
         raise UsageError(f"{checkpoint.name} is built in: choose another name")
     if not file.is_file():
         raise WeightsError(f"{file}: not a file")
-    home = _home(checkpoint)
+    path = home(checkpoint)
+    if not Path(os.path.normpath(path)).is_relative_to(cache_folder()):
+        raise UsageError(f"{checkpoint.name} is registered as {path}: put the file there yourself")
     with (
-        explained(f"{file}: cannot be copied to {home}", "free some space, or set CRATE_CACHE_DIR"),
-        replacing(home) as stream,
+        explained(f"{file}: cannot be copied to {path}", "free some space, or set CRATE_CACHE_DIR"),
+        turn(checkpoint),
+        replacing(path) as stream,
     ):
         with file.open("rb") as source:
             shutil.copyfileobj(source, stream, _CHUNK)
         stream.flush()
         if fault := examine(checkpoint, Path(stream.name)).fault:
             raise WeightsError(f"{file} {fault}: refused as {checkpoint.name}")
-    return home
-
-
-def pull(checkpoint: Checkpoint, on_bytes: OnBytes = lambda _done, _total: None) -> Path:
-    """Fetch a checkpoint unless a sound copy is here already; gives the verified file's path.
-
-    A damaged copy is fetched again. Processes that pull the same name wait for each other.
-    Raises `WeightsError` when there is no source, it cannot be reached, or what it sends is refused.
-    """
-    source = checkpoint.source
-    if not isinstance(source, Hub | Drive | Url):
-        return require(checkpoint)[0]
-    from huggingface_hub import is_offline_mode
-
-    with _turn(checkpoint):
-        damaged = locate(checkpoint)
-        if damaged and not examine(checkpoint, damaged).fault:
-            return damaged
-        give_up = f"if you have the file, run: crate models add FILE --as {checkpoint.name}"
-        with explained(f"cannot fetch {checkpoint.name}", give_up):
-            if is_offline_mode():
-                raise OSError("offline mode is on (HF_HUB_OFFLINE)")
-            if isinstance(source, Hub):
-                return _pull_from_hub(source, checkpoint, on_bytes, again=damaged is not None)
-            url = DRIVE.format(id=source.id) if isinstance(source, Drive) else source.url
-            return _pull_from_web(url, checkpoint, on_bytes)
-
-
-def _pull_from_hub(hub: Hub, checkpoint: Checkpoint, on_bytes: OnBytes, *, again: bool) -> Path:
-    path = from_hub(hub.repository, hub.revision, hub.file, on_bytes, again=again)
-    if fault := examine(checkpoint, path).fault:
-        raise OSError(f"what the Hub sent {fault}")
-    _home(checkpoint).unlink(missing_ok=True)  # a damaged copy there would be found first
+        unfinished(checkpoint).unlink(missing_ok=True)
     return path
-
-
-def _pull_from_web(url: str, checkpoint: Checkpoint, on_bytes: OnBytes) -> Path:
-    home = _home(checkpoint)
-    with replacing(home) as stream:
-        from_web(url, stream, on_bytes, exactly=checkpoint.bytes)
-        stream.flush()
-        if fault := examine(checkpoint, Path(stream.name)).fault:
-            raise OSError(f"what {urlsplit(url).hostname} sent {fault}")
-    return home
 
 
 def remedy(checkpoint: Checkpoint) -> str:
@@ -196,18 +157,35 @@ def remedy(checkpoint: Checkpoint) -> str:
             return f"it has no download source{note}; run: crate models add FILE --as {checkpoint.name}"
 
 
-def _home(checkpoint: Checkpoint) -> Path:
+def home(checkpoint: Checkpoint) -> Path:
     """Say where a checkpoint's file lives when it is not in the Hub's cache."""
-    folder = cache_folder() / "models" / checkpoint.name
     match checkpoint.source:
         case BuiltIn(path):
             return _PACKAGE_DATA / path
         case Local(path):
             return cache_folder() / path
         case Hub(file=file):
-            return folder / PurePosixPath(file).name
+            return _folder(checkpoint) / PurePosixPath(file).name
         case _:
-            return folder / "weights"
+            return _folder(checkpoint) / "weights"
+
+
+def unfinished(checkpoint: Checkpoint) -> Path:
+    """Say where a checkpoint's file grows while it is fetched from a plain address or Drive."""
+    return _folder(checkpoint) / UNFINISHED
+
+
+def sweep(checkpoint: Checkpoint) -> None:
+    """Remove what killed processes left of a checkpoint, here and in the Hub's cache; for who has its `turn`."""
+    hub = checkpoint.source
+    with explained(f"{_folder(checkpoint)}: cannot be written", "set CRATE_CACHE_DIR"):
+        of_hub = hub_leftovers(hub.repository) if isinstance(hub, Hub) else []
+        for path in (*_folder(checkpoint).glob(".crate-*.part"), *of_hub):
+            path.unlink(missing_ok=True)
+
+
+def _folder(checkpoint: Checkpoint) -> Path:
+    return cache_folder() / "models" / checkpoint.name
 
 
 def _etag(checkpoint: Checkpoint, path: Path) -> str | None:
@@ -220,28 +198,41 @@ def _hashes() -> Path:
     return cache_folder() / "hashes.json"
 
 
-def _first_hash(checkpoint: Checkpoint, sha256: str) -> str:
-    """Give the hash recorded for a checkpoint, after recording this one if there is none."""
-    record = _hashes()
-    record.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(record.with_suffix(".lock")):
-        try:
-            known = json.loads(record.read_bytes()) if record.exists() else {}
-        except ValueError:
-            known = None
-        if not isinstance(known, dict):
-            raise WeightsError(f"{record}: not what we wrote; delete it")
+def _first_hash(checkpoint: Checkpoint, sha256: str, record: bool) -> str:
+    """Give the hash recorded for a checkpoint; if there is none this one, which `record` puts there."""
+    file = _hashes()
+    if not record:
+        return str(_recorded(file).get(checkpoint.name, sha256))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock")):
+        for orphan in file.parent.glob(".crate-*.part"):  # of a process killed while it wrote the record
+            orphan.unlink(missing_ok=True)
+        known = _recorded(file)
         if checkpoint.name not in known:
-            with replacing(record) as stream:
+            with replacing(file) as stream:
                 stream.write(json.dumps(known | {checkpoint.name: sha256}, indent=2).encode())
         return str(known.get(checkpoint.name, sha256))
 
 
+def _recorded(file: Path) -> dict[str, object]:
+    try:
+        known = json.loads(file.read_bytes()) if file.exists() else {}
+    except (ValueError, RecursionError):
+        known = None
+    if not isinstance(known, dict):
+        raise WeightsError(f"{file}: not what we wrote; delete it")
+    return known
+
+
 @contextmanager
-def _turn(checkpoint: Checkpoint) -> Iterator[None]:
-    """Wait until no other process fetches this checkpoint."""
+def turn(checkpoint: Checkpoint) -> Iterator[None]:
+    """Wait until no other process fetches or copies this checkpoint."""
     folder = cache_folder() / "models"
+    lock = FileLock(folder / f".{checkpoint.name}.lock")
     with explained(f"{folder}: cannot be written", "set CRATE_CACHE_DIR"):
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{checkpoint.name}.lock"):
-            yield
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -62,12 +62,12 @@ LAYOUTS: Mapping[str, Layout] = {
             Rule(
                 _JAX_MSSA + "/proj/kernel",
                 r"layers.\1.attention.subspaces.weight",
-                lambda t: t.flatten(1).T,
+                lambda t: t.flatten(1).transpose(0, 1),
             ),
             Rule(
                 _JAX_MSSA + "/out/kernel",
                 r"layers.\1.attention.output.weight",
-                lambda t: t.flatten(0, 1).T,
+                lambda t: t.flatten(0, 1).transpose(0, 1),
             ),
             Rule(_JAX_LAYER + "/LayerNorm_1/scale", r"layers.\1.sparsifier.norm.weight"),
             Rule(_JAX_LAYER + "/LayerNorm_1/bias", r"layers.\1.sparsifier.norm.bias"),
@@ -75,7 +75,7 @@ LAYOUTS: Mapping[str, Layout] = {
             Rule(_JAX_LAYER + "/OvercompleteISTABlock_0/D1", r"layers.\1.sparsifier.decoder"),
             Rule(r"params/encoder_norm/scale", "norm.weight"),
             Rule(r"params/encoder_norm/bias", "norm.bias"),
-            Rule(r"params/head/kernel", "head.weight", lambda t: t.T),
+            Rule(r"params/head/kernel", "head.weight", lambda t: t.transpose(0, 1)),
             Rule(r"params/head/bias", "head.bias"),
             Rule(r"(?!params/).*", None),  # optimiser state
         ),

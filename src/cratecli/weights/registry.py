@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 import platformdirs
 import tomli_w
@@ -49,9 +50,9 @@ class Drive:
 
 @dataclass(frozen=True)
 class Url:
-    """A file behind a plain address."""
+    """A file behind plain addresses: the first, and mirrors that are asked in turn when it fails."""
 
-    url: str
+    addresses: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -112,15 +113,23 @@ def user_registry() -> Path:
     return platformdirs.user_config_path("crate") / "weights.toml"
 
 
+def registry_files() -> tuple[Path, ...]:
+    """List the registry files: the packaged one, the user's own if there is one, and `$CRATE_WEIGHTS_TOML`.
+
+    The variable holds one path, or several with the system's path separator between.
+    """
+    named = os.environ.get("CRATE_WEIGHTS_TOML", "").split(os.pathsep)
+    own = [user_registry()] if os.path.lexists(user_registry()) else []
+    return (_packaged_registry(), *own, *(Path(os.path.expanduser(path)) for path in named if path))  # noqa: PTH111
+
+
 def load_registry(paths: Iterable[Path] | None = None) -> Registry:
-    """Read registry files, later over earlier; without paths, the packaged one and the user's own.
+    """Read registry files, later over earlier; without paths, those that `registry_files` lists.
 
     Raises `RegistryError`, as `FILE:LINE: models.NAME: reason`, for a file that is unreadable or unsound.
     """
-    if paths is None:
-        paths = [_packaged_registry(), *(path for path in [user_registry()] if path.exists())]
     checkpoints: dict[str, Checkpoint] = {}
-    for path in paths:
+    for path in registry_files() if paths is None else paths:
         checkpoints |= _read(path)
     return Registry(MappingProxyType(checkpoints))
 
@@ -226,6 +235,10 @@ def _checkpoint(row: Table) -> Checkpoint:
 
 def _config(row: Table, architecture: str) -> CrateConfig | None:
     if architecture.startswith(TIMM):
+        if not re.fullmatch(
+            r"[\w.-]+", architecture.removeprefix(TIMM), re.ASCII
+        ):  # timm would fetch `hf-hub:…`
+            raise row.broken(f"{architecture!r} is not timm: and a name of timm's own", "architecture")
         return None
     if architecture not in ARCHITECTURES and architecture != CUSTOM:
         raise row.broken(
@@ -264,11 +277,25 @@ def _source(row: Table) -> Source | None:
         if not re.fullmatch(r"[\w-]+", drive, re.ASCII):
             raise row.broken("drive is not a Google Drive file id", "drive")
         return Drive(drive)
-    if (url := row.take("url", str)) is not None:
-        if not re.fullmatch(r"https?://\S+", url):
-            raise row.broken("url is not an http(s) address", "url")
-        return Url(url)
+    if "url" in row.rest:
+        return _url(row)
     return Local(file) if (file := row.take("file", str)) is not None else None
+
+
+def _url(row: Table) -> Url:
+    """Take one address, or a list of them."""
+    addresses = row.take("url", list) if isinstance(row.rest["url"], list) else [row.need("url", str)]
+    if not addresses or not all(isinstance(each, str) and _is_address(each) for each in addresses):
+        raise row.broken("url is not an http(s) address, or a list of them", "url")
+    return Url(tuple(addresses))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return bool(re.fullmatch(r"https?://[!-~]+", text) and parts.hostname and parts.port != 0)
+    except ValueError:  # half an IPv6 address, or a port that is none
+        return False
 
 
 def _hub(row: Table) -> Hub:

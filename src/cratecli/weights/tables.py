@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from cratecli.errors import RegistryError
 
+_LARGEST = 1 << 20  # bytes; the packaged registry has 10,000
+_TOLD = 300  # characters of a file's own words in an error
 _KINDS = {str: "a string", int: "a whole number", bool: "true or false", dict: "a table", list: "a list"}
 _Kind = TypeVar("_Kind")
 
@@ -28,7 +30,8 @@ class Table:
         start, end = self._span()
         place = re.compile(rf"^[ \t]*{re.escape(name)}[ \t]*=", re.M).search(self.text, start, end)
         line = 1 + self.text.count("\n", 0, place.end() if name and place else start)
-        return RegistryError(": ".join([f"{self.file}:{line}", *filter(None, [".".join(self.path)]), reason]))
+        told = [_cut(".".join(self.path)), _cut(reason)]
+        return RegistryError(": ".join([f"{self.file}:{line}", *filter(None, told)]))
 
     def take(self, name: str, kind: type[_Kind]) -> _Kind | None:
         """Take a field that may be missing. Raises `RegistryError` when it is of another type."""
@@ -46,9 +49,12 @@ class Table:
     def number(self, name: str) -> float:
         """Take a finite number, whole or not, that must be there. Raises `RegistryError`."""
         value = self.rest.pop(name, None)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise self.broken(f"{name} is {reprlib.repr(value)}, not a number", name)
-        return float(value)
+        try:
+            if not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value):
+                return float(value)
+        except OverflowError:
+            pass  # a whole number of hundreds of digits
+        raise self.broken(f"{name} is {reprlib.repr(value)}, not a number", name)
 
     def table(self, name: str) -> "Table | None":
         """Take a table within this one, which may be missing. Raises `RegistryError` when it is no table."""
@@ -77,12 +83,23 @@ class Table:
         return 0, len(self.text)
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= _TOLD else f"{text[:_TOLD]}…"
+
+
 def read_table(path: Path) -> Table:
     """Read a TOML file. Raises `RegistryError`, as `FILE:LINE: reason`, when it is unreadable or no TOML."""
     try:
-        raw = path.read_bytes()
+        if not (path.is_file() or path.is_dir()) and path.exists():  # a pipe or a device may never end
+            raise RegistryError(f"{path}: not a file")
+        with path.open("rb") as stream:
+            raw = stream.read(_LARGEST + 1)
     except OSError as error:
         raise RegistryError(f"{path}: {error.strerror}") from None
+    except ValueError as error:  # a NUL in the name
+        raise RegistryError(f"{path}: {error}") from None
+    if len(raw) > _LARGEST:
+        raise RegistryError(f"{path}: more than {_LARGEST:,} bytes, not a registry")
     try:
         text = raw.decode()
         return Table(path, text, (), tomllib.loads(text))
@@ -94,4 +111,4 @@ def read_table(path: Path) -> Table:
         reason, _, place = str(error).partition(" (at ")
         at = re.match(r"line (\d+)", place)
         line = int(at[1]) if at else 1 + raw.count(b"\n")
-    raise RegistryError(f"{path}:{line}: {reason}")
+    raise RegistryError(f"{path}:{line}: {_cut(reason)}")
