@@ -18,13 +18,12 @@ from cratecli.cli.run import Photos, Run, Running
 from cratecli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from cratecli.emergence.parts import Vocabulary
     from cratecli.io.sheet import Tile
     from cratecli.model.unroll import WhiteBox
-    from cratecli.tasks.batch import Desk
-    from cratecli.tasks.jobs import Failure, Skipped
+    from cratecli.tasks.batch import Desk, Outcomes
     from cratecli.tasks.partpictures import Pictures
     from cratecli.tasks.parts import Kind, Labelled, PartRecipe
     from cratecli.tasks.plan import Inputs, Plan
@@ -152,7 +151,7 @@ class _Job:
         self.recipe = replace(saved.recipe, refine=self.recipe.refine)
         self.report.note(what_runs(self.model, str(self.recipe)))
         made = self._made({"parts": str(path), "refine": self.recipe.refine})
-        with self.run.desk(self.model, made) as desk:
+        with self.run.desk(self.model, made, shared=False) as desk:
             written = self._pictures(desk, kind, made)
             outcomes = label_jobs(self.run.plan.jobs, desk, vocabulary, self.recipe, written=written)
             self._tell(outcomes, vocabulary, kind, made)
@@ -174,7 +173,7 @@ class _Job:
         self.report.note(what_runs(self.model, str(self.recipe)))
         made = self._made(self.recipe.settings)
         album = Album(folder, self.recipe)
-        with self.run.desk(self.model, made) as desk:
+        with self.run.desk(self.model, made, shared=False) as desk:
             outcomes = learn_parts(album, self.run.plan.jobs, desk, self.recipe)
             read = list(self.run.through(outcomes))
             learned = album.learn()
@@ -203,7 +202,7 @@ class _Job:
 
     def _tell(
         self,
-        outcomes: "Iterable[Labelled | Failure | Skipped]",
+        outcomes: "Outcomes[Labelled]",
         vocabulary: "Vocabulary",
         kind: "Kind",
         made: "Provenance",
@@ -270,7 +269,7 @@ def _plan(inputs: "Inputs", output: str | None, kind: str, save: Path | None) ->
         raise UsageError(f"{taken[0]} is an input: choose another output")
     if save and os.path.realpath(save) in map(os.path.realpath, written):
         raise UsageError(f"{save} is written by this run anyway: choose another file for the vocabulary")
-    return replace(planned, place=place)
+    return replace(planned, place=place, also=tuple({place / "overlays" / each.parent for each in within}))
 
 
 def _read_names(names: str, count: int) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ class Bar:
         """Print a line of stdout above the bar, where both are on one terminal; tell whether it was done."""
         if self._progress is None or not stdout_is_terminal():
             return False
-        self._progress.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(printable(text), markup=False, highlight=False)
         return True
 
 
@@ -63,4 +63,5 @@ def _drawn() -> "Progress":
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[failed]}", style="red"),
     )
-    return Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
+    console = Console(stderr=True, soft_wrap=True)  # what is said above the bar is not cut into lines
+    return Progress(*columns, console=console, transient=True, redirect_stdout=False)

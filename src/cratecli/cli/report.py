@@ -1,7 +1,8 @@
 """How a command tells what it did: records or paths on stdout, failures on stderr, and the exit code."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +15,8 @@ from cratecli.errors import UsageError
 
 if TYPE_CHECKING:
     from cratecli.model.unroll import WeightsId, WhiteBox
-    from cratecli.tasks.jobs import Failure, Skipped
+    from cratecli.tasks.batch import Outcomes
+    from cratecli.tasks.jobs import Failure
 
 Result = TypeVar("Result")
 
@@ -50,7 +52,7 @@ class Report:
 
     def through(
         self,
-        outcomes: "Iterable[Result | Failure | Skipped]",
+        outcomes: "Outcomes[Result]",
         total: int,
         stop: Stop,
         *,
@@ -63,7 +65,7 @@ class Report:
         from cratecli.tasks.jobs import Failure, Skipped
 
         before = self._photos + self._skipped
-        with Bar(total, wanted=self._progress) as self._bar:
+        with closing(outcomes), Bar(total, wanted=self._progress) as self._bar:
             for outcome in outcomes:
                 if isinstance(outcome, Failure):
                     self.fail(outcome)
@@ -87,22 +89,26 @@ class Report:
         self._bar.step(failed=True)
         tell(str(failure.error))
         if self._jsonl:
-            put([json.dumps({"input": failure.job.name, "error": str(failure.error)})])
+            self._print(json.dumps({"input": failure.job.name, "error": str(failure.error)}))
 
     def done(self, record: dict[str, Any], *written: str | bytes) -> None:
         """Tell of one photo: its record, or what was written (paths, or a picture's bytes)."""
         self._photos += 1
         if self._jsonl:
-            put([json.dumps(record)])
+            self._print(json.dumps(record))
         elif self._json:
             self._records.append(record)
         else:
-            put(shown([each for each in written if isinstance(each, bytes) or not self._bar.show(each)]))
+            self._print(*written)
 
     def wrote(self, *written: str | bytes) -> None:
         """Tell of what stands for the whole run."""
         if not self.records:
             put(shown(written))
+
+    def _print(self, *lines: str | bytes) -> None:
+        """Write to stdout; where a bar is drawn on the same terminal, above it."""
+        put(shown([each for each in lines if isinstance(each, bytes) or not self._bar.show(each)]))
 
     def __enter__(self) -> "Report":
         return self

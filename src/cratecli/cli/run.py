@@ -1,8 +1,8 @@
 """What every command over photos shares: which photos, on what they run, where outputs go, how it is told."""
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -11,13 +11,13 @@ from cratecli.cli import options
 from cratecli.cli.options import stdin_bytes
 from cratecli.cli.report import Report
 from cratecli.cli.signals import finishing
-from cratecli.errors import InputError, UsageError
+from cratecli.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from cratecli.io.formats.record import Annotated
     from cratecli.model.unroll import WhiteBox
-    from cratecli.tasks.batch import Desk
-    from cratecli.tasks.jobs import Failure, Job, Skipped
+    from cratecli.tasks.batch import Desk, Outcomes
+    from cratecli.tasks.jobs import Job
     from cratecli.tasks.ledger import Ledger
     from cratecli.tasks.plan import Inputs, Plan
     from cratecli.tasks.provenance import Provenance, Setting
@@ -47,11 +47,10 @@ class Photos:
             raise UsageError("-0 says how a list is written: give --files-from too")
         if not named and self.files_from is None:
             raise UsageError("missing argument 'PHOTO...': give photos, folders, `-`, or --files-from")
-        if self.files_from == STDIN and STDIN in named:
+        listed = self._listed()
+        if self.files_from == STDIN and STDIN in (*named, *listed):
             raise UsageError("standard input can be read only once")
-        return Inputs(
-            named, self._listed(), self.recursive, tuple(self.include or ()), tuple(self.exclude or ())
-        )
+        return Inputs(named, listed, self.recursive, tuple(self.include or ()), tuple(self.exclude or ()))
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -145,6 +144,7 @@ class Run:
 
         self.report, self._running, self._writing = report, running, writing or Writing()
         self._found: dict[Job, Annotated] = {}
+        self._before: set[Job] = set()
         self._ledger: Ledger | None = None
         self.plan = without_existing(plan, self._writing.exists)
         report.order = {job.name: index for index, job in enumerate(plan.jobs)}
@@ -166,8 +166,13 @@ class Run:
             return True
 
     @contextmanager
-    def desk(self, model: "WhiteBox", made: "Provenance | None" = None) -> "Iterator[Desk]":
-        """Make ready, listen for signals, and with `made` keep a manifest, where there is a place for one."""
+    def desk(
+        self, model: "WhiteBox", made: "Provenance | None" = None, *, shared: bool = True
+    ) -> "Iterator[Desk]":
+        """Make ready, listen for signals, and with `made` keep a manifest, where there is a place for one.
+
+        Raises `OutputError` where another process is at work on it and photos cannot be `shared`.
+        """
         from cratecli.io.opening import MAX_PIXELS
         from cratecli.tasks.batch import Desk
         from cratecli.tasks.features import FeatureCache
@@ -189,8 +194,11 @@ class Run:
                 yield desk
                 return
             with Ledger(self.plan.manifest, made) as ledger:
-                if ledger.open(self.plan.jobs, resume=self._writing.resume):
-                    self.report.note(f"another crate is at work on {self.plan.manifest}: sharing the photos")
+                if ledger.open(self.plan.jobs, resume=self._writing.resume, also=self.plan.also):
+                    told = f"another crate is at work on {self.plan.manifest}"
+                    if not shared:
+                        raise OutputError(f"{told}: wait for it, or give another folder")
+                    self.report.note(f"{told}: sharing the photos")
                 desk.ledger = self._ledger = ledger
                 yield desk
 
@@ -202,8 +210,8 @@ class Run:
     def kept(self) -> "list[Annotated]":
         """Give what was found in all photos, in their order, also by runs before this one."""
         found = []
-        for job in self.plan.jobs:
-            row = self._ledger.row(job) if self._ledger and job not in self._found else None
+        for job in dict.fromkeys(self.plan.jobs):
+            row = self._ledger.row(job) if self._ledger and job in self._before else None
             if annotated := row.annotated if row else self._found.get(job):
                 found.append(replace(annotated, name=job.name))
         return found
@@ -216,8 +224,18 @@ class Run:
             return b""
         return stdin_bytes(BYTES_A_PIXEL * max_pixels)
 
-    def through(self, outcomes: "Iterable[Result | Failure | Skipped]") -> Iterator[Result]:
+    def through(self, outcomes: "Outcomes[Result]") -> Iterator[Result]:
         """Follow the run: see `Report.through`."""
         return self.report.through(
-            outcomes, len(self.plan.jobs), self._stop, resumable=self.plan.manifest is not None
+            self._noting(outcomes), len(self.plan.jobs), self._stop, resumable=self.plan.manifest is not None
         )
+
+    def _noting(self, outcomes: "Outcomes[Result]") -> "Outcomes[Result]":
+        """Note which photos were done before."""
+        from cratecli.tasks.jobs import Skipped
+
+        with closing(outcomes):
+            for outcome in outcomes:
+                if isinstance(outcome, Skipped):
+                    self._before.add(outcome.job)
+                yield outcome

@@ -2,9 +2,10 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from cratecli.cli.options import tell
@@ -27,6 +28,13 @@ class Stop:
         return 128 + (self.signal or 0)
 
 
+def _show_cursor() -> None:
+    """Give the terminal back what the bar hides."""
+    with suppress(OSError, ValueError, AttributeError):
+        if sys.stderr.isatty():
+            os.write(sys.stderr.fileno(), b"\x1b[?25h")
+
+
 @contextmanager
 def finishing() -> Iterator[Stop]:
     """Take the signals for the block; a thread that may not take any just runs on."""
@@ -37,6 +45,7 @@ def finishing() -> Iterator[Stop]:
 
     def ask(number: int, _frame: FrameType | None) -> None:
         if stop():
+            _show_cursor()
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return

@@ -1,5 +1,6 @@
 """What memory does not hold at once, seen in overlapping tiles and joined."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,7 +32,7 @@ def observe_in_tiles(
     if grid.patches <= (model.image_size // model.patch_size) ** 2 or max(grid) < 4:
         raise MemoryError("a tile of the model's own size is too large")
     axis = int(grid.cols > grid.rows)
-    length = round(grid[axis] * TILE)
+    length = math.ceil(grid[axis] * TILE)
     views = []
     for start in (0, grid[axis] - length):
         tile = image.narrow(2 + axis, start * model.patch_size, length * model.patch_size)
@@ -78,7 +79,7 @@ def join(first: View, second: View, grid: Grid, axis: int) -> View:
     ratio = np.exp((upper - lower).mean(axis=(2, 3), keepdims=True))
     attention = spread(first.attention, second.attention * ratio, place)
     total = (first.attention.sum(axis=(2, 3)) + second.attention.sum(axis=(2, 3))) / 2
-    attention *= (total / attention.sum(axis=(2, 3)))[..., None, None]
+    attention *= (total / np.maximum(attention.sum(axis=(2, 3)), 1e-12))[..., None, None]
     return View(
         attention=attention,
         tokens=spread(first.tokens, second.tokens, 1 + axis),

@@ -4,7 +4,7 @@ import hashlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,12 +21,15 @@ from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.features import FeatureCache, see
 from cratecli.tasks.jobs import Failure, Job, Skipped, deliver
 from cratecli.tasks.ledger import Ledger
+from cratecli.tasks.room import Room
 
 Result = TypeVar("Result")
+Outcomes = Generator[Result | Failure | Skipped, None, None]
+"""What becomes of the jobs of a run, as they are done; to be closed where the run ends early."""
 
 WORKERS = min(4, os.cpu_count() or 1)
 AHEAD = 2  # batches of photos that are decoded before the model needs them
-HELD = 512_000_000  # bytes of decoded photos beyond which no further one is read ahead
+HELD = 512_000_000  # bytes of decoded photos beyond which no further one is decoded ahead
 PATIENCE = 0.2  # seconds between two looks at a photo that another process has in hand
 
 
@@ -86,7 +89,7 @@ class Photo:
 
 def work_through(
     jobs: Sequence[Job], desk: Desk, question: Question | None, finish: Callable[[Photo, list[View]], Result]
-) -> Iterator[Result | Failure | Skipped]:
+) -> Outcomes[Result]:
     """Show photos to the model, those of a size together, and finish each in a thread behind it.
 
     Without a question the model is left out, and `finish` gets no views. `finish` makes a photo's outputs, writes
@@ -105,7 +108,11 @@ def work_through(
 
 
 class _Line(Generic[Result]):
-    """The assembly line: reading ahead, waiting for company, being shown to the model, being finished."""
+    """The assembly line: reading ahead, waiting for company, being shown to the model, being finished.
+
+    Only the main thread moves a photo from one to the next. Readers may wait for room, so finishers, who make it, are
+    threads of their own.
+    """
 
     def __init__(
         self, desk: Desk, question: Question | None, finish: Callable[[Photo, list[View]], Result]
@@ -113,18 +120,22 @@ class _Line(Generic[Result]):
         self.desk, self.question, self._finish = desk, question, finish
         self.elsewhere: list[Job] = []
         self._together = desk.batch_size
-        self._reading: deque[Future[Photo | Failure | Skipped | None]] = deque()
+        self._room = Room(HELD)
+        self._read = 0  # photos, so far
+        self._reading: deque[Future[Photo | Failure | Skipped | Job]] = deque()
         self._waiting: dict[tuple[Grid, ...], list[Photo]] = {}
-        self._finishing: deque[tuple[int, Future[Result | Failure]]] = deque()
-        self._held = 0  # bytes of decoded photos
+        self._leaving: deque[tuple[int, Future[Result | Failure | Skipped]]] = deque()
 
     def __enter__(self) -> "_Line[Result]":
-        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="crate")
+        self._readers = ThreadPoolExecutor(WORKERS, thread_name_prefix="crate-reader")
+        self._finishers = ThreadPoolExecutor(WORKERS, thread_name_prefix="crate-finisher")
         return self
 
     def __exit__(self, *_error: object) -> None:
         """End without leaving a thread, or an output half written."""
-        self._pool.shutdown(cancel_futures=True)
+        self._room.close()
+        self._readers.shutdown(cancel_futures=True)
+        self._finishers.shutdown(cancel_futures=True)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Result | Failure | Skipped]:
         ahead = iter(jobs)
@@ -132,61 +143,62 @@ class _Line(Generic[Result]):
             self._read_ahead(ahead)
             if not self._reading:
                 break
+            self._room.wait_for(self._read - len(self._reading))
             read = self._reading.popleft().result()
-            if isinstance(read, Photo):
+            if isinstance(read, Job):
+                self.elsewhere.append(read)
+            elif not isinstance(read, Photo):
+                self._leave(read)
+            else:
                 group = self._wait(read)
-                yield from self._show(group)
-                yield from self._finished(leave=AHEAD * self.desk.batch_size)
-            elif read is not None:
-                yield read
+                if not self.desk.stopping():
+                    self._show(group)
+            yield from self._left(most=AHEAD * self.desk.batch_size)
         while self._waiting and not self.desk.stopping():
-            yield from self._show(self._waiting.pop(next(iter(self._waiting))))
-        yield from self._finished(leave=0)
+            self._show(self._waiting.pop(next(iter(self._waiting))))
+            yield from self._left(most=AHEAD * self.desk.batch_size)
+        yield from self._left(most=0)
 
     def _read_ahead(self, jobs: Iterator[Job]) -> None:
-        """Keep the readers busy, as far as memory goes."""
-        most = AHEAD * self.desk.batch_size + WORKERS
-        while len(self._reading) < most and (self._held < HELD or not self._reading):
+        """Keep the readers busy."""
+        while len(self._reading) < AHEAD * self.desk.batch_size + WORKERS:
             if (job := next(jobs, None)) is None:
                 return
-            self._reading.append(self._pool.submit(self._read, job))
+            self._reading.append(self._readers.submit(self._read_one, job, self._read))
+            self._read += 1
 
-    def _read(self, job: Job) -> Photo | Failure | Skipped | None:
-        """Read and decode one photo, in a thread; nothing, if another process has it in hand."""
-        taken = False
+    def _read_one(self, job: Job, number: int) -> Photo | Failure | Skipped | Job:
+        """Read and decode one photo, in a thread; gives the job back if another process has it in hand."""
+        ledger, most = self.desk.ledger, self.desk.max_pixels
+        if not self._room.enter(number) or (ledger and not ledger.claim(job)):
+            return job
         try:
-            most = self.desk.max_pixels
             if job.source is None:
                 content = self.desk.stdin
                 images.refuse_large(len(content), job.name, most)
             else:
                 content = images.content(job.source, max_pixels=most)
             sha256 = hashlib.sha256(content).hexdigest()
-            if self.desk.ledger:
-                match self.desk.ledger.take(job, sha256):
-                    case "done":
-                        return Skipped(job)
-                    case "elsewhere":
-                        self.elsewhere.append(job)
-                        return None
-                taken = True
+            if ledger and ledger.done(job, sha256):
+                ledger.give_back(job)
+                return Skipped(job)
             decoded = images.decode(content, job.name, max_pixels=most)
-            if decoded.note:
-                self.desk.note(decoded.note)
-            return Photo(job, decoded.rgb, sha256)
         except OutputError:
             raise
         except CrateError as error:
-            return self._failed(job, error, taken=taken)
+            return self._failed(job, error)
+        if decoded.note:
+            self.desk.note(decoded.note)
+        self._room.take(decoded.rgb.nbytes)
+        return Photo(job, decoded.rgb, sha256)
 
-    def _failed(self, job: Job, error: CrateError, *, taken: bool = True) -> Failure:
-        if self.desk.ledger and taken:
+    def _failed(self, job: Job, error: CrateError) -> Failure:
+        if self.desk.ledger:
             self.desk.ledger.give_back(job)
         return Failure(job, error)
 
     def _wait(self, photo: Photo) -> list[Photo]:
         """Let a photo wait for others of its size; give those whose turn it is, if any."""
-        self._held += photo.rgb.nbytes
         key: tuple[Grid, ...] = ()
         if self.question is not None:
             with suppress(InputError):  # it is refused when it is shown
@@ -194,17 +206,19 @@ class _Line(Generic[Result]):
         self._waiting.setdefault(key, []).append(photo)
         if not key or len(self._waiting[key]) >= self._together:  # without a grid there is nothing to share
             return self._waiting.pop(key)
-        if self._held >= HELD or sum(map(len, self._waiting.values())) > AHEAD * self.desk.batch_size:
+        all_waiting = [each for group in self._waiting.values() for each in group]
+        held = sum(each.rgb.nbytes for each in all_waiting)
+        if held >= HELD // 2 or len(all_waiting) > AHEAD * self.desk.batch_size:
             return self._waiting.pop(next(iter(self._waiting)))  # who has waited longest
         return []
 
-    def _show(self, group: list[Photo]) -> Iterator[Failure]:
-        """Show photos to the model together, or where that fails in smaller company, and hand them on."""
-        while group:
-            some, group = group[: self._together], group[self._together :]
-            yield from self._show_some(some)
+    def _show(self, photos: list[Photo]) -> None:
+        """Show photos to the model, as many together as memory holds, and hand them on."""
+        while photos:
+            some, photos = photos[: self._together], photos[self._together :]
+            self._show_some(some)
 
-    def _show_some(self, photos: list[Photo]) -> Iterator[Failure]:
+    def _show_some(self, photos: list[Photo]) -> None:
         reason = None
         try:
             seen = self._see(photos)
@@ -220,14 +234,15 @@ class _Line(Generic[Result]):
                 self.desk.note(told)
         if reason is None:
             for photo, views in zip(photos, seen, strict=True):
-                self._finishing.append((photo.rgb.nbytes, self._pool.submit(self._finish_one, photo, views)))
+                future = self._finishers.submit(self._finish_one, photo, views)
+                self._leaving.append((photo.rgb.nbytes, future))
         elif len(photos) == 1:
-            self._held -= photos[0].rgb.nbytes
-            yield self._failed(photos[0].job, InputError(f"{photos[0].job.name}: {reason}"))
+            self._room.give(photos[0].rgb.nbytes)
+            self._leave(self._failed(photos[0].job, InputError(f"{photos[0].job.name}: {reason}")))
         else:  # only the bad ones shall fail; what the error held on to is free again here
             half = (len(photos) + 1) // 2
-            yield from self._show_some(photos[:half])
-            yield from self._show_some(photos[half:])
+            self._show(photos[:half])
+            self._show(photos[half:])
 
     def _see(self, photos: list[Photo]) -> list[list[View]]:
         """Ask the model the question, of photos that share its grids. Raises `InputError`."""
@@ -243,10 +258,10 @@ class _Line(Generic[Result]):
             question.sizes,
             cache=desk.cache,
             trace=question.trace,
-            note=desk.note,
+            note=lambda text: desk.note(f"{photos[0].job.name}: {text}"),  # of one that is shown alone
         )
 
-    def _finish_one(self, photo: Photo, views: list[View]) -> Result | Failure:
+    def _finish_one(self, photo: Photo, views: list[View]) -> Result | Failure | Skipped:
         """Finish a photo, in a thread."""
         try:
             return self._finish(photo, views)
@@ -259,9 +274,15 @@ class _Line(Generic[Result]):
                 raise
             return self._failed(photo.job, InputError(f"{photo.job.name}: needs more memory than there is"))
 
-    def _finished(self, *, leave: int) -> Iterator[Result | Failure]:
-        """Give what is finished, in its order; wait until no more than `leave` are not."""
-        while self._finishing and (len(self._finishing) > leave or self._finishing[0][1].done()):
-            held, future = self._finishing.popleft()
-            self._held -= held
+    def _leave(self, outcome: Failure | Skipped) -> None:
+        """Put what needs no finishing behind what does: outcomes keep their order, whatever the threads do."""
+        future: Future[Result | Failure | Skipped] = Future()
+        future.set_result(outcome)
+        self._leaving.append((0, future))
+
+    def _left(self, *, most: int) -> Iterator[Result | Failure | Skipped]:
+        """Give what is finished, in its order; wait until no more than `most` are not, and there is room again."""
+        while self._leaving and (len(self._leaving) > most or self._room.full or self._leaving[0][1].done()):
+            held, future = self._leaving.popleft()
+            self._room.give(held)
             yield future.result()

@@ -1,6 +1,6 @@
 """What every head looks at: its attention and its label-free score, beside itself across photos."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from cratecli.geometry import Size
 from cratecli.io import images
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.tasks.batch import Desk, Photo, Question, work_through
+from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, see
-from cratecli.tasks.jobs import Failure, Job, Skipped
+from cratecli.tasks.jobs import Job
 from cratecli.tasks.recipe import Recipe, choose_recipe
 
 ROWS = 120  # of a contact sheet: what photos come after are left out of it
@@ -97,7 +97,7 @@ class Judged:
         ]
 
 
-def heads_jobs(jobs: Sequence[Job], desk: Desk, recipe: Recipe) -> Iterator[Judged | Failure | Skipped]:
+def heads_jobs(jobs: Sequence[Job], desk: Desk, recipe: Recipe) -> Outcomes[Judged]:
     """Look at photos; a bad one is a `Failure`, not the end."""
     layers = absolute_layers(recipe.layers, desk.model.depth)
 

@@ -1,6 +1,6 @@
 """Where segmentation emerges: coding rate and sparsity layer by layer, beside what each layer sees."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from cratecli.io.formats.png import overlay
 from cratecli.io.plot import Curve, plot_layers
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat, stack
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.tasks.batch import Desk, Photo, Question, work_through
+from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, see
-from cratecli.tasks.jobs import Failure, Job, Skipped
+from cratecli.tasks.jobs import Job
 from cratecli.tasks.objects import MOST_PATCHES, refuse_large
 from cratecli.tasks.recipe import TAU, Sight, choose_sight, default_recipe
 
@@ -138,9 +138,7 @@ class Traced:
         ]
 
 
-def layers_jobs(
-    jobs: Sequence[Job], desk: Desk, sight: Sight, *, tau: float = TAU
-) -> Iterator[Traced | Failure | Skipped]:
+def layers_jobs(jobs: Sequence[Job], desk: Desk, sight: Sight, *, tau: float = TAU) -> Outcomes[Traced]:
     """Trace photos through the layers; a bad one is a `Failure`, not the end."""
     wanted = absolute_layers(sight.layers, desk.model.depth)
 

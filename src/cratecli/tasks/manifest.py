@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from cratecli.errors import InputError
 from cratecli.io.formats.record import Annotated, Annotation
 
 MANIFEST = "manifest.jsonl"
+_BEGINNING = b'{"input": "'  # of every row
 
 
 @dataclass(frozen=True)
@@ -82,20 +83,46 @@ def _maybe_text(value: object) -> str | None:
     return None if value is None else _text(value)
 
 
+@dataclass(frozen=True)
+class Line:
+    """A row where it stands in its manifest: from byte `start` on, `length` bytes with the line's end."""
+
+    start: int
+    length: int
+    row: Row
+
+
+def read_lines(stream: BinaryIO, start: int = 0) -> Iterator[Line]:
+    """Read the rows of an opened manifest from a byte on, which begins a line.
+
+    A blank line is a row that was taken back. A last line cut short, as a kill leaves it, is no row.
+    Raises `ValueError`, as `LINE: reason`, lines counted from there, for what is no manifest.
+    """
+    stream.seek(start)
+    for number, line in enumerate(stream, 1):
+        if not line.endswith(b"\n"):
+            if not (_BEGINNING.startswith(line[: len(_BEGINNING)]) or not line.strip(b"\0")):
+                raise ValueError(f"{number}: not a row of a manifest")
+            return
+        if not line.isspace():
+            try:
+                yield Line(start, len(line), Row.from_json(line))
+            except ValueError as error:
+                raise ValueError(f"{number}: {error}") from None
+        start += len(line)
+
+
 def read_rows(path: Path) -> Iterator[Row]:
-    """Read a manifest, from its file or its folder. A last line cut short, as a kill leaves it, is no row.
+    """Read a manifest, from its file or its folder; see `read_lines`.
 
     Raises `InputError`, as `FILE:LINE: reason`, for a file that is missing or no manifest.
     """
     path = path / MANIFEST if path.is_dir() else path
     try:
         with path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                if not line.endswith(b"\n"):
-                    return
-                try:
-                    yield Row.from_json(line)
-                except ValueError as error:
-                    raise InputError(f"{path}:{number}: {error}") from None
+            for line in read_lines(stream):
+                yield line.row
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path}:{error}") from None

@@ -1,6 +1,6 @@
 """Find several objects in each photo by MaskCut, with a score each, and none where there is none."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -22,9 +22,9 @@ from cratecli.io.formats.record import Annotated, annotate
 from cratecli.io.sheet import Framed, frame
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.batch import Desk, Photo, Question, work_through
+from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, see
-from cratecli.tasks.jobs import Failure, Job, Skipped
+from cratecli.tasks.jobs import Job
 from cratecli.tasks.provenance import Provenance
 from cratecli.tasks.recipe import TAU, THUMBNAIL, Refine, Sight, check_refine, choose_sight, default_recipe
 
@@ -240,7 +240,7 @@ def objects_jobs(
     *,
     picture: Picture | None,
     made: Provenance | None = None,
-) -> Iterator[Found | Failure | Skipped]:
+) -> Outcomes[Found]:
     """Search photos, and write a picture of each if one is wanted; a bad photo is a `Failure`, not the end.
 
     Raises `OutputError` when an output cannot be written.

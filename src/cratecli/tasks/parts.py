@@ -1,6 +1,7 @@
 """Name the parts that photos share: learn them from all photos together, then label every one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.geometry import Box, Size
 from cratecli.io import images
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.batch import Desk, Photo, Question, work_through
+from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, fingerprint, see
 from cratecli.tasks.jobs import Failure, Job, Skipped
 from cratecli.tasks.recipe import THUMBNAIL, Refine, Sight, check_refine, choose_sight, default_recipe
@@ -236,21 +237,20 @@ class Labelled:
     written: tuple[Path, ...] = ()
 
 
-def learn_parts(
-    album: Album, jobs: Sequence[Job], desk: Desk, recipe: PartRecipe
-) -> Iterator[Job | Failure | Skipped]:
+def learn_parts(album: Album, jobs: Sequence[Job], desk: Desk, recipe: PartRecipe) -> Outcomes[Job]:
     """Put photos into an album; gives the jobs in its order, and those that failed. Raises what `Album.add` raises."""
 
     def finish(photo: Photo, views: list[View]) -> tuple[Photo, Seen]:
         return photo, recipe.seen(views)
 
-    for outcome in work_through(jobs, replace(desk, ledger=None), recipe.question, finish):
-        if isinstance(outcome, Failure | Skipped):
-            yield outcome
-        else:
-            photo, seen = outcome
-            album.add(photo.rgb, seen)
-            yield photo.job
+    with closing(work_through(jobs, replace(desk, ledger=None), recipe.question, finish)) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, Failure | Skipped):
+                yield outcome
+            else:
+                photo, seen = outcome
+                album.add(photo.rgb, seen)
+                yield photo.job
 
 
 def label_album(
@@ -261,7 +261,7 @@ def label_album(
     recipe: PartRecipe,
     *,
     written: Callable[[Photo, Labelled], Labelled] = lambda _photo, found: found,
-) -> Iterator[Labelled | Failure | Skipped]:
+) -> Outcomes[Labelled]:
     """Label the photos of an album, given the jobs it was filled from, in that order; `written` writes pictures.
 
     A photo that has changed since is a `Failure`. Raises `OutputError` when an output cannot be written.
@@ -285,7 +285,7 @@ def label_jobs(
     recipe: PartRecipe,
     *,
     written: Callable[[Photo, Labelled], Labelled] = lambda _photo, found: found,
-) -> Iterator[Labelled | Failure | Skipped]:
+) -> Outcomes[Labelled]:
     """Label photos by a vocabulary that was learned before, as `label_album` does; a bad one is a `Failure`."""
 
     def finish(photo: Photo, views: list[View]) -> Labelled:

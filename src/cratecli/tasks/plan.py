@@ -68,20 +68,27 @@ class Inputs:
     def photos(self, folder: Path, apart: str | None) -> list[Path]:
         """Find a folder's photos, in order; the folder `apart`, a real path, is left out, as are hidden names.
 
-        Below a folder each folder is visited once, whatever links say. Raises `InputError`.
+        Below a folder each folder is visited once, whatever links say; one that cannot be listed stands among the
+        photos, to be spoken of. Raises `InputError` for `folder` itself.
         """
         return sorted(self._found(folder, apart))
 
     def _found(self, top: Path, apart: str | None) -> Iterator[Path]:
+        locked: list[Path] = []
+
         def fail(error: OSError) -> None:
-            raise InputError(f"{error.filename}: {error.strerror}") from None
+            path = Path(error.filename)
+            if path == top:
+                raise InputError(f"{path}: {error.strerror}") from None
+            locked.append(path)
 
         visited: set[tuple[int, int]] = set()
         for place, below, files in os.walk(top, onerror=fail, followlinks=True):
             try:
                 status = os.stat(place)  # noqa: PTH116 - a str, as os.walk gives it
-            except OSError as error:
+            except OSError as error:  # it has just been removed
                 fail(error)
+                continue
             if (known := (status.st_dev, status.st_ino)) in visited or os.path.realpath(place) == apart:
                 below.clear()
                 continue
@@ -96,6 +103,7 @@ class Inputs:
                     path.relative_to(top).as_posix(), images.EXTENSIONS
                 ):
                     yield path
+        yield from locked
 
     def _counts(self, within: str, endings: Container[str] | None = None) -> bool:
         def fits(pattern: str) -> bool:
@@ -111,11 +119,13 @@ class Plan:
     """What a run does: its jobs, the folder that its outputs fill, and the one file that stands for all.
 
     Without a `target` there is a file a job; with neither, or with a `target` that is not named, standard output.
+    In the folders `also` there are outputs beside those of jobs.
     """
 
     jobs: tuple[Job, ...]
     place: Path | None = None
     target: Path | None = None
+    also: tuple[Path, ...] = ()
 
     @property
     def manifest(self) -> Path | None:

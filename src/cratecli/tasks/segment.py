@@ -1,6 +1,6 @@
 """Segment photos: the heads' attention becomes one mask an image."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,9 +17,9 @@ from cratecli.io import images
 from cratecli.io.formats.png import Kind, encode
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.tasks.batch import Desk, Photo, Question, work_through
+from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, see
-from cratecli.tasks.jobs import Failure, Job, Skipped
+from cratecli.tasks.jobs import Job
 from cratecli.tasks.provenance import Provenance
 from cratecli.tasks.recipe import Recipe, Refine, choose_recipe
 
@@ -122,7 +122,7 @@ class Segmented:
 
 def segment_jobs(
     jobs: Sequence[Job], desk: Desk, recipe: Recipe, *, kind: Kind | None, made: Provenance | None = None
-) -> Iterator[Segmented | Failure | Skipped]:
+) -> Outcomes[Segmented]:
     """Segment photos, and write a picture of each if a kind is asked for; a bad photo is a `Failure`, not the end.
 
     Raises `OutputError` when an output cannot be written.
