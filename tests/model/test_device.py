@@ -1,10 +1,12 @@
 """Devices and number formats: what is named is never replaced."""
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
 from cratecli.errors import DeviceError, UsageError
-from cratecli.model.device import choose_device
+from cratecli.model.device import choose_device, out_of_memory
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, *, cuda: int, mps: bool) -> None:
@@ -51,3 +53,37 @@ def test_an_absent_device_is_named(monkeypatch: pytest.MonkeyPatch, device: str)
     machine(monkeypatch, cuda=0, mps=False)
     with pytest.raises(DeviceError, match=f"{device} is not available"):
         choose_device(device)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB)"),
+        MemoryError(),
+        cv2.error("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate"),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_memory_that_ran_out_is_known(error: Exception) -> None:
+    """FAULTS 14."""
+    assert out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("shapes do not match"), ValueError(), OSError(28, "No space left"), KeyboardInterrupt()],
+)
+def test_other_errors_are_not_taken_for_it(error: BaseException) -> None:
+    assert not out_of_memory(error)
+
+
+def test_what_torch_says_when_memory_runs_out() -> None:
+    """FAULTS 14: for real, beyond what any machine has."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert out_of_memory(caught.value)
+    with pytest.raises(MemoryError) as told:
+        np.empty(1 << 60, np.uint8)
+    assert out_of_memory(told.value)
