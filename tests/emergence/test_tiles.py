@@ -51,7 +51,7 @@ def test_what_was_one_is_one_again(axis: int, length: int) -> None:
     np.testing.assert_allclose(joined.tokens, view.tokens, atol=1e-6)
     np.testing.assert_allclose(joined.coding_rate, view.coding_rate)
     np.testing.assert_allclose(joined.zero_fraction, view.zero_fraction)
-    assert (joined.attention.dtype, joined.tokens.dtype) == (np.float32, np.float32)
+    assert joined.attention.dtype == joined.tokens.dtype == np.float32
 
 
 def test_tiles_that_disagree_are_joined_without_a_step() -> None:
