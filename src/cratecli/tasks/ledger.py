@@ -58,6 +58,7 @@ class Ledger:
         self._began = 0  # bytes that it had before anybody now at work began
         self._resume = False
         self._mine: set[str] = set()
+        self._folders: set[Path] = set()  # where outputs go
         self._threads = threading.RLock()
         self._locks: ByteLocks | None = None
 
@@ -70,13 +71,14 @@ class Ledger:
         """
         self._resume = resume
         keys = {self.key(job) for job in jobs}
+        self._folders = {self.folder, *also, *((self.folder / key).parent for key in keys)}
         with self._failing():
             self.folder.mkdir(parents=True, exist_ok=True)
             locks = self._locks = ByteLocks(self.folder / f".{self.manifest.name}.lock")
             with locks.turn(_WRITING):
                 shared = not locks.take(_ALIVE)
                 if not shared:
-                    self._sweep({self.folder, *also, *((self.folder / key).parent for key in keys)})
+                    self._sweep()
                     locks.write_note(self._close_gaps(() if resume else keys))
                 locks.share(_ALIVE)
                 self._began = locks.read_note()
@@ -158,12 +160,13 @@ class Ledger:
             return None if content.isspace() else Row.from_json(content)
 
     def close(self) -> None:
-        """Let go of everything; the last to leave closes the gaps, if it can: the next run would."""
+        """Let go of everything; the last to leave tidies up, if it can: the next run would."""
         if self._locks is None:
             return
         try:
             with suppress(OSError, CrateError), self._locks.turn(_WRITING):
                 if self._locks.take(_ALIVE):
+                    self._sweep()
                     self._close_gaps()
         finally:
             self._locks.close()
@@ -250,9 +253,9 @@ class Ledger:
         except ValueError as error:
             raise OutputError(f"{self.manifest}: is not as it was left: line {error} from there") from None
 
-    def _sweep(self, folders: Iterable[Path]) -> None:
+    def _sweep(self) -> None:
         """Remove what killed processes left half written."""
-        for folder in folders:
+        for folder in self._folders:
             for path in folder.glob(ORPHAN) if folder.is_dir() else ():
                 path.unlink(missing_ok=True)
 
