@@ -435,7 +435,11 @@ def test_a_checkpoint_file_is_a_model(machine: Machine, here: Here) -> None:
         (["in", "-o", "notes.txt"], 1, "cannot be written: "),
         ([], 2, "missing argument 'PHOTO...'"),
         (["photo.png", "--colour"], 2, "no such option: --colour"),
-        (["photo.png", "--as", "gif"], 2, "'gif' is not one of 'mask', 'soft', 'cutout', 'overlay'"),
+        (
+            ["photo.png", "--as", "gif"],
+            2,
+            "'gif' is not one of 'mask', 'soft', 'soft16', 'cutout', 'overlay'",
+        ),
         (["photo.png", "--refine", "edges"], 2, "'edges' is not one of 'none', 'guided', 'grabcut'"),
         (["photo.png", "--layer", "last"], 2, "--layer 'last' is not whole numbers with commas between"),
         (["photo.png", "--layer", "8"], 2, "layer 8 of a model with 8 layers, 0 to 7"),

@@ -81,13 +81,13 @@ def objects(
                 report.note(f"{done.job.name}: no object found")
             place = done.job.target
             written = [] if kind in TOGETHER else [done.png if place is None else str(place)]
-            report.done(_record(done, recipe, loaded), *written)
+            report.done(record(done, recipe, loaded), *written)
             run.keep(done.job, done.annotated)
         if kind in TOGETHER and made_together:
             write_together(run, kind, what_runs(loaded, str(recipe)), made)
 
 
-def _record(done: "Found", recipe: "ObjectRecipe", model: "WhiteBox") -> dict[str, Any]:
+def record(done: "Found", recipe: "ObjectRecipe", model: "WhiteBox") -> dict[str, Any]:
     """Say about one photo what `--json` prints: px, upright; boxes as left, top, width, height."""
     photo = done.annotated
     return {

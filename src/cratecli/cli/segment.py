@@ -103,7 +103,7 @@ def segment(
             if found.empty:
                 report.note(f"{done.job.name}: nothing found, confidence {found.confidence:.2f}")
             written = [] if kind in TOGETHER else [done.png if target is None else str(target)]
-            report.done(_record(done, kind, recipe, rle=rle), *written)
+            report.done(record(done, kind, recipe, rle=rle), *written)
             run.keep(done.job, done.annotated)
         if kind in TOGETHER and made_together:
             write_together(run, kind, what_runs(loaded, str(recipe)), made)
@@ -116,11 +116,11 @@ def _heads(text: str) -> "Heads":
     return "all" if text == "all" else whole_numbers(text, "--heads")
 
 
-def _record(done: "Segmented", kind: str, recipe: "Recipe", *, rle: bool) -> dict[str, Any]:
+def record(done: "Segmented", kind: str, recipe: "Recipe", *, rle: bool) -> dict[str, Any]:
     """Say about one photo what `--json` prints: px, upright; the box as left, top, width, height."""
     found = done.segmentation
     box = found.box
-    record: dict[str, Any] = {
+    told: dict[str, Any] = {
         "input": done.job.name,
         "output": None if done.job.target is None else str(done.job.target),
         "as": kind,
@@ -140,5 +140,5 @@ def _record(done: "Segmented", kind: str, recipe: "Recipe", *, rle: bool) -> dic
         **named(found.weights),
     }
     if rle:
-        record["rle"] = done.annotated.objects[0].rle if done.annotated.objects else None
-    return record
+        told["rle"] = done.annotated.objects[0].rle if done.annotated.objects else None
+    return told
