@@ -27,3 +27,19 @@ def test_every_picture_and_page_a_page_names_is_there() -> None:
     for page in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} names {target}"
+
+
+def test_the_table_of_faults_names_tests_that_are_there() -> None:
+    """Every fault, by its number, has a row; every test that a row names exists."""
+    page = (ROOT / "docs/faults.md").read_text()
+    there = {
+        name
+        for path in ROOT.glob("tests/**/test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)
+    }
+    rows = re.findall(r"^\| (\d+) \|(.*)\|$", page, re.M)
+    assert {int(number) for number, _ in rows} == set(range(1, 23))
+    for number, row in rows:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named or re.search(r"`tests/\S+\.py`", row), f"fault {number} names no test"
+        assert not set(named) - there

@@ -17,6 +17,7 @@ from cratecli.cli.options import forget_stdout, put, tell
 from cratecli.cli.parts import parts
 from cratecli.cli.segment import segment
 from cratecli.cli.streams import only_our_words
+from cratecli.cli.worker import worker
 from cratecli.errors import CrateError
 
 INTERRUPTED = 130
@@ -34,6 +35,7 @@ app.command()(heads)
 app.command()(layers)
 app.command()(export)
 app.command()(explain)
+app.command()(worker)
 app.command()(doctor)
 app.add_typer(models.app, name="models")
 

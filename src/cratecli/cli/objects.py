@@ -7,10 +7,9 @@ import typer
 from cratecli.cli import options
 from cratecli.cli.groups import grouped
 from cratecli.cli.options import whole_numbers
-from cratecli.cli.outputs import one_each, one_for_all
 from cratecli.cli.report import named, what_runs
 from cratecli.cli.run import Photos, Run, Running, Writing
-from cratecli.cli.together import TOGETHER, Together, names_json, write_together
+from cratecli.cli.together import TOGETHER, Together, names_json, plan_as, write_together
 
 if TYPE_CHECKING:
     from cratecli.model.unroll import WhiteBox
@@ -52,13 +51,7 @@ def objects(
     report = running.report()
     chosen = None if layer is None else whole_numbers(layer, "--layer")
     kind: As = as_ or ("coco" if names_json(output) else "overlay")
-    made_together = True
-    if kind in TOGETHER:
-        planned, made_together = one_for_all(
-            photos.inputs(), output, "objects", records=report.records, ending="json"
-        )
-    else:
-        planned = one_each(photos.inputs(), output, "object", records=report.records)
+    planned, whole = plan_as(photos.inputs(), output, kind, "object", "objects", records=report.records)
     run = Run(planned, running, report, writing)
     if run.rehearsed():
         return
@@ -80,14 +73,13 @@ def objects(
             if not done.annotated.objects:
                 report.note(f"{done.job.name}: no object found")
             place = done.job.target
-            written = [] if kind in TOGETHER else [done.png if place is None else str(place)]
-            report.done(_record(done, recipe, loaded), *written)
+            report.done(record(done, recipe, loaded), done.png if place is None else str(place))
             run.keep(done.job, done.annotated)
-        if kind in TOGETHER and made_together:
+        if whole:
             write_together(run, kind, what_runs(loaded, str(recipe)), made)
 
 
-def _record(done: "Found", recipe: "ObjectRecipe", model: "WhiteBox") -> dict[str, Any]:
+def record(done: "Found", recipe: "ObjectRecipe", model: "WhiteBox") -> dict[str, Any]:
     """Say about one photo what `--json` prints: px, upright; boxes as left, top, width, height."""
     photo = done.annotated
     return {

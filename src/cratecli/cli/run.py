@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from cratecli.cli import options
 from cratecli.cli.options import stdin_bytes
@@ -30,6 +30,8 @@ STDIN = "-"
 @dataclass(frozen=True)
 class Photos:
     """Which photos."""
+
+    PANEL: ClassVar = "Which photos"
 
     photos: options.Photos = None
     recursive: options.Recursive = False
@@ -90,6 +92,8 @@ class Photos:
 class Running:
     """On what it runs, and what is told of it."""
 
+    PANEL: ClassVar = "How it runs, and what is told"
+
     model: options.Model = None
     device: options.Device = "auto"
     dtype: options.Dtype = "auto"
@@ -128,6 +132,8 @@ class Running:
 @dataclass(frozen=True)
 class Writing:
     """What becomes of outputs that are there."""
+
+    PANEL: ClassVar = "Outputs that are there"
 
     exists: options.Exists = "overwrite"
     resume: options.Resume = False

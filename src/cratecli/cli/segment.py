@@ -7,10 +7,9 @@ import typer
 from cratecli.cli import options
 from cratecli.cli.groups import grouped
 from cratecli.cli.options import whole_numbers
-from cratecli.cli.outputs import one_each, one_for_all
 from cratecli.cli.report import named, what_runs
 from cratecli.cli.run import Photos, Run, Running, Writing
-from cratecli.cli.together import TOGETHER, Together, names_json, write_together
+from cratecli.cli.together import TOGETHER, Together, names_json, plan_as, write_together
 
 if TYPE_CHECKING:
     from cratecli.tasks.recipe import Heads, Recipe
@@ -65,13 +64,7 @@ def segment(
     layers = None if layer is None else whole_numbers(layer, "--layer")
     sizes = None if size is None else whole_numbers(size, "--size")
     kind: As = as_ or ("coco" if names_json(output) else "mask")
-    made_together = True
-    if kind in TOGETHER:
-        planned, made_together = one_for_all(
-            photos.inputs(), output, "masks", records=report.records, ending="json"
-        )
-    else:
-        planned = one_each(photos.inputs(), output, kind, records=report.records)
+    planned, whole = plan_as(photos.inputs(), output, kind, kind, "masks", records=report.records)
     run = Run(planned, running, report, writing)
     if run.rehearsed():
         return
@@ -102,10 +95,9 @@ def segment(
             found, target = done.segmentation, done.job.target
             if found.empty:
                 report.note(f"{done.job.name}: nothing found, confidence {found.confidence:.2f}")
-            written = [] if kind in TOGETHER else [done.png if target is None else str(target)]
-            report.done(_record(done, kind, recipe, rle=rle), *written)
+            report.done(record(done, kind, recipe, rle=rle), done.png if target is None else str(target))
             run.keep(done.job, done.annotated)
-        if kind in TOGETHER and made_together:
+        if whole:
             write_together(run, kind, what_runs(loaded, str(recipe)), made)
 
 
@@ -116,11 +108,11 @@ def _heads(text: str) -> "Heads":
     return "all" if text == "all" else whole_numbers(text, "--heads")
 
 
-def _record(done: "Segmented", kind: str, recipe: "Recipe", *, rle: bool) -> dict[str, Any]:
+def record(done: "Segmented", kind: str, recipe: "Recipe", *, rle: bool) -> dict[str, Any]:
     """Say about one photo what `--json` prints: px, upright; the box as left, top, width, height."""
     found = done.segmentation
     box = found.box
-    record: dict[str, Any] = {
+    told: dict[str, Any] = {
         "input": done.job.name,
         "output": None if done.job.target is None else str(done.job.target),
         "as": kind,
@@ -140,5 +132,5 @@ def _record(done: "Segmented", kind: str, recipe: "Recipe", *, rle: bool) -> dic
         **named(found.weights),
     }
     if rle:
-        record["rle"] = done.annotated.objects[0].rle if done.annotated.objects else None
-    return record
+        told["rle"] = done.annotated.objects[0].rle if done.annotated.objects else None
+    return told

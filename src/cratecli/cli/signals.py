@@ -14,13 +14,23 @@ _ASKING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """Whether the run was asked to end, and by which signal."""
+    """Whether the run was asked to end, by which signal, and whether it is at rest."""
 
     signal: int | None = None
+    resting: bool = False
 
     def __call__(self) -> bool:
         """Tell whether to end."""
         return self.signal is not None
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Say that nothing is in hand in the block: being asked to end, the program ends there at once."""
+        self.resting = True
+        try:
+            yield
+        finally:
+            self.resting = False
 
     @property
     def exit_code(self) -> int:
@@ -50,6 +60,8 @@ def finishing() -> Iterator[Stop]:
             os.kill(os.getpid(), number)
             return
         stop.signal = number
+        if stop.resting:
+            raise SystemExit(stop.exit_code)
         tell("finishing what is in hand; once more ends at once")
 
     before = {each: signal.signal(each, ask) for each in _ASKING}

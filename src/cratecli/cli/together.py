@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from cratecli.cli.outputs import one_each, one_for_all
+
 if TYPE_CHECKING:
     import numpy as np
 
     from cratecli.cli.run import Run
+    from cratecli.tasks.plan import Inputs, Plan
     from cratecli.tasks.provenance import Provenance
 
 Together = Literal["coco", "coco-results"]
@@ -16,6 +19,15 @@ TOGETHER: tuple[Together, ...] = get_args(Together)
 def names_json(output: str | None) -> bool:
     """Tell whether an output's name asks for a COCO file."""
     return output is not None and Path(output).suffix.lower() == ".json"
+
+
+def plan_as(
+    inputs: "Inputs", output: str | None, kind: str, each: str, all_: str, *, records: bool
+) -> "tuple[Plan, bool]":
+    """Plan a picture for `each` photo, or one COCO file of `all_`; tell whether a file for all is made."""
+    if kind in TOGETHER:
+        return one_for_all(inputs, output, all_, records=records, ending="json")
+    return one_each(inputs, output, each, records=records), False
 
 
 def write_together(run: "Run", kind: str, description: str, made: "Provenance") -> None:

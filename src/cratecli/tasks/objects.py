@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -29,6 +29,7 @@ from cratecli.tasks.provenance import Provenance
 from cratecli.tasks.recipe import TAU, THUMBNAIL, Refine, Sight, check_refine, choose_sight, default_recipe
 
 Picture = Literal["overlay", "labels"]
+PICTURES: tuple[Picture, ...] = get_args(Picture)
 
 MOST_PATCHES = 16_384  # of a grid to cut: their affinity takes a gigabyte
 PIECE = 0.1  # of an object: smaller pieces that refinement splits off are dropped

@@ -303,6 +303,12 @@ def _refuse_ending(output: Path, *, several: bool) -> None:
         raise UsageError(f"{output}: only PNG is written: let the name end with .png")
 
 
+def refuse_output(target: Path, source: Path | None) -> None:
+    """Raise `UsageError` for an output that is its own input, or whose name says something else than PNG."""
+    _refuse_ending(target, several=False)
+    _refuse_inputs(target, () if source is None else (os.path.realpath(source),))
+
+
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
     sources = {os.path.realpath(job.source) for job in jobs if job.source is not None}
     taken: dict[str, Job] = {}

@@ -89,6 +89,8 @@ class Recipe(Sight):
         super().__post_init__()
         if self.heads == ():
             raise UsageError("at least one head is needed")
+        if isinstance(self.heads, str) and self.heads not in ("auto", "all"):
+            raise UsageError(f"heads {self.heads!r} is not auto, all or a list of heads")
         check_refine(self.refine)
         if not 0 <= self.min_area < 1:
             raise UsageError(f"min-area {self.min_area} is not a share of the image, 0 to 1")
