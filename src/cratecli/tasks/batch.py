@@ -21,6 +21,7 @@ from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.features import FeatureCache, see
 from cratecli.tasks.jobs import Failure, Job, Skipped, deliver
 from cratecli.tasks.ledger import Ledger
+from cratecli.tasks.threads import one_thread_each
 
 Result = TypeVar("Result")
 
@@ -95,7 +96,7 @@ def work_through(
     the desk says stop, what the model has in hand is finished.
     Raises `OutputError` when an output cannot be written.
     """
-    with _Line(desk, question, finish) as line:
+    with one_thread_each(), _Line(desk, question, finish) as line:
         yield from line.run(jobs)
         while line.elsewhere and not desk.stopping():
             waiting, line.elsewhere = line.elsewhere, []
