@@ -233,8 +233,8 @@ def table(found: dict[str, Found], count: int) -> Iterator[str]:
     yield row("the model has nothing to do", lambda f: f"{1 - f.parts.all['forward'] / f.parts.whole:.1%}")
 
 
-def _sizes(data: Path) -> list[tuple[int, float, float]]:
-    """Segment every photo of DATA again and again, in this process; give photos, MB now and MB at most."""
+def _sizes(photos: Sequence[Path]) -> list[tuple[int, float, float]]:
+    """Segment photos again and again, in this process; give photos, MB now and MB at most."""
     found: list[tuple[int, float, float]] = []
 
     def look(count: int) -> None:
@@ -247,17 +247,17 @@ def _sizes(data: Path) -> list[tuple[int, float, float]]:
     with TemporaryDirectory() as place:
         links = []
         for again in range(TIMES):
-            for number, path in enumerate(photos_of(data)):
+            for number, path in enumerate(photos):
                 links.append(Path(place) / f"{again}-{number:03}{path.suffix}")
                 links[-1].symlink_to(path.resolve())
         whole(load_model(), links, done=look)
     return found
 
 
-def memory(data: Path) -> Iterator[str]:
+def memory(photos: Sequence[Path]) -> Iterator[str]:
     """Write as Markdown what a fresh process held, and how it grew."""
     with get_context("spawn").Pool(1) as pool:
-        sizes = pool.apply(_sizes, (data,))
+        sizes = pool.apply(_sizes, (photos,))
     yield f"| photos done, built-in model | {' | '.join(f'{count:,}' for count, *_ in sizes)} |"
     yield "|---" + "|---:" * len(sizes) + "|"
     yield f"| resident, MB | {' | '.join(f'{now:.0f}' for _, now, _ in sizes)} |"
@@ -279,7 +279,7 @@ def main() -> None:
         "base/16, random weights": in_turn(base(), photos),
         "crate-nano, built in": in_turn(load_model(), photos),
     }
-    publish([*table(found, len(photos)), "", *memory(arguments.data)], arguments.write)
+    publish([*table(found, len(photos)), "", *memory(photos)], arguments.write)
 
 
 if __name__ == "__main__":
