@@ -22,6 +22,7 @@ from cratecli.tasks.features import FeatureCache, see
 from cratecli.tasks.jobs import Failure, Job, Skipped, deliver
 from cratecli.tasks.ledger import Ledger
 from cratecli.tasks.room import Room
+from cratecli.tasks.threads import one_thread_each
 
 Result = TypeVar("Result")
 Outcomes = Generator[Result | Failure | Skipped, None, None]
@@ -98,7 +99,7 @@ def work_through(
     the desk says stop, what the model has in hand is finished.
     Raises `OutputError` when an output cannot be written.
     """
-    with _Line(desk, question, finish) as line:
+    with one_thread_each(), _Line(desk, question, finish) as line:
         yield from line.run(jobs)
         while line.elsewhere and not desk.stopping():
             waiting, line.elsewhere = line.elsewhere, []

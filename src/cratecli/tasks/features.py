@@ -129,6 +129,7 @@ def see(
     wanted = absolute_layers(layers, model.depth)
     names = [fingerprint(photo) if cache else "" for photo in photos]
     views: list[list[View]] = [[] for _ in photos]
+    fitted: tuple[Grid, list[int]] | None = None
     for number, side in enumerate(sizes):
         mirrored = number % 2 == 1
         found: dict[int, View] = {}
@@ -140,7 +141,11 @@ def see(
             else:
                 together.setdefault(grid, []).append(index)
         for grid, members in together.items():
-            batch = model_inputs([photos[index] for index in members], grid, model)
+            if fitted != (grid, members):  # mirrored it is the same batch again
+                fitted, batch = (
+                    (grid, members),
+                    model_inputs([photos[index] for index in members], grid, model),
+                )
             seen = _observe(model, batch, wanted, mirrored=mirrored, trace=trace, note=note)
             for index, view in zip(members, seen, strict=True):
                 found[index] = view

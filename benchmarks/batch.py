@@ -1,0 +1,286 @@
+"""Where the time of a folder goes: a whole run of `crate segment` against the model alone, and its memory.
+
+    python benchmarks/batch.py DATA --write benchmarks/batch.md
+
+DATA holds `ecssd200` and `coco128` (folders `images`): the first hundred photos of each, in turn, of many sizes. A run
+begins with the plan and ends with the last row of the manifest; loading the model is left out. The bare forward is
+every batch of that run, fitted and normalised beforehand, through the same layers. The ways take turns in one process,
+and what is told are medians of ratios within a turn. For memory, a fresh process segments the photos ten times over.
+"""
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from itertools import chain
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock, get_ident
+from typing import Any, NamedTuple
+
+import timm
+import torch
+from page import command_line, publish
+
+import cratecli.model.zoo  # noqa: F401 - makes timm know the models
+from cratecli import load_model
+from cratecli.emergence import refine
+from cratecli.io import images
+from cratecli.model.unroll import WhiteBox
+from cratecli.tasks import features, segment
+from cratecli.tasks.batch import Desk
+from cratecli.tasks.ledger import Ledger
+from cratecli.tasks.plan import Inputs, plan
+from cratecli.tasks.provenance import provenance
+from cratecli.tasks.recipe import choose_recipe
+from cratecli.tasks.segment import segment_jobs
+
+EACH = 100  # photos of either folder
+TURNS = 3
+TIMES = 10  # how often memory meets every photo
+STEP = 200  # photos between two looks at memory
+
+PARTS: dict[str, Sequence[tuple[Any, str]]] = {
+    "reading": [(images, "content")],
+    "decoding": [(images, "decode")],
+    "fitting to the grid": [(features, "model_inputs")],
+    "forward": [(features, "observe")],
+    "heads and threshold": [(segment, "_decide")],
+    "refining (GrabCut)": [(refine, "grabcut")],
+    "cleaning": [(segment, "clean")],
+    "RLE": [(segment, "annotate")],
+    "encoding PNG": [(segment, "encode")],
+    "writing output and manifest": [(Desk, "hand_over")],
+}
+"""What is timed, by the functions that do it; what one does within another is the inner one's alone."""
+
+
+def base() -> WhiteBox:
+    """Make CRATE base/16 with random weights, the same every time."""
+    torch.manual_seed(0)
+    return timm.create_model("crate_base_patch16_224").requires_grad_(False).fold()
+
+
+def photos_of(data: Path) -> list[Path]:
+    """Take photos of both folders in turn."""
+    both = (sorted((data / name / "images").iterdir())[:EACH] for name in ("ecssd200", "coco128"))
+    return list(chain(*zip(*both, strict=True)))
+
+
+def whole(
+    model: WhiteBox, photos: Sequence[Path], batch_size: int = 8, done: Callable[[int], None] = lambda _: None
+) -> None:
+    """Segment photos into a folder, as the command does; `done` is told how many are."""
+    with TemporaryDirectory() as place:
+        planned = plan(Inputs(tuple(map(str, photos))), f"{place}/", "mask", to_stdout=False)
+        recipe = choose_recipe(model)
+        made = provenance("segment", recipe.settings, model, batch_size)
+        with Ledger(Path(place) / "manifest.jsonl", made) as ledger:
+            ledger.open(planned.jobs, resume=False)
+            desk = Desk(model, batch_size, ledger=ledger)
+            outcomes = segment_jobs(planned.jobs, desk, recipe, kind="mask", made=made)
+            for count, outcome in enumerate(outcomes, 1):
+                if not isinstance(outcome, segment.Segmented):
+                    raise RuntimeError(f"{outcome.job.name} was not segmented")
+                done(count)
+
+
+def one_by_one(model: WhiteBox, photos: Sequence[Path]) -> None:
+    """Segment photos in a plain loop, each read, seen, and written before the next."""
+    recipe = choose_recipe(model)
+    with TemporaryDirectory() as place:
+        for number, path in enumerate(photos):
+            rgb = images.read(path)
+            found = segment.segment_batch([rgb], model, recipe)[0]
+            png = segment.encode(rgb, found.mask, found.soft, "mask")
+            (Path(place) / f"{number}.png").write_bytes(png)
+
+
+class Clock:
+    """Adds up the seconds of each part, in all threads; `whole` is what the run took."""
+
+    def __init__(self) -> None:
+        self.all: Counter[str] = Counter()
+        self.whole = 0.0
+        self._lock = Lock()
+        self._open: dict[int, list[str]] = {}
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Time the functions of `PARTS` for the block."""
+        before = [(place, name, getattr(place, name)) for each in PARTS.values() for place, name in each]
+        try:
+            for part, each in PARTS.items():
+                for place, name in each:
+                    setattr(place, name, self._around(part, getattr(place, name)))
+            yield
+        finally:
+            for place, name, function in before:
+                setattr(place, name, function)
+
+    def _around(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def timed(*args: Any, **named: Any) -> Any:
+            within = self._open.setdefault(get_ident(), [])
+            start = time.perf_counter()
+            within.append(part)
+            try:
+                return function(*args, **named)
+            finally:
+                took = time.perf_counter() - start
+                within.pop()
+                self._add(part, took)
+                if within:
+                    self._add(within[-1], -took)
+
+        return timed
+
+    def _add(self, part: str, seconds: float) -> None:
+        with self._lock:
+            self.all[part] += seconds
+
+
+@contextmanager
+def recording() -> Iterator[list[Callable[[], object]]]:
+    """Keep every forward pass that is made in the block, with its fitted batch, to be made again."""
+    calls: list[Callable[[], object]] = []
+    observe = features.observe
+
+    def kept(*args: Any, **named: Any) -> Any:
+        calls.append(lambda: observe(*args, **named))
+        return observe(*args, **named)
+
+    features.observe = kept
+    try:
+        yield calls
+    finally:
+        features.observe = observe
+
+
+class Took(NamedTuple):
+    """Seconds of one run, by the clock and of the processors."""
+
+    clock: float
+    processor: float
+
+
+class Found(NamedTuple):
+    """What the turns took, the whole run, the bare forward and the plain loop in each; and where a run's time went."""
+
+    run: list[Took]
+    forward: list[Took]
+    loop: list[Took]
+    parts: Clock
+
+
+def timed(run: Callable[[], object]) -> Took:
+    """Time one run."""
+    clock, processor = time.perf_counter(), time.process_time()
+    run()
+    return Took(time.perf_counter() - clock, time.process_time() - processor)
+
+
+def bare(calls: Sequence[Callable[[], object]]) -> None:
+    """Make forward passes, and nothing else."""
+    for call in calls:
+        call()
+
+
+def in_turn(model: WhiteBox, photos: Sequence[Path]) -> Found:
+    """Time the ways in turn, then the parts of one more run."""
+    with recording() as calls:
+        whole(model, photos)
+    bare(calls)
+    found = Found([], [], [], Clock())
+    ways = lambda: whole(model, photos), lambda: bare(calls), lambda: one_by_one(model, photos)
+    for _ in range(TURNS):
+        for times, way in zip(found, ways, strict=False):
+            times.append(timed(way))
+            print(f"{times[-1].clock:.1f} s, of the processors {times[-1].processor:.1f} s", flush=True)
+    with found.parts.watching():
+        found.parts.whole = timed(ways[0]).clock
+    return found
+
+
+def ratio(ones: Sequence[float], others: Sequence[float]) -> str:
+    """Give the median of the ratios within a turn, and their range."""
+    ratios = [one / other for one, other in zip(ones, others, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def table(found: dict[str, Found], count: int) -> Iterator[str]:
+    """Write ratios and shares as Markdown."""
+
+    def row(name: str, tell: Callable[[Found], str]) -> str:
+        return f"| {name} | {' | '.join(map(tell, found.values()))} |"
+
+    yield f"| {count} photos, torch {torch.__version__.partition('+')[0]} | {' | '.join(found)} |"
+    yield "|---|" + "---:|" * len(found)
+    for at, kind in enumerate(("time", "processor time")):
+        for name, one, other in (("whole run / bare forward", 0, 1), ("plain loop / whole run", 2, 0)):
+            yield row(
+                f"{name}, {kind}",
+                lambda f, one=one, other=other, at=at: ratio(
+                    [took[at] for took in f[one]], [took[at] for took in f[other]]
+                ),
+            )
+    for part in PARTS:
+        yield row(part, lambda f, part=part: f"{f.parts.all[part] / f.parts.whole:.1%}")
+    yield row("sum of parts", lambda f: f"{f.parts.all.total() / f.parts.whole:.0%}")
+    yield row("the model has nothing to do", lambda f: f"{1 - f.parts.all['forward'] / f.parts.whole:.1%}")
+
+
+def _sizes(photos: Sequence[Path]) -> list[tuple[int, float, float]]:
+    """Segment photos again and again, in this process; give photos, MB now and MB at most."""
+    found: list[tuple[int, float, float]] = []
+
+    def look(count: int) -> None:
+        if count % STEP == 0:
+            status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+            now, peak = (int(status[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+            found.append((count, now, peak))
+            print(count, f"{now:.0f} MB, peak {peak:.0f} MB", flush=True)
+
+    with TemporaryDirectory() as place:
+        links = []
+        for again in range(TIMES):
+            for number, path in enumerate(photos):
+                links.append(Path(place) / f"{again}-{number:03}{path.suffix}")
+                links[-1].symlink_to(path.resolve())
+        whole(load_model(), links, done=look)
+    return found
+
+
+def memory(photos: Sequence[Path]) -> Iterator[str]:
+    """Write as Markdown what a fresh process held, and how it grew."""
+    with get_context("spawn").Pool(1) as pool:
+        sizes = pool.apply(_sizes, (photos,))
+    yield f"| photos done, built-in model | {' | '.join(f'{count:,}' for count, *_ in sizes)} |"
+    yield "|---" + "|---:" * len(sizes) + "|"
+    yield f"| resident, MB | {' | '.join(f'{now:.0f}' for _, now, _ in sizes)} |"
+    yield f"| peak, MB | {' | '.join(f'{peak:.0f}' for *_, peak in sizes)} |"
+    (first, before, low), (last, after, high) = sizes[0], sizes[-1]
+    thousands = (last - first) / 1000
+    yield ""
+    yield (
+        f"After the first {first} photos, a thousand more add {(after - before) / thousands:+.0f} MB to the resident "
+        f"size, {(high - low) / thousands:+.0f} MB to the peak."
+    )
+
+
+def main() -> None:
+    """Run the benchmark."""
+    arguments = command_line(__doc__).parse_args()
+    photos = photos_of(arguments.data)[:: arguments.every]
+    found = {
+        "base/16, random weights": in_turn(base(), photos),
+        "crate-nano, built in": in_turn(load_model(), photos),
+    }
+    publish([*table(found, len(photos)), "", *memory(photos)], arguments.write)
+
+
+if __name__ == "__main__":
+    main()
