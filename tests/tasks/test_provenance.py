@@ -78,5 +78,7 @@ def test_of_a_model() -> None:
 
 
 def test_an_export() -> None:
-    found = exported("coco", Path("masks"), Path("out/coco.json"))
+    found = exported("coco", Path("masks/manifest.jsonl"), Path("out/coco.json"))
     assert (found["command"], found["settings"], found["inputs"]) == ("export", {"as": "coco"}, ["../masks"])
+    beside = exported("coco", Path("run.manifest.jsonl"), None)
+    assert beside["inputs"] == ["run.manifest.jsonl"]

@@ -73,7 +73,9 @@ def export(
     done: list[Exported] = []
     with report:
         finished = read_run(run)
-        finished = replace(finished, info={**finished.info, "crate": exported(as_, run, target)})
+        finished = replace(
+            finished, info={**finished.info, "crate": exported(as_, finished.manifest, target)}
+        )
         for outcome in task.export(finished, form, target, lambda chunk: put([chunk])):
             if isinstance(outcome, Failure):
                 report.fail(outcome)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cratecli import __version__
 from cratecli.tasks.jobs import Job
+from cratecli.tasks.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from cratecli.model.unroll import WhiteBox
@@ -102,8 +103,9 @@ class Provenance:
         return told
 
 
-def exported(kind: str, run: Path, target: Path | None) -> dict[str, Any]:
+def exported(kind: str, manifest: Path, target: Path | None) -> dict[str, Any]:
     """Say how a file was exported from a run: plain data, paths from its own folder."""
+    run = manifest.parent if manifest.name == MANIFEST else manifest
     return {
         "version": __version__,
         "command": "export",
