@@ -15,6 +15,7 @@ from cratecli.geometry import Grid
 from cratecli.model.blocks import MHSA, MSSA
 from cratecli.model.config import Attention, CrateConfig, Sparsifier, Stem
 from cratecli.model.crate import Crate, Layer, resize_position_embedding
+from cratecli.weights.checkpoint import load_model
 
 SMALL = CrateConfig(patch_size=4, width=12, heads=3, depth=3, image_size=16, classes=5)
 LAYERS: list[tuple[Attention, Sparsifier]] = [
@@ -235,3 +236,19 @@ def test_pre_logits_come_before_the_classifier() -> None:
     before = model.forward_head(features, pre_logits=True)
     assert torch.equal(before, model.pre_logits(features[:, 0]))
     assert torch.equal(model.head(before), model.forward_head(features))
+
+
+@pytest.mark.parametrize("grid", [Grid(8, 8), Grid(8, 11), Grid(12, 16), Grid(18, 12)])
+def test_a_photo_does_not_see_those_beside_it_to_the_last_bit(grid: Grid) -> None:
+    """On a CPU, for the model in the box: an output can be made again alone that was made in a batch."""
+    model = load_model("crate-nano", device="cpu")
+    size = grid.pixels(model.patch_size)
+    images = torch.randn(8, 3, size.height, size.width)
+
+    def seen(some: Tensor) -> list[Tensor]:
+        states = islice(model.unroll(some), model.depth)
+        return [part for state in states for part in (state.class_attention(), state.subspaces)]
+
+    alone = [torch.cat(parts) for parts in zip(*(seen(image[None]) for image in images), strict=True)]
+    for count in (1, 2, 3, 5, 8):
+        assert all(map(torch.equal, seen(images[:count]), (part[:count] for part in alone)))

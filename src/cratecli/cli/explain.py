@@ -31,44 +31,55 @@ def explain(
     from cratecli.tasks.explain import explain as read
 
     made = read(file)
-    words = spelt(made)
-    if words is None:
-        raise InputError(f"{file}: what it says of how it was made is not ours")
+    try:
+        words = spelt(made)
+        told = json.dumps(made.told, indent=2, allow_nan=False) if json_ else " ".join(map(quoted, words))
+    except (ValueError, RecursionError):
+        raise InputError(f"{file}: what it says of how it was made is not ours") from None
     if not quiet:
         for doubt in made.doubts:
             tell(doubt)
-    put([json.dumps(made.told, indent=2) if json_ else " ".join(map(quoted, words))])
+    put([told])
 
 
-def spelt(made: "Made") -> list[str] | None:
-    """Spell a command as the shell takes it, word by word; nothing for one that no `crate` could have been given."""
+def spelt(made: "Made") -> list[str]:
+    """Spell a command as the shell takes it, word by word. Raises `ValueError` for one that `crate` would not take."""
     from typer.main import get_command
 
     from cratecli.cli.app import app
 
     commands: Mapping[str, typer.core.TyperCommand] = getattr(get_command(app), "commands", {})
-    if made.command not in commands or made.command == "explain":
-        return None
-    known = {
+    command = commands.get(made.command)
+    flags = {
         flag.removeprefix("--"): (flag, param)
-        for param in commands[made.command].params
+        for param in (command.params if command else ())
         for flag in param.opts
-        if flag.startswith("--")
+        if isinstance(param, typer.core.TyperOption) and flag.startswith("--")
     }
-    words = ["crate", made.command, *map(_path, made.inputs)]
+    words = list(map(_path, made.inputs))
     for name, value in {**made.settings, "output": made.output}.items():
-        if name not in known:
-            return None
-        flag, param = known[name]
-        words += _spelt(flag, value, param.secondary_opts)
-    return words
+        if name not in flags:
+            raise ValueError(f"{made.command} has no option {name}")
+        words += _spelt(*flags[name], value)
+    if command is None:
+        raise ValueError(f"no command {made.command}")
+    try:
+        command.make_context("crate", list(words))
+    except typer.TyperException as error:
+        raise ValueError(error.format_message()) from None
+    return ["crate", made.command, *words]
 
 
-def _spelt(flag: str, value: "Setting", otherwise: list[str]) -> list[str]:
+def _spelt(flag: str, option: typer.core.TyperOption, value: "Setting") -> list[str]:
+    if isinstance(value, bool) != bool(option.is_flag) or isinstance(value, list) != option.multiple:
+        raise ValueError(f"{flag} does not take {value!r}")
     if isinstance(value, bool):
-        return [flag] if value else otherwise[:1]
-    if isinstance(value, list):
-        return [word for each in value for word in _spelt(flag, each, otherwise)]
+        return [flag] if value else option.secondary_opts[:1]
+    each = value if isinstance(value, list) else [value]
+    return [word for one in each for word in _given(flag, one)]
+
+
+def _given(flag: str, value: str) -> list[str]:
     return [f"{flag}={value}"] if value.startswith("-") and value != "-" else [flag, value]
 
 

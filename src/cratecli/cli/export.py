@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -64,13 +65,18 @@ def export(
     from cratecli.tasks import export as task
     from cratecli.tasks.finished import read_run
     from cratecli.tasks.jobs import Failure
+    from cratecli.tasks.provenance import exported
 
     form = FORMATS[as_]
     together = isinstance(form, OneFile)
     target = _target(form, run, as_, output, records=report.records)
     done: list[Exported] = []
     with report:
-        for outcome in task.export(read_run(run), form, target, lambda chunk: put([chunk])):
+        finished = read_run(run)
+        finished = replace(
+            finished, info={**finished.info, "crate": exported(as_, finished.manifest, target)}
+        )
+        for outcome in task.export(finished, form, target, lambda chunk: put([chunk])):
             if isinstance(outcome, Failure):
                 report.fail(outcome)
                 continue

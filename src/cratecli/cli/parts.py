@@ -171,7 +171,8 @@ class _Job:
         if before and k is None:
             self.recipe = replace(self.recipe, k=len(before.vocabulary.names))
         self.report.note(what_runs(self.model, str(self.recipe)))
-        made = self._made(self.recipe.settings)
+        handed_on = {"save-parts": str(save)} if before else {}
+        made = self._made({**self.recipe.settings, **handed_on})
         album = Album(folder, self.recipe)
         with self.run.desk(self.model, made, shared=False) as desk:
             outcomes = learn_parts(album, self.run.plan.jobs, desk, self.recipe)

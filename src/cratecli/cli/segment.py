@@ -87,7 +87,12 @@ def segment(
     )
     report.note(what_runs(loaded, str(recipe)))
     inputs = photos.given if kind in TOGETHER else ()
-    settings = {"as": kind, **(photos.settings if inputs else {}), **recipe.settings, **running.settings}
+    settings = {
+        "as": kind,
+        **(photos.settings if kind in TOGETHER else {}),
+        **recipe.settings,
+        **running.settings,
+    }
     made = provenance("segment", settings, loaded, running.batch_size, inputs)
     picture = None if kind == "coco" or kind == "coco-results" else kind  # noqa: PLR1714 - tells mypy more
     with run.desk(loaded, made) as desk:

@@ -2,9 +2,10 @@
 
 import base64
 import json
+import os
 import reprlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,12 +15,14 @@ import typer
 from cratecli.cli import options
 from cratecli.cli.options import put, tell
 from cratecli.cli.report import what_runs
+from cratecli.cli.run import STDIN, Running
 from cratecli.cli.signals import Stop, finishing
 from cratecli.errors import CrateError, InputError, UsageError
 
 if TYPE_CHECKING:
     from cratecli.tasks.batch import Desk
     from cratecli.tasks.jobs import Failure, Job, Skipped
+    from cratecli.tasks.provenance import Setting
 
 Kind = TypeVar("Kind", bound=str)
 Result = TypeVar("Result")
@@ -33,26 +36,36 @@ class _Kind:
     """What a field of a request may hold."""
 
     words: str
-    fits: Callable[[object], bool]
+    fits: Callable[[Any], bool]
 
 
 def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-_NUMBER = _Kind("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool))
+def _is_path(name: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(name) and name not in ("", STDIN)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+
+
+_SHARE = _Kind(
+    "a number from -1 to 1", lambda value: (_whole(value) or isinstance(value, float)) and -1 <= value <= 1
+)
 _WHOLE = _Kind("a whole number", _whole)
 _LIST = _Kind(_NUMBERS, lambda value: isinstance(value, list) and all(map(_whole, value)))
 _WORD = _Kind(_WORDS, lambda value: isinstance(value, str))
+_PATH = _Kind("a path", lambda value: isinstance(value, str) and _is_path(value))
 _YES = _Kind("true or false", lambda value: isinstance(value, bool))
 _HEADS = _Kind(f"{_WORDS} or {_NUMBERS}", lambda value: _WORD.fits(value) or _LIST.fits(value))
 
 _COMMON = {"id": _Kind("anything", lambda _value: True), "command": _WORD, "as": _WORD, "png": _YES}
-_COMMON |= {"input": _WORD, "image": _WORD, "output": _WORD, "layers": _LIST, "refine": _WORD}
+_COMMON |= {"input": _PATH, "image": _WORD, "output": _PATH, "layers": _LIST, "refine": _WORD}
 _FIELDS = {
-    "segment": {"sizes": _LIST, "heads": _HEADS, "keep": _WORD, "min_area": _NUMBER}
+    "segment": {"sizes": _LIST, "heads": _HEADS, "keep": _WORD, "min_area": _SHARE}
     | {"largest": _YES, "fill_holes": _YES, "rle": _YES},
-    "objects": {"size": _WHOLE, "count": _WHOLE, "tau": _NUMBER, "min_score": _NUMBER},
+    "objects": {"size": _WHOLE, "count": _WHOLE, "tau": _SHARE, "min_score": _SHARE},
 }
 
 
@@ -79,44 +92,63 @@ def worker(
     if not quiet:
         tell(f"{what_runs(loaded)}: ready")
         desk.note = tell
+    settings = Running(max_pixels=max_pixels).settings
     with finishing() as stop:
         for line in _requests(stop):
-            put([json.dumps(_answered(line, desk))])
+            put([_answered(line, desk, settings)])
         if stop():
             raise typer.Exit(stop.exit_code)
 
 
 def _requests(stop: Stop) -> Iterator[bytes]:
-    """Read lines, until stdin or the program is asked to end; blank ones are passed over."""
+    """Read lines, until stdin or the program is asked to end; blank ones are passed over, long ones are cut."""
     while sys.stdin is not None and not stop():
         with stop.at_rest():
-            line = sys.stdin.buffer.readline(LONGEST + 1)
+            if stop():  # asked between two looks
+                return
+            line = rest = sys.stdin.buffer.readline(LONGEST + 1)
+            while len(rest) > LONGEST and not rest.endswith(b"\n"):
+                rest = sys.stdin.buffer.readline(LONGEST + 1)
         if not line:
             return
         if line.strip():
             yield line
 
 
-def _answered(line: bytes, desk: "Desk") -> dict[str, Any]:
-    """Answer one request; what is wrong with it, or with its photo, is an answer too."""
-    request: object = None
+def _answered(line: bytes, desk: "Desk", settings: "Mapping[str, Setting]") -> str:
+    """Answer one request, in JSON; what is wrong with it, or with its photo, is an answer too."""
+    known: dict[str, Any] = {}
     try:
-        try:
-            if len(line) > LONGEST:
-                raise ValueError("too long")
-            request = json.loads(line)
-        except (ValueError, RecursionError):
-            raise UsageError("a request is a line of JSON") from None
-        if not isinstance(request, dict):
-            raise UsageError("a request is a JSON object")
-        answer = _done(request, desk)
+        request = _read(line)
+        known = {"id": request["id"]} if "id" in request else {}
+        answer = _done(request, desk, settings)
     except CrateError as error:
         answer = {"error": str(error), "exit_code": error.exit_code}
-    known = {"id": request["id"]} if isinstance(request, dict) and "id" in request else {}
-    return known | answer
+    return json.dumps(known | answer)
 
 
-def _done(request: dict[str, Any], desk: "Desk") -> dict[str, Any]:
+def _read(line: bytes) -> dict[str, Any]:
+    """Read a request: JSON whose id can be given back, and that names nothing twice. Raises `UsageError`."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise UsageError("a request names each field once")
+        return found
+
+    try:
+        if len(line) > LONGEST:
+            raise ValueError("too long")
+        request = json.loads(line, object_pairs_hook=once)
+        if isinstance(request, dict):
+            json.dumps(request.get("id"), allow_nan=False)
+            return request
+    except (ValueError, RecursionError):
+        raise UsageError("a request is a line of JSON") from None
+    raise UsageError("a request is a JSON object")
+
+
+def _done(request: dict[str, Any], desk: "Desk", settings: "Mapping[str, Setting]") -> dict[str, Any]:
     from cratecli.tasks.jobs import Job
 
     command = request.get("command", "segment")
@@ -132,24 +164,28 @@ def _done(request: dict[str, Any], desk: "Desk") -> dict[str, Any]:
         raise UsageError("a request has either input, a path, or image, a photo's bytes in base64")
     if "image" in request:
         try:
-            desk = replace(desk, stdin=base64.b64decode(request["image"], validate=True))
+            image = "".join(request["image"].split())  # `base64` breaks lines
+            desk = replace(desk, stdin=base64.b64decode(image, validate=True))
         except ValueError:
             raise InputError("image is not base64") from None
     source, target = (Path(request[name]) if name in request else None for name in ("input", "output"))
-    _refuse(source, target)
-    return (_segment if command == "segment" else _objects)(request, Job(source, target), desk)
+    if target is not None:
+        _refuse(target, request["output"], source)
+    make = _segment if command == "segment" else _objects
+    return make(request, Job(source, target), desk, settings)
 
 
-def _refuse(source: Path | None, target: Path | None) -> None:
+def _refuse(target: Path, named: str, source: Path | None) -> None:
     from cratecli.tasks.plan import refuse_output
 
-    if Path() in (source, target):
-        raise UsageError("a path is empty")
-    if target is not None:
-        refuse_output(target, source)
+    if named.endswith("/") or target.is_dir():
+        raise UsageError(f"{named} is a folder: a picture goes to a file")
+    refuse_output(target, source)
 
 
-def _segment(request: dict[str, Any], job: "Job", desk: "Desk") -> dict[str, Any]:
+def _segment(
+    request: dict[str, Any], job: "Job", desk: "Desk", settings: "Mapping[str, Setting]"
+) -> dict[str, Any]:
     from cratecli.cli.segment import record
     from cratecli.io.formats.png import KINDS
     from cratecli.tasks.provenance import provenance
@@ -159,13 +195,15 @@ def _segment(request: dict[str, Any], job: "Job", desk: "Desk") -> dict[str, Any
     names = ("layers", "sizes", "heads", "keep", "refine", "min_area", "largest", "fill_holes")
     recipe = choose_recipe(desk.model, **_asked(request, names))
     kind, drawn = _picture(request, KINDS)
-    made = provenance("segment", {"as": kind, **recipe.settings}, desk.model, 1)
+    made = provenance("segment", {"as": kind, **recipe.settings, **settings}, desk.model, 1)
     done = _only(segment_jobs([job], desk, recipe, kind=kind if drawn else None, made=made))
     rle = request.get("rle", "output" not in request)
     return record(done, kind, recipe, rle=rle) | _inside(request, done.png)
 
 
-def _objects(request: dict[str, Any], job: "Job", desk: "Desk") -> dict[str, Any]:
+def _objects(
+    request: dict[str, Any], job: "Job", desk: "Desk", settings: "Mapping[str, Setting]"
+) -> dict[str, Any]:
     from cratecli.cli.objects import record
     from cratecli.tasks.objects import PICTURES, choose_object_recipe, objects_jobs
     from cratecli.tasks.provenance import provenance
@@ -173,13 +211,16 @@ def _objects(request: dict[str, Any], job: "Job", desk: "Desk") -> dict[str, Any
     names = ("layers", "size", "count", "tau", "min_score", "refine")
     recipe = choose_object_recipe(desk.model, **_asked(request, names))
     kind, drawn = _picture(request, PICTURES)
-    made = provenance("objects", {"as": kind, **recipe.settings}, desk.model, 1)
+    made = provenance("objects", {"as": kind, **recipe.settings, **settings}, desk.model, 1)
     done = _only(objects_jobs([job], desk, recipe, picture=kind if drawn else None, made=made))
     return record(done, recipe, desk.model) | _inside(request, done.png)
 
 
 def _asked(request: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: request[name] for name in names if name in request}
+    """Give what was asked for; shares are floating-point numbers, as on the command line, also where 0 is written."""
+    asked = {name: request[name] for name in names if name in request}
+    shares = {name: float(value) for name, value in asked.items() if name in ("min_area", "tau", "min_score")}
+    return asked | shares
 
 
 def _picture(request: dict[str, Any], kinds: Sequence[Kind]) -> tuple[Kind, bool]:

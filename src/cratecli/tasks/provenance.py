@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cratecli import __version__
 from cratecli.tasks.jobs import Job
+from cratecli.tasks.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from cratecli.model.unroll import WhiteBox
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 Setting = str | bool | list[str]
 """An option's value as the command line has it: its words, whether it is set, or one word each time it is given."""
 
-PATHS = frozenset({"files-from", "parts"})
+PATHS = frozenset({"files-from", "parts", "save-parts"})
 """Settings that are paths."""
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
-_LIBRARIES = ("torch", "numpy", "opencv-python-headless", "pillow")
+_LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "opencv-python-headless", "pillow")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,9 @@ class Provenance:
             "weights": self.weights,
             "weights_sha256": self.weights_sha256,
             **self.place,
+            "seed": int(
+                str(self.settings.get("seed", 0))
+            ),  # k-means' where it is set, and GrabCut's, always 0
             "orientation": "upright, EXIF applied",
             "libraries": _libraries(),
         }
@@ -77,7 +81,10 @@ class Provenance:
         return json.dumps(self.since(target, folder))
 
     def since(self, target: Path | None, folder: Path | None = None) -> dict[str, Any]:
-        """Say how an output, or the `folder` it is a part of, was made: plain data, paths from its own folder."""
+        """Say how an output, or the `folder` it is a part of, was made: plain data, paths from its own folder.
+
+        Of all `inputs` what was given as an absolute path stays one: so are photos named in the output.
+        """
         told = self.to_dict()
         told["settings"] |= {
             name: _seen_from(value, target)
@@ -87,11 +94,24 @@ class Provenance:
         if Path(self.weights).is_file():
             told["weights"] = _seen_from(self.weights, target)
             told["weights_are"] = "file"
-        if self.inputs:
-            told["inputs"] = [_seen_from(each, target) for each in self.inputs]
+        if self.inputs or folder is not None:
+            told["inputs"] = [
+                each if Path(each).is_absolute() else _seen_from(each, target) for each in self.inputs
+            ]
         if folder is not None:
             told["folder"] = _seen_from(folder, target)
         return told
+
+
+def exported(kind: str, manifest: Path, target: Path | None) -> dict[str, Any]:
+    """Say how a file was exported from a run: plain data, paths from its own folder."""
+    run = manifest.parent if manifest.name == MANIFEST else manifest
+    return {
+        "version": __version__,
+        "command": "export",
+        "settings": {"as": kind},
+        "inputs": [_seen_from(run, target)],
+    }
 
 
 def _seen_from(path: str | Path, target: Path | None) -> str:

@@ -155,7 +155,7 @@ def choose_recipe(
         asked: dict[str, Any] = {
             "layers": sight.layers,
             "sizes": sight.sizes,
-            "keep": keep and Keep.parse(keep),
+            "keep": None if keep is None else Keep.parse(keep),
             "refine": refine,
             "min_area": min_area,
             "largest": largest,
