@@ -273,3 +273,6 @@ def test_one_output_of_the_folder_one_stands_in_can_be_made_again() -> None:
     assert target is not None
     touch(target)
     assert one(".") == (["a.png", "b.png"], target)
+    assert one(".", to=target) == (["a.png", "b.png"], target)
+    with pytest.raises(UsageError, match="is an input: choose another output"):
+        one(".", to="b.png")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def explain(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture or a JSON file that crate wrote.")],
     *,
     json_: Annotated[bool, typer.Option("--json", help="Print all that the file tells, as JSON.")] = False,
@@ -32,7 +33,7 @@ def explain(
 
     made = read(file)
     try:
-        words = spelt(made)
+        words = spelt(made, getattr(context.find_root().command, "commands", {}))
         told = json.dumps(made.told, indent=2, allow_nan=False) if json_ else " ".join(map(quoted, words))
     except (ValueError, RecursionError):
         raise InputError(f"{file}: what it says of how it was made is not ours") from None
@@ -42,13 +43,8 @@ def explain(
     put([told])
 
 
-def spelt(made: "Made") -> list[str]:
-    """Spell a command as the shell takes it, word by word. Raises `ValueError` for one that `crate` would not take."""
-    from typer.main import get_command
-
-    from cratecli.cli.app import app
-
-    commands: Mapping[str, typer.core.TyperCommand] = getattr(get_command(app), "commands", {})
+def spelt(made: "Made", commands: Mapping[str, typer.core.TyperCommand]) -> list[str]:
+    """Spell one of the commands as the shell takes it, word by word. Raises `ValueError` for what it would not take."""
     command = commands.get(made.command)
     flags = {
         flag.removeprefix("--"): (flag, param)

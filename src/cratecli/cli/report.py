@@ -81,7 +81,7 @@ class Report:
             left = total - (self._photos + self._skipped - before)
             way = "; --resume goes on from here" if resumable and left else ""
             tell(f"interrupted: {total - left} of {total} photos done, {left} left{way}")
-            raise typer.Exit(stop.exit_code)
+            raise SystemExit(stop.exit_code)
 
     def fail(self, failure: "Failure") -> None:
         """Say which photo failed, and why."""

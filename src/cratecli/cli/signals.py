@@ -28,6 +28,8 @@ class Stop:
         """Say that nothing is in hand in the block: being asked to end, the program ends there at once."""
         self.resting = True
         try:
+            if self():  # asked between two looks
+                raise SystemExit(self.exit_code)
             yield
         finally:
             self.resting = False

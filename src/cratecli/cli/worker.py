@@ -97,15 +97,13 @@ def worker(
         for line in _requests(stop):
             put([_answered(line, desk, settings)])
         if stop():
-            raise typer.Exit(stop.exit_code)
+            raise SystemExit(stop.exit_code)
 
 
 def _requests(stop: Stop) -> Iterator[bytes]:
     """Read lines, until stdin or the program is asked to end; blank ones are passed over, long ones are cut."""
     while sys.stdin is not None and not stop():
         with stop.at_rest():
-            if stop():  # asked between two looks
-                return
             line = rest = sys.stdin.buffer.readline(LONGEST + 1)
             while len(rest) > LONGEST and not rest.endswith(b"\n"):
                 rest = sys.stdin.buffer.readline(LONGEST + 1)

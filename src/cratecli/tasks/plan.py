@@ -198,7 +198,8 @@ def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, 
         target = Path(output)
         if target.suffix.lower() != f".{ending}":
             raise UsageError(f"{target}: {ending.upper()} is written: let the name end with .{ending}")
-    earlier = os.path.realpath(name) if output is None else None  # what the last run wrote here is no photo
+    own = os.path.realpath(name)
+    earlier = own if target is None or os.path.realpath(target) == own else None  # the last run's is no photo
     jobs: list[Job] = []
     for each in inputs.named:
         if not _is_folder(each):
