@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import typer
-
 from cratecli.cli import options
 from cratecli.cli.options import put, tell
 from cratecli.cli.report import what_runs
