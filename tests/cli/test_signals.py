@@ -48,7 +48,11 @@ class Started:
 
     def end(self) -> tuple[int, str]:
         """Wait for its end: gives the exit code and stderr; the rest of the records is read."""
-        out, err = self.process.communicate(timeout=120)
+        with self.process as process:
+            assert process.stdout
+            assert process.stderr
+            out, err = process.stdout.read(), process.stderr.read()  # `communicate` loses what is read ahead
+            process.wait(120)
         whole = out.splitlines() if out.endswith("\n") else out.splitlines()[:-1]
         self.inputs += [json.loads(line)["input"] for line in whole]
         return self.process.returncode, err

@@ -291,7 +291,8 @@ def test_a_conversation_that_a_signal_ends_at_once(laid_out: Machine) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 143
         assert process.stderr
-        assert process.stderr.read() == ""
+        told = process.stderr.read()  # it may have been on its way back from the answer
+        assert told in ("", "crate: finishing what is in hand; once more ends at once\n")
 
 
 def test_a_signal_lets_the_photo_in_hand_be_answered(machine: Machine) -> None:
