@@ -32,8 +32,9 @@ from cratecli.io import images
 from cratecli.model.unroll import WhiteBox
 from cratecli.tasks import features, segment
 from cratecli.tasks.batch import Desk
+from cratecli.tasks.inputs import Inputs
 from cratecli.tasks.ledger import Ledger
-from cratecli.tasks.plan import Inputs, plan
+from cratecli.tasks.plan import plan
 from cratecli.tasks.provenance import provenance
 from cratecli.tasks.recipe import choose_recipe
 from cratecli.tasks.segment import segment_jobs

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from cratecli.errors import NothingMatchedError, UsageError
-from cratecli.tasks.plan import Inputs, plan, plan_one
+from cratecli.tasks.inputs import Inputs
+from cratecli.tasks.plan import plan, plan_one
 
 
 @pytest.fixture(autouse=True)

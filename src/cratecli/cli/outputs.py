@@ -6,7 +6,8 @@ from cratecli.cli.options import stdout_is_terminal
 from cratecli.errors import UsageError
 
 if TYPE_CHECKING:
-    from cratecli.tasks.plan import Inputs, Plan
+    from cratecli.tasks.inputs import Inputs
+    from cratecli.tasks.plan import Plan
 
 STDOUT = "-"
 

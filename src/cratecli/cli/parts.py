@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from cratecli.io.sheet import Tile
     from cratecli.model.unroll import WhiteBox
     from cratecli.tasks.batch import Desk, Outcomes
+    from cratecli.tasks.inputs import Inputs
     from cratecli.tasks.partpictures import Pictures
     from cratecli.tasks.parts import Kind, Labelled, PartRecipe
-    from cratecli.tasks.plan import Inputs, Plan
+    from cratecli.tasks.plan import Plan
     from cratecli.tasks.provenance import Provenance, Setting
 
 PARTS_FILE, SHEET_FILE = "parts.json", "sheet.png"

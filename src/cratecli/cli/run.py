@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from cratecli.io.formats.record import Annotated
     from cratecli.model.unroll import WhiteBox
     from cratecli.tasks.batch import Desk, Outcomes
+    from cratecli.tasks.inputs import Inputs
     from cratecli.tasks.jobs import Job
     from cratecli.tasks.ledger import Ledger
-    from cratecli.tasks.plan import Inputs, Plan
+    from cratecli.tasks.plan import Plan
     from cratecli.tasks.provenance import Provenance, Setting
 
 Result = TypeVar("Result")
@@ -42,7 +43,7 @@ class Photos:
 
     def inputs(self) -> "Inputs":
         """Put together what was named and what the list says. Raises `UsageError`, and `InputError` for the list."""
-        from cratecli.tasks.plan import Inputs
+        from cratecli.tasks.inputs import Inputs
 
         named = self.given
         if self.null and self.files_from is None:

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from cratecli.cli.run import Run
-    from cratecli.tasks.plan import Inputs, Plan
+    from cratecli.tasks.inputs import Inputs
+    from cratecli.tasks.plan import Plan
     from cratecli.tasks.provenance import Provenance
 
 Together = Literal["coco", "coco-results"]

@@ -1,0 +1,118 @@
+"""What a user names, found: photos and folders, lists of photos, and which of them count."""
+
+import os
+import re
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
+
+from cratecli.errors import InputError, UsageError
+from cratecli.io import images
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the user names: photos and folders; photos of a list; and which of a folder's, or a list's, count.
+
+    Patterns are the shell's, held against a photo's name and its path within the folder. Without `include`, a
+    folder's photos are told by their endings. Raises `UsageError` for what cannot be meant.
+    """
+
+    named: tuple[str, ...]
+    listed: tuple[str, ...] = ()
+    recursive: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without looking."""
+        names = (*self.named, *self.listed)
+        if names.count(STDIN) > 1:
+            raise UsageError("standard input can be read only once")
+        if "" in names:
+            raise UsageError("a path is empty")
+        if addresses := [name for name in names if re.match(r"(?:https?|ftp)://", name)]:
+            raise UsageError(f"addresses are not read; try: curl -s {addresses[0]} | crate segment -")
+
+    def __str__(self) -> str:
+        """Say what was named."""
+        return ", ".join(self.named) or "the list"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Give those named that are folders; what a list holds is taken for photos."""
+        return tuple(Path(name) for name in self.named if is_folder(name))
+
+    @property
+    def loose(self) -> tuple[str, ...]:
+        """Give the photos named one by one, those of the list last."""
+        return (*(name for name in self.named if not is_folder(name)), *self.chosen)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Give those of the list that count."""
+        return tuple(name for name in self.listed if self._counts(name.removeprefix("./")))
+
+    @property
+    def alone(self) -> bool:
+        """Tell whether one thing is named, photo or folder."""
+        return len(self.named) == 1 and not self.listed
+
+    def photos(self, folder: Path, apart: str | None) -> list[Path]:
+        """Find a folder's photos, in order; the folder `apart`, a real path, is left out, as are hidden names.
+
+        Below a folder each folder is visited once, whatever links say; one that cannot be listed stands among the
+        photos, to be spoken of. Raises `InputError` for `folder` itself.
+        """
+        return sorted(self._found(folder, apart))
+
+    def _found(self, top: Path, apart: str | None) -> Iterator[Path]:
+        locked: list[Path] = []
+
+        def fail(error: OSError) -> None:
+            path = Path(error.filename)
+            if path == top:
+                raise InputError(f"{path}: {error.strerror}") from None
+            locked.append(path)
+
+        visited: set[tuple[int, int]] = set()
+        for place, below, files in os.walk(top, onerror=fail, followlinks=True):
+            try:
+                status = os.stat(place)  # noqa: PTH116 - a str, as os.walk gives it
+            except OSError as error:  # it has just been removed
+                fail(error)
+                continue
+            if (known := (status.st_dev, status.st_ino)) in visited or os.path.realpath(place) == apart:
+                below.clear()
+                continue
+            visited.add(known)
+            names = files if self.recursive else [*files, *below]  # a folder named as photos are is spoken of
+            if not self.recursive:
+                below.clear()
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            for name in names:
+                path = Path(place) / name
+                if not name.startswith(".") and self._counts(
+                    path.relative_to(top).as_posix(), images.EXTENSIONS
+                ):
+                    yield path
+        yield from locked
+
+    def _counts(self, within: str, endings: Container[str] | None = None) -> bool:
+        def fits(pattern: str) -> bool:
+            return fnmatchcase(within, pattern) or fnmatchcase(within.rpartition("/")[2], pattern)
+
+        if any(map(fits, self.exclude)):
+            return False
+        return any(map(fits, self.include)) if self.include else endings is None or _ending(within) in endings
+
+
+def _ending(name: str) -> str:
+    return PurePath(name).suffix.lower()
+
+
+def is_folder(name: str) -> bool:
+    return name != STDIN and os.path.isdir(name)  # noqa: PTH112 - Path.is_dir raises for a name too long
