@@ -380,3 +380,21 @@ def test_names_that_are_no_text() -> None:
     odd = [job(os.fsdecode(name)) for name in (b"\xff", b"a\nb", b"\x1b[31m", "ä".encode())]
     assert run(ledger(), odd) == ["made"] * 4
     assert run(ledger(), odd, resume=True) == ["done"] * 4
+
+
+def test_what_takes_the_place_of_another_photos_output_is_known() -> None:
+    """Not of one that is gone: then it was renamed, or is another by now."""
+    for name in ("in/a.jpg", "in/b.jpg"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    with ledger() as book:
+        book.open(JOBS[:2], resume=False)
+        assert book.replaced(JOBS[0]) is None
+        for each in JOBS[:2]:
+            do(book, each)
+    Path("in/b.jpg").unlink()
+    again = [job("a", "in/a.png"), job("b", "in/b.png")]
+    for resume in (True, False):
+        with ledger() as book:
+            book.open(again, resume=resume)
+            assert [book.replaced(each) for each in again] == ["../in/a.jpg", None]

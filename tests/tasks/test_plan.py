@@ -178,6 +178,19 @@ def test_an_output_without_a_name_is_refused() -> None:
         planned("a.jpg", to="")
 
 
+def test_a_photo_listed_twice_is_done_once() -> None:
+    jobs = plan(Inputs((), ("in/a.jpg", "b.jpg", "in/a.jpg")), "out", "mask", to_stdout=False).jobs
+    assert [str(job.target) for job in jobs] == ["out/in/a.png", "out/b.png"]
+
+
+def test_a_file_is_no_folder_for_outputs() -> None:
+    touch("in/a.jpg", "in/b.jpg", "file")
+    for inputs, to in ((["in"], "file"), (["in/a.jpg", "in/b.jpg"], "file"), (["in/a.jpg"], "file/")):
+        with pytest.raises(UsageError, match=r"^file is a file: several photos"):
+            planned(*inputs, to=to)
+    assert planned("in/a.jpg", to="file") == {"in/a.jpg": "file"}
+
+
 def test_nothing_matched() -> None:
     touch("in/notes.txt", "more/.hidden.jpg")
     with pytest.raises(NothingMatchedError, match="no photo in in, more"):

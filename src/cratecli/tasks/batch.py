@@ -183,6 +183,8 @@ class _Line(Generic[Result]):
             if ledger and ledger.done(job, sha256):
                 ledger.give_back(job)
                 return Skipped(job)
+            if ledger and (other := ledger.replaced(job)):
+                self.desk.note(f"{job.name}: takes the place of what was made from {other}")
             decoded = images.decode(content, job.name, max_pixels=most)
         except OutputError:
             raise

@@ -74,6 +74,8 @@ def read_run(path: Path) -> Run:
     `UsageError` for photos that formats could not tell apart.
     """
     manifest = path / MANIFEST if path.is_dir() else path
+    if path.is_dir() and not manifest.exists():
+        raise InputError(f"{manifest}: No such file: the folder is no run; crate segment -o FOLDER makes one")
     if manifest.exists() and not manifest.is_file():
         raise InputError(f"{manifest}: not a file")
     last: dict[str, tuple[int, Row]] = {}

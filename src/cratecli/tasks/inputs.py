@@ -53,8 +53,8 @@ class Inputs:
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """Give those of the list that count."""
-        return tuple(name for name in self.listed if self._counts(name.removeprefix("./")))
+        """Give those of the list that count, each once."""
+        return tuple(dict.fromkeys(name for name in self.listed if self._counts(name.removeprefix("./"))))
 
     @property
     def alone(self) -> bool:

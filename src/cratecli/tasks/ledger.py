@@ -58,6 +58,7 @@ class Ledger:
         self._began = 0  # bytes that it had before anybody now at work began
         self._resume = False
         self._mine: set[str] = set()
+        self._replaced: dict[str, str] = {}
         self._folders: set[Path] = set()  # where outputs go
         self._threads = threading.RLock()
         self._locks: ByteLocks | None = None
@@ -70,7 +71,8 @@ class Ledger:
         and in the folders `also`. Raises `OutputError`, and `InputError` for a manifest that is none.
         """
         self._resume = resume
-        keys = {self.key(job) for job in jobs}
+        inputs = {self.key(job): self._within(job.source) for job in jobs}
+        keys = set(inputs)
         self._folders = {self.folder, *also, *((self.folder / key).parent for key in keys)}
         with self._failing():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -79,6 +81,14 @@ class Ledger:
                 shared = not locks.take(_ALIVE)
                 if not shared:
                     self._sweep()
+                    self._close_gaps()
+                    self._catch_up()
+                    self._replaced = {
+                        key: known.input
+                        for key, known in self._rows.items()
+                        if inputs.get(key, known.input) != known.input
+                        and (self.folder / known.input).exists()
+                    }
                     locks.write_note(self._close_gaps(() if resume else keys))
                 locks.share(_ALIVE)
                 self._began = locks.read_note()
@@ -121,6 +131,10 @@ class Ledger:
             self._catch_up()
             self._blank(key)
         return False
+
+    def replaced(self, job: Job) -> str | None:
+        """Name the input, still there, that a run before made this job's output from."""
+        return self._replaced.get(self.key(job))
 
     def give_back(self, job: Job) -> None:
         """Let go of a photo in hand, done or not."""

@@ -57,6 +57,9 @@ def plan(
     folders, loose = inputs.folders, inputs.loose
     if output is not None and not _means_folder(output):
         _refuse_ending(Path(output), several=bool(folders) or not inputs.alone)
+    fills = output is not None and (_means_folder(output) or bool(folders) or not inputs.alone)
+    if into is not None and fills and os.path.lexists(into) and not is_folder(str(into)):
+        raise UsageError(f"{into} is a file: several photos, or a folder's, go into a folder")
     place = into
     jobs: list[Job] = []
     for folder in folders:
