@@ -432,7 +432,11 @@ def test_a_checkpoint_file_is_a_model(machine: Machine, here: Here) -> None:
         (["-"], 1, "standard input: empty"),
         (["a" * 300], 1, "File name too long"),
         (["photo.png", "-o", "notes.txt/mask.png"], 1, "notes.txt/mask.png: cannot be written: "),
-        (["in", "-o", "notes.txt"], 1, "cannot be written: "),
+        (
+            ["in", "-o", "notes.txt"],
+            2,
+            "notes.txt is a file: several photos, or a folder's, go into a folder",
+        ),
         ([], 2, "missing argument 'PHOTO...'"),
         (["photo.png", "--colour"], 2, "no such option: --colour"),
         (
