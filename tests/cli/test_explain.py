@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from cratecli.io.formats import png
-from tests.cli.conftest import Here, Machine
+from tests.cli.conftest import CRATE, Here, Machine
 
 SHELLS = [shell for shell in ("bash", "sh") if shutil.which(shell)]
 QUICK = ("--refine", "none", "--size", "64", "--layer", "-1")
@@ -182,11 +182,10 @@ def test_in_a_real_shell(machine: Machine) -> None:
     mask = machine.desk / "my masks/1.png"
     before = mask.read_bytes()
     mask.write_bytes(before + b"more")
-    crate = Path(shutil.which("crate") or "").parent
     done = subprocess.run(
         ["bash", "-c", 'eval "$(crate explain -q "my masks/1.png") -q"'],
         cwd=machine.desk,
-        env=machine.environment | {"PATH": f"{crate}:{os.environ['PATH']}"},
+        env=machine.environment | {"PATH": f"{Path(CRATE).parent}:{os.environ['PATH']}"},
         capture_output=True,
         check=False,
         timeout=120,
