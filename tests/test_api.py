@@ -19,8 +19,8 @@ def test_the_public_surface() -> None:
     assert set(cratecli.__all__) == {
         *("CrateError", "InputError", "OutputError", "UsageError", "RegistryError"),
         *("NothingMatchedError", "WeightsError", "DeviceError"),
-        *("HeadMaps", "LayerState", "LayerTrace", "Object", "PartMap", "Segmentation"),
-        *("heads", "layers", "load_model", "objects", "parts", "prepare", "segment"),
+        *("Evaluation", "HeadMaps", "LayerState", "LayerTrace", "Object", "PartMap", "Segmentation"),
+        *("evaluate_saliency", "heads", "layers", "load_model", "objects", "parts", "prepare", "segment"),
         "__version__",
     }
     assert dir(cratecli) == cratecli.__all__

@@ -16,6 +16,8 @@ from cratecli.errors import (
 
 if TYPE_CHECKING:
     from cratecli.model.unroll import LayerState
+    from cratecli.tasks.evaluate_saliency import evaluate_saliency
+    from cratecli.tasks.evaluation import Evaluation
     from cratecli.tasks.features import prepare
     from cratecli.tasks.heads import HeadMaps, heads
     from cratecli.tasks.layers import LayerTrace, layers
@@ -28,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CrateError",
     "DeviceError",
+    "Evaluation",
     "HeadMaps",
     "InputError",
     "LayerState",
@@ -41,6 +44,7 @@ __all__ = [
     "UsageError",
     "WeightsError",
     "__version__",
+    "evaluate_saliency",
     "heads",
     "layers",
     "load_model",
@@ -51,12 +55,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Evaluation": "cratecli.tasks.evaluation",
     "HeadMaps": "cratecli.tasks.heads",
     "LayerState": "cratecli.model.unroll",
     "LayerTrace": "cratecli.tasks.layers",
     "Object": "cratecli.tasks.objects",
     "PartMap": "cratecli.tasks.parts",
     "Segmentation": "cratecli.tasks.segment",
+    "evaluate_saliency": "cratecli.tasks.evaluate_saliency",
     "heads": "cratecli.tasks.heads",
     "layers": "cratecli.tasks.layers",
     "load_model": "cratecli.weights.checkpoint",

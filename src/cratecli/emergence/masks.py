@@ -98,6 +98,15 @@ def enlarge(grid_map: Float[np.ndarray, "rows cols"], size: Size) -> Float[np.nd
     return cv2.resize(grid_map, (size.width, size.height), interpolation=cv2.INTER_LINEAR)
 
 
+def spread(grid_mask: Bool[np.ndarray, "rows cols"], size: Size) -> Bool[np.ndarray, "height width"]:
+    """Give every pixel what the patch under its middle has: nearest neighbour."""
+    rows, cols = (
+        ((2 * np.arange(pixels) + 1) * patches) // (2 * pixels)
+        for pixels, patches in zip(size, grid_mask.shape, strict=True)
+    )
+    return np.asarray(grid_mask[rows[:, None], cols])
+
+
 def components(mask: Mask, connectivity: Literal[4, 8] = 8) -> Iterator[Mask]:
     """Yield the connected components of a mask, the largest first."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(

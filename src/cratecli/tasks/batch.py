@@ -38,17 +38,21 @@ PATIENCE = 0.2  # seconds between two looks at a photo that another process has 
 class Question:
     """What the model is asked of every photo: layers, from 0; input short sides, px; whether to trace it.
 
-    A photo whose grid at the first size has more than `most_patches` is refused before the model is asked.
+    `square`, it is squeezed into a square, as the papers' evaluations do. A photo whose grid at the first size has more
+    than `most_patches` is refused before the model is asked.
     """
 
     layers: tuple[int, ...]
     sizes: tuple[int, ...]
     trace: bool = False
     most_patches: int | None = None
+    square: bool = False
 
     def grids(self, size: Size, patch_size: int) -> tuple[Grid, ...]:
         """Give the grids a photo is shown on. Raises `InputError` for one that is too large."""
-        grids = tuple(fit_grid(size, side, patch_size) for side in self.sizes)
+        grids = tuple(
+            fit_grid(Size(side, side) if self.square else size, side, patch_size) for side in self.sizes
+        )
         if self.most_patches is not None and grids[0].patches > self.most_patches:
             counts = f"{grids[0].patches:,} patches are more than MaskCut can hold ({self.most_patches:,})"
             raise InputError(f"{counts}: choose a smaller size")
@@ -88,18 +92,28 @@ class Photo:
     sha256: str
 
 
+def as_it_is(_job: Job, rgb: images.RGB) -> images.RGB:
+    """Leave a photo as it was read."""
+    return rgb
+
+
 def work_through(
-    jobs: Sequence[Job], desk: Desk, question: Question | None, finish: Callable[[Photo, list[View]], Result]
+    jobs: Sequence[Job],
+    desk: Desk,
+    question: Question | None,
+    finish: Callable[[Photo, list[View]], Result],
+    prepare: Callable[[Job, images.RGB], images.RGB] = as_it_is,
 ) -> Outcomes[Result]:
     """Show photos to the model, those of a size together, and finish each in a thread behind it.
 
     Without a question the model is left out, and `finish` gets no views. `finish` makes a photo's outputs, writes
-    them, and gives what is told of it. What cannot be read or worked on is a `Failure`, not the end. Out of memory,
-    fewer photos go together from then on. Outcomes come as they are done; for the same jobs in the same order. When
-    the desk says stop, what the model has in hand is finished.
+    them, and gives what is told of it; `prepare`, in a thread too, checks or crops a photo that was read. What cannot
+    be read or worked on is a `Failure`, not the end. Out of memory, fewer photos go together from then on. Outcomes
+    come as they are done; for the same jobs in the same order. When the desk says stop, what the model has in hand is
+    finished.
     Raises `OutputError` when an output cannot be written.
     """
-    with one_thread_each(), _Line(desk, question, finish) as line:
+    with one_thread_each(), _Line(desk, question, finish, prepare) as line:
         yield from line.run(jobs)
         while line.elsewhere and not desk.stopping():
             waiting, line.elsewhere = line.elsewhere, []
@@ -116,9 +130,13 @@ class _Line(Generic[Result]):
     """
 
     def __init__(
-        self, desk: Desk, question: Question | None, finish: Callable[[Photo, list[View]], Result]
+        self,
+        desk: Desk,
+        question: Question | None,
+        finish: Callable[[Photo, list[View]], Result],
+        prepare: Callable[[Job, images.RGB], images.RGB],
     ) -> None:
-        self.desk, self.question, self._finish = desk, question, finish
+        self.desk, self.question, self._finish, self._prepare = desk, question, finish, prepare
         self.elsewhere: list[Job] = []
         self._together = desk.batch_size
         self._room = Room(HELD)
@@ -186,14 +204,15 @@ class _Line(Generic[Result]):
             if ledger and (other := ledger.replaced(job)):
                 self.desk.note(f"{job.name}: takes the place of what was made from {other}")
             decoded = images.decode(content, job.name, max_pixels=most)
+            rgb = self._prepare(job, decoded.rgb)
         except OutputError:
             raise
         except CrateError as error:
             return self._failed(job, error)
         if decoded.note:
             self.desk.note(decoded.note)
-        self._room.take(decoded.rgb.nbytes)
-        return Photo(job, decoded.rgb, sha256)
+        self._room.take(rgb.nbytes)
+        return Photo(job, rgb, sha256)
 
     def _failed(self, job: Job, error: CrateError) -> Failure:
         if self.desk.ledger:
@@ -261,6 +280,7 @@ class _Line(Generic[Result]):
             question.sizes,
             cache=desk.cache,
             trace=question.trace,
+            square=question.square,
             note=lambda text: desk.note(f"{photos[0].job.name}: {text}"),  # of one that is shown alone
         )
 

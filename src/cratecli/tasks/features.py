@@ -116,13 +116,15 @@ def see(
     *,
     cache: FeatureCache | None = None,
     trace: bool = False,
+    square: bool = False,
     note: Callable[[str], None] = lambda _text: None,
 ) -> list[list[View]]:
     """Show upright RGB photos to the model at several input short sides (px), the second, fourth, … mirrored.
 
     Gives each photo's views, in the order of `sizes`. Photos that share a grid go through the model together; what
-    `cache` has is not computed again. With `trace`, views know coding rate and zero fraction. One photo that memory
-    does not hold is shown in overlapping tiles, which is noted; several raise what torch raises, to be tried apart.
+    `cache` has is not computed again. With `trace`, views know coding rate and zero fraction; with `square`, photos are
+    squeezed into squares. One photo that memory does not hold is shown in overlapping tiles, which is noted; several
+    raise what torch raises, to be tried apart.
     Raises `InputError` where attention is not finite or even a tile is too large, `OutputError` when the cache
     cannot be written.
     """
@@ -135,7 +137,8 @@ def see(
         found: dict[int, View] = {}
         together: dict[Grid, list[int]] = {}
         for index, photo in enumerate(photos):
-            grid = fit_grid(Size(*photo.shape[:2]), side, model.patch_size)
+            size = Size(side, side) if square else Size(*photo.shape[:2])
+            grid = fit_grid(size, side, model.patch_size)
             if cache and (kept := _recall(cache, names[index], wanted, grid, mirrored, trace=trace)):
                 found[index] = kept
             else:

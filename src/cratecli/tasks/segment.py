@@ -107,7 +107,7 @@ def segment_batch(
     """Segment upright RGB photos; those that share their input grids go through the model together."""
     layers = absolute_layers(recipe.layers, model.depth)
     seen = see(photos, model, layers, recipe.sizes, cache=cache)
-    return [_decide(photo, views, recipe, layers, model) for photo, views in zip(photos, seen, strict=True)]
+    return [decide(photo, views, recipe, layers, model) for photo, views in zip(photos, seen, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +130,7 @@ def segment_jobs(
     layers = absolute_layers(recipe.layers, desk.model.depth)
 
     def finish(photo: Photo, views: Sequence[View]) -> Segmented:
-        found = _decide(photo.rgb, views, recipe, layers, desk.model)
+        found = decide(photo.rgb, views, recipe, layers, desk.model)
         objects = [] if found.empty else [annotate(found.mask, round(found.confidence, 4))]
         annotated = Annotated(photo.job.name, *found.size, objects)
         facts = {
@@ -148,10 +148,10 @@ def segment_jobs(
     return work_through(jobs, desk, Question(layers, recipe.sizes), finish)
 
 
-def _decide(
+def decide(
     photo: RGB, views: Sequence[View], recipe: Recipe, layers: tuple[int, ...], model: WhiteBox
 ) -> Segmentation:
-    """Turn one photo's views into its mask."""
+    """Turn one photo's views, of `layers` counted from 0, into its mask."""
     size = Size(*photo.shape[:2])
     match recipe.heads:
         case "auto":

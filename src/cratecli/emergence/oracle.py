@@ -1,0 +1,38 @@
+"""The best that could have been chosen: single maps, ranked by the truth."""
+
+from collections.abc import Sequence
+from itertools import product
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+from cratecli.emergence.features import View
+from cratecli.emergence.heads import common_grid, resize
+from cratecli.emergence.masks import Keep, Mask, enlarge, iou, scale, threshold
+from cratecli.geometry import Size
+
+RANKED = 96  # px of the longer side at which maps are compared: many are judged, and few differ there
+
+
+def best_maps(
+    views: Sequence[View], truth: Mask, keep: Keep, count: int
+) -> list[Float[np.ndarray, "rows cols"]]:
+    """Rank every head's map, of every layer and view, by IoU with the truth, and give the best as log attention.
+
+    They are on the finest grid. The IoU is that of the plain cut at no more than 96 px: whoever needs it to the pixel
+    judges the few that are given.
+    """
+    height, width = truth.shape
+    shrink = min(1.0, RANKED / max(height, width))
+    size = Size(max(1, round(height * shrink)), max(1, round(width * shrink)))
+    share = cv2.resize(truth.astype(np.float32), (size.width, size.height), interpolation=cv2.INTER_AREA)
+    coarse, grid = share >= 0.5, common_grid(views)
+    ranked: list[tuple[float, Float[np.ndarray, "rows cols"]]] = []
+    for view in views:
+        for layer, head in product(*map(range, view.attention.shape[:2])):
+            log_map = resize(np.log(view.attention[layer, head] + 1e-8), grid)
+            mask = enlarge(scale(log_map), size) >= threshold(log_map, keep)
+            ranked.append((iou(mask, coarse), log_map))
+    ranked.sort(key=lambda entry: entry[0], reverse=True)
+    return [log_map for _, log_map in ranked[:count]]

@@ -1,0 +1,154 @@
+"""One model on one data set: photos are judged one by one, as they come, and then added up."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from cratecli import __version__
+from cratecli.emergence.features import View
+from cratecli.errors import InputError
+from cratecli.io import images
+from cratecli.io.datasets import Pair
+from cratecli.model.unroll import WhiteBox
+from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, work_through
+from cratecli.tasks.evaluation import Evaluation, Name, Resampling, Row
+from cratecli.tasks.features import identity
+from cratecli.tasks.jobs import Failure, Job, Skipped
+from cratecli.tasks.scores import Found, Scores
+
+FORMAT = 1  # of what is kept of a photo: a change of what is found out takes the next number
+
+
+@dataclass(frozen=True, eq=False)
+class Trial(ABC):
+    """One model on one data set: what it is asked of each photo, and what that adds up to."""
+
+    protocol: ClassVar[Name]
+
+    model: WhiteBox
+    data: Path
+    pairs: Sequence[Pair]
+
+    @property
+    @abstractmethod
+    def question(self) -> Question:
+        """Say what the model is asked of every photo."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, str | bool]:
+        """Give what decides the outcome as options of the command line, nothing left to a default."""
+
+    @property
+    @abstractmethod
+    def recipe_told(self) -> str:
+        """Say in words how the model is asked."""
+
+    @property
+    @abstractmethod
+    def notes(self) -> tuple[str, ...]:
+        """Say in words how photos are judged."""
+
+    @abstractmethod
+    def prepare(self, pair: Pair, rgb: images.RGB) -> images.RGB:
+        """Check a photo against its truth, before the model sees it. Raises `InputError`."""
+
+    @abstractmethod
+    def judge(self, pair: Pair, rgb: images.RGB, views: Sequence[View]) -> Found:
+        """Find out about one photo all that `rows` needs. Raises `InputError`."""
+
+    @abstractmethod
+    def rows(self, found: Mapping[str, Found], how: Resampling) -> tuple[Row, ...]:
+        """Add up what was found out about photos, by name, in their order."""
+
+    @property
+    def digest(self) -> str:
+        """Name all that decides what is found out in a photo, but for the photo and its truth."""
+        dtype = str(next(self.model.parameters()).dtype)
+        told = [FORMAT, __version__, self.protocol, self.settings, identity(self.model), dtype]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+    def scores(self, folder: Path | None, *, resume: bool) -> Scores:
+        """Give the place for what is found out: a file in a folder, or memory alone."""
+        path = None if folder is None else folder / f"{self.protocol}-{self.digest[:16]}.jsonl"
+        return Scores(path, resume=resume)
+
+    def conclude(self, found: Mapping[str, Found], how: Resampling) -> Evaluation:
+        """Make the record. Raises `InputError` where no photo could be judged."""
+        if not found:
+            raise InputError(f"{self.data}: no photo of it could be judged")
+        ordered = {pair.name: found[pair.name] for pair in self.pairs if pair.name in found}
+        return Evaluation(
+            protocol=self.protocol,
+            data=self.data,
+            photos=len(ordered),
+            failed=len(self.pairs) - len(ordered),
+            rows=self.rows(ordered, how),
+            recipe=self.recipe_told,
+            settings=self.settings,
+            notes=(*self.notes, str(how)),
+            weights=self.model.weights,
+        )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A photo, by name, and what was found out about it, now or, if `known`, by a run before."""
+
+    name: str
+    found: Found
+    known: bool = False
+
+
+def go_through(trial: Trial, desk: Desk, scores: Scores) -> Outcomes[Judged]:
+    """Judge the photos of a trial, but for those whose scores are known; a bad one is a `Failure`, not the end."""
+    pairs: dict[Job, Pair] = {}
+    for pair in trial.pairs:
+        if (known := _recall(pair, scores)) is not None:
+            yield Judged(pair.name, known, known=True)
+        else:
+            pairs[Job(pair.image, None)] = pair
+
+    def finish(photo: Photo, views: Sequence[View]) -> Judged:
+        pair = pairs[photo.job]
+        found = trial.judge(pair, photo.rgb, views)
+        scores.add(_key(pair, photo.sha256), pair.name, found)
+        return Judged(pair.name, found)
+
+    def prepare(job: Job, rgb: images.RGB) -> images.RGB:
+        return trial.prepare(pairs[job], rgb)
+
+    yield from work_through(list(pairs), desk, trial.question, finish, prepare)
+
+
+def run(
+    trial: Trial, desk: Desk, how: Resampling, *, folder: Path | None = None, resume: bool = False
+) -> Evaluation:
+    """Judge all photos and add up. Raises the `InputError` of the first bad one."""
+    found: dict[str, Found] = {}
+    with trial.scores(folder, resume=resume) as scores, closing(go_through(trial, desk, scores)) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, Failure):
+                raise outcome.error
+            if not isinstance(outcome, Skipped):
+                found[outcome.name] = outcome.found
+    return trial.conclude(found, how)
+
+
+def _recall(pair: Pair, scores: Scores) -> Found | None:
+    if not scores:
+        return None
+    with suppress(InputError):  # it is told when the photo is looked at
+        return scores.find(_key(pair, hashlib.sha256(images.content(pair.image)).hexdigest()))
+    return None
+
+
+def _key(pair: Pair, sha256: str) -> str:
+    """Name a photo and its truth by their bytes."""
+    truth = hashlib.sha256(images.content(pair.truth)).hexdigest()
+    return hashlib.sha256(f"{sha256} {truth}".encode()).hexdigest()
