@@ -2,11 +2,10 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -115,7 +114,8 @@ def train(
             _check_kept(initial, chosen)
     judge = _judge(evaluate)
 
-    from cratecli.tasks.train import Watch, train as run
+    from cratecli.tasks.train import Watch
+    from cratecli.tasks.train import train as run
     from cratecli.tasks.train_data import find_source, open_source
 
     training = find_source(data, dataset, "train", split)

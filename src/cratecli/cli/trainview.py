@@ -1,9 +1,9 @@
 """What a training run shows on stderr: a bar with loss and rate on a terminal, a line for each measure everywhere."""
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from cratecli.cli.options import printable, tell
+from cratecli.cli.progress import drawn, somebody_looks
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -19,19 +19,8 @@ class TrainView:
         """Choose what is shown."""
         self._quiet = quiet
         self._progress: Progress | None = None
-        if progress and not quiet and sys.stderr is not None and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._progress = Progress(
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[facts]}"),
-                TimeRemainingColumn(compact=True),
-                console=Console(stderr=True, soft_wrap=True),
-                transient=True,
-                redirect_stdout=False,
-            )
+        if progress and not quiet and somebody_looks():
+            self._progress = drawn("{task.fields[facts]}")
             self._task: TaskID = self._progress.add_task("", total=None, facts="")
 
     def __enter__(self) -> "TrainView":

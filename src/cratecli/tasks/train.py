@@ -130,7 +130,9 @@ class _Run:
         self.accelerator, self.workers, self.watch = accelerator, workers, watch
         self.share = Share(accelerator.process_index, accelerator.num_processes)
         if recipe.batch_size % self.share.ranks:
-            raise InputError(f"a batch of {recipe.batch_size} cannot be dealt to {self.share.ranks} processes")
+            raise InputError(
+                f"a batch of {recipe.batch_size} cannot be dealt to {self.share.ranks} processes"
+            )
         self.in_pass = steps_in_pass(data, recipe)
         self.steps = max(1, round(recipe.epochs * self.in_pass))
         self.chance = Chance(recipe, self.steps, self.in_pass, self.share)

@@ -150,17 +150,16 @@ def augmentation(recipe: TrainRecipe, *, training: bool) -> Any:
         "interpolation": "bicubic",
         "use_prefetcher": True,  # normalised later, on the device
     }
-    if not training:
-        return create_transform(**shared, crop_pct=_CROP_PCT)
-    return create_transform(
-        **shared,
-        is_training=True,
-        train_crop_mode=recipe.crop,
-        scale=(recipe.crop_area, 1.0) if recipe.crop == "rrc" else None,
-        hflip=recipe.flip,
-        color_jitter=recipe.colour_jitter or None,
-        auto_augment=recipe.auto_augment or None,
-    )
+    if training:
+        shared |= {
+            "is_training": True,
+            "train_crop_mode": recipe.crop,
+            "scale": (recipe.crop_area, 1.0) if recipe.crop == "rrc" else None,
+            "hflip": recipe.flip,
+            "color_jitter": recipe.colour_jitter or None,
+            "auto_augment": recipe.auto_augment or None,
+        }
+    return create_transform(**shared, crop_pct=_CROP_PCT)
 
 
 def seed_all(*numbers: int) -> None:
@@ -234,11 +233,12 @@ class Streamed(IterableDataset[tuple[Any, int]]):
 
 
 def training_batches(
-    data: Labelled, recipe: TrainRecipe, first: int, last: int, *, workers: int, rank: int = 0, ranks: int = 1
-) -> Iterator[Batch]:
-    """Give the batches of steps `first` to `last`, for process `rank` of `ranks`.
+    data: Labelled, recipe: TrainRecipe, steps: range, *, workers: int, share: Share = ALONE
+) -> Generator[Batch]:
+    """Give the batches of some steps, for one process of several.
 
     The same step gives the same batch wherever a run begins; a streamed data set is read from the start of the pass.
+    Raises `InputError` where a stream ends early.
     """
     transform = augmentation(recipe, training=True)
     if not data.streamed:
@@ -253,12 +253,14 @@ def training_batches(
         stream = Streamed(data.dataset, transform, recipe.seed, number, share.rank)
         size = recipe.batch_size // share.ranks
         loader = _loader(stream, workers, recipe.seed + number, batch_size=size, drop_last=True)
-        step = number * in_pass
-        for step, batch in zip(range(step, min(step + in_pass, steps.stop)), loader, strict=False):
+        todo = range(number * in_pass, min((number + 1) * in_pass, steps.stop))
+        given = 0
+        for step, batch in zip(todo, loader, strict=False):
+            given += 1
             if step >= steps.start:
                 yield batch
-        if step + 1 < min((number + 1) * in_pass, steps.stop):
-            raise InputError(f"the data set ended within pass {number}, which should have {in_pass} batches")
+        if given < len(todo):
+            raise InputError(f"the data set ended after {given} batches, and promised {in_pass} a pass")
 
 
 def steps_in_pass(data: Labelled, recipe: TrainRecipe) -> int:

@@ -27,7 +27,6 @@ _RANGES = {
     "crop_area": (0.001, 1.0),
     "flip": (0.0, 1.0),
     "colour_jitter": (0.0, 10.0),
-    "random_erasing": (0.0, 1.0),
     "mixup": (0.0, 100.0),
     "cutmix": (0.0, 100.0),
 }
@@ -42,7 +41,7 @@ class TrainRecipe:
     of `warmup_epochs`; `ema` is the decay of the weights' moving average a step, 0 for none; `clip_norm` bounds the
     gradient's norm, 0 does not. Of each image `drop_patches`, a share, is not shown, but for the last `full_epochs`.
     `crop` is timm's: `rrc` takes at least `crop_area` of the image, `rkrc` the centre, `rkrr` a random place; `flip`
-    is a probability, `colour_jitter`, `auto_augment`, `random_erasing`, `mixup` and `cutmix` are timm's. `stored` is
+    is a probability, `colour_jitter`, `auto_augment`, `mixup` and `cutmix` are timm's. `stored` is
     the number format of the checkpoint. Raises `UsageError` for what makes no sense.
     """
 
@@ -64,7 +63,6 @@ class TrainRecipe:
     flip: float = 0.5
     colour_jitter: float = 0.0
     auto_augment: str = ""
-    random_erasing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
     seed: int = 0

@@ -82,7 +82,7 @@ class Chance:
         self._dropping_until = steps - round(recipe.full_epochs * in_pass)
         self._mixup = None
         if recipe.mixup or recipe.cutmix:
-            self._mixup = Mixup(
+            self._mixup = Mixup(  # type: ignore[no-untyped-call]
                 mixup_alpha=recipe.mixup,
                 cutmix_alpha=recipe.cutmix,
                 label_smoothing=recipe.label_smoothing,

@@ -33,10 +33,18 @@ def store_model(
     metadata = {"format": "pt", "config": json.dumps(config.to_dict())}
     if labels:
         metadata["labels"] = json.dumps(list(labels))
-    content = safetensors.torch.save(plain, metadata=metadata)
+    content = _in_order(safetensors.torch.save(plain, metadata=metadata))
     try:
         with replacing(path) as stream:
             stream.write(content)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
     return hashlib.sha256(content).hexdigest()
+
+
+def _in_order(content: bytes) -> bytes:
+    """Sort a safetensors header, whose metadata safetensors writes in any order."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
