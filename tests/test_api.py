@@ -21,6 +21,7 @@ def test_the_public_surface() -> None:
         *("NothingMatchedError", "WeightsError", "DeviceError"),
         *("Evaluation", "HeadMaps", "LayerState", "LayerTrace", "Object", "PartMap", "Segmentation"),
         *("evaluate_saliency", "heads", "layers", "load_model", "objects", "parts", "prepare", "segment"),
+        *("TrainRecipe", "Trained", "Watch", "train"),
         "__version__",
     }
     assert dir(cratecli) == cratecli.__all__

@@ -1,23 +1,22 @@
 """`crate train`: supervised training on class labels, exactly resumable."""
 
 import json
-import os
 from collections.abc import Callable
-from dataclasses import replace
+from os import environ
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cratecli.cli import options
-from cratecli.cli.options import put, tell
+from cratecli.cli.options import put, shown, tell
 from cratecli.cli.signals import finishing
 from cratecli.cli.trainview import TrainView
 from cratecli.errors import UsageError
 
 if TYPE_CHECKING:
     from cratecli.model.crate import Crate
-    from cratecli.tasks.train_recipe import TrainRecipe
+    from cratecli.tasks.train_run import Trained
 
 _JUDGES = ("saliency",)
 
@@ -93,73 +92,65 @@ def train(
 
     The folder gets the recipe, metrics.jsonl, the state to resume from, and model.safetensors, which every command
     takes with -m. A run that was stopped or killed goes on with --resume, and ends with the same weights as one that
-    was not. Several processes: `accelerate launch -m cratecli train …`.
+    was not. Several processes: `torchrun --nproc-per-node N -m cratecli train …`.
     """
-    from cratecli.tasks.train_recipe import read_recipe
-    from cratecli.tasks.train_state import RunFolder
-
-    folder = RunFolder(output)
     changes = _changes(set_)
-    if resume:
-        if recipe or set_ or init:
-            raise UsageError("--resume goes on with the run's own recipe: no --recipe, --set or --init")
-        chosen, initial = folder.recipe(), None
-    else:
-        chosen = read_recipe(recipe or ("finetune" if init else "in1k"))
-        initial = _load(init) if init else None
-        if initial:
-            chosen = replace(chosen, model=replace(initial.config))
-        chosen = chosen.changed(changes)
-        if initial:
-            _check_kept(initial, chosen)
-    judge = _judge(evaluate)
+    if resume and (recipe or changes or init):
+        raise UsageError("--resume goes on with the run's own recipe: no --recipe, --set or --init")
 
-    from cratecli.tasks.train import Watch
     from cratecli.tasks.train import train as run
-    from cratecli.tasks.train_data import find_source, open_source
+    from cratecli.tasks.train_run import Watch
 
-    training = find_source(data, dataset, "train", split)
-    assert training is not None  # `data` itself can train
-    opened = open_source(training, chosen, training=True)
-    if not opened.classes and "classes" in changes:
-        opened = replace(opened, classes=chosen.model.classes)
-    held = find_source(data, dataset, "val", val)
-    validation = open_source(held, chosen, training=False, labels=opened.labels) if held else None
-    first = int(os.environ.get("RANK", "0")) == 0
-    view = TrainView(quiet=quiet or not first, progress=not no_progress)
-    if not validation:
-        view.note(f"{data}: no split to validate on: accuracy is not measured")
-    with finishing() as stop, view:
-        view.opening(opened.images, opened.classes or chosen.model.classes, str(training))
+    judge = _judge(evaluate)
+    first = environ.get("RANK", "0") == "0"  # of the processes that `torchrun` started
+    with finishing() as stop, TrainView(quiet=quiet or not first, progress=not no_progress) as view:
         done = run(
-            opened,
-            validation,
-            chosen,
-            folder,
-            init=initial,
+            data,
+            output,
+            recipe,
+            changes=changes,
+            init=init,
+            dataset=dataset,
+            split=split,
+            val=val,
             resume=resume,
-            workers=_workers(workers),
+            workers=workers,
             device=device,
             dtype=dtype,
             compiled=compile_,
-            watch=Watch(judge, every, limit_minutes, view.row, view.step, stop),
+            watch=Watch(
+                judge=judge,
+                every=every,
+                limit_minutes=limit_minutes,
+                told=view.row,
+                stepped=view.step,
+                noted=view.note,
+                stop=stop,
+            ),
         )
-    if not first:
-        return
+    if first:
+        _tell(done, json_=json_)
+    if stop():
+        raise SystemExit(stop.exit_code)
+
+
+def _tell(done: "Trained", *, json_: bool) -> None:
+    """Say what the run came to."""
     if json_:
         record = {
             "checkpoint": str(done.checkpoint),
             "sha256": done.sha256,
             "done": done.done,
             "step": done.step,
+            "steps": done.steps,
+            "seconds": round(done.seconds, 1),
+            **{name: round(value, 6) for name, value in done.measures.items()},
         }
-        put([json.dumps(record | {"steps": done.steps, "seconds": round(done.seconds, 1), **done.measures})])
+        put([json.dumps(record)])
     else:
-        put(options.shown([str(done.checkpoint)]))
+        put(shown([str(done.checkpoint)]))
     if not done.done:
         tell(f"stopped after step {done.step} of {done.steps}; --resume goes on from here")
-    if stop():
-        raise SystemExit(stop.exit_code)
 
 
 def _changes(given: list[str] | None) -> dict[str, str]:
@@ -170,40 +161,6 @@ def _changes(given: list[str] | None) -> dict[str, str]:
             raise UsageError(f"--set {each!r} is not NAME=VALUE")
         changes[name.strip().replace("-", "_")] = value.strip()
     return changes
-
-
-def _workers(asked: int | None) -> int:
-    return (
-        asked
-        if asked is not None
-        else max(
-            1,
-            min(
-                8,
-                len(os.sched_getaffinity(0)) // 2
-                if hasattr(os, "sched_getaffinity")
-                else (os.cpu_count() or 2) // 2,
-            ),
-        )
-    )
-
-
-def _load(init: str) -> "Crate":
-    from cratecli.model.crate import Crate
-    from cratecli.weights.checkpoint import load_model
-
-    model = load_model(init, device="cpu", dtype="float32")
-    if not isinstance(model, Crate):
-        raise UsageError(f"{init} is a ViT from timm: only a CRATE can be fine-tuned here")
-    return model
-
-
-def _check_kept(initial: "Crate", recipe: "TrainRecipe") -> None:
-    """Raise `UsageError` where the recipe asks for another model than the one that is fine-tuned."""
-    ours = recipe.model.to_dict() | {"image_size": 0, "classes": 0}
-    theirs = initial.config.to_dict() | {"image_size": 0, "classes": 0}
-    if differs := [name for name in ours if ours[name] != theirs[name]]:
-        raise UsageError(f"{', '.join(differs)} of the model that is fine-tuned cannot be changed")
 
 
 def _judge(asked: tuple[str, Path] | None) -> Callable[["Crate"], dict[str, float]] | None:

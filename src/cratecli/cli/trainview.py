@@ -42,10 +42,6 @@ class TrainView:
         else:
             tell(text)
 
-    def opening(self, images: int, classes: int, source: str) -> None:
-        """Say what is trained on."""
-        self.note(f"{source}: {images:,} images of {classes} classes")
-
     def step(self, step: int, steps: int) -> None:
         """Move the bar."""
         if self._progress:

@@ -1,30 +1,23 @@
-"""Labelled images for training, through timm; what a step sees depends on its number alone, whoever loads it."""
+"""The batches of training: what a step sees depends on its number alone, whoever loads it and wherever a run begins."""
 
 import random
 import signal
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from collections.abc import Generator, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from timm.data import create_dataset, create_transform
+from timm.data import create_transform
 from timm.data.loader import fast_collate
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from cratecli.errors import InputError, NothingMatchedError, UsageError
+from cratecli.errors import InputError, UsageError
 from cratecli.tasks.train_recipe import TrainRecipe
+from cratecli.tasks.train_sources import Labelled
 
 Batch = tuple[Tensor, Tensor]  # images `b 3 h w`, uint8, and classes `b`
-Split = Literal["train", "val"]
 
-_FOLDERS: dict[Split, tuple[str, ...]] = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "eval", "test"),
-}
 _CROP_PCT = 0.875  # of the resized image, which validation shows
 
 
@@ -36,111 +29,6 @@ class Share(NamedTuple):
 
 
 ALONE = Share()
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where images are: timm's name for the kind of data set, none for folders and tars, and where it lies."""
-
-    root: Path
-    kind: str = ""
-    split: str = ""
-
-    def __str__(self) -> str:
-        """Name it for people."""
-        return "/".join(part for part in (self.kind, str(self.root), self.split) if part)
-
-
-def find_source(data: Path, kind: str, split: Split, named: str | None) -> Source | None:
-    """Find a split: `named`, or the folder or tar of its name in `data`; `data` itself can only train.
-
-    Gives none where there is no such split. Raises `NothingMatchedError` where `data` is not there.
-    """
-    if kind:
-        return Source(data, kind, named or split) if named or split == "train" else None
-    if not data.exists():
-        raise NothingMatchedError(f"{data}: is not there")
-    for name in [named] if named else _FOLDERS[split]:
-        for path in (data / name, data / f"{name}.tar", Path(name) if named else data / name):
-            if path.exists():
-                return Source(path)
-    if named:
-        raise NothingMatchedError(f"{named}: is neither in {data} nor a path")
-    return Source(data) if split == "train" else None
-
-
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """An opened data set: timm's, how many images it has, and its classes by name where it tells them.
-
-    `identity` tells it from others by what it holds, in hexadecimal.
-    """
-
-    dataset: Any
-    images: int
-    classes: int
-    labels: tuple[str, ...]
-    identity: str
-
-    @property
-    def streamed(self) -> bool:
-        """Tell whether images can only be read one after another."""
-        return isinstance(self.dataset, IterableDataset)
-
-
-def open_source(
-    source: Source, recipe: TrainRecipe, *, training: bool, labels: Sequence[str] = ()
-) -> Labelled:
-    """Open a data set, its classes numbered as `labels` are, if they are told.
-
-    Raises `NothingMatchedError` for one without images, `InputError` for one that cannot be read.
-    """
-    options: dict[str, Any] = {}
-    if source.root.suffix == ".tar" and not source.kind:
-        options["cache_tarinfo"] = False  # timm's cache is a pickle beside the data, whoever put it there
-    if labels and not source.kind:
-        options["class_map"] = {name: number for number, name in enumerate(labels)}
-    try:
-        dataset: Any = create_dataset(
-            source.kind,
-            root=str(source.root),
-            split=source.split or "train",
-            search_split=False,
-            is_training=training,
-            batch_size=recipe.batch_size,
-            seed=recipe.seed,
-            **options,
-        )
-        images = len(dataset)
-    except (ImportError, ModuleNotFoundError) as error:
-        raise UsageError(f"{source}: needs a package that is not installed: {error}") from None
-    except Exception as error:  # readers raise anything
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        if "no images" in reason.lower() or "not enough values" in reason:
-            raise NothingMatchedError(f"{source}: holds no images in folders of classes") from None
-        raise InputError(f"{source}: cannot be read as a data set: {reason[:200]}") from None
-    if images == 0:
-        raise NothingMatchedError(f"{source}: holds no images")
-    names = _labels(dataset)
-    if labels and names and not set(names) <= set(labels):
-        raise InputError(f"{source}: has classes that training has not")
-    told = f"{source.kind} {images} {names}"
-    if not isinstance(dataset, IterableDataset) and hasattr(getattr(dataset, "reader", None), "filenames"):
-        told += "\n".join(map(str, dataset.filenames(basename=True)))
-    return Labelled(
-        dataset, images, len(names), names, sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
-    )
-
-
-def _labels(dataset: Any) -> tuple[str, ...]:
-    """Name the classes in the order of their numbers, where the data set tells them."""
-    reader = getattr(dataset, "reader", dataset)
-    by_name = getattr(reader, "class_to_idx", None) or getattr(reader, "class_name_to_idx", None)
-    if by_name:
-        return tuple(str(name) for name, _ in sorted(by_name.items(), key=lambda item: int(item[1])))
-    features = getattr(getattr(reader, "dataset", None), "features", None) or {}
-    label = features.get("label") if hasattr(features, "get") else None
-    return tuple(getattr(label, "names", None) or ())
 
 
 def augmentation(recipe: TrainRecipe, *, training: bool) -> Any:

@@ -72,6 +72,8 @@ class TrainRecipe:
         """Check every value by itself."""
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.type is float:  # a whole number will do
+                object.__setattr__(self, field.name, float(value))
             least, most = _RANGES.get(field.name, (None, None))
             if least is not None and most is not None and not least <= value <= most:
                 raise UsageError(f"{field.name} {value} is not within {least:g} to {most:g}")
@@ -152,9 +154,9 @@ def parse_recipe(values: Mapping[str, Any], where: str) -> TrainRecipe:
 
 
 def _architecture(name: object) -> CrateConfig:
-    if name not in ARCHITECTURES:
+    if not isinstance(name, str) or name not in ARCHITECTURES:
         raise UsageError(f"architecture {short(name)} is not one of {', '.join(ARCHITECTURES)}")
-    return ARCHITECTURES[str(name)]
+    return ARCHITECTURES[name]
 
 
 def _read(name: str, text: str, kind: Any) -> Any:

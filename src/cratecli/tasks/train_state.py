@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -76,7 +77,8 @@ class RunFolder:
         state = None
         if path.exists():
             try:
-                told = torch.load(path, map_location="cpu", weights_only=True)
+                with warnings.catch_warnings(action="ignore"):
+                    told = torch.load(path, map_location="cpu", weights_only=True)
                 state = State(**told)
             except (
                 UnpicklingError,
