@@ -117,7 +117,7 @@ def test_a_signal_ends_it_well(desk: Machine, number: signal.Signals, code: int)
     again = desk.crate(
         *("train", "data", "-o", "run", "--resume", "--limit-minutes", "0", "--json"), PYTHONWARNINGS=LENIENT
     )
-    record = json.loads(again.out)
+    (record,) = json.loads(again.out)
     assert record["step"] >= steps
     assert not record["done"]
 
@@ -146,7 +146,7 @@ def test_two_processes_train_one_model(desk: Machine) -> None:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr.decode()
-    assert json.loads(done.stdout)["done"]  # the first process alone speaks
+    assert json.loads(done.stdout)[0]["done"]  # the first process alone speaks
     assert metrics(desk.desk / "two")[0]["processes"] == 2
     one, two = (load_file(desk.desk / name / "model.safetensors") for name in ("one", "two"))
     assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)

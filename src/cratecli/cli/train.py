@@ -146,7 +146,7 @@ def _tell(done: "Trained", *, json_: bool) -> None:
             "seconds": round(done.seconds, 1),
             **{name: round(value, 6) for name, value in done.measures.items()},
         }
-        put([json.dumps(record)])
+        put([json.dumps([record], indent=2)])
     else:
         put(shown([str(done.checkpoint)]))
     if not done.done:

@@ -1,0 +1,121 @@
+"""What training runs came to: accuracy, and what raw attention finds, run by run.
+
+    python benchmarks/training.py DATA RUN... --write benchmarks/training.md --draw RUN
+
+DATA holds `ecssd200` and `horses40` (folders `images`, `masks`); a RUN is a folder that `crate train` left. IoU is raw:
+no refinement, no place prior, the model's default layers, sizes and threshold. `--draw` makes the curves of a run that
+was watched by `--evaluate` (the paper's Figure 10), beside the page.
+"""
+
+import json
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from page import command_line, publish
+
+from cratecli import evaluate_saliency, load_model
+from cratecli.tasks.train_recipe import read_recipe
+
+SETS = {"ECSSD": ("ecssd200", False), "off-centre": ("ecssd200", True), "horses": ("horses40", False)}
+ROWS = ("auto", "mean of heads", "oracle")
+BUILT_IN = "crate-nano"
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    """Read a run's rows."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def changes(run: Path) -> str:
+    """Say how a run's recipe departs from `nano`."""
+    plain = tomllib.loads(read_recipe("nano").to_toml())
+    mine = tomllib.loads((run / "recipe.toml").read_text())
+    pairs = [(mine, plain), (mine["model"], plain["model"])]
+    return ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for ours, theirs in pairs
+        for name, value in ours.items()
+        if name != "model" and value != theirs.get(name)
+    )
+
+
+def found(model: str | Path, data: Path) -> list[str]:
+    """Give the IoU of each row on each set, a cell a set."""
+    loaded = load_model(model)
+    cells = []
+    for folder, off_centre in SETS.values():
+        record = evaluate_saliency(
+            data / folder,
+            loaded,
+            off_centre=off_centre,
+            refine="none",
+            mean_of_heads=True,
+            oracle=True,
+            resamples=0,
+        )
+        cells.append(" / ".join(f"{record[row]['IoU']:.3f}" for row in ROWS))
+    return cells
+
+
+def line(run: Path, data: Path) -> str:
+    """Write a run's row."""
+    rows = metrics(run)
+    last = rows[-1]
+    accuracy = [row["accuracy"] for row in rows if "accuracy" in row][-1]
+    samples = last["step"] * rows[0]["recipe"]["batch_size"]
+    cells = [
+        run.name,
+        changes(run),
+        f"{rows[0]['parameters'] / 1e6:.2f} M",
+        f"{samples / 1e3:.0f} k",
+        f"{last['seconds'] / 60:.0f} on {rows[0]['processes'] * rows[0]['threads']}",
+        f"{accuracy:.1%}",
+        *found(run / "model.safetensors", data),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def table(data: Path, runs: list[Path]) -> Iterator[str]:
+    """Write every run, and the built-in model for comparison."""
+    heads = ["run", "departs from `nano` by", "weights", "images", "minutes on threads", "accuracy", *SETS]
+    yield f"| {' | '.join(heads)} |"
+    yield "|---|---|" + "---:|" * (len(heads) - 2)
+    for run in runs:
+        yield line(run, data)
+    yield f"| the model that comes along | | | | | | {' | '.join(found(BUILT_IN, data))} |"
+
+
+def draw(run: Path, picture: Path) -> None:
+    """Draw what a run learned, epoch by epoch."""
+    rows = [row for row in metrics(run) if "auto IoU" in row]
+    figure = Figure(figsize=(8, 4), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    for name in (*(f"{row} IoU" for row in ROWS), "accuracy"):
+        style = "--" if name == "accuracy" else "-"
+        axes.plot([row["epoch"] for row in rows], [row[name] for row in rows], style, marker="o", label=name)
+    axes.set_xlabel("epoch")
+    axes.set_ylim(0, 1)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(picture)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = command_line(__doc__, every=False)
+    parser.add_argument("runs", type=Path, nargs="*")
+    parser.add_argument("--draw", type=Path, metavar="RUN")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.draw:
+        draw(arguments.draw, Path(__file__).with_name("emergence.png"))
+    if arguments.runs:
+        publish(table(arguments.data, arguments.runs), arguments.write)
+
+
+if __name__ == "__main__":
+    main()
