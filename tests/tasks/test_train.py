@@ -121,6 +121,15 @@ def test_a_finished_run_stays_as_it_is(data: Path, tmp_path: Path) -> None:
     assert rows(tmp_path / "run") == before
 
 
+def test_in_bfloat16(data: Path, whole: Path, tmp_path: Path) -> None:
+    """What accelerate mixes learns too, and the weights stay float32."""
+    train(data, tmp_path / "run", RECIPE, workers=0, device="cpu", dtype="bfloat16")
+    rough, exact = (load_file(folder / "model.safetensors") for folder in (tmp_path / "run", whole))
+    assert {tensor.dtype for tensor in rough.values()} == {torch.float32}
+    assert any(not torch.equal(rough[name], exact[name]) for name in exact)
+    assert [row["accuracy"] for row in rows(tmp_path / "run") if "accuracy" in row][-1] > 0.8
+
+
 def test_the_time_limit(data: Path, tmp_path: Path) -> None:
     done = go(data, tmp_path / "run", watch=Watch(limit_minutes=0.0))
     assert (done.step, done.done) == (0, False)

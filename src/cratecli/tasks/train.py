@@ -1,15 +1,21 @@
 """Train a CRATE on class labels: plain supervised, exactly resumable, watched as segmentation emerges."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
 from cratecli.errors import UsageError
 from cratecli.model.crate import Crate
+from cratecli.model.device import choose_device
 from cratecli.tasks.train_recipe import TrainRecipe, read_recipe
-from cratecli.tasks.train_run import UNWATCHED, Run, Trained, Watch, accelerated
+from cratecli.tasks.train_run import UNWATCHED, Run, Trained, Watch
 from cratecli.tasks.train_sources import Labelled, open_source, training_source, validation_source
 from cratecli.tasks.train_state import RunFolder
 from cratecli.weights.checkpoint import load_model
@@ -64,7 +70,7 @@ def train(
     opened, validation = _open(Path(data), chosen, dataset=dataset, split=split, val=val, watch=watch)
     if opened.classes:
         chosen = replace(chosen, model=replace(chosen.model, classes=opened.classes))
-    with accelerated(device, dtype) as accelerator:
+    with _accelerated(device, dtype) as accelerator:
         run = Run(opened, validation, chosen, folder, accelerator, workers=_workers(workers), watch=watch)
         run.prepare(initial, resume=resume, compiled=compiled)
         return run.go()
@@ -106,3 +112,20 @@ def _workers(asked: int | None) -> int:
         return asked
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(_MOST_WORKERS, cores // 2))
+
+
+@contextmanager
+def _accelerated(device: str, dtype: str) -> Iterator[Accelerator]:
+    """Give the accelerator for a device of ours; its global state is gone afterwards."""
+    place, number = choose_device(device, dtype)
+    before = os.environ.get("ACCELERATE_TORCH_DEVICE")
+    if place.index is not None:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = str(place)
+    try:
+        precision = "bf16" if number is torch.bfloat16 else "no"
+        yield Accelerator(cpu=place.type == "cpu", mixed_precision=precision)
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        os.environ.pop("ACCELERATE_TORCH_DEVICE", None)
+        if before is not None:
+            os.environ["ACCELERATE_TORCH_DEVICE"] = before

@@ -1,29 +1,25 @@
 """A training run in hand: from where it stood, step by step, to its end or to where it is told to stop."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from math import isfinite
-from os import environ
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from timm.utils import ModelEmaV3
 
-from cratecli.errors import InputError
+from cratecli.errors import InputError, UsageError
 from cratecli.model.crate import Crate
-from cratecli.model.device import choose_device
-from cratecli.tasks.train_data import Share, steps_in_pass, training_batches, validation_batches
+from cratecli.tasks.train_data import Share, steps_in_pass, training_batches
 from cratecli.tasks.train_recipe import TrainRecipe
 from cratecli.tasks.train_sources import Labelled
 from cratecli.tasks.train_state import RunFolder, State
-from cratecli.tasks.train_step import Chance, Learner, make_optimizer, make_schedule
+from cratecli.tasks.train_step import Chance, Learner, accuracy, make_optimizer, make_schedule
 from cratecli.weights.store import store_model
 
 Row = dict[str, Any]
@@ -72,23 +68,6 @@ class Trained:
         return self.step == self.steps
 
 
-@contextmanager
-def accelerated(device: str, dtype: str) -> Iterator[Accelerator]:
-    """Give the accelerator for a device of ours; its global state is gone afterwards."""
-    place, number = choose_device(device, dtype)
-    before = environ.get("ACCELERATE_TORCH_DEVICE")
-    if place.index is not None:
-        environ["ACCELERATE_TORCH_DEVICE"] = str(place)
-    try:
-        precision = "bf16" if number is torch.bfloat16 else "no"
-        yield Accelerator(cpu=place.type == "cpu", mixed_precision=precision)
-    finally:
-        AcceleratorState._reset_state(reset_partial_state=True)
-        environ.pop("ACCELERATE_TORCH_DEVICE", None)
-        if before is not None:
-            environ["ACCELERATE_TORCH_DEVICE"] = before
-
-
 class Run:
     """A run in hand: its model, optimiser and averaged weights, and where it stands."""
 
@@ -108,7 +87,7 @@ class Run:
         self.accelerator, self.workers, self.watch = accelerator, workers, watch
         self.share = Share(accelerator.process_index, accelerator.num_processes)
         if recipe.batch_size % self.share.ranks:
-            raise InputError(
+            raise UsageError(
                 f"a batch of {recipe.batch_size} cannot be dealt to {self.share.ranks} processes"
             )
         self.in_pass = steps_in_pass(data, recipe)
@@ -220,8 +199,7 @@ class Run:
         kept = self.chance.kept(self.step, len(images))
         images, targets = self.chance.mixed(self.step, (images, targets))
         self.schedule.step_update(self.step)
-        with self.accelerator.autocast():
-            loss = self.stepping(images, targets, None if kept is None else kept.to(device))
+        loss = self.stepping(images, targets, None if kept is None else kept.to(device))
         self.accelerator.backward(loss)
         if self.recipe.clip_norm:
             self.accelerator.clip_grad_norm_(self.learner.parameters(), self.recipe.clip_norm)
@@ -339,23 +317,3 @@ def _fresh(init: Crate | None, recipe: TrainRecipe) -> Crate:
     if model.config.classes != recipe.model.classes:
         model.reset_classifier(recipe.model.classes)
     return model.requires_grad_(True)
-
-
-@torch.inference_mode()
-def accuracy(
-    model: Crate, data: Labelled, recipe: TrainRecipe, accelerator: Accelerator, *, workers: int
-) -> dict[str, float]:
-    """Measure accuracy (0–1) and loss (nats) on a validation split, over all processes."""
-    learner = Learner(model, 0.0).to(accelerator.device)
-    right = torch.zeros(3, device=accelerator.device, dtype=torch.float64)
-    share = Share(accelerator.process_index, accelerator.num_processes)
-    for images, targets in validation_batches(data, recipe, workers=workers, share=share):
-        shown = (images.to(accelerator.device).float() - learner.mean) / learner.std
-        logits, truth = model(shown), targets.to(accelerator.device)
-        loss = torch.nn.functional.cross_entropy(logits, truth, reduction="sum")
-        right += torch.stack(
-            ((logits.argmax(1) == truth).sum(), loss, torch.tensor(len(truth), device=loss.device))
-        )
-    if share.ranks > 1:
-        right = accelerator.reduce(right, "sum")
-    return {"accuracy": float(right[0] / right[2]), "validation_loss": float(right[1] / right[2])}

@@ -4,6 +4,7 @@ from math import ceil
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from jaxtyping import Float, Int, UInt8
 from timm.data import Mixup
 from timm.optim import create_optimizer_v2
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cratecli.model.crate import Crate
-from cratecli.tasks.train_data import Batch, Share, seed_all
+from cratecli.tasks.train_data import Batch, Share, seed_all, validation_batches
 from cratecli.tasks.train_recipe import TrainRecipe
+from cratecli.tasks.train_sources import Labelled
 
 _RISE_FROM = 0.01  # of the peak learning rate, where the warm-up begins
 
@@ -39,8 +41,18 @@ class Learner(nn.Module):
         kept: Int[Tensor, "b kept"] | None = None,
     ) -> Float[Tensor, ""]:
         """Give the mean loss of a batch in nats; images are 0–255, targets classes or their shares."""
-        logits = self.model((images.float() - self.mean) / self.std, kept)
-        return functional.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
+        return functional.cross_entropy(
+            self.logits(images, kept), targets, label_smoothing=self.label_smoothing
+        )
+
+    def logits(
+        self,
+        images: UInt8[Tensor, "b 3 h w"] | Float[Tensor, "b 3 h w"],
+        kept: Int[Tensor, "b kept"] | None = None,
+    ) -> Float[Tensor, "b c"]:
+        """Give the class scores of images, 0–255."""
+        scores: Tensor = self.model((images.float() - self.mean) / self.std, kept)
+        return scores.float()
 
 
 def make_optimizer(model: nn.Module, recipe: TrainRecipe) -> torch.optim.Optimizer:
@@ -104,3 +116,25 @@ class Chance:
         seed_all(self._recipe.seed, step, self._share.rank)
         mixed: Batch = self._mixup(batch[0].float(), batch[1])
         return mixed
+
+
+@torch.inference_mode()
+def accuracy(
+    model: Crate, data: Labelled, recipe: TrainRecipe, accelerator: Accelerator, *, workers: int
+) -> dict[str, float]:
+    """Measure accuracy (0–1) and loss (nats) on a validation split, over all processes."""
+    device = accelerator.device
+    learner = Learner(model, 0.0).to(device)
+    share = Share(accelerator.process_index, accelerator.num_processes)
+    right, loss, seen = 0.0, 0.0, 0.0
+    for images, targets in validation_batches(data, recipe, workers=workers, share=share):
+        truth = targets.to(device)
+        logits = learner.logits(images.to(device))
+        right += float((logits.argmax(1) == truth).sum())
+        loss += float(functional.cross_entropy(logits, truth, reduction="sum"))
+        seen += len(truth)
+    if share.ranks > 1:
+        right, loss, seen = accelerator.reduce(
+            torch.tensor([right, loss, seen], device=device), "sum"
+        ).tolist()
+    return {"accuracy": right / seen, "validation_loss": loss / seen}
