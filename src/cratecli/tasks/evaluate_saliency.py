@@ -25,7 +25,7 @@ from cratecli.tasks.features import as_model
 from cratecli.tasks.recipe import Recipe, Refine, choose_recipe
 from cratecli.tasks.scores import Found
 from cratecli.tasks.segment import decide
-from cratecli.tasks.trial import Trial, run
+from cratecli.tasks.trial import PhotoTrial, run
 
 SHORTLIST = 4  # maps that the oracle chooses among to the pixel
 DIGITS = 6  # of what is kept of a photo
@@ -33,7 +33,7 @@ MEAN, ORACLE = "mean of heads", "oracle"
 
 
 @dataclass(frozen=True, eq=False)
-class SaliencyTrial(Trial):
+class SaliencyTrial(PhotoTrial):
     """Photos with one mask each; with `windows`, cut off-centre. On request the mean of heads and the oracle too.
 
     These two are of the same views, thresholded by the same rule and cleaned, without refinement; the oracle is the
