@@ -31,5 +31,5 @@ def test_what_fills_the_photo_has_no_window() -> None:
 
 def test_seventy_per_cent_of_the_object_suffice() -> None:
     """Of an object in all ten rows a window of seven sees 70 %; of one that is wider too, less."""
-    assert off_centre(truth(Box(0, 2, 10, 4))) == Box(0, 0, 7, 14)
+    assert off_centre(truth(Box(0, 2, 10, 4))) == Box(3, 0, 10, 14)
     assert off_centre(truth(Box(0, 5, 10, 15))) is None

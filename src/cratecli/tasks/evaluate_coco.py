@@ -20,7 +20,7 @@ from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.batch import Desk, Question
 from cratecli.tasks.evaluation import RESAMPLES, Evaluation, Measure, Name, Resampling, Row
 from cratecli.tasks.features import as_model
-from cratecli.tasks.objects import MOST_PATCHES, ObjectRecipe, choose_object_recipe, default_object_recipe
+from cratecli.tasks.objects import MOST_PATCHES, ObjectRecipe, choose_object_recipe
 from cratecli.tasks.published import COCO, COCO_PHOTOS, published
 from cratecli.tasks.scores import Found
 from cratecli.tasks.trial import PhotoTrial, run
@@ -110,14 +110,14 @@ class CocoTrial(PhotoTrial):
                 for word, kind in KINDS:
                     precision = average_precision(truth, ours, sizes, kind, counts)
                     measures += _measures(word, precision)
-                if name == PUBLISHED and (layer,) == default_object_recipe(self.model).layers:
+                if name == PUBLISHED and (layer,) == choose_object_recipe(self.model).layers:
                     measures = [replace(each, paper=paper.get(each.name)) for each in measures]
                 rows.append(Row(name, tuple(measures), layer))
         return tuple(rows)
 
     def _official(self, photos: int) -> bool:
         """Tell whether data and settings are the paper's."""
-        default = default_object_recipe(self.model)
+        default = choose_object_recipe(self.model)
         same = replace(default, layers=self.recipe.layers) == self.recipe
         return same and photos == COCO_PHOTOS and self.pairs[0].truth.name == datasets.VAL2017
 

@@ -34,7 +34,7 @@ class Scores:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._locks = ByteLocks(self.path.with_name(f".{self.path.name}.lock"))
             if not self._locks.take(0):
-                self._locks.close()
+                self._close()
                 raise OutputError(
                     f"{self.path}: another crate is at work on it: wait for it, or name --scores"
                 )
@@ -42,6 +42,7 @@ class Scores:
             os.ftruncate(self._file, self._read() if self._resume else 0)
             os.lseek(self._file, 0, os.SEEK_END)
         except OSError as error:
+            self._close()
             raise self._failed(error) from None
         return self
 
@@ -49,6 +50,9 @@ class Scores:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the file."""
+        self._close()
+
+    def _close(self) -> None:
         if self._file >= 0:
             os.close(self._file)
         if self._locks is not None:
