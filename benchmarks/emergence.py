@@ -22,8 +22,10 @@ from cratecli.emergence import heads, refine
 from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.maskcut import maskcut
 from cratecli.emergence.masks import Keep, clean, enlarge, iou, scale, threshold
+from cratecli.emergence.oracle import best_maps
 from cratecli.geometry import Size
 from cratecli.model.crate import Crate
+from cratecli.tasks.evaluate_saliency import SHORTLIST
 from cratecli.tasks.features import see
 from cratecli.tasks.recipe import default_recipe
 from cratecli.weights.checkpoint import load_model
@@ -114,16 +116,10 @@ class Ways:
         return judge(photo, heads.fixed(one, [head]).log_attention, self.recipe.keep, refined=refined)
 
     def _oracle(self, photo: Photo, views: Sequence[View]) -> Score:
-        """Choose by truth one head, layer and view, apart for raw and refined (of which the 4 best are tried)."""
-        size, keep = Size(*photo.truth.shape), self.recipe.keep
-        grid, found = heads.common_grid(views), []
-        for view, layer, head in product(views, range(len(self.layers)), range(self.model.heads)):
-            log_map = heads.resize(np.log(view.attention[layer, head] + 1e-8), grid)
-            soft, cut = enlarge(scale(log_map), size), threshold(log_map, keep)
-            found.append((iou(tidy(soft >= cut), photo.truth), soft, cut))
-        found.sort(key=lambda entry: entry[0], reverse=True)
-        refined = [iou(tidy(refine.grabcut(photo.rgb, soft, cut)), photo.truth) for _, soft, cut in found[:4]]
-        return Score(found[0][0], max(refined))
+        """Choose by truth one head, layer and view, apart for raw and refined, among those `evaluate` tries."""
+        maps = best_maps(views, photo.truth, self.recipe.keep, SHORTLIST)
+        judged = [judge(photo, log_map, self.recipe.keep) for log_map in maps]
+        return Score(max(score.raw for score in judged), max(score.refined for score in judged))
 
 
 _ways = lru_cache(Ways)  # one a process

@@ -58,8 +58,9 @@ def test_what_is_found_whole(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
 def test_one_of_two_found(kind: Kind) -> None:
-    whole = judge([[true(mask(A))], [true(mask(B))]], [[found(mask(A))], []], kind).whole
-    assert whole == pytest.approx(np.full(10, HALF))
+    precision = judge([[true(mask(A))], [true(mask(B))]], [[found(mask(A))], []], kind)
+    assert precision.whole == pytest.approx(np.full(10, HALF))
+    assert precision.recall == pytest.approx(np.full(10, 1 / 2))
 
 
 def test_scores_decide_what_comes_first() -> None:

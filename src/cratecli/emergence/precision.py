@@ -21,9 +21,10 @@ AP50, AP75 = 0, 5  # where these stand among the ten thresholds of IoU, 0.5 to 0
 
 @dataclass(frozen=True, eq=False)
 class Precision:
-    """Average precision, 0–1, for every threshold of IoU; and the same for every sample of photos."""
+    """Average precision, 0–1, for every threshold of IoU, and the recall; the precision for every sample of photos."""
 
     whole: Float[np.ndarray, " ious"]
+    recall: Float[np.ndarray, " ious"]
     drawn: Float[np.ndarray, "times ious"]
 
 
@@ -77,7 +78,8 @@ def average_precision(
         raise ValueError("no photo has an object")
     thresholds = COCOeval(iouType=kind).params.iouThrs
     if not any(found):
-        return Precision(np.zeros(len(thresholds)), np.zeros((len(counts), len(thresholds))))
+        nothing = np.zeros(len(thresholds))
+        return Precision(nothing, nothing, np.zeros((len(counts), len(thresholds))))
     with redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
         judge = COCOeval(*_loaded(truth, found, sizes), kind)
         judge.params.areaRng, judge.params.areaRngLbl = judge.params.areaRng[:1], ["all"]
@@ -85,9 +87,10 @@ def average_precision(
         judge.evaluate()
         judge.accumulate()
     whole = judge.eval["precision"][:, :, 0, 0, 0].mean(axis=1)
+    recall = judge.eval["recall"][:, 0, 0, 0]
     matches = _matches(judge)
     drawn = [matches.precision(each) for each in counts]
-    return Precision(whole, np.array(drawn).reshape(len(counts), len(thresholds)))
+    return Precision(whole, recall, np.array(drawn).reshape(len(counts), len(thresholds)))
 
 
 def _loaded(
