@@ -1,6 +1,7 @@
 """`crate evaluate` as its user meets it: tables, records, what is kept, and what goes wrong."""
 
 import json
+import resource
 import signal
 import subprocess
 import time
@@ -270,6 +271,28 @@ def test_scores_that_cannot_be_kept(machine: Machine, here: Here) -> None:
     (machine.desk / "file").write_text("")
     done = here("evaluate", "saliency", "set", *MASKS, "-q", "--scores", "file/x")
     failed(done, 1, "scores cannot be kept: Not a directory")
+
+
+def test_a_limit_of_file_sizes(machine: Machine, here: Here) -> None:
+    """FAULTS 11: one line, and the rows that were written are believed."""
+    saliency_set(machine.desk / "set", 20)
+    command = ("evaluate", "saliency", "set", *MASKS, "--scores", "kept", "--resume", "-q")
+    done = subprocess.run(
+        [CRATE, *command],
+        cwd=machine.desk,
+        env=machine.environment | {"PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
+    )
+    (file,) = machine.desk.glob("kept/*.jsonl")
+    told = f"crate: {file.relative_to(machine.desk)}: scores cannot be kept: File too large\n"
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (1, b"", told)
+    rows = file.read_bytes().count(b"\n")
+    assert 0 < rows < 20
+    taken_up = here(*(each for each in command if each != "-q"))
+    assert (taken_up.code, taken_up.err.splitlines()[-1]) == (0, f"crate: {rows} photos were judged before")
+    assert file.read_bytes().count(b"\n") == 20
 
 
 def test_the_papers_number_in_a_column_of_its_own() -> None:

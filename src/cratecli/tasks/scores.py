@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +25,7 @@ class Scores:
         self.path, self._resume = path, resume
         self._known: dict[str, Found] = {}
         self._file = -1
+        self._threads = threading.Lock()
         self._locks: ByteLocks | None = None
 
     def __enter__(self) -> "Scores":
@@ -68,15 +70,14 @@ class Scores:
 
     def add(self, key: str, name: str, found: Found) -> None:
         """Keep a photo's scores. Raises `OutputError` when they cannot be written."""
-        self._known[key] = found
-        if self._file < 0:
-            return
         line = json.dumps({"key": key, "photo": name, "found": found}).encode() + b"\n"
-        try:
-            while line:
-                line = line[os.write(self._file, line) :]
-        except OSError as error:
-            raise self._failed(error) from None
+        with self._threads:
+            self._known[key] = found
+            try:
+                while line and self._file >= 0:
+                    line = line[os.write(self._file, line) :]
+            except OSError as error:
+                raise self._failed(error) from None
 
     def _read(self) -> int:
         """Read whole lines, up to the first that is none; gives their bytes."""
