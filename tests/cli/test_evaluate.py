@@ -16,6 +16,7 @@ from PIL import Image
 import cratecli
 from cratecli.cli import evaluations
 from cratecli.geometry import Box
+from cratecli.model.unroll import WeightsId
 from cratecli.tasks.evaluation import Evaluation, Measure, Row
 from tests.cli.conftest import CRATE, Here, Machine, drawn
 from tests.cli.test_segment import failed
@@ -314,6 +315,21 @@ def test_the_papers_number_in_a_column_of_its_own() -> None:
     (record,) = json.loads(evaluations.as_json([found]))
     assert record["rows"][0]["measures"]["mIoU"] == {"value": 0.2345, "low": 0.2, "high": 0.26, "paper": 0.27}
     assert record["rows"][1]["measures"]["mIoU"] == {"value": 0.2, "low": None, "high": None, "paper": None}
+
+
+def test_a_narrow_terminal_breaks_numbers_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluations, "stdout_is_terminal", lambda: True)
+    for name, value in (("COLUMNS", "80"), ("TERM", "dumb"), ("NO_COLOR", "1")):
+        monkeypatch.setenv(name, value)
+    names = ("IoU", "maxFβ", "MAE", "accuracy", "CorLoc")
+    rows = (Row("mean of heads", tuple(Measure(name, 0.123, 0.045, 0.678) for name in names)),)
+    weights = WeightsId("crate-nano", "0")
+    found = Evaluation("saliency", Path("set"), 3, 0, rows, "a recipe", {}, (), weights)
+    table = evaluations.as_table([found])
+    assert all(len(line) <= 80 for line in table.splitlines())
+    assert "…" not in table
+    for number in ("0.123", "(0.045", "0.678)"):
+        assert table.count(number) == len(names)
 
 
 def test_photos_as_a_data_set_has_them(machine: Machine, here: Here) -> None:

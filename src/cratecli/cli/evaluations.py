@@ -56,15 +56,18 @@ def as_table(found: "Sequence[Evaluation]") -> str:
     from rich.table import Table
     from rich.text import Text
 
+    terminal = bool(stdout_is_terminal())
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     columns = _columns(found)
     for place, title in enumerate(columns):
-        table.add_column(title, justify="left" if place < 2 else "right")
+        table.add_column(title, justify="left" if place < 2 else "right", overflow="fold")
     for each in found:
         for place, cells in enumerate(_cells(each, columns)):
             model = cells[0] if place == 0 else ""
-            table.add_row(*(Text(printable(cell)) for cell in (model, *cells[1:])))
-    terminal = bool(stdout_is_terminal())
+            shown = [printable(cell) for cell in (model, *cells[1:])]
+            if terminal:  # which may be narrow: intervals are then broken between their numbers
+                shown[2:] = [cell.replace("–", " – ") for cell in shown[2:]]
+            table.add_row(*map(Text, shown))
     page = StringIO()
     console = Console(file=page, force_terminal=terminal, width=None if terminal else WIDE)
     console.print(table, *(Text(printable(line)) for line in ("", *_words(found))), sep="\n", end="")
