@@ -22,6 +22,7 @@ def test_the_public_surface() -> None:
         *("Evaluation", "HeadMaps", "LayerState", "LayerTrace", "Object", "PartMap", "Segmentation"),
         *("evaluate_coco", "evaluate_parts", "evaluate_saliency", "evaluate_voc"),
         *("heads", "layers", "load_model", "objects", "parts", "prepare", "segment"),
+        *("TrainRecipe", "Trained", "Watch", "train"),
         "__version__",
     }
     assert dir(cratecli) == cratecli.__all__

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from cratecli.tasks.objects import Object, objects
     from cratecli.tasks.parts import PartMap, parts
     from cratecli.tasks.segment import Segmentation, segment
+    from cratecli.tasks.train import train
+    from cratecli.tasks.train_recipe import TrainRecipe
+    from cratecli.tasks.train_run import Trained, Watch
     from cratecli.weights.checkpoint import load_model
 
 __version__ = "0.1.0"
@@ -44,7 +47,10 @@ __all__ = [
     "PartMap",
     "RegistryError",
     "Segmentation",
+    "TrainRecipe",
+    "Trained",
     "UsageError",
+    "Watch",
     "WeightsError",
     "__version__",
     "evaluate_coco",
@@ -58,6 +64,7 @@ __all__ = [
     "parts",
     "prepare",
     "segment",
+    "train",
 ]
 
 _HOMES = {
@@ -78,7 +85,11 @@ _HOMES = {
     "objects": "cratecli.tasks.objects",
     "parts": "cratecli.tasks.parts",
     "prepare": "cratecli.tasks.features",
+    "TrainRecipe": "cratecli.tasks.train_recipe",
+    "Trained": "cratecli.tasks.train_run",
+    "Watch": "cratecli.tasks.train_run",
     "segment": "cratecli.tasks.segment",
+    "train": "cratecli.tasks.train",
 }
 
 

@@ -77,11 +77,11 @@ class Small(Crate):
         self.fold()
         self.patches, self.shown = patches, list[tuple[int, int]]()
 
-    def unroll(self, images: Tensor) -> Iterator[LayerState]:
+    def unroll(self, images: Tensor, kept: Tensor | None = None) -> Iterator[LayerState]:
         if images.shape[2] * images.shape[3] > self.patches * 16:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         self.shown.append((images.shape[2] // 4, images.shape[3] // 4))
-        return super().unroll(images)
+        return super().unroll(images, kept)
 
 
 @pytest.mark.parametrize("grid", [Grid(12, 12), Grid(9, 14), Grid(5, 4), Grid(40, 3)])

@@ -38,9 +38,9 @@ class Counting(Crate):
         self.fold()
         self.shown: list[tuple[int, int, int]] = []
 
-    def unroll(self, images: Tensor) -> Iterator[LayerState]:
+    def unroll(self, images: Tensor, kept: Tensor | None = None) -> Iterator[LayerState]:
         self.shown.append((images.shape[0], *images.shape[2:]))
-        return super().unroll(images)
+        return super().unroll(images, kept)
 
 
 class Model(Counting):
@@ -49,8 +49,8 @@ class Model(Counting):
     holds = 10**9
     error: Exception = MemoryError()
 
-    def unroll(self, images: Tensor) -> Iterator[LayerState]:
-        states = super().unroll(images)
+    def unroll(self, images: Tensor, kept: Tensor | None = None) -> Iterator[LayerState]:
+        states = super().unroll(images, kept)
         if len(images) > self.holds:
             raise self.error
         return states

@@ -26,9 +26,9 @@ class Counting(Crate):
 
     shown = 0
 
-    def unroll(self, images: Tensor) -> Iterator[LayerState]:
+    def unroll(self, images: Tensor, kept: Tensor | None = None) -> Iterator[LayerState]:
         self.shown += len(images)
-        return super().unroll(images)
+        return super().unroll(images, kept)
 
 
 def make(config: CrateConfig = CONFIG, seed: int = 0) -> Counting:

@@ -17,6 +17,7 @@ from cratecli.cli.options import forget_stdout, put, tell
 from cratecli.cli.parts import parts
 from cratecli.cli.segment import segment
 from cratecli.cli.streams import only_our_words
+from cratecli.cli.train import train
 from cratecli.cli.worker import worker
 from cratecli.errors import CrateError
 
@@ -33,6 +34,7 @@ app.command()(parts)
 app.command()(objects)
 app.command()(heads)
 app.command()(layers)
+app.command()(train)
 app.command()(export)
 app.command()(explain)
 app.command()(worker)

@@ -10,14 +10,19 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
+def somebody_looks() -> bool:
+    """Tell whether stderr is a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 class Bar:
     """A bar with the rate, what remains and what failed; nothing, where nobody looks."""
 
     def __init__(self, total: int, *, wanted: bool) -> None:
         """Draw it for `total` photos, if it is wanted, more than one, and stderr is a terminal."""
         self._progress: Progress | None = None
-        if wanted and total > 1 and sys.stderr is not None and sys.stderr.isatty():
-            self._progress = _drawn()
+        if wanted and total > 1 and somebody_looks():
+            self._progress = drawn("{task.fields[rate]}", "[red]{task.fields[failed]}")
             self._task: TaskID = self._progress.add_task("", total=total, rate="", failed="")
         self._failed = 0
 
@@ -52,16 +57,12 @@ class Bar:
         return True
 
 
-def _drawn() -> "Progress":
+def drawn(*facts: str) -> "Progress":
+    """Make a bar on stderr with a count, what remains, and these fields of its task, in rich's markup."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[failed]}", style="red"),
-    )
+    first, *others = (TextColumn(fact) for fact in facts)
+    columns = BarColumn(), MofNCompleteColumn(), first, TimeRemainingColumn(compact=True), *others
     console = Console(stderr=True, soft_wrap=True)  # what is said above the bar is not cut into lines
     return Progress(*columns, console=console, transient=True, redirect_stdout=False)

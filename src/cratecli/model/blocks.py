@@ -122,9 +122,12 @@ class ISTA(nn.Module):
         """Take the sparsification step: at most one product with a `d × d` matrix per token once folded."""
         normed: Tensor = self.norm(tokens).flatten(0, 1)
         matrix = self.gradient_matrix() if self.folded is None else self.folded
-        step = torch.unflatten(torch.addmm(normed, normed, matrix), 0, tokens.shape[:2])
+        step = torch.addmm(normed, normed, matrix)
         threshold = self.step_size * self.sparsity_weight
-        return functional.softshrink(step, threshold) if self.soft else step.sub_(threshold).relu_()
+        sparse = functional.softshrink(step, threshold) if self.soft else step.sub_(threshold).relu_()
+        return torch.unflatten(
+            sparse, 0, tokens.shape[:2]
+        )  # last: in place on a view, autograd copies it all
 
 
 def _forget_fold(module: ISTA, *_: Any) -> None:

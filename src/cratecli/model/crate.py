@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Literal, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -71,25 +71,32 @@ class Crate(WhiteBox):
         self.pre_logits = nn.Linear(config.width, config.width) if config.pre_logits else nn.Identity()
         self.head = nn.Linear(config.width, config.classes) if config.classes else nn.Identity()
 
-    def unroll(self, images: Float[Tensor, "b 3 h w"]) -> Iterator[LayerState]:
+    def unroll(
+        self, images: Float[Tensor, "b 3 h w"], kept: Int[Tensor, "b kept"] | None = None
+    ) -> Iterator[LayerState]:
         """Yield each layer's state before its attention is computed, then one with the final tokens.
 
-        There are `depth + 1` states. Whoever stops early never pays for the rest.
+        There are `depth + 1` states. Whoever stops early never pays for the rest. With `kept`, for training, the
+        layers see these patches only, numbered row by row, and no grid can be drawn from what they make of them.
         Raises `ValueError` when a side is not a multiple of the patch size.
         """
         grid = patch_grid(images, self.patch_size)
         patches = self.stem(images)
         tokens = torch.cat((self.class_token.expand(len(images), -1, -1), patches), dim=1)
         tokens = tokens + resize_position_embedding(self.position_embedding, grid)
+        if kept is not None:
+            tokens = torch.cat((tokens[:, :1], tokens[:, 1:].gather(1, _each_channel(kept, tokens))), dim=1)
         for index, layer in enumerate(cast(Iterable[Layer], self.layers)):
             state = LayerState(index, tokens, grid, project=layer.attention.project)
             yield state
             tokens = layer(state)
         yield LayerState(self.depth, tokens, grid)
 
-    def forward_features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
-        """Give the normalised tokens after the last layer, the class token first."""
-        for state in self.unroll(images):
+    def forward_features(
+        self, images: Float[Tensor, "b 3 h w"], kept: Int[Tensor, "b kept"] | None = None
+    ) -> Float[Tensor, "b n d"]:
+        """Give the normalised tokens after the last layer, the class token first; `kept` as in `unroll`."""
+        for state in self.unroll(images, kept):
             tokens = state.tokens
         normed: Tensor = self.norm(tokens)
         return normed
@@ -99,9 +106,11 @@ class Crate(WhiteBox):
         features: Tensor = self.pre_logits(tokens[:, 0])
         return features if pre_logits else self.head(features)
 
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c"]:
+    def forward(
+        self, images: Float[Tensor, "b 3 h w"], kept: Int[Tensor, "b kept"] | None = None
+    ) -> Float[Tensor, "b c"]:
         """Give the class scores (logits); for a model without classes, the normalised class token."""
-        return self.forward_head(self.forward_features(images))
+        return self.forward_head(self.forward_features(images, kept))
 
     def fold(self) -> "Crate":
         """Prepare for inference: evaluation mode, and ISTA's two products as one matrix a layer."""
@@ -117,6 +126,22 @@ class Crate(WhiteBox):
         device = self.class_token.device
         self.config = replace(self.config, classes=num_classes)
         self.head = nn.Linear(self.config.width, num_classes, device=device) if num_classes else nn.Identity()
+
+    def reset_image_size(self, image_size: int) -> None:
+        """Fit the position embedding to images of another size (px). Raises `ValueError` off the patch grid."""
+        self.config = replace(self.config, image_size=image_size)
+        side = image_size // self.patch_size
+        fitted = resize_position_embedding(self.position_embedding.detach(), Grid(side, side))
+        self.position_embedding = nn.Parameter(fitted.clone())
+        self.image_size = image_size
+
+    def no_weight_decay(self) -> set[str]:
+        """Name the parameters whose size is no complexity, as timm's optimisers ask."""
+        return {"class_token", "position_embedding"}
+
+
+def _each_channel(kept: Int[Tensor, "b kept"], tokens: Float[Tensor, "b n d"]) -> Int[Tensor, "b kept d"]:
+    return kept[:, :, None].expand(-1, -1, tokens.shape[-1])
 
 
 def _random_tokens(count: int, width: int) -> nn.Parameter:

@@ -7,7 +7,7 @@ from typing import Any
 import timm
 import torch
 from jaxtyping import Float
-from timm.models.vision_transformer import (  # type: ignore[attr-defined] # timm moved Attention
+from timm.models.vision_transformer import (
     Attention,
     Block,
     VisionTransformer,

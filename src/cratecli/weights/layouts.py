@@ -50,6 +50,7 @@ _JAX_LAYER = r"params/Transformer/encoderblock_(\d+)"
 _JAX_MSSA = _JAX_LAYER + "/MultiHeadDotProductSubspaceAttention_0"
 
 LAYOUTS: Mapping[str, Layout] = {
+    "our own": Layout("position_embedding", (Rule(r"(.*)", r"\1"),)),
     "CRATE-α, JAX": Layout(
         "params/embedding/kernel",
         (

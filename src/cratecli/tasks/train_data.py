@@ -1,0 +1,212 @@
+"""The batches of training: what a step sees depends on its number alone, whoever loads it and wherever a run begins."""
+
+import random
+import signal
+from collections.abc import Generator, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from timm.data import create_transform
+from timm.data.loader import fast_collate
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from cratecli.errors import InputError, UsageError
+from cratecli.tasks.train_recipe import TrainRecipe
+from cratecli.tasks.train_sources import Labelled
+
+Batch = tuple[Tensor, Tensor]  # images `b 3 h w`, uint8, and classes `b`
+
+_CROP_PCT = 0.875  # of the resized image, which validation shows
+
+
+class Share(NamedTuple):
+    """Which of several processes this is, from 0."""
+
+    rank: int = 0
+    ranks: int = 1
+
+
+ALONE = Share()
+
+
+def augmentation(recipe: TrainRecipe, *, training: bool) -> Any:
+    """Give timm's transform from a Pillow image to `3 h w`, uint8."""
+    shared: dict[str, Any] = {
+        "input_size": recipe.model.image_size,
+        "interpolation": "bicubic",
+        "use_prefetcher": True,  # normalised later, on the device
+    }
+    if training:
+        shared |= {
+            "is_training": True,
+            "train_crop_mode": recipe.crop,
+            "scale": (recipe.crop_area, 1.0) if recipe.crop == "rrc" else None,
+            "hflip": recipe.flip,
+            "color_jitter": recipe.colour_jitter or None,
+            "auto_augment": recipe.auto_augment or None,
+        }
+    return create_transform(**shared, crop_pct=_CROP_PCT)
+
+
+def seed_all(*numbers: int) -> None:
+    """Seed Python's, NumPy's and torch's generators by the numbers that name a piece of work."""
+    first, second = np.random.SeedSequence(numbers).generate_state(2)
+    random.seed(int(first))
+    np.random.seed(int(first))
+    torch.manual_seed((int(first) << 32) + int(second))
+
+
+class Shuffled(Dataset[tuple[Any, int]]):
+    """A data set by (pass, number): the same image of the same pass is augmented the same way, whoever does it."""
+
+    def __init__(self, dataset: Any, transform: Any, seed: int) -> None:
+        """Wrap timm's data set, which gives Pillow images."""
+        self._dataset, self._transform, self._seed = dataset, transform, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Any, int]:
+        """Read and augment an image."""
+        image, label = self._dataset[key[1]]
+        seed_all(self._seed, *key)
+        return self._transform(image), int(label)
+
+
+class Order:
+    """The batches of one process, from a step on: whole passes, each in an order of its own, the rest left out.
+
+    A step's images are dealt out to the processes in turn, so that their number changes nothing of what is seen.
+    """
+
+    def __init__(self, images: int, batch: int, seed: int, steps: range, share: Share) -> None:
+        """Order some steps, `batch` images each over all processes."""
+        self._images, self._batch, self._seed = images, batch, seed
+        self._steps, self._share = steps, share
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Give the keys of each step's images, for this process."""
+        steps = self._images // self._batch
+        order, known = np.empty(0, int), -1
+        for step in self._steps:
+            number, place = divmod(step, steps)
+            if number != known:
+                order, known = np.random.default_rng([self._seed, number]).permutation(self._images), number
+            taken = order[place * self._batch : (place + 1) * self._batch]
+            yield [(number, int(index)) for index in taken[self._share.rank :: self._share.ranks]]
+
+    def __len__(self) -> int:
+        """Count the steps."""
+        return len(self._steps)
+
+
+class Streamed(IterableDataset[tuple[Any, int]]):
+    """One pass over a data set that is read in sequence, each image augmented by its place in the stream."""
+
+    def __init__(self, dataset: Any, transform: Any, seed: int, number: int, rank: int) -> None:
+        """Wrap timm's data set for pass `number`."""
+        super().__init__()
+        self._dataset, self._transform, self._names = dataset, transform, (seed, number, rank)
+
+    def __iter__(self) -> Iterator[tuple[Any, int]]:
+        """Read and augment."""
+        info = torch.utils.data.get_worker_info()
+        for place, (image, label) in enumerate(self._dataset):
+            state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+            seed_all(*self._names, info.id if info else 0, place)
+            augmented = self._transform(image)
+            random.setstate(state[0])
+            np.random.set_state(state[1])
+            torch.set_rng_state(state[2])
+            yield augmented, int(label)
+
+
+def training_batches(
+    data: Labelled, recipe: TrainRecipe, steps: range, *, workers: int, share: Share = ALONE
+) -> Generator[Batch]:
+    """Give the batches of some steps, for one process of several.
+
+    The same step gives the same batch wherever a run begins; a streamed data set is read from the start of the pass.
+    Raises `InputError` where a stream ends early.
+    """
+    transform = augmentation(recipe, training=True)
+    if not data.streamed:
+        shuffled = Shuffled(data.dataset, transform, recipe.seed)
+        order = Order(data.images, recipe.batch_size, recipe.seed, steps, share)
+        yield from _loader(shuffled, workers, recipe.seed, batch_sampler=order)
+        return
+    in_pass = steps_in_pass(data, recipe)
+    for number in range(steps.start // in_pass, -(-steps.stop // in_pass)):
+        data.dataset.set_epoch(number)
+        data.dataset.set_loader_cfg(num_workers=workers)
+        stream = Streamed(data.dataset, transform, recipe.seed, number, share.rank)
+        size = recipe.batch_size // share.ranks
+        loader = _loader(stream, workers, recipe.seed + number, batch_size=size, drop_last=True)
+        todo = range(number * in_pass, min((number + 1) * in_pass, steps.stop))
+        given = 0
+        for step, batch in zip(todo, loader, strict=False):
+            given += 1
+            if step >= steps.start:
+                yield batch
+        if given < len(todo):
+            raise InputError(f"the data set ended after {given} batches, and promised {in_pass} a pass")
+
+
+def steps_in_pass(data: Labelled, recipe: TrainRecipe) -> int:
+    """Count the whole batches of a pass. Raises `UsageError` where there is not one."""
+    if not (steps := data.images // recipe.batch_size):
+        raise UsageError(f"{data.images} images do not fill a batch of {recipe.batch_size}")
+    return steps
+
+
+class Plain(Dataset[tuple[Any, int]]):
+    """A part of a data set, in its order, as validation shows it."""
+
+    def __init__(self, dataset: Any, transform: Any, share: Share) -> None:
+        """Deal the images out in turn, and take those of one process."""
+        self._dataset, self._transform = dataset, transform
+        self._indices = range(share.rank, len(dataset), share.ranks)
+
+    def __len__(self) -> int:
+        """Count its images."""
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        """Read an image."""
+        image, label = self._dataset[self._indices[index]]
+        return self._transform(image), int(label)
+
+
+def validation_batches(
+    data: Labelled, recipe: TrainRecipe, *, workers: int, share: Share = ALONE
+) -> Iterator[Batch]:
+    """Give the images of a validation split, resized and cut to the centre, for one process of several.
+
+    What is streamed is dealt out by timm's reader.
+    """
+    transform = augmentation(recipe, training=False)
+    if data.streamed:
+        data.dataset.set_loader_cfg(num_workers=workers)
+        dataset: Any = Streamed(data.dataset, transform, recipe.seed, 0, share.rank)
+    else:
+        dataset = Plain(data.dataset, transform, share)
+    yield from _loader(dataset, workers, recipe.seed, batch_size=min(recipe.batch_size, 512))
+
+
+def _loader(dataset: Any, workers: int, seed: int, **how: Any) -> Iterator[Batch]:
+    generator = torch.Generator().manual_seed(seed)
+    yield from DataLoader(
+        dataset,
+        num_workers=workers,
+        collate_fn=fast_collate,
+        generator=generator,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_quiet_worker if workers else None,
+        **how,
+    )
+
+
+def _quiet_worker(_number: int) -> None:
+    """Leave signals to the process that trains, which ends its workers when it is done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)

@@ -1,0 +1,361 @@
+"""A training run in hand: from where it stood, step by step, to its end or to where it is told to stop."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from math import isfinite
+from os import environ
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from timm.utils import ModelEmaV3
+
+from cratecli.errors import InputError
+from cratecli.model.crate import Crate
+from cratecli.model.device import choose_device
+from cratecli.tasks.train_data import Share, steps_in_pass, training_batches, validation_batches
+from cratecli.tasks.train_recipe import TrainRecipe
+from cratecli.tasks.train_sources import Labelled
+from cratecli.tasks.train_state import RunFolder, State
+from cratecli.tasks.train_step import Chance, Learner, make_optimizer, make_schedule
+from cratecli.weights.store import store_model
+
+Row = dict[str, Any]
+Judge = Callable[[Crate], Mapping[str, float]]
+
+_ROWS = 10  # of metrics, a pass
+_SAVE_SECONDS = 300.0
+_EMA_RISE = 9  # after t updates the average remembers t / (t + 9), until its decay is reached
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What happens beside the steps of a run.
+
+    `judge` is asked what the model sees at every `every` passes, and at the end; `told` hears every row of metrics,
+    `stepped` of every step done, `noted` what people should know. `stop` ends the run after the step in hand, as do
+    `limit_minutes`.
+    """
+
+    judge: Judge | None = None
+    every: float = 1.0
+    limit_minutes: float | None = None
+    told: Callable[[Row], None] = lambda _row: None
+    stepped: Callable[[int, int], None] = lambda _step, _steps: None
+    noted: Callable[[str], None] = lambda _text: None
+    stop: Callable[[], bool] = lambda: False
+
+
+UNWATCHED = Watch()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run came to: its checkpoint, if it is `done`, else where it stands; the last measures by name."""
+
+    checkpoint: Path
+    sha256: str
+    step: int
+    steps: int
+    seconds: float
+    measures: Mapping[str, float]
+
+    @property
+    def done(self) -> bool:
+        """Tell whether every step was taken."""
+        return self.step == self.steps
+
+
+@contextmanager
+def accelerated(device: str, dtype: str) -> Iterator[Accelerator]:
+    """Give the accelerator for a device of ours; its global state is gone afterwards."""
+    place, number = choose_device(device, dtype)
+    before = environ.get("ACCELERATE_TORCH_DEVICE")
+    if place.index is not None:
+        environ["ACCELERATE_TORCH_DEVICE"] = str(place)
+    try:
+        precision = "bf16" if number is torch.bfloat16 else "no"
+        yield Accelerator(cpu=place.type == "cpu", mixed_precision=precision)
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        environ.pop("ACCELERATE_TORCH_DEVICE", None)
+        if before is not None:
+            environ["ACCELERATE_TORCH_DEVICE"] = before
+
+
+class Run:
+    """A run in hand: its model, optimiser and averaged weights, and where it stands."""
+
+    def __init__(
+        self,
+        data: Labelled,
+        validation: Labelled | None,
+        recipe: TrainRecipe,
+        folder: RunFolder,
+        accelerator: Accelerator,
+        *,
+        workers: int,
+        watch: Watch,
+    ) -> None:
+        """Count what there is to do. Raises `UsageError` for a batch that cannot be filled or shared out."""
+        self.data, self.validation, self.recipe, self.folder = data, validation, recipe, folder
+        self.accelerator, self.workers, self.watch = accelerator, workers, watch
+        self.share = Share(accelerator.process_index, accelerator.num_processes)
+        if recipe.batch_size % self.share.ranks:
+            raise InputError(
+                f"a batch of {recipe.batch_size} cannot be dealt to {self.share.ranks} processes"
+            )
+        self.in_pass = steps_in_pass(data, recipe)
+        self.steps = max(1, round(recipe.epochs * self.in_pass))
+        self.chance = Chance(recipe, self.steps, self.in_pass, self.share)
+        self.begun = self.saved = time.monotonic()
+        self.before = 0.0  # seconds, of earlier sittings
+        self.step = self.metrics = 0
+        self.losses = 0
+        self.loss = torch.zeros((), device=accelerator.device)
+        self.measures: dict[str, float] = {}
+
+    @property
+    def writes(self) -> bool:
+        """Tell whether this process is the one that writes."""
+        return bool(self.accelerator.is_main_process)
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.begun
+
+    def prepare(self, init: Crate | None, *, resume: bool, compiled: bool) -> None:
+        """Make or take the model, and put everything where it was."""
+        recipe = self.recipe
+        torch.manual_seed(recipe.seed)
+        model = _fresh(init, recipe)
+        if self.writes and not resume:
+            self.folder.begin(recipe)
+        state = self.folder.load() if resume else None
+        self.accelerator.wait_for_everyone()
+        if state:
+            state.fits(recipe, self.data.identity)
+            model.load_state_dict(state.model)
+        model.to(self.accelerator.device)
+        self.learner = Learner(model, 0.0 if recipe.mixup or recipe.cutmix else recipe.label_smoothing)
+        self.learner.to(self.accelerator.device)
+        self.ema = None
+        if recipe.ema:
+            self.ema = ModelEmaV3(
+                model, decay=recipe.ema, use_warmup=True, warmup_gamma=_EMA_RISE, warmup_power=1.0
+            )
+        optimizer = make_optimizer(model, recipe)
+        self.schedule = make_schedule(optimizer, recipe, self.steps, self.in_pass)
+        self.stepping, self.optimizer = self.accelerator.prepare(self.learner, optimizer)
+        self.learner.train()
+        if compiled:
+            self.stepping = torch.compile(self.stepping)
+        if state:
+            optimizer.load_state_dict(state.optimizer)
+            if self.ema and state.ema:
+                self.ema.module.load_state_dict(state.ema)
+            self.step, self.metrics, self.before = state.step, state.metrics, state.seconds
+            self.loss, self.losses = self.loss + state.loss, state.losses
+        elif self.writes:
+            self.note(self._opening(init))
+
+    def _opening(self, init: Crate | None) -> Row:
+        """Say what the run is, in the first row."""
+        packages = ("cratecli", "torch", "timm", "accelerate")
+        return {
+            "recipe": asdict(self.recipe),
+            "images": self.data.images,
+            "classes": self.recipe.model.classes,
+            "data": self.data.identity,
+            "init": asdict(init.weights) if init and init.weights else None,
+            "parameters": sum(each.numel() for each in self.learner.model.parameters()),
+            "steps": self.steps,
+            "processes": self.share.ranks,
+            "threads": torch.get_num_threads(),
+            "device": str(self.accelerator.device),
+            "versions": {name: metadata.version(name) for name in packages},
+        }
+
+    def go(self) -> Trained:
+        """Take every step that is left, or as many as there is time for."""
+        row_every = max(1, self.in_pass // _ROWS)
+        judge_every = max(1, round(self.watch.every * self.in_pass))
+        left = range(self.step, self.steps)
+        batches = training_batches(self.data, self.recipe, left, workers=self.workers, share=self.share)
+        stopped = False
+        while self.step < self.steps and not (stopped := self._asked_to_stop()):
+            self._take(next(batches))
+            self.watch.stepped(self.step, self.steps)
+            last = self.step == self.steps
+            if self.step % row_every == 0 or last:
+                self._tell_loss()
+            if self.step % judge_every == 0 or last:
+                self._judge()
+            elif self.step % row_every == 0 and time.monotonic() - self.saved > _SAVE_SECONDS:
+                self._save()
+        batches.close()
+        if stopped:
+            self._save()
+        return self._end()
+
+    def _asked_to_stop(self) -> bool:
+        """Tell, the same in every process, whether to end here."""
+        limit = self.watch.limit_minutes
+        asked = self.watch.stop() or (limit is not None and time.monotonic() - self.begun > 60 * limit)
+        if self.share.ranks == 1:
+            return asked
+        flag = torch.tensor(int(asked), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, "sum") > 0)
+
+    def _take(self, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Take one step."""
+        device = self.accelerator.device
+        images, targets = (each.to(device, non_blocking=True) for each in batch)
+        kept = self.chance.kept(self.step, len(images))
+        images, targets = self.chance.mixed(self.step, (images, targets))
+        self.schedule.step_update(self.step)
+        with self.accelerator.autocast():
+            loss = self.stepping(images, targets, None if kept is None else kept.to(device))
+        self.accelerator.backward(loss)
+        if self.recipe.clip_norm:
+            self.accelerator.clip_grad_norm_(self.learner.parameters(), self.recipe.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        if self.ema:
+            self.ema.update(self.learner.model, step=self.step)
+        self.loss += loss.detach()
+        self.losses += 1
+
+    def _tell_loss(self) -> None:
+        """Write a row of what the last steps came to. Raises `InputError` where the loss is no number."""
+        loss = self.loss / max(1, self.losses)
+        if self.share.ranks > 1:
+            loss = self.accelerator.reduce(loss, "mean")
+        mean = float(loss)
+        if not isfinite(mean):
+            raise InputError(
+                f"the loss is no number after step {self.step}: lower the learning rate, or set clip_norm; "
+                "--resume goes back to the last state that was kept"
+            )
+        self.loss, self.losses = torch.zeros_like(self.loss), 0
+        self.note(self._where() | {"loss": round(mean, 6), "learning_rate": self._learning_rate()})
+
+    def _where(self) -> Row:
+        seconds = self.seconds
+        return {
+            "step": self.step,
+            "epoch": round(self.step / self.in_pass, 4),
+            "seconds": round(seconds, 2),
+            "images_per_second": round(self.step * self.recipe.batch_size / seconds, 1),
+        }
+
+    def _learning_rate(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def note(self, row: Row) -> None:
+        """Write a row of metrics."""
+        if self.writes:
+            self.metrics = self.folder.note(row)
+            self.watch.told(row)
+
+    def _judge(self) -> None:
+        """Measure what the model can do now, and keep it."""
+        began = time.monotonic()
+        measures: dict[str, float] = {}
+        model = self.seen()
+        if self.validation:
+            measures |= accuracy(model, self.validation, self.recipe, self.accelerator, workers=self.workers)
+        if self.watch.judge and self.writes:
+            measures |= self.watch.judge(model.cpu() if self.accelerator.device.type == "mps" else model)
+        self.accelerator.wait_for_everyone()
+        if measures:
+            self.measures = measures
+            took = {"judged_in": round(time.monotonic() - began, 2)}
+            self.note(self._where() | {name: round(value, 6) for name, value in measures.items()} | took)
+        self._save()
+
+    def seen(self) -> Crate:
+        """Give what is judged and kept: a copy of the averaged model, or of the model, for inference."""
+        source = self.ema.module if self.ema else self.learner.model
+        model = deepcopy(source).requires_grad_(False)
+        return model.float().fold()
+
+    def _save(self) -> None:
+        """Keep the state, and the checkpoint as it is now."""
+        if self.writes:
+            self._store()
+            self.folder.save(
+                State(
+                    step=self.step,
+                    metrics=self.metrics,
+                    seconds=self.seconds,
+                    loss=float(self.loss),
+                    losses=self.losses,
+                    data=self.data.identity,
+                    recipe=self.recipe.to_toml(),
+                    model=self.learner.model.state_dict(),
+                    ema=self.ema.module.state_dict() if self.ema else None,
+                    optimizer=self.optimizer.state_dict(),
+                )
+            )
+        self.saved = time.monotonic()
+
+    def _store(self) -> str:
+        source = self.ema.module if self.ema else self.learner.model
+        return store_model(
+            self.folder.checkpoint,
+            self.recipe.model,
+            source.state_dict(),
+            labels=self.data.labels,
+            dtype=self.recipe.stored,
+        )
+
+    def _end(self) -> Trained:
+        """Store the checkpoint, and say so in the last row."""
+        digest = self._store() if self.writes else ""
+        if self.writes and self.step == self.steps:
+            told = self.folder.rows()
+            if "sha256" not in told[-1]:
+                where = {"step": self.step, "seconds": round(self.seconds, 2)}
+                self.note(where | {"file": self.folder.checkpoint.name, "sha256": digest})
+                self._save()
+        return Trained(self.folder.checkpoint, digest, self.step, self.steps, self.seconds, self.measures)
+
+
+def _fresh(init: Crate | None, recipe: TrainRecipe) -> Crate:
+    """Make a model with random weights, or take one, with a new classifier where the number of classes differs."""
+    if init is None:
+        return Crate(recipe.model)
+    model = deepcopy(init).float()
+    if model.image_size != recipe.model.image_size:
+        model.reset_image_size(recipe.model.image_size)
+    if model.config.classes != recipe.model.classes:
+        model.reset_classifier(recipe.model.classes)
+    return model.requires_grad_(True)
+
+
+@torch.inference_mode()
+def accuracy(
+    model: Crate, data: Labelled, recipe: TrainRecipe, accelerator: Accelerator, *, workers: int
+) -> dict[str, float]:
+    """Measure accuracy (0–1) and loss (nats) on a validation split, over all processes."""
+    learner = Learner(model, 0.0).to(accelerator.device)
+    right = torch.zeros(3, device=accelerator.device, dtype=torch.float64)
+    share = Share(accelerator.process_index, accelerator.num_processes)
+    for images, targets in validation_batches(data, recipe, workers=workers, share=share):
+        shown = (images.to(accelerator.device).float() - learner.mean) / learner.std
+        logits, truth = model(shown), targets.to(accelerator.device)
+        loss = torch.nn.functional.cross_entropy(logits, truth, reduction="sum")
+        right += torch.stack(
+            ((logits.argmax(1) == truth).sum(), loss, torch.tensor(len(truth), device=loss.device))
+        )
+    if share.ranks > 1:
+        right = accelerator.reduce(right, "sum")
+    return {"accuracy": float(right[0] / right[2]), "validation_loss": float(right[1] / right[2])}

@@ -1,0 +1,50 @@
+"""From a model to a checkpoint file that `load_model` takes: plain tensors, the config inside."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from cratecli.errors import OutputError
+from cratecli.files import replacing
+from cratecli.model.config import CrateConfig
+
+
+def store_model(
+    path: Path,
+    config: CrateConfig,
+    tensors: Mapping[str, Tensor],
+    *,
+    labels: Sequence[str] = (),
+    dtype: Literal["float32", "float16"] = "float32",
+) -> str:
+    """Write a model's tensors, by our names, as safetensors, and give the file's SHA-256 in hexadecimal.
+
+    The config and the names of the classes, in the order of the logits, stand in its metadata. The same tensors give
+    the same bytes. Raises `OutputError` when it cannot be written.
+    """
+    number = {"float32": torch.float32, "float16": torch.float16}[dtype]
+    plain = {name: tensor.detach().cpu().to(number).contiguous() for name, tensor in tensors.items()}
+    metadata = {"format": "pt", "config": json.dumps(config.to_dict())}
+    if labels:
+        metadata["labels"] = json.dumps(list(labels))
+    content = _in_order(safetensors.torch.save(plain, metadata=metadata))
+    try:
+        with replacing(path) as stream:
+            stream.write(content)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    return hashlib.sha256(content).hexdigest()
+
+
+def _in_order(content: bytes) -> bytes:
+    """Sort a safetensors header, whose metadata safetensors writes in any order."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]

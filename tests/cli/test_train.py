@@ -1,0 +1,264 @@
+"""`crate train` as its user meets it: killed and resumed, stopped by a signal, on two processes, watched on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from tests.cli.conftest import CRATE, Done, Here, Machine
+from tests.tasks.toy import TOML, toy
+
+# timm leaves the closing of files to the collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+LENIENT = "error,ignore::ResourceWarning"
+LONG = ("--set", "epochs=400", "--every", "100")
+
+
+@pytest.fixture
+def desk(machine: Machine) -> Machine:
+    """Lay out data and a recipe."""
+    toy(machine.desk / "data")
+    (machine.desk / "toy.toml").write_text(TOML)
+    return machine
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def timeless(folder: Path) -> list[dict[str, Any]]:
+    clock = {"seconds", "images_per_second", "judged_in"}
+    return [{name: value for name, value in row.items() if name not in clock} for row in metrics(folder)]
+
+
+def start(machine: Machine, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [CRATE, "train", "data", *arguments],
+        cwd=machine.desk,
+        env=machine.environment | {"PYTHONWARNINGS": LENIENT},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def wait_for_rows(folder: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a run has written so many rows."""
+    for _ in range(6000):
+        if (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").read_bytes().count(
+            b"\n"
+        ) >= count:
+            return
+        assert process.poll() is None, process.communicate()[1].decode()
+        time.sleep(0.01)
+    raise AssertionError("the run wrote nothing in a minute")
+
+
+def test_trained_and_used_at_once(desk: Machine) -> None:
+    done = desk.crate("train", "data", "--recipe", "toy.toml", "-o", "run", PYTHONWARNINGS=LENIENT)
+    assert (done.code, done.lines) == (0, ["run/model.safetensors"])
+    assert "36 images of 3 classes" in done.err
+    assert done.err.count("accuracy") == 3
+    desk.photo("photo.png")
+    used = desk.crate("segment", "photo.png", "-m", "run/model.safetensors", "-o", "mask.png")
+    assert used.code == 0
+    assert Image.open(desk.desk / "mask.png").size == (48, 36)
+    told = desk.crate("models", "add", "run/model.safetensors", "--as", "toy")
+    assert told.code == 0
+
+
+def test_killed_and_resumed(desk: Machine) -> None:
+    """kill -9 in the middle, several times: the end is that of a run that was left alone."""
+    recipe = ("--recipe", "toy.toml", "--set", "epochs=24", "--every", "2")
+    whole = desk.crate("train", "data", *recipe, "-o", "whole", "-q", PYTHONWARNINGS=LENIENT)
+    assert (whole.code, whole.err) == (0, "")
+    folder = desk.desk / "run"
+    arguments = ["-o", "run", "-q", *recipe]
+    for rows in (20, 70):
+        process = start(desk, *arguments)
+        wait_for_rows(folder, rows, process)
+        process.kill()
+        process.communicate()
+        arguments = ["-o", "run", "-q", "--resume", "--every", "2"]
+    done = desk.crate("train", "data", *arguments, PYTHONWARNINGS=LENIENT)
+    assert (done.code, done.err) == (0, "")
+    assert timeless(folder) == timeless(desk.desk / "whole")
+    assert (folder / "model.safetensors").read_bytes() == (desk.desk / "whole/model.safetensors").read_bytes()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "metrics.jsonl",
+        "model.safetensors",
+        "recipe.toml",
+        "state.pt",
+    ]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_well(desk: Machine, number: signal.Signals, code: int) -> None:
+    process = start(desk, "--recipe", "toy.toml", "-o", "run", *LONG, "--workers", "1")
+    wait_for_rows(desk.desk / "run", 5, process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err.decode()
+    assert out == b"run/model.safetensors\n"
+    assert "--resume goes on from here" in err.decode()
+    assert "Traceback" not in err.decode()
+    steps = metrics(desk.desk / "run")[-1]["step"]
+    again = desk.crate(
+        *("train", "data", "-o", "run", "--resume", "--limit-minutes", "0", "--json"), PYTHONWARNINGS=LENIENT
+    )
+    record = json.loads(again.out)
+    assert record["step"] >= steps
+    assert not record["done"]
+
+
+def test_two_processes_train_one_model(desk: Machine) -> None:
+    """As `torchrun` starts them: the weights are those of one process, but for the order of sums."""
+    alone = desk.crate("train", "data", "--recipe", "toy.toml", "-o", "one", "-q", PYTHONWARNINGS=LENIENT)
+    assert alone.code == 0
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "cratecli",
+    ]
+    command = ["train", "data", "--recipe", "toy.toml", "-o", "two", "--device", "cpu", "--json"]
+    done = subprocess.run(
+        [*launch, *command],
+        cwd=desk.desk,
+        env=desk.environment | {"PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout)["done"]  # the first process alone speaks
+    assert metrics(desk.desk / "two")[0]["processes"] == 2
+    one, two = (load_file(desk.desk / name / "model.safetensors") for name in ("one", "two"))
+    assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
+    accuracies = [
+        [row["accuracy"] for row in metrics(desk.desk / n) if "accuracy" in row] for n in ("one", "two")
+    ]
+    assert accuracies[0] == accuracies[1]
+
+
+def test_emergence_is_watched(desk: Machine) -> None:
+    for kind in ("images", "masks"):
+        (desk.desk / "photos" / kind).mkdir(parents=True)
+    for number in range(3):
+        desk.photo(f"photos/images/{number}.png", seed=number)
+        mask = np.zeros((36, 48), np.uint8)
+        mask[8:28, 10:30] = 255
+        Image.fromarray(mask).save(desk.desk / f"photos/masks/{number}.png")
+    done = desk.crate(
+        *(
+            "train",
+            "data",
+            "--recipe",
+            "toy.toml",
+            "-o",
+            "run",
+            "--evaluate",
+            "saliency",
+            "photos",
+            "--every",
+            "1.5",
+        ),
+        PYTHONWARNINGS=LENIENT,
+    )
+    assert (done.code, "auto IoU" in done.err) == (0, True)
+    measured = [row for row in metrics(desk.desk / "run") if "auto IoU" in row]
+    assert [row["epoch"] for row in measured] == [1.5, 3.0]
+    for row in measured:
+        assert all(0 < row[f"{name} IoU"] <= 1 for name in ("auto", "mean of heads", "oracle"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["none", "-o", "run"], 3, "none: is not there"),
+        (["data", "-o", "run", "--val", "held"], 3, "held: is neither in data nor a path"),
+        (["data", "-o", "run", "--recipe", "mine"], 2, "no recipe named 'mine'"),
+        (["data", "-o", "run", "--set", "epochs"], 2, "--set 'epochs' is not NAME=VALUE"),
+        (["data", "-o", "run", "--set", "lr=1"], 2, "unknown setting 'lr'"),
+        (["data", "-o", "run", "--recipe", "nano"], 2, "36 images do not fill a batch of 256"),
+        (["data", "-o", "run", "--resume"], 2, "run: holds no run to resume"),
+        (["data", "-o", "run", "--resume", "--recipe", "nano"], 2, "no --recipe, --set or --init"),
+        (["data", "-o", "run", "--init", "no-such-model"], 2, "no-such-model"),
+        (["data", "-o", "run", "--recipe", "toy.toml", "--device", "cuda:7"], 5, "cuda:7 is not available"),
+        (
+            ["data", "-o", "run", "--recipe", "toy.toml", "--evaluate", "voc", "data"],
+            2,
+            "is not one of saliency",
+        ),
+        (["data", "-o", "run", "--recipe", "toy.toml", "--evaluate", "saliency", "data"], 1, "images"),
+        (["data", "-o", "run", "--recipe", "toy.toml", "--dataset", "torch/nothing"], 1, "torch/nothing"),
+        (["data", "-o", "toy.toml"], 2, "toy.toml"),
+    ],
+)
+def test_what_cannot_be_trained(
+    desk: Machine, here: Here, arguments: list[str], code: int, words: str
+) -> None:
+    done = here("train", *arguments)
+    assert done.code == code, done.err
+    assert words in done.err
+    assert "Traceback" not in done.err
+    assert not (desk.desk / "run").exists()
+
+
+def test_broken_pictures_are_passed_over(desk: Machine) -> None:
+    broken = desk.desk / "data/train/red/0.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    done: Done = desk.crate("train", "data", "--recipe", "toy.toml", "-o", "run", PYTHONWARNINGS=LENIENT)
+    assert done.code == 0
+    assert "Skipped sample" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_full_disk_is_said(desk: Machine) -> None:
+    done = desk.crate("train", "data", "--recipe", "toy.toml", "-o", "/dev/full/run", PYTHONWARNINGS=LENIENT)
+    assert done.code == 1
+    assert "cannot be written" in done.err
+
+
+def test_in_a_terminal(desk: Machine) -> None:
+    """A bar is drawn on a terminal, and taken away."""
+    import pty
+
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [CRATE, "train", "data", "--recipe", "toy.toml", "-o", "run"],
+        cwd=desk.desk,
+        env=desk.environment | {"PYTHONWARNINGS": LENIENT, "TERM": "xterm"},
+        stdout=subprocess.DEVNULL,
+        stderr=child,
+    )
+    os.close(child)
+    seen = b""
+    while True:
+        try:
+            piece = os.read(parent, 65536)
+        except OSError:  # the other end was closed
+            break
+        if not piece:
+            break
+        seen += piece
+    os.close(parent)
+    assert process.wait(timeout=60) == 0
+    assert b"images/s" in seen
+    assert b"12/12" in seen
+    assert b"accuracy" in seen

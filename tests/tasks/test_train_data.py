@@ -1,0 +1,192 @@
+"""What a step sees depends on its number alone: not on who loads it, nor on where the run began."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from cratecli.errors import InputError, NothingMatchedError, UsageError
+from cratecli.tasks.train_data import Order, Share, steps_in_pass, training_batches, validation_batches
+from cratecli.tasks.train_sources import Labelled, Source, open_source, training_source, validation_source
+from tests.tasks.toy import CLASSES, RECIPE, packed, sharded, toy
+
+Batches = list[tuple[Tensor, Tensor]]
+
+
+# timm leaves the closing of files to the collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy(tmp_path_factory.mktemp("toy"))
+
+
+def opened(data: Path) -> Labelled:
+    return open_source(training_source(data), RECIPE, training=True)
+
+
+def same(one: Batches, other: Batches) -> bool:
+    pairs = zip(one, other, strict=True)
+    return all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in pairs)
+
+
+def test_what_a_batch_is(data: Path) -> None:
+    (images, classes), *others = training_batches(opened(data), RECIPE, range(2), workers=0)
+    assert (images.shape, images.dtype) == ((8, 3, 16, 16), torch.uint8)
+    assert (classes.shape, classes.dtype) == ((8,), torch.int64)
+    assert len(others) == 1
+    for image, number in zip(
+        images.float(), classes, strict=True
+    ):  # the class's own channel is the brightest
+        assert image.mean(dim=(1, 2)).argmax() == 2 - number
+
+
+def test_every_image_once_a_pass(data: Path) -> None:
+    order = Order(36, 8, 0, range(8), Share())
+    batches = list(order)
+    assert len(order) == len(batches) == 8
+    for number in range(2):
+        keys = [key for batch in batches[number * 4 : number * 4 + 4] for key in batch]
+        assert {each for each, _ in keys} == {number}
+        assert len({index for _, index in keys}) == 32  # what does not fill a batch is left out
+    assert batches[:4] != batches[4:]
+    assert [index for _, index in batches[0]] != list(range(8))
+
+
+@pytest.mark.parametrize("first", [1, 4, 6])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_same_step_wherever_a_run_begins(data: Path, first: int, workers: int) -> None:
+    whole = list(training_batches(opened(data), RECIPE, range(8), workers=0))
+    assert same(list(training_batches(opened(data), RECIPE, range(first, 8), workers=workers)), whole[first:])
+
+
+def test_passes_are_augmented_differently(data: Path) -> None:
+    labelled = replace(RECIPE, batch_size=36)
+    first, second = training_batches(opened(data), labelled, range(2), workers=0)
+    assert not torch.equal(first[0].sort(dim=0).values, second[0].sort(dim=0).values)
+
+
+def test_processes_share_a_step(data: Path) -> None:
+    whole = list(training_batches(opened(data), RECIPE, range(4), workers=0))
+    parts = [
+        list(training_batches(opened(data), RECIPE, range(4), workers=0, share=Share(rank, 2)))
+        for rank in (0, 1)
+    ]
+    for (images, classes), one, other in zip(whole, *parts, strict=True):
+        assert torch.equal(images[0::2], one[0])
+        assert torch.equal(images[1::2], other[0])
+        assert torch.equal(classes[0::2], one[1])
+
+
+def test_validation_is_all_of_it_in_order(data: Path) -> None:
+    held = validation_source(data)
+    assert held is not None
+    labelled = open_source(held, RECIPE, training=False, labels=CLASSES)
+    batches = list(validation_batches(labelled, RECIPE, workers=0))
+    assert torch.cat([classes for _, classes in batches]).tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    shares = [
+        list(validation_batches(labelled, RECIPE, workers=0, share=Share(rank, 5))) for rank in range(5)
+    ]
+    assert sum(len(classes) for share in shares for _, classes in share) == 12
+
+
+def test_a_tar_is_as_good_as_its_folder(data: Path, tmp_path: Path) -> None:
+    packed(data / "train", tmp_path / "train.tar")
+    packed(data / "val", tmp_path / "val.tar")
+    (tmp_path / "_train_tarinfos.pickle").write_bytes(b"cposix\nsystem\n(S'touch owned'\ntR.")  # never read
+    source = training_source(tmp_path)
+    assert source == Source(tmp_path / "train.tar")
+    tarred = open_source(source, RECIPE, training=True)
+    assert tarred.labels == CLASSES
+    assert tarred.images == 36
+    one = list(training_batches(tarred, RECIPE, range(6), workers=2))
+    assert same(one, list(training_batches(opened(data), RECIPE, range(6), workers=0)))
+    assert validation_source(tmp_path) == Source(tmp_path / "val.tar")
+
+
+def test_a_stream_of_shards(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("webdataset", reason="the extra `datasets` is not installed")
+    shards = sharded(data, tmp_path / "shards")
+
+    def stream() -> Labelled:
+        return open_source(Source(shards, "wds/", "train"), RECIPE, training=True)
+
+    assert stream().streamed
+    assert stream().images >= 36
+    first = list(training_batches(stream(), RECIPE, range(8), workers=1))
+    assert all(images.shape == (8, 3, 16, 16) for images, _ in first)
+    assert len({tuple(classes.tolist()) for _, classes in first}) > 1
+    assert same(list(training_batches(stream(), RECIPE, range(3, 8), workers=1)), first[3:])
+
+
+def test_a_hub_data_set(data: Path, tmp_path: Path) -> None:
+    """A folder stands for a repository of the Hub: timm and `datasets` take both by one name."""
+    pytest.importorskip("datasets", reason="the extra `datasets` is not installed")
+    labelled = open_source(Source(tmp_path, f"hfds/{data}", "train"), RECIPE, training=True)
+    assert (labelled.images, labelled.classes, labelled.labels) == (36, 3, CLASSES)
+    batches = list(training_batches(labelled, RECIPE, range(4), workers=0))
+    assert same(list(training_batches(labelled, RECIPE, range(2, 4), workers=1)), batches[2:])
+
+
+def test_where_there_is_nothing(tmp_path: Path) -> None:
+    with pytest.raises(NothingMatchedError, match="is not there"):
+        training_source(tmp_path / "none")
+    with pytest.raises(NothingMatchedError, match="neither in"):
+        training_source(tmp_path, named="trainn")
+    with pytest.raises(NothingMatchedError, match="neither in"):
+        validation_source(tmp_path, named="held")
+    assert validation_source(tmp_path) is None
+    for path in (tmp_path / "empty", tmp_path / "empty.tar"):
+        if path.suffix:
+            packed(tmp_path / "empty", path)
+        else:
+            path.mkdir()
+        with pytest.raises(NothingMatchedError, match="holds no images"):
+            open_source(Source(path), RECIPE, training=True)
+
+
+def test_what_is_no_data_set(tmp_path: Path) -> None:
+    (tmp_path / "train.tar").write_bytes(b"no tar")
+    with pytest.raises(InputError, match=r"train\.tar: cannot be read"):
+        open_source(Source(tmp_path / "train.tar"), RECIPE, training=True)
+    with pytest.raises(InputError, match="cannot be read"):
+        open_source(Source(tmp_path, "torch/nothing"), RECIPE, training=True)
+
+
+def test_fewer_images_than_a_batch(data: Path) -> None:
+    with pytest.raises(UsageError, match="36 images do not fill a batch of 64"):
+        steps_in_pass(opened(data), replace(RECIPE, batch_size=64))
+
+
+def test_a_stream_that_ends_early(data: Path) -> None:
+    class Short(torch.utils.data.IterableDataset[tuple[object, int]]):
+        def __iter__(self) -> Iterator[tuple[object, int]]:
+            from PIL import Image
+
+            yield from ((Image.new("RGB", (20, 20)), 0) for _ in range(9))
+
+        def __len__(self) -> int:
+            return 24
+
+        def set_epoch(self, _number: int) -> None:
+            pass
+
+        def set_loader_cfg(self, num_workers: int) -> None:
+            pass
+
+    labelled = Labelled(Short(), 24, 1, ("a",), "")
+    batches = training_batches(labelled, RECIPE, range(3), workers=0)
+    next(batches)
+    with pytest.raises(InputError, match="ended after 1 batches, and promised 3"):
+        next(batches)
+
+
+def test_identity_tells_data_sets_apart(data: Path, tmp_path: Path) -> None:
+    assert opened(data).identity == opened(data).identity
+    assert opened(toy(tmp_path, train=11)).identity != opened(data).identity
