@@ -22,6 +22,7 @@ from cratecli.emergence import heads, refine
 from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.maskcut import maskcut
 from cratecli.emergence.masks import Keep, clean, enlarge, iou, scale, threshold
+from cratecli.emergence.oracle import best_maps
 from cratecli.geometry import Size
 from cratecli.model.crate import Crate
 from cratecli.tasks.features import see
@@ -115,15 +116,11 @@ class Ways:
 
     def _oracle(self, photo: Photo, views: Sequence[View]) -> Score:
         """Choose by truth one head, layer and view, apart for raw and refined (of which the 4 best are tried)."""
-        size, keep = Size(*photo.truth.shape), self.recipe.keep
-        grid, found = heads.common_grid(views), []
-        for view, layer, head in product(views, range(len(self.layers)), range(self.model.heads)):
-            log_map = heads.resize(np.log(view.attention[layer, head] + 1e-8), grid)
-            soft, cut = enlarge(scale(log_map), size), threshold(log_map, keep)
-            found.append((iou(tidy(soft >= cut), photo.truth), soft, cut))
-        found.sort(key=lambda entry: entry[0], reverse=True)
-        refined = [iou(tidy(refine.grabcut(photo.rgb, soft, cut)), photo.truth) for _, soft, cut in found[:4]]
-        return Score(found[0][0], max(refined))
+        keep, every = self.recipe.keep, len(views) * len(self.layers) * self.model.heads
+        maps = best_maps(views, photo.truth, keep, every)
+        raw = [judge(photo, log_map, keep, refined=False).raw for log_map in maps]
+        best = sorted(range(every), key=raw.__getitem__, reverse=True)[:4]
+        return Score(max(raw), max(judge(photo, maps[each], keep).refined for each in best))
 
 
 _ways = lru_cache(Ways)  # one a process

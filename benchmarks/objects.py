@@ -6,9 +6,6 @@ DATA holds `coco128` (`images`, `instances.json`) and `ecssd200` (`images`, `mas
 with an even index (by name); the others are the test.
 """
 
-import contextlib
-import io
-import json
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from multiprocessing import get_context
@@ -21,12 +18,11 @@ import numpy as np
 import torch
 from page import command_line, publish
 from photos import saliency
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from cratecli.emergence.masks import iou
-from cratecli.io import images
-from cratecli.io.formats.coco import results
+from cratecli.emergence.precision import AP50, average_precision
+from cratecli.io import datasets, images
+from cratecli.io.datasets import CocoSet
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.objects import Object, choose_object_recipe, objects_batch
@@ -60,33 +56,19 @@ def on_coco(path: Path, refine: str, min_score: float | None) -> Annotated:
     )
 
 
-def score_coco(
-    found: Sequence[Annotated], entries: Sequence[dict[str, Any]], truth: dict[str, Any]
-) -> dict[str, float]:
+def score_coco(found: Sequence[Annotated], coco: CocoSet) -> dict[str, float]:
     """Score what was found by pycocotools, all classes as one; crowds are ignored as COCO ignores them."""
-    numbers = {entry["id"]: number for number, entry in enumerate(entries, 1)}
-    known = [
-        {**each, "image_id": numbers[each["image_id"]], "category_id": 1}
-        for each in truth["annotations"]
-        if each["image_id"] in numbers
-    ]
-    photos = [{**entry, "id": numbers[entry["id"]]} for entry in entries]
+    names = [Path(photo.name).name for photo in found]
+    truth, sizes = ([of[name] for name in names] for of in (coco.annotations, coco.sizes))
+    ours = [[{"segmentation": each.rle, "score": each.score} for each in photo.objects] for photo in found]
     scores = {}
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = {"images": photos, "annotations": known, "categories": [{"id": 1, "name": "object"}]}
-        coco.createIndex()
-        ours = coco.loadRes(json.loads(results(found)))
-        for kind in ("bbox", "segm"):
-            judge = COCOeval(coco, ours, kind)
-            judge.evaluate()
-            judge.accumulate()
-            judge.summarize()
-            scores |= {
-                f"{kind} AP50": judge.stats[1],
-                f"{kind} AP": judge.stats[0],
-                f"{kind} AR": judge.stats[8],
-            }
+    for kind in ("bbox", "segm"):
+        precision = average_precision(truth, ours, sizes, kind, np.zeros((0, len(found)), np.int64))
+        scores |= {
+            f"{kind} AP50": float(precision.whole[AP50]),
+            f"{kind} AP": float(precision.whole.mean()),
+            f"{kind} AR": float(precision.recall.mean()),
+        }
     return scores
 
 
@@ -116,17 +98,16 @@ def nothing_in(rgb: np.ndarray) -> bool:
 
 def table(data: Path, every: int, pool: Pool) -> Iterator[str]:
     """Write every row as Markdown."""
-    truth = json.loads((data / "coco128/instances.json").read_text())
-    entries = sorted(truth["images"], key=lambda entry: entry["file_name"])[::every]
+    coco = datasets.coco(data / "coco128")
+    paths = [pair.image for pair in coco.pairs][::every]
     photos = list(saliency(data / "ecssd200"))[::every]
     halves = (("tuned on", 0), ("not tuned on", 1))
     yield "| COCO (128 photos), class-agnostic | box AP50 | AP | AR | mask AP50 | AP | AR |"
     yield "|---|---:|---:|---:|---:|---:|---:|"
     for refine, least in (("none", None), ("none", 0.0), ("grabcut", None)):
-        paths = [data / "coco128/images" / entry["file_name"] for entry in entries]
         found = pool.starmap(on_coco, [(path, refine, least) for path in paths], chunksize=4)
         for name, half in halves:
-            scores = score_coco(found[half::2], entries[half::2], truth)
+            scores = score_coco(found[half::2], coco)
             count = sum(len(each.objects) for each in found[half::2])
             how = f"{name}, refine {refine}" + (", every cut" if least == 0.0 else "") + f": {count} objects"
             yield f"| {how} | " + " | ".join(f"{100 * value:.1f}" for value in scores.values()) + " |"

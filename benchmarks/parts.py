@@ -18,14 +18,13 @@ import numpy as np
 import torch
 from page import command_line, publish
 from photos import Photo, saliency
-from PIL import Image
 from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from cratecli.emergence.clusters import contingency, mutual_information, rand_index
 from cratecli.emergence.masks import iou
 from cratecli.emergence.parts import Foreground, paint
 from cratecli.geometry import Size
-from cratecli.io import images
+from cratecli.io import datasets, images
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.parts import Album, PartRecipe, Seen, choose_part_recipe, label, look
@@ -43,9 +42,8 @@ Labelling = Callable[[slice, int | Literal["auto"]], list[np.ndarray]]
 
 def cars(folder: Path) -> Iterator[Photo]:
     """Read cars with a part's number, 0 for background, where other sets have a mask."""
-    for path in sorted((folder / "images").iterdir()):
-        truth = np.asarray(Image.open(folder / "masks_part" / f"{path.stem}.png"))
-        yield Photo(path.stem, images.read(path), truth)
+    for pair in datasets.paired(folder, "masks_part"):
+        yield Photo(pair.name, images.read(pair.image), datasets.read_labels(pair.truth))
 
 
 class Score(NamedTuple):
@@ -61,9 +59,8 @@ class Score(NamedTuple):
         """Judge all photos together; what is called ground is a cluster of its own."""
         true = np.concatenate([photo.truth[::STEP, ::STEP].reshape(-1) for photo in photos])
         found = np.concatenate([each.reshape(-1) for each in labels])
-        within = true > 0
-        pairs = (true[within], found[within]), (true, found)
-        both = [(normalized_mutual_info_score(*pair), adjusted_rand_score(*pair)) for pair in pairs]
+        table = contingency(found[None], true[None])[None].astype(np.float64)
+        both = [(mutual_information(each)[0], rand_index(each)[0]) for each in (table[:, :, 1:], table)]
         return cls(*both[0], *both[1])
 
 

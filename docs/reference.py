@@ -6,6 +6,7 @@ python docs/reference.py --check    # only tell whether a page is stale
 
 import re
 import sys
+from collections.abc import Callable
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -15,12 +16,22 @@ from typer.models import OptionInfo
 from cratecli.cli.app import app
 
 HERE = Path(__file__).parent
-MARKED = re.compile(r"(<!-- options (\w+) -->\n).*?(<!-- end -->)", re.S)
+MARKED = re.compile(r"(<!-- options (\w+(?: \w+)?) -->\n).*?(<!-- end -->)", re.S)
+
+
+def commands() -> dict[str, Callable[..., None]]:
+    """Give every command's function by its words: `segment`, `evaluate voc`."""
+    groups = [("", app), *((f"{group.name} ", group.typer_instance) for group in app.registered_groups)]
+    return {
+        f"{prefix}{each.name or each.callback.__name__}": each.callback
+        for prefix, group in groups
+        for each in group.registered_commands
+    }
 
 
 def options(name: str) -> str:
     """Write a command's options as a Markdown table, from its function's signature."""
-    command = {each.name or each.callback.__name__: each.callback for each in app.registered_commands}[name]
+    command = commands()[name]
     defaults = signature(command).parameters
     rows = ["| option | | default |", "|---|---|---|"]
     for parameter, hint in get_type_hints(command, include_extras=True).items():

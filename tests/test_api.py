@@ -20,7 +20,8 @@ def test_the_public_surface() -> None:
         *("CrateError", "InputError", "OutputError", "UsageError", "RegistryError"),
         *("NothingMatchedError", "WeightsError", "DeviceError"),
         *("Evaluation", "HeadMaps", "LayerState", "LayerTrace", "Object", "PartMap", "Segmentation"),
-        *("evaluate_saliency", "heads", "layers", "load_model", "objects", "parts", "prepare", "segment"),
+        *("evaluate_coco", "evaluate_parts", "evaluate_saliency", "evaluate_voc"),
+        *("heads", "layers", "load_model", "objects", "parts", "prepare", "segment"),
         *("TrainRecipe", "Trained", "Watch", "train"),
         "__version__",
     }

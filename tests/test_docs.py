@@ -23,6 +23,15 @@ def test_every_command_has_its_page() -> None:
         assert f"<!-- options {command.callback.__name__} -->\n| option |" in page
 
 
+def test_every_protocol_has_its_options() -> None:
+    from cratecli.cli.evaluate import app
+
+    page = (ROOT / "docs/evaluate.md").read_text()
+    for command in app.registered_commands:
+        assert command.callback is not None
+        assert f"<!-- options evaluate {command.callback.__name__} -->\n| option |" in page
+
+
 def test_every_picture_and_page_a_page_names_is_there() -> None:
     for page in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):

@@ -16,7 +16,10 @@ from cratecli.errors import (
 
 if TYPE_CHECKING:
     from cratecli.model.unroll import LayerState
+    from cratecli.tasks.evaluate_coco import evaluate_coco
+    from cratecli.tasks.evaluate_parts import evaluate_parts
     from cratecli.tasks.evaluate_saliency import evaluate_saliency
+    from cratecli.tasks.evaluate_voc import evaluate_voc
     from cratecli.tasks.evaluation import Evaluation
     from cratecli.tasks.features import prepare
     from cratecli.tasks.heads import HeadMaps, heads
@@ -50,7 +53,10 @@ __all__ = [
     "Watch",
     "WeightsError",
     "__version__",
+    "evaluate_coco",
+    "evaluate_parts",
     "evaluate_saliency",
+    "evaluate_voc",
     "heads",
     "layers",
     "load_model",
@@ -69,7 +75,10 @@ _HOMES = {
     "Object": "cratecli.tasks.objects",
     "PartMap": "cratecli.tasks.parts",
     "Segmentation": "cratecli.tasks.segment",
+    "evaluate_coco": "cratecli.tasks.evaluate_coco",
+    "evaluate_parts": "cratecli.tasks.evaluate_parts",
     "evaluate_saliency": "cratecli.tasks.evaluate_saliency",
+    "evaluate_voc": "cratecli.tasks.evaluate_voc",
     "heads": "cratecli.tasks.heads",
     "layers": "cratecli.tasks.layers",
     "load_model": "cratecli.weights.checkpoint",

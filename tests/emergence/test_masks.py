@@ -12,6 +12,7 @@ from cratecli.emergence.masks import (
     enlarge,
     iou,
     scale,
+    spread,
     threshold,
 )
 from cratecli.geometry import Box, Size
@@ -258,3 +259,13 @@ def test_contrast_is_the_attention_that_the_outside_does_without() -> None:
     assert contrast(grid_map, 0.5) == pytest.approx(1 - 1 / 4)
     assert contrast(np.zeros((2, 3), np.float32), 0.5) == 0
     assert contrast(grid_map, 0.0) == 0  # all of it
+
+
+def test_every_pixel_has_what_its_patch_has() -> None:
+    """Of 7 px by 3 patches the middles of pixels 0–1, 2–4 and 5–6 lie in patch 0, 1 and 2."""
+    row = np.array([[True, False, True]])
+    assert spread(row, Size(1, 7)).tolist() == [[True, True, False, False, False, True, True]]
+    assert spread(row, Size(2, 3)).tolist() == [[True, False, True]] * 2
+    grid = np.random.default_rng(0).random((5, 4)) > 0.5
+    np.testing.assert_array_equal(spread(grid, Size(40, 32)), np.kron(grid, np.ones((8, 8))) > 0)
+    assert spread(np.ones((60, 60), bool), Size(1, 1)).all()

@@ -359,3 +359,22 @@ def test_what_photos_hold_is_given_back(model: Model, monkeypatch: pytest.Monkey
     model.holds = 0
     told(work_through(jobs, Desk(model, 4), QUESTION, name))
     assert [room._held for room in rooms] == [0, 0]
+
+
+def test_photos_are_cropped_or_refused_before_the_model_sees_them(model: Model) -> None:
+    def prepare(job: Job, rgb: images.RGB) -> images.RGB:
+        if job.name == "001.png":
+            raise InputError("001.png: not this one")
+        return np.ascontiguousarray(rgb[:16, :16])
+
+    def shape(photo: Photo, views: list[View]) -> str:
+        return str((photo.rgb.shape, tuple(views[0].grid)))
+
+    outcomes = told(work_through(photos(3), Desk(model), QUESTION, shape, prepare))
+    assert sorted(outcomes) == ["((16, 16, 3), (4, 4))", "((16, 16, 3), (4, 4))", "001.png: not this one"]
+    assert model.shown == [(2, 16, 16)]
+
+
+def test_squares_go_together_whatever_their_shape(model: Model) -> None:
+    assert len(told(work_through(photos(3), Desk(model), Question((1,), (16,), square=True), name))) == 3
+    assert model.shown == [(3, 16, 16)]

@@ -164,3 +164,16 @@ def test_a_photo_is_named_by_its_pixels_and_its_shape() -> None:
     changed[3, 4, 1] ^= 1
     assert fingerprint(changed) != fingerprint(PHOTOS[0])
     assert fingerprint(PHOTOS[0].reshape(24, 20, 3)) != fingerprint(PHOTOS[0])
+
+
+def test_squares_are_views_of_their_own(tmp_path: Path) -> None:
+    """Squeezed, photos of any shape share a grid, and are not mistaken for those that keep theirs."""
+    model = make()
+    cache = FeatureCache(tmp_path, model)
+    squares = see(PHOTOS, model, [0], [16], cache=cache, square=True)
+    assert {views[0].grid for views in squares} == {(4, 4)}
+    kept = see(PHOTOS, model, [0], [16], cache=cache)
+    assert [views[0].grid for views in kept] == [(4, 5), (6, 4), (4, 5)]
+    assert model.shown == 2 * len(PHOTOS)
+    assert_same(see(PHOTOS, model, [0], [16], cache=cache, square=True), squares)
+    assert model.shown == 2 * len(PHOTOS)

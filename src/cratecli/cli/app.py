@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cratecli import __version__
-from cratecli.cli import models
+from cratecli.cli import evaluate, models
 from cratecli.cli.doctor import doctor
 from cratecli.cli.explain import explain
 from cratecli.cli.export import export
@@ -39,6 +39,7 @@ app.command()(export)
 app.command()(explain)
 app.command()(worker)
 app.command()(doctor)
+app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(models.app, name="models")
 
 

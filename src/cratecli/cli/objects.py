@@ -34,9 +34,7 @@ def objects(
     min_score: Annotated[
         float | None, typer.Option(min=0, max=1, help="Objects that score less are left out.")
     ] = None,
-    refine: Annotated[
-        Literal["none", "guided", "grabcut"] | None, typer.Option(help="How edges follow the photo.")
-    ] = None,
+    refine: options.Refine = None,
     layer: options.Layers = None,
     size: options.Size = None,
     writing: Writing,

@@ -74,6 +74,17 @@ LayersOrAll = Annotated[
     str | None,
     typer.Option("--layer", metavar="LIST|all", help="Layers, from 0; `-1` is the last: `-2,-1`."),
 ]
+Heads = Annotated[
+    str,
+    typer.Option(metavar="auto|all|LIST", help="`auto` chooses and combines heads for each photo."),
+]
+Keep = Annotated[
+    str | None,
+    typer.Option(metavar="mass:F|top:F|otsu|mean|VALUE", help="What part of the map is the mask."),
+]
+Refine = Annotated[
+    Literal["none", "guided", "grabcut"] | None, typer.Option(help="How edges follow the photo.")
+]
 Sizes = Annotated[
     str | None,
     typer.Option("--size", metavar="LIST", help="Input short sides, px; every second is seen mirrored."),
@@ -111,6 +122,13 @@ def whole_numbers(text: str, option: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"{option} {text!r} is not whole numbers with commas between") from None
+
+
+def heads_named(text: str) -> Literal["auto", "all"] | tuple[int, ...]:
+    """Read `auto`, `all` or a list of heads. Raises `UsageError`."""
+    if text == "auto":
+        return "auto"
+    return "all" if text == "all" else whole_numbers(text, "--heads")
 
 
 def printable(text: str) -> str:

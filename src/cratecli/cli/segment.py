@@ -6,13 +6,13 @@ import typer
 
 from cratecli.cli import options
 from cratecli.cli.groups import grouped
-from cratecli.cli.options import whole_numbers
+from cratecli.cli.options import heads_named, whole_numbers
 from cratecli.cli.report import named, what_runs
 from cratecli.cli.run import Photos, Run, Running, Writing
 from cratecli.cli.together import TOGETHER, Together, names_json, plan_as, write_together
 
 if TYPE_CHECKING:
-    from cratecli.tasks.recipe import Heads, Recipe
+    from cratecli.tasks.recipe import Recipe
     from cratecli.tasks.segment import Segmented
 
 As = Literal["mask", "soft", "soft16", "cutout", "overlay", Together]
@@ -28,17 +28,9 @@ def segment(
         typer.Option("--as", help="What is written; for -o FILE.json a COCO dataset, else a mask a photo."),
     ] = None,
     layer: options.Layers = None,
-    heads: Annotated[
-        str,
-        typer.Option(metavar="auto|all|LIST", help="`auto` chooses and combines heads for each photo."),
-    ] = "auto",
-    keep: Annotated[
-        str | None,
-        typer.Option(metavar="mass:F|top:F|otsu|mean|VALUE", help="What part of the map is the mask."),
-    ] = None,
-    refine: Annotated[
-        Literal["none", "guided", "grabcut"] | None, typer.Option(help="How edges follow the photo.")
-    ] = None,
+    heads: options.Heads = "auto",
+    keep: options.Keep = None,
+    refine: options.Refine = None,
     size: options.Sizes = None,
     min_area: Annotated[
         float | None, typer.Option(help="Drop pieces under this share of the photo, 0 to 1.")
@@ -60,7 +52,7 @@ def segment(
     What is left out of --layer, --heads, --keep, --refine and --size is as measured best for the model.
     """
     report = running.report()
-    chosen = _heads(heads)
+    chosen = heads_named(heads)
     layers = None if layer is None else whole_numbers(layer, "--layer")
     sizes = None if size is None else whole_numbers(size, "--size")
     kind: As = as_ or ("coco" if names_json(output) else "mask")
@@ -104,13 +96,6 @@ def segment(
             run.keep(done.job, done.annotated)
         if whole:
             write_together(run, kind, what_runs(loaded, str(recipe)), made)
-
-
-def _heads(text: str) -> "Heads":
-    """Read `auto`, `all` or a list of heads."""
-    if text == "auto":
-        return "auto"
-    return "all" if text == "all" else whole_numbers(text, "--heads")
 
 
 def record(done: "Segmented", kind: str, recipe: "Recipe", *, rle: bool) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Judge masks by what the saliency field counts: IoU, maxFβ, mean absolute error, accuracy, and boxes found."""
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from cratecli.tasks.features import as_model
 from cratecli.tasks.recipe import Recipe, Refine, choose_recipe
 from cratecli.tasks.scores import Found
 from cratecli.tasks.segment import decide
-from cratecli.tasks.trial import Trial, run
+from cratecli.tasks.trial import PhotoTrial, run
 
 SHORTLIST = 4  # maps that the oracle chooses among to the pixel
 DIGITS = 6  # of what is kept of a photo
@@ -33,7 +34,7 @@ MEAN, ORACLE = "mean of heads", "oracle"
 
 
 @dataclass(frozen=True, eq=False)
-class SaliencyTrial(Trial):
+class SaliencyTrial(PhotoTrial):
     """Photos with one mask each; with `windows`, cut off-centre. On request the mean of heads and the oracle too.
 
     These two are of the same views, thresholded by the same rule and cleaned, without refinement; the oracle is the
@@ -108,9 +109,10 @@ class SaliencyTrial(Trial):
         rows = []
         for name in next(iter(found.values())):
             of = {part: np.array([each[name][part] for each in found.values()]) for part in _PARTS}
+            curves = np.stack([_unpacked(each[name]["f"]) for each in found.values()])
             measures = (
                 draws.measure("IoU", of["iou"]),
-                draws.measure("maxFβ", of["f"], highest),
+                draws.measure("maxFβ", curves, highest),
                 draws.measure("MAE", of["mae"]),
                 draws.measure("accuracy", of["accuracy"]),
                 draws.measure("CorLoc", of["box_iou"] >= HIT),
@@ -146,14 +148,23 @@ class SaliencyTrial(Trial):
         return mask, soft
 
 
-_PARTS = ("iou", "f", "mae", "accuracy", "box_iou")
+_PARTS = ("iou", "mae", "accuracy", "box_iou")
+
+
+def _packed(curve: Float[np.ndarray, "256"]) -> str:
+    """Write a curve as text, a tenth of what its numbers would take in memory."""
+    return b64encode(curve.astype("<f4").tobytes()).decode()
+
+
+def _unpacked(text: str) -> Float[np.ndarray, "256"]:
+    return np.frombuffer(b64decode(text), "<f4")
 
 
 def _compare(mask: Mask, soft: Float[np.ndarray, "height width"], truth: Mask) -> Found:
     """Judge one mask and its soft map."""
     return {
         "iou": round(iou(mask, truth), DIGITS),
-        "f": f_curve(soft, truth).round(DIGITS).tolist(),
+        "f": _packed(f_curve(soft, truth)),
         "mae": round(mean_absolute_error(soft, truth), DIGITS),
         "accuracy": round(accuracy(mask, truth), DIGITS),
         "box_iou": round(box_iou(bounding_box(mask), bounding_box(truth)), DIGITS),

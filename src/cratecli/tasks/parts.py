@@ -28,7 +28,7 @@ from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.geometry import Box, Size
 from cratecli.io import images
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, work_through
+from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, as_it_is, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, fingerprint, see
 from cratecli.tasks.jobs import Failure, Job, Skipped
 from cratecli.tasks.recipe import THUMBNAIL, Refine, Sight, check_refine, choose_sight, default_recipe
@@ -237,13 +237,23 @@ class Labelled:
     written: tuple[Path, ...] = ()
 
 
-def learn_parts(album: Album, jobs: Sequence[Job], desk: Desk, recipe: PartRecipe) -> Outcomes[Job]:
-    """Put photos into an album; gives the jobs in its order, and those that failed. Raises what `Album.add` raises."""
+def learn_parts(
+    album: Album,
+    jobs: Sequence[Job],
+    desk: Desk,
+    recipe: PartRecipe,
+    prepare: Callable[[Job, RGB], RGB] = as_it_is,
+) -> Outcomes[Job]:
+    """Put photos into an album; gives the jobs in its order, and those that failed. Raises what `Album.add` raises.
+
+    `prepare` is as `work_through` has it.
+    """
 
     def finish(photo: Photo, views: list[View]) -> tuple[Photo, Seen]:
         return photo, recipe.seen(views)
 
-    with closing(work_through(jobs, replace(desk, ledger=None), recipe.question, finish)) as outcomes:
+    reading = work_through(jobs, replace(desk, ledger=None), recipe.question, finish, prepare)
+    with closing(reading) as outcomes:
         for outcome in outcomes:
             if isinstance(outcome, Failure | Skipped):
                 yield outcome

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,27 +22,29 @@ class Scores:
 
     def __init__(self, path: Path | None = None, *, resume: bool = False) -> None:
         """Name the file; to `resume`, what it holds is believed, else it is begun anew."""
-        self._path, self._resume = path, resume
+        self.path, self._resume = path, resume
         self._known: dict[str, Found] = {}
         self._file = -1
+        self._threads = threading.Lock()
         self._locks: ByteLocks | None = None
 
     def __enter__(self) -> "Scores":
         """Open the file. Raises `OutputError` where it cannot be, or another process is at work on it."""
-        if self._path is None:
+        if self.path is None:
             return self
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._locks = ByteLocks(self._path.with_name(f".{self._path.name}.lock"))
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._locks = ByteLocks(self.path.with_name(f".{self.path.name}.lock"))
             if not self._locks.take(0):
-                self._locks.close()
+                self._close()
                 raise OutputError(
-                    f"{self._path}: another crate is at work on it: wait for it, or name --scores"
+                    f"{self.path}: another crate is at work on it: wait for it, or name --scores"
                 )
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
             os.ftruncate(self._file, self._read() if self._resume else 0)
             os.lseek(self._file, 0, os.SEEK_END)
         except OSError as error:
+            self._close()
             raise self._failed(error) from None
         return self
 
@@ -49,6 +52,9 @@ class Scores:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the file."""
+        self._close()
+
+    def _close(self) -> None:
         if self._file >= 0:
             os.close(self._file)
         if self._locks is not None:
@@ -64,15 +70,14 @@ class Scores:
 
     def add(self, key: str, name: str, found: Found) -> None:
         """Keep a photo's scores. Raises `OutputError` when they cannot be written."""
-        self._known[key] = found
-        if self._file < 0:
-            return
         line = json.dumps({"key": key, "photo": name, "found": found}).encode() + b"\n"
-        try:
-            while line:
-                line = line[os.write(self._file, line) :]
-        except OSError as error:
-            raise self._failed(error) from None
+        with self._threads:
+            self._known[key] = found
+            try:
+                while line and self._file >= 0:
+                    line = line[os.write(self._file, line) :]
+            except OSError as error:
+                raise self._failed(error) from None
 
     def _read(self) -> int:
         """Read whole lines, up to the first that is none; gives their bytes."""
@@ -90,4 +95,4 @@ class Scores:
         return end
 
     def _failed(self, error: OSError) -> OutputError:
-        return OutputError(f"{self._path}: scores cannot be kept: {error.strerror or error}")
+        return OutputError(f"{self.path}: scores cannot be kept: {error.strerror or error}")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,26 +18,41 @@ from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, work_through
 from cratecli.tasks.evaluation import Evaluation, Name, Resampling, Row
 from cratecli.tasks.features import identity
-from cratecli.tasks.jobs import Failure, Job, Skipped
+from cratecli.tasks.jobs import Failure, Job
 from cratecli.tasks.scores import Found, Scores
 
 FORMAT = 1  # of what is kept of a photo: a change of what is found out takes the next number
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A photo, by name, and what was found out about it, now or, if `known`, by a run before."""
+
+    name: str
+    found: Found
+    known: bool = False
+
+
+@dataclass(frozen=True)
+class LookedAt:
+    """A photo that is judged later, when all have been looked at."""
+
+    job: Job
+
+
+Stage = Outcomes[Judged | LookedAt]
+"""What becomes of the photos in one pass; a bad one is a `Failure`, not the end."""
+
+
 @dataclass(frozen=True, eq=False)
 class Trial(ABC):
-    """One model on one data set: what it is asked of each photo, and what that adds up to."""
+    """What a model is asked of a data set, and what that adds up to."""
 
     protocol: ClassVar[Name]
 
     model: WhiteBox
     data: Path
     pairs: Sequence[Pair]
-
-    @property
-    @abstractmethod
-    def question(self) -> Question:
-        """Say what the model is asked of every photo."""
 
     @property
     @abstractmethod
@@ -55,28 +70,35 @@ class Trial(ABC):
         """Say in words how photos are judged."""
 
     @abstractmethod
-    def prepare(self, pair: Pair, rgb: images.RGB) -> images.RGB:
-        """Check a photo against its truth, before the model sees it. Raises `InputError`."""
-
-    @abstractmethod
-    def judge(self, pair: Pair, rgb: images.RGB, views: Sequence[View]) -> Found:
-        """Find out about one photo all that `rows` needs. Raises `InputError`."""
+    def stages(self, desk: Desk, scores: Scores) -> Iterator[Stage]:
+        """Go through the photos, but for those whose scores are known, once or more often."""
 
     @abstractmethod
     def rows(self, found: Mapping[str, Found], how: Resampling) -> tuple[Row, ...]:
         """Add up what was found out about photos, by name, in their order."""
 
-    @property
-    def digest(self) -> str:
-        """Name all that decides what is found out in a photo, but for the photo and its truth."""
-        dtype = str(next(self.model.parameters()).dtype)
-        told = [FORMAT, __version__, self.protocol, self.settings, identity(self.model), dtype]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    def key(self, pair: Pair, sha256: str, among: str = "") -> str:
+        """Name a photo, known by its bytes, and its truth, `among` others that matter. Raises `InputError`."""
+        truth = hashlib.sha256(images.content(pair.truth)).hexdigest()
+        return hashlib.sha256(f"{sha256} {truth} {among}".encode()).hexdigest()
+
+    def recall(self, pair: Pair, scores: Scores, among: str = "") -> Judged | None:
+        """Find what is known of a photo; see `key`."""
+        if scores:
+            with suppress(InputError):  # it is told when the photo is looked at
+                sha256 = hashlib.sha256(images.content(pair.image)).hexdigest()
+                if (found := scores.find(self.key(pair, sha256, among))) is not None:
+                    return Judged(pair.name, found, known=True)
+        return None
 
     def scores(self, folder: Path | None, *, resume: bool) -> Scores:
-        """Give the place for what is found out: a file in a folder, or memory alone."""
-        path = None if folder is None else folder / f"{self.protocol}-{self.digest[:16]}.jsonl"
-        return Scores(path, resume=resume)
+        """Give the place for what is found out: a file in a folder, named after all that decides it, or memory."""
+        if folder is None:
+            return Scores()
+        dtype = str(next(self.model.parameters()).dtype)
+        told = [FORMAT, __version__, self.protocol, self.settings, identity(self.model), dtype]
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        return Scores(folder / f"{self.protocol}-{digest[:16]}.jsonl", resume=resume)
 
     def conclude(self, found: Mapping[str, Found], how: Resampling) -> Evaluation:
         """Make the record. Raises `InputError` where no photo could be judged."""
@@ -96,34 +118,45 @@ class Trial(ABC):
         )
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A photo, by name, and what was found out about it, now or, if `known`, by a run before."""
+@dataclass(frozen=True, eq=False)
+class PhotoTrial(Trial):
+    """A trial that judges every photo by itself."""
 
-    name: str
-    found: Found
-    known: bool = False
+    @property
+    @abstractmethod
+    def question(self) -> Question:
+        """Say what the model is asked of every photo."""
 
+    @abstractmethod
+    def prepare(self, pair: Pair, rgb: images.RGB) -> images.RGB:
+        """Check a photo against its truth, before the model sees it. Raises `InputError`."""
 
-def go_through(trial: Trial, desk: Desk, scores: Scores) -> Outcomes[Judged]:
-    """Judge the photos of a trial, but for those whose scores are known; a bad one is a `Failure`, not the end."""
-    pairs: dict[Job, Pair] = {}
-    for pair in trial.pairs:
-        if (known := _recall(pair, scores)) is not None:
-            yield Judged(pair.name, known, known=True)
-        else:
-            pairs[Job(pair.image, None)] = pair
+    @abstractmethod
+    def judge(self, pair: Pair, rgb: images.RGB, views: Sequence[View]) -> Found:
+        """Find out about one photo all that `rows` needs. Raises `InputError`."""
 
-    def finish(photo: Photo, views: Sequence[View]) -> Judged:
-        pair = pairs[photo.job]
-        found = trial.judge(pair, photo.rgb, views)
-        scores.add(_key(pair, photo.sha256), pair.name, found)
-        return Judged(pair.name, found)
+    def stages(self, desk: Desk, scores: Scores) -> Iterator[Stage]:
+        """Go through the photos once."""
+        yield self._judged(desk, scores)
 
-    def prepare(job: Job, rgb: images.RGB) -> images.RGB:
-        return trial.prepare(pairs[job], rgb)
+    def _judged(self, desk: Desk, scores: Scores) -> Stage:
+        pairs: dict[Job, Pair] = {}
+        for pair in self.pairs:
+            if (known := self.recall(pair, scores)) is not None:
+                yield known
+            else:
+                pairs[Job(pair.image, None)] = pair
 
-    yield from work_through(list(pairs), desk, trial.question, finish, prepare)
+        def finish(photo: Photo, views: Sequence[View]) -> Judged:
+            pair = pairs[photo.job]
+            found = self.judge(pair, photo.rgb, views)
+            scores.add(self.key(pair, photo.sha256), pair.name, found)
+            return Judged(pair.name, found)
+
+        def prepare(job: Job, rgb: images.RGB) -> images.RGB:
+            return self.prepare(pairs[job], rgb)
+
+        yield from work_through(list(pairs), desk, self.question, finish, prepare)
 
 
 def run(
@@ -131,24 +164,12 @@ def run(
 ) -> Evaluation:
     """Judge all photos and add up. Raises the `InputError` of the first bad one."""
     found: dict[str, Found] = {}
-    with trial.scores(folder, resume=resume) as scores, closing(go_through(trial, desk, scores)) as outcomes:
-        for outcome in outcomes:
-            if isinstance(outcome, Failure):
-                raise outcome.error
-            if not isinstance(outcome, Skipped):
-                found[outcome.name] = outcome.found
+    with trial.scores(folder, resume=resume) as scores:
+        for stage in trial.stages(desk, scores):
+            with closing(stage):
+                for outcome in stage:
+                    if isinstance(outcome, Failure):
+                        raise outcome.error
+                    if isinstance(outcome, Judged):
+                        found[outcome.name] = outcome.found
     return trial.conclude(found, how)
-
-
-def _recall(pair: Pair, scores: Scores) -> Found | None:
-    if not scores:
-        return None
-    with suppress(InputError):  # it is told when the photo is looked at
-        return scores.find(_key(pair, hashlib.sha256(images.content(pair.image)).hexdigest()))
-    return None
-
-
-def _key(pair: Pair, sha256: str) -> str:
-    """Name a photo and its truth by their bytes."""
-    truth = hashlib.sha256(images.content(pair.truth)).hexdigest()
-    return hashlib.sha256(f"{sha256} {truth}".encode()).hexdigest()

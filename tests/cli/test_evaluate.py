@@ -1,0 +1,345 @@
+"""`crate evaluate` as its user meets it: tables, records, what is kept, and what goes wrong."""
+
+import json
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cratecli
+from cratecli.cli import evaluations
+from cratecli.geometry import Box
+from cratecli.model.unroll import WeightsId
+from cratecli.tasks.evaluation import Evaluation, Measure, Row
+from tests.cli.conftest import CRATE, Here, Machine, drawn
+from tests.cli.test_segment import failed
+from tests.tasks.painted import coco, devkit, labelled, pairs, save
+
+# pycocotools' own decoder, not ours, speaks NumPy 1.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+QUICK = ("--size", "32", "--resamples", "20")
+MASKS = (*QUICK, "--refine", "none")
+DISC = Box(7, 8, 29, 30)
+
+
+def disc(seed: int = 0) -> np.ndarray:
+    return drawn(48, 36, seed)
+
+
+def truth(label: int = 255) -> np.ndarray:
+    return labelled((DISC, label), height=36, width=48)
+
+
+def saliency_set(folder: Path, count: int = 3) -> Path:
+    return pairs(folder, "masks", *((disc(seed), truth()) for seed in range(count)))
+
+
+def measures(record: dict[str, Any], row: int = 0) -> dict[str, float]:
+    return {name: each["value"] for name, each in record["rows"][row]["measures"].items()}
+
+
+def test_a_table_of_what_segment_makes(shared: Machine) -> None:
+    """The masks of `crate segment`, for truth: all is right."""
+    for seed in range(3):
+        shared.photo(f"own/images/{seed}.png", (64, 48), seed)
+    assert (
+        shared.crate("segment", "own/images", "-o", "own/masks", "--size", "32", "--refine", "none").code == 0
+    )
+    (shared.desk / "own/masks/manifest.jsonl").unlink()
+    done = shared.crate("evaluate", "saliency", "own", *MASKS, "-m", "crate-nano")
+    assert done.code == 0, done.err
+    assert done.err.startswith(
+        "crate: crate-nano, layers 4,5,6,7, sizes 32, heads auto, keep otsu, refine none, cpu"
+    )
+    header, row, *rest = done.lines
+    assert header.split() == ["model", "IoU", "maxFβ", "MAE", "accuracy", "CorLoc"]
+    assert row.split()[:4] == ["crate-nano", "auto", "1.000", "(1.000–1.000)"]
+    assert rest[1].startswith("3 photos of own; layers 4,5,6,7, sizes 32")
+    assert rest[-1] == "95 % intervals: percentiles of 20 resamples of the photos, seed 0"
+
+
+def test_records_say_all_and_nothing_else_stands_on_stdout(machine: Machine, here: Here) -> None:
+    saliency_set(machine.desk / "set")
+    done = here("evaluate", "saliency", "set", *MASKS, "--json", "--oracle", "--mean-of-heads", "-q")
+    assert (done.code, done.err) == (0, "")
+    (record,) = json.loads(done.out)
+    assert record["protocol"] == "saliency"
+    assert (record["data"], record["photos"], record["failed"]) == ("set", 3, 0)
+    assert record["weights"] == "crate-nano"
+    assert record["settings"]["refine"] == "none"
+    assert [row["name"] for row in record["rows"]] == ["auto", "mean of heads", "oracle"]
+    found = cratecli.evaluate_saliency(
+        machine.desk / "set", "crate-nano", sizes=[32], refine="none", oracle=True, mean_of_heads=True
+    )
+    for row, told in zip(found.rows, record["rows"], strict=True):
+        assert {each.name: each.value for each in row.measures} == pytest.approx(
+            {name: each["value"] for name, each in told["measures"].items()}, abs=1e-6
+        )
+        assert all(each["low"] <= each["value"] <= each["high"] for each in told["measures"].values())
+        assert all(each["paper"] is None for each in told["measures"].values())
+
+
+def test_several_models_and_markdown(machine: Machine, here: Here) -> None:
+    """A file of its own is a model too; each is judged once, however often it is named."""
+    saliency_set(machine.desk / "set")
+    file = Path(here("models", "path", "crate-nano").lines[0])
+    (machine.desk / "a|b.safetensors").write_bytes(file.read_bytes())
+    models = ("-m", "crate-nano", "-m", "a|b.safetensors", "-m", "crate-nano")
+    done = here("evaluate", "saliency", "set", *MASKS, *models, "--markdown", "-q")
+    assert done.code == 0, done.err
+    header, line, first, second, blank, *notes = done.lines
+    assert header == "| model |  | IoU | maxFβ | MAE | accuracy | CorLoc |"
+    assert line == "|---|---|---:|---:|---:|---:|---:|"
+    assert first.startswith("| crate-nano | auto | ")
+    assert second.startswith("| a\\|b.safetensors | auto | ")
+    assert first.split(" | ")[2:] == second.split(" | ")[2:]
+    assert blank == ""
+    assert notes[0].startswith("- crate-nano: 3 photos of set; ")
+    assert notes[1].startswith("- a|b.safetensors: 3 photos of set; ")
+
+
+def test_voc(machine: Machine, here: Here) -> None:
+    devkit(machine.desk / "VOCdevkit", (disc(), truth(15)), (disc(1), truth(7)))
+    done = here("evaluate", "voc", "VOCdevkit", *QUICK, "--layer", "all", "--json", "-q")
+    assert done.code == 0, done.err
+    (record,) = json.loads(done.out)
+    assert [row["layer"] for row in record["rows"]] == [layer for layer in range(8) for _ in range(3)]
+    assert all(0 < measures(record, row)["mIoU"] < 1 for row in range(24))
+    table = here("evaluate", "voc", "VOCdevkit/VOC2012", *QUICK, "-q")
+    assert table.lines[0].split() == ["model", "layer", "mIoU", "%"]
+    assert len(table.lines) == 9
+    assert "32 × 32 px, single view" in table.lines[5]
+    failed(
+        here("evaluate", "voc", "VOCdevkit", "--split", "train", "-q"), 1, "train.txt in it: not a VOCdevkit"
+    )
+
+
+def test_coco(machine: Machine, here: Here) -> None:
+    coco(machine.desk / "set", (disc(), [DISC]), (disc(1), [DISC, Box(0, 0, 4, 4)]))
+    done = here("evaluate", "coco", "set", "--size", "64", "--resamples", "20", "--json", "-q")
+    assert done.code == 0, done.err
+    (record,) = json.loads(done.out)
+    assert [(row["name"], row["layer"]) for row in record["rows"]] == [
+        ("every score 1", 5),
+        ("our scores", 5),
+    ]
+    assert {name.split()[0] for name in measures(record)} == {"box", "mask"}
+    assert record["settings"] == {"layer": "5", "size": "64", "tau": "0.15", "n": "3"}
+    other = here("evaluate", "coco", "set", "--tau", "0.3", "--n", "1", "--layer", "-1", "-q", *QUICK)
+    assert "layers 7, 32 × 32 px, tau 0.3, n 1" in other.out.decode()
+
+
+def test_parts(machine: Machine, here: Here) -> None:
+    pairs(machine.desk / "set", "masks_part", (disc(), truth(1)), (disc(1), truth(1)))
+    done = here("evaluate", "parts", "set", "-k", "2", "--json", "-q", *QUICK)
+    assert done.code == 0, done.err
+    (record,) = json.loads(done.out)
+    assert list(measures(record)) == ["NMI", "ARI", "NMI, object", "ARI, object", "part IoU"]
+    assert record["settings"]["k"] == "2"
+    again = here("evaluate", "parts", "set", "-k", "2", "--json", "--resume", *QUICK)
+    assert again.out == done.out
+    assert again.err.splitlines()[-1] == "crate: 2 photos were judged before"
+    failed(
+        here("evaluate", "parts", "set", "-k", "many", "-q"),
+        2,
+        "-k 'many' is neither a whole number nor auto",
+    )
+
+
+def test_killed_in_the_middle_and_taken_up(machine: Machine, here: Here) -> None:
+    """FAULTS 12: what was kept is not judged again, and the numbers are those of an unbroken run."""
+    saliency_set(machine.desk / "set", 150)
+    command = [CRATE, "evaluate", "saliency", "set", *MASKS, "--scores", "kept", "--resume", "--json"]
+    kept = machine.desk / "kept"
+    before = 0
+    for more in (5, 20):
+        process = subprocess.Popen(
+            command, cwd=machine.desk, env=machine.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        until = time.monotonic() + 120
+        while sum(len(path.read_bytes().splitlines()) for path in kept.glob("*.jsonl")) < before + more:
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        process.kill()
+        assert process.communicate()[0] == b""
+        assert process.returncode == -signal.SIGKILL
+        (file,) = kept.glob("*.jsonl")
+        before = file.read_bytes().count(b"\n")
+    assert 25 <= before < 150
+    with file.open("ab") as stream:
+        stream.write(b'{"key": "torn')
+    taken_up = here(*command[1:])
+    assert taken_up.code == 0
+    assert taken_up.err.splitlines()[-1] == f"crate: {before} photos were judged before"
+    assert len(file.read_bytes().splitlines()) == 150
+    unbroken = here(*command[1:], "--scores", "other")
+    assert "before" not in unbroken.err
+    assert unbroken.out == taken_up.out
+
+
+def test_asked_to_end(machine: Machine) -> None:
+    saliency_set(machine.desk / "set", 150)
+    command = [CRATE, "evaluate", "saliency", "set", *MASKS, "--scores", "kept"]
+    process = subprocess.Popen(
+        command, cwd=machine.desk, env=machine.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    while not any(path.stat().st_size for path in machine.desk.glob("kept/*.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (143, b"")
+    (file,) = machine.desk.glob("kept/*.jsonl")
+    done = len(file.read_bytes().splitlines())
+    told = f"crate: interrupted: {done} of 150 photos done, {150 - done} left; --resume goes on from here"
+    assert err.decode().splitlines()[-1] == told
+
+
+def test_a_bad_photo_among_good_ones(machine: Machine, here: Here) -> None:
+    """Each is one line; the numbers are of the others, which is said; the run ends with 1."""
+    folder = saliency_set(machine.desk / "set", 5)
+    (folder / "images/b.png").write_bytes(b"no photo")
+    save(folder / "masks/c.png", np.zeros((36, 48), np.uint8))
+    save(folder / "masks/d.png", np.full((48, 36), 255, np.uint8))
+    done = here("evaluate", "saliency", "set", *MASKS, "-q")
+    assert done.code == 1
+    assert sorted(done.err.splitlines()) == [
+        "crate: 3 of 5 photos failed",
+        "crate: set/images/b.png: not an image of a known format",
+        "crate: set/images/d.png: 48 × 36 px, but 36 × 48 px in set/masks/d.png",
+        "crate: set/masks/c.png: no pixel is brighter than 127: a mask is 0 and 255",
+    ]
+    assert "2 photos of set, 3 could not be judged; " in done.out.decode()
+    first = here("evaluate", "saliency", "set", *MASKS, "-q", "--fail-fast", "--batch-size", "1")
+    assert (first.code, first.out) == (1, b"")
+    for name in "ae":
+        (folder / f"images/{name}.png").write_bytes(b"")
+    none = here("evaluate", "saliency", "set", *MASKS, "-q")
+    assert none.code == 1
+    assert none.err.splitlines()[-2:] == [
+        "crate: 5 of 5 photos failed",
+        "crate: set: no photo of it could be judged",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["saliency", "gone"], 1, "gone: no such folder"),
+        (["saliency", "set/images"], 1, "set/images: no folder images/ in it"),
+        (["parts", "set"], 1, "set: no folder masks_part/ in it"),
+        (["voc", "set"], 1, "set: no ImageSets/Segmentation/val.txt in it"),
+        (["coco", "set"], 1, "set: neither instances.json nor annotations/instances_val2017.json in it"),
+        (["saliency", "empty"], 3, "no photo in empty/images"),
+        (["saliency", "set", "--off-centre"], 1, "c.png: nothing in images/ goes with it"),
+        (["saliency", "set", "--json", "--markdown"], 2, "--json and --markdown exclude each other"),
+        (["saliency", "set", "-m", "crate-nan"], 2, "no model 'crate-nan', did you mean crate-nano?"),
+        (
+            ["saliency", "set", "-m", "vit-small-patch8-dino"],
+            4,
+            "vit-small-patch8-dino is not on this machine",
+        ),
+        (["saliency", "set", "--heads", "some"], 2, "--heads 'some' is not whole numbers"),
+        (["saliency", "set", "--keep", "most"], 2, "'most' is not mass:F"),
+        (["voc", "set", "--layer", "-9"], 2, "layer -9 of a model with 8 layers, 0 to 7"),
+        (["voc", "set", "--size", "2000"], 2, "input size 2000 is not within 1 to 1536 px"),
+        (["saliency", "set", "--device", "cuda:9"], 5, "cuda:9 is not available"),
+        (["saliency"], 2, "missing argument 'PATH'"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(
+    machine: Machine, here: Here, arguments: Sequence[str], code: int, reason: str
+) -> None:
+    folder = saliency_set(machine.desk / "set")
+    (folder / "images/c.png").unlink()
+    for name in ("images", "masks"):
+        (machine.desk / "empty" / name).mkdir(parents=True)
+    told = here("evaluate", *arguments, *(() if arguments == ["saliency"] else ("-q",)))
+    failed(told, code, reason)
+
+
+def test_scores_that_cannot_be_kept(machine: Machine, here: Here) -> None:
+    saliency_set(machine.desk / "set")
+    (machine.desk / "file").write_text("")
+    done = here("evaluate", "saliency", "set", *MASKS, "-q", "--scores", "file/x")
+    failed(done, 1, "scores cannot be kept: Not a directory")
+
+
+def test_a_limit_of_file_sizes(machine: Machine, here: Here) -> None:
+    """FAULTS 11: one line, and the rows that were written are believed."""
+    saliency_set(machine.desk / "set", 20)
+    command = ("evaluate", "saliency", "set", *MASKS, "--scores", "kept", "--resume", "-q")
+    done = subprocess.run(
+        [CRATE, *command],
+        cwd=machine.desk,
+        env=machine.environment | {"PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
+    )
+    (file,) = machine.desk.glob("kept/*.jsonl")
+    told = f"crate: {file.relative_to(machine.desk)}: scores cannot be kept: File too large\n"
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (1, b"", told)
+    rows = file.read_bytes().count(b"\n")
+    assert 0 < rows < 20
+    taken_up = here(*(each for each in command if each != "-q"))
+    assert (taken_up.code, taken_up.err.splitlines()[-1]) == (0, f"crate: {rows} photos were judged before")
+    assert file.read_bytes().count(b"\n") == 20
+
+
+def test_the_papers_number_in_a_column_of_its_own() -> None:
+    """Only where there is one."""
+    rows = (
+        Row("best", (Measure("mIoU", 0.2345, 0.2, 0.26, paper=0.27),), 11),
+        Row("auto", (Measure("mIoU", 0.2, float("nan"), float("nan")),), 11),
+    )
+    found = Evaluation("voc", Path("VOC[red]\x1b"), 1449, 0, rows, "a recipe", {}, ("a note",), None)
+    header, _, best, auto, _, *notes = evaluations.as_markdown([found]).splitlines()
+    assert header == "| model |  | layer | mIoU % | paper |"
+    assert best == "| a model without a name | best | 11 | 23.4 (20.0–26.0) | 27.0 |"
+    assert auto == "| a model without a name | auto | 11 | 20.0 |  |"
+    assert notes == ["- 1449 photos of VOC[red]\\x1b; a recipe", "- a note"]
+    table = evaluations.as_table([found]).splitlines()
+    assert table[0].split() == ["model", "layer", "mIoU", "%", "paper"]
+    assert table[1].split()[-3:] == ["23.4", "(20.0–26.0)", "27.0"]
+    assert table[4] == "1449 photos of VOC[red]\\x1b; a recipe"
+    (record,) = json.loads(evaluations.as_json([found]))
+    assert record["rows"][0]["measures"]["mIoU"] == {"value": 0.2345, "low": 0.2, "high": 0.26, "paper": 0.27}
+    assert record["rows"][1]["measures"]["mIoU"] == {"value": 0.2, "low": None, "high": None, "paper": None}
+
+
+def test_a_narrow_terminal_breaks_numbers_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluations, "stdout_is_terminal", lambda: True)
+    for name, value in (("COLUMNS", "80"), ("TERM", "dumb"), ("NO_COLOR", "1")):
+        monkeypatch.setenv(name, value)
+    names = ("IoU", "maxFβ", "MAE", "accuracy", "CorLoc")
+    rows = (Row("mean of heads", tuple(Measure(name, 0.123, 0.045, 0.678) for name in names)),)
+    weights = WeightsId("crate-nano", "0")
+    found = Evaluation("saliency", Path("set"), 3, 0, rows, "a recipe", {}, (), weights)
+    table = evaluations.as_table([found])
+    assert all(len(line) <= 80 for line in table.splitlines())
+    assert "…" not in table
+    for number in ("0.123", "(0.045", "0.678)"):
+        assert table.count(number) == len(names)
+
+
+def test_photos_as_a_data_set_has_them(machine: Machine, here: Here) -> None:
+    """Turned by EXIF, and masks as JPEG's neighbours have them: names need share a stem only."""
+    folder = machine.desk / "set"
+    turned = Image.fromarray(np.rot90(disc()).copy())
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    (folder / "images").mkdir(parents=True)
+    turned.save(folder / "images/ä [x].jpg", exif=exif, quality=95)
+    save(folder / "masks/ä [x].png", truth())
+    done = here("evaluate", "saliency", "set", *MASKS, "-q")
+    assert done.code == 0, done.err
