@@ -50,6 +50,7 @@ def start(machine: Machine, *arguments: str) -> subprocess.Popen[bytes]:
         env=machine.environment | {"PYTHONWARNINGS": LENIENT},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        start_new_session=True,
     )
 
 
@@ -105,9 +106,10 @@ def test_killed_and_resumed(desk: Machine) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_well(desk: Machine, number: signal.Signals, code: int) -> None:
+    """Sent to the whole group, as shells, `timeout` and `torchrun` do: the workers leave it to the one that trains."""
     process = start(desk, "--recipe", "toy.toml", "-o", "run", *LONG, "--workers", "1")
     wait_for_rows(desk.desk / "run", 5, process)
-    process.send_signal(number)
+    os.killpg(process.pid, number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == code, err.decode()
     assert out == b"run/model.safetensors\n"
@@ -120,6 +122,18 @@ def test_a_signal_ends_it_well(desk: Machine, number: signal.Signals, code: int)
     (record,) = json.loads(again.out)
     assert record["step"] >= steps
     assert not record["done"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found in /proc")
+def test_a_killed_worker_is_said(desk: Machine) -> None:
+    process = start(desk, "--recipe", "toy.toml", "-o", "run", *LONG, "--workers", "1")
+    wait_for_rows(desk.desk / "run", 5, process)
+    (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(worker), signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err.decode()
+    assert "a process that reads images was killed" in err.decode()
+    assert "Traceback" not in err.decode()
 
 
 def test_two_processes_train_one_model(desk: Machine) -> None:

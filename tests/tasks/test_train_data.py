@@ -187,6 +187,14 @@ def test_a_stream_that_ends_early(data: Path) -> None:
         next(batches)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_nothing_but_broken_pictures(tmp_path: Path, workers: int) -> None:
+    for picture in toy(tmp_path).rglob("*.png"):
+        picture.write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"cannot be read on: .*consecutive samples"):
+        next(training_batches(opened(tmp_path), RECIPE, range(2), workers=workers))
+
+
 def test_identity_tells_data_sets_apart(data: Path, tmp_path: Path) -> None:
     assert opened(data).identity == opened(data).identity
     assert opened(toy(tmp_path, train=11)).identity != opened(data).identity

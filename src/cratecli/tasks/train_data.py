@@ -1,5 +1,6 @@
 """The batches of training: what a step sees depends on its number alone, whoever loads it and wherever a run begins."""
 
+import os
 import random
 import signal
 from collections.abc import Generator, Iterator
@@ -15,6 +16,9 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from cratecli.errors import InputError, UsageError
 from cratecli.tasks.train_recipe import TrainRecipe
 from cratecli.tasks.train_sources import Labelled
+
+DEAD_WORKER = "DataLoader worker (pid"
+"""How torch's error begins, raised anywhere, when a process that reads images was killed."""
 
 Batch = tuple[Tensor, Tensor]  # images `b 3 h w`, uint8, and classes `b`
 
@@ -193,20 +197,28 @@ def validation_batches(
 
 
 def _loader(dataset: Any, workers: int, seed: int, **how: Any) -> Iterator[Batch]:
-    generator = torch.Generator().manual_seed(seed)
-    yield from DataLoader(
+    loader = DataLoader(
         dataset,
         num_workers=workers,
         collate_fn=fast_collate,
-        generator=generator,
+        generator=torch.Generator().manual_seed(seed),
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_quiet_worker if workers else None,
+        worker_init_fn=_apart if workers else None,
         **how,
     )
+    try:
+        yield from loader
+    except (RuntimeError, OSError, ValueError) as error:  # also what a worker raised
+        if str(error).startswith(DEAD_WORKER):
+            raise
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"the data set cannot be read on: {reason[-1][:200]}") from None
 
 
-def _quiet_worker(_number: int) -> None:
-    """Leave signals to the process that trains, which ends its workers when it is done."""
+def _apart(_number: int) -> None:
+    """Take a worker out of reach of signals to the whole group: the process that trains ends its workers itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(os, "setsid"):
+        os.setsid()
     torch.set_num_threads(1)

@@ -15,7 +15,7 @@ from timm.utils import ModelEmaV3
 
 from cratecli.errors import InputError, UsageError
 from cratecli.model.crate import Crate
-from cratecli.tasks.train_data import Share, steps_in_pass, training_batches
+from cratecli.tasks.train_data import DEAD_WORKER, Share, steps_in_pass, training_batches
 from cratecli.tasks.train_recipe import TrainRecipe
 from cratecli.tasks.train_sources import Labelled
 from cratecli.tasks.train_state import RunFolder, State
@@ -162,7 +162,22 @@ class Run:
         }
 
     def go(self) -> Trained:
-        """Take every step that is left, or as many as there is time for."""
+        """Take every step that is left, or as many as there is time for.
+
+        Raises `InputError` where a process that reads images was killed: nothing is kept then, as it may be raised
+        in the midst of a step.
+        """
+        try:
+            return self._go()
+        except RuntimeError as error:
+            if not str(error).startswith(DEAD_WORKER):
+                raise
+            raise InputError(
+                "a process that reads images was killed, perhaps for want of memory (fewer --workers need less); "
+                "--resume goes back to the last state that was kept"
+            ) from None
+
+    def _go(self) -> Trained:
         row_every = max(1, self.in_pass // _ROWS)
         judge_every = max(1, round(self.watch.every * self.in_pass))
         left = range(self.step, self.steps)
