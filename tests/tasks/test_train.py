@@ -1,5 +1,6 @@
 """Training learns; a resumed run ends with the bits of an unbroken one; what cannot be trained is refused."""
 
+import gc
 import json
 import math
 from collections.abc import Callable
@@ -99,10 +100,87 @@ def test_resumed_is_unbroken(data: Path, tmp_path: Path, stops: tuple[int, ...],
 
 
 def test_a_run_killed_before_its_first_state(data: Path, whole: Path, tmp_path: Path) -> None:
+    """There is nothing to resume yet: it begins again."""
     go(data, tmp_path / "run", watch=after(3))
     (tmp_path / "run/state.pt").unlink()
-    go(data, tmp_path / "run", None, resume=True)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="holds no run"):
+        go(data, tmp_path / "run", None, resume=True)  # type: ignore[arg-type]
+    go(data, tmp_path / "run")
     assert timeless(tmp_path / "run") == timeless(whole)
+
+
+def test_a_fine_tune_is_resumed_from_its_model(data: Path, whole: Path, tmp_path: Path) -> None:
+    """Stopped before the first step, by a model with a mean of its own: the weights are not drawn again."""
+    model = cratecli.load_model(whole / "model.safetensors")
+    assert isinstance(model, Crate)
+    model.config = replace(model.config, mean=(0.5, 0.5, 0.5))
+    model.mean = (0.5, 0.5, 0.5)
+    how = {"init": model, "changes": {"epochs": "2", "batch_size": "8"}, "workers": 0, "device": "cpu"}
+    train(data, tmp_path / "whole", "finetune", **how)  # type: ignore[arg-type]
+    train(data, tmp_path / "run", "finetune", **how, watch=after(0))  # type: ignore[arg-type]
+    go(data, tmp_path / "run", None, resume=True)  # type: ignore[arg-type]
+    one, other = (tmp_path / name / "model.safetensors" for name in ("run", "whole"))
+    assert one.read_bytes() == other.read_bytes()
+    loaded = cratecli.load_model(one)
+    assert loaded.mean == (0.5, 0.5, 0.5)
+
+
+def test_what_changes_the_bits_is_said(data: Path, tmp_path: Path) -> None:
+    go(data, tmp_path / "run", watch=after(2))
+    notes: list[str] = []
+    go(data, tmp_path / "run", None, resume=True, dtype="bfloat16", watch=Watch(noted=notes.append))  # type: ignore[arg-type]
+    assert any("resumed with dtype bf16, not no" in note for note in notes)
+
+
+def test_what_a_kill_left_is_swept(data: Path, tmp_path: Path) -> None:
+    go(data, tmp_path / "run", watch=after(2))
+    orphan = tmp_path / f"run/.crate-{'0' * 32}.part"
+    orphan.touch()
+    go(data, tmp_path / "run", None, resume=True)  # type: ignore[arg-type]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "metrics.jsonl",
+        "model.safetensors",
+        "recipe.toml",
+        "state.pt",
+    ]
+
+
+def test_metrics_that_were_lost(data: Path, tmp_path: Path) -> None:
+    go(data, tmp_path / "run", watch=after(6))
+    (tmp_path / "run/metrics.jsonl").write_text("")
+    with pytest.raises(InputError, match="ends before the state"):
+        go(data, tmp_path / "run", None, resume=True)  # type: ignore[arg-type]
+
+
+def test_weights_that_are_no_numbers_are_not_kept(data: Path, tmp_path: Path) -> None:
+    def spoil(step: int, _steps: int) -> None:
+        if step == 5:
+            for module in gc.get_objects():
+                if issubclass(type(module), Crate) and module.training:
+                    next(module.parameters()).data.fill_(math.nan)
+
+    with pytest.raises(InputError, match="no number"):
+        go(data, tmp_path / "run", watch=Watch(stepped=spoil))
+    state = torch.load(tmp_path / "run/state.pt", weights_only=True)
+    assert state["step"] == 4
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"auto_augment": "foo"}, "auto_augment 'foo'"), ({"classes": "4"}, "has 3 classes, not 4")],
+)
+def test_what_is_said_before_anything_is_written(
+    data: Path, tmp_path: Path, changes: dict[str, str], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        go(data, tmp_path / "run", changes=changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_class_is_none(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="one class alone"):
+        go(data / "train/red", tmp_path / "run")
 
 
 def test_metrics_after_the_state_are_forgotten(data: Path, whole: Path, tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """What a step sees depends on its number alone: not on who loads it, nor on where the run began."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 import torch
@@ -85,7 +88,7 @@ def test_processes_share_a_step(data: Path) -> None:
 
 
 def test_validation_is_all_of_it_in_order(data: Path) -> None:
-    held = validation_source(data)
+    held = validation_source(data, training_source(data))
     assert held is not None
     labelled = open_source(held, RECIPE, training=False, labels=CLASSES)
     batches = list(validation_batches(labelled, RECIPE, workers=0))
@@ -107,10 +110,12 @@ def test_a_tar_is_as_good_as_its_folder(data: Path, tmp_path: Path) -> None:
     assert tarred.images == 36
     one = list(training_batches(tarred, RECIPE, range(6), workers=2))
     assert same(one, list(training_batches(opened(data), RECIPE, range(6), workers=0)))
-    assert validation_source(tmp_path) == Source(tmp_path / "val.tar")
+    assert validation_source(tmp_path, source) == Source(tmp_path / "val.tar")
 
 
-def test_a_stream_of_shards(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("first_step", [3, 4, 6])
+def test_a_stream_of_shards(data: Path, tmp_path: Path, workers: int, first_step: int) -> None:
     pytest.importorskip("webdataset", reason="the extra `datasets` is not installed")
     shards = sharded(data, tmp_path / "shards")
 
@@ -118,11 +123,13 @@ def test_a_stream_of_shards(data: Path, tmp_path: Path) -> None:
         return open_source(Source(shards, "wds/", "train"), RECIPE, training=True)
 
     assert stream().streamed
-    assert stream().images >= 36
-    first = list(training_batches(stream(), RECIPE, range(8), workers=1))
+    assert (stream().images, stream().shards) == (36, 2)
+    first = list(training_batches(stream(), RECIPE, range(8), workers=workers))
     assert all(images.shape == (8, 3, 16, 16) for images, _ in first)
     assert len({tuple(classes.tolist()) for _, classes in first}) > 1
-    assert same(list(training_batches(stream(), RECIPE, range(3, 8), workers=1)), first[3:])
+    assert same(
+        list(training_batches(stream(), RECIPE, range(first_step, 8), workers=workers)), first[first_step:]
+    )
 
 
 def test_a_hub_data_set(data: Path, tmp_path: Path) -> None:
@@ -140,8 +147,8 @@ def test_where_there_is_nothing(tmp_path: Path) -> None:
     with pytest.raises(NothingMatchedError, match="neither in"):
         training_source(tmp_path, named="trainn")
     with pytest.raises(NothingMatchedError, match="neither in"):
-        validation_source(tmp_path, named="held")
-    assert validation_source(tmp_path) is None
+        validation_source(tmp_path, Source(tmp_path), "held")
+    assert validation_source(tmp_path, Source(tmp_path)) is None
     for path in (tmp_path / "empty", tmp_path / "empty.tar"):
         if path.suffix:
             packed(tmp_path / "empty", path)
@@ -187,11 +194,79 @@ def test_a_stream_that_ends_early(data: Path) -> None:
         next(batches)
 
 
+def test_what_is_trained_on_does_not_validate(data: Path, tmp_path: Path) -> None:
+    for name in ("a", "b", "val"):
+        (tmp_path / name).mkdir()
+    assert validation_source(tmp_path, training_source(tmp_path)) is None  # a class may be named so
+    with pytest.raises(UsageError, match="lies in what is trained on"):
+        validation_source(tmp_path, training_source(tmp_path), "val")
+
+
+def test_classes_are_numbered_as_in_training(data: Path, tmp_path: Path) -> None:
+    toy(tmp_path, val=2)
+    shutil.rmtree(tmp_path / "val/blue")
+    labelled = open_source(Source(tmp_path / "val"), RECIPE, training=False, labels=CLASSES)
+    (_, classes), *_ = validation_batches(labelled, RECIPE, workers=0)
+    assert classes.tolist() == [1, 1, 2, 2]
+    (tmp_path / "val/red").rename(tmp_path / "val/violet")
+    with pytest.raises(InputError, match="has classes that training has not: violet"):
+        open_source(Source(tmp_path / "val"), RECIPE, training=False, labels=CLASSES)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes among files here")
+def test_pipes_and_loops_are_left_out(tmp_path: Path) -> None:
+    toy(tmp_path)
+    os.mkfifo(tmp_path / "train/red/pipe.png")
+    (tmp_path / "train/red/loop").symlink_to("..")
+    (tmp_path / "train/red/broken.png").symlink_to("nowhere")
+    labelled = opened(tmp_path)
+    assert labelled.images == 36
+    assert labelled.left_out > 2
+    assert len(list(training_batches(labelled, RECIPE, range(4), workers=1))) == 4
+
+
+def test_what_is_no_photo_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Our own reader decodes: a bomb, and a format that would start another program, are refused by it."""
+    toy(tmp_path)
+    (tmp_path / "train/red/0.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    size = (50_000).to_bytes(4, "big")
+    bomb = b"IHDR" + size + size + b"\x08\x02\x00\x00\x00"
+    content = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0d" + bomb + crc32(bomb).to_bytes(4, "big")
+    (tmp_path / "train/red/1.png").write_bytes(content)
+    labelled = replace(RECIPE, batch_size=36)
+    (images, _), *_ = training_batches(opened(tmp_path), labelled, range(1), workers=0)
+    assert len(images) == 36
+    told = "\n".join(record.getMessage() for record in caplog.records)
+    assert "0.png" in told
+    assert "1.png" in told
+
+
+def test_a_webp_is_a_photo(tmp_path: Path) -> None:
+    from PIL import Image
+
+    toy(tmp_path)
+    Image.open(tmp_path / "train/red/0.png").save(tmp_path / "train/red/more.webp")
+    assert opened(tmp_path).images == 37
+
+
+def test_a_class_that_the_model_has_not(data: Path) -> None:
+    small = replace(RECIPE, model=replace(RECIPE.model, classes=2))
+    with pytest.raises(InputError, match="of class 2, and the model has 2"):
+        list(training_batches(opened(data), small, range(4), workers=0))
+
+
+def test_the_centre_is_the_centre(data: Path) -> None:
+    """The paper's ImageNet-21k recipe: nothing is drawn but the flip."""
+    still = replace(RECIPE, crop="rkrc", flip=0.0, batch_size=36)
+    first, second = training_batches(opened(data), still, range(2), workers=0)
+    assert sorted(map(bytes, first[0].numpy())) == sorted(map(bytes, second[0].numpy()))
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_nothing_but_broken_pictures(tmp_path: Path, workers: int) -> None:
     for picture in toy(tmp_path).rglob("*.png"):
         picture.write_bytes(b"broken")
-    with pytest.raises(InputError, match=r"cannot be read on: .*consecutive samples"):
+    with pytest.raises(InputError, match=r"cannot be read on: .*10 images in a row cannot be read"):
         next(training_batches(opened(tmp_path), RECIPE, range(2), workers=workers))
 
 

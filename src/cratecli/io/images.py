@@ -68,6 +68,11 @@ def read_bytes(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> RGB:
     return decode(data, name, max_pixels=max_pixels).rgb
 
 
+def as_pillow(rgb: RGB) -> Image.Image:
+    """Give an upright RGB array as what timm's transforms take."""
+    return Image.fromarray(rgb)
+
+
 def content(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
     """Read a photo's file, whole: a file that changes while it is mapped would end the process.
 

@@ -16,7 +16,7 @@ from cratecli.model.crate import Crate
 from cratecli.model.device import choose_device
 from cratecli.tasks.train_recipe import TrainRecipe, read_recipe
 from cratecli.tasks.train_run import UNWATCHED, Run, Trained, Watch
-from cratecli.tasks.train_sources import Labelled, open_source, training_source, validation_source
+from cratecli.tasks.train_sources import Labelled, Source, open_source, training_source, validation_source
 from cratecli.tasks.train_state import RunFolder
 from cratecli.weights.checkpoint import load_model
 
@@ -67,28 +67,42 @@ def train(
         chosen = chosen.changed(changes)
         if initial:
             _check_fits(initial, chosen)
-    opened, validation = _open(Path(data), chosen, dataset=dataset, split=split, val=val, watch=watch)
-    if opened.classes:
-        chosen = replace(chosen, model=replace(chosen.model, classes=opened.classes))
+    told = resume or isinstance(recipe, TrainRecipe) or "classes" in changes
+    source = training_source(Path(data), dataset, split)
+    held = validation_source(Path(data), source, val)
     with _accelerated(device, dtype) as accelerator:
+        ranks = accelerator.num_processes  # streams are dealt out by timm, to processes that know each other
+        opened, validation = _open(source, held, chosen, ranks, watch)
+        chosen = _with_classes(chosen, opened, told=told, asked=changes.get("classes"))
         run = Run(opened, validation, chosen, folder, accelerator, workers=_workers(workers), watch=watch)
-        run.prepare(initial, resume=resume, compiled=compiled)
-        return run.go()
+        try:
+            run.prepare(initial, resume=resume, compiled=compiled)
+            return run.go()
+        finally:
+            folder.close()
+
+
+def _with_classes(recipe: TrainRecipe, data: Labelled, *, told: bool, asked: str | None) -> TrainRecipe:
+    """Give the model as many classes as the data set has. Raises `UsageError` where nobody knows, or they differ."""
+    if not data.classes and not told:
+        raise UsageError("how many classes the data set has, it does not tell: --set classes=N does")
+    if data.classes and asked and recipe.model.classes != data.classes:
+        raise UsageError(f"the data set has {data.classes} classes, not {asked}")
+    return replace(recipe, model=replace(recipe.model, classes=data.classes or recipe.model.classes))
 
 
 def _open(
-    data: Path, recipe: TrainRecipe, *, dataset: str, split: str | None, val: str | None, watch: Watch
+    source: Source, held: Source | None, recipe: TrainRecipe, ranks: int, watch: Watch
 ) -> tuple[Labelled, Labelled | None]:
     """Open what to train and to validate on, and say what it is."""
-    source = training_source(data, dataset, split)
-    opened = open_source(source, recipe, training=True)
+    opened = open_source(source, recipe, training=True, ranks=ranks)
     classes = f"{opened.classes or recipe.model.classes} classes"
-    watch.noted(f"{source}: {opened.images:,} images of {classes}")
-    held = validation_source(data, dataset, val)
+    left = f"; {opened.left_out} left out, which are no files or links to others" if opened.left_out else ""
+    watch.noted(f"{source}: {opened.images:,} images of {classes}{left}")
     if held is None:
-        watch.noted(f"{data}: no split to validate on, so accuracy is not measured; --val names one")
+        watch.noted("no split to validate on, so accuracy is not measured; --val names one")
         return opened, None
-    return opened, open_source(held, recipe, training=False, labels=opened.labels)
+    return opened, open_source(held, recipe, training=False, labels=opened.labels, ranks=ranks)
 
 
 def _starting_point(init: Crate | str | Path) -> Crate:
@@ -123,7 +137,9 @@ def _accelerated(device: str, dtype: str) -> Iterator[Accelerator]:
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(place)
     try:
         precision = "bf16" if number is torch.bfloat16 else "no"
-        yield Accelerator(cpu=place.type == "cpu", mixed_precision=precision)
+        accelerator = Accelerator(cpu=place.type == "cpu", mixed_precision=precision)
+        yield accelerator
+        accelerator.end_training()
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
         os.environ.pop("ACCELERATE_TORCH_DEVICE", None)

@@ -1,8 +1,10 @@
 """The batches of training: what a step sees depends on its number alone, whoever loads it and wherever a run begins."""
 
+import logging
 import os
 import random
 import signal
+import warnings
 from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from cratecli.errors import InputError, UsageError
+from cratecli.io import images
 from cratecli.tasks.train_recipe import TrainRecipe
 from cratecli.tasks.train_sources import Labelled
 
@@ -22,6 +25,9 @@ DEAD_WORKER = "DataLoader worker (pid"
 
 Batch = tuple[Tensor, Tensor]  # images `b 3 h w`, uint8, and classes `b`
 
+_log = logging.getLogger(__name__)
+
+_MOST_BROKEN = 10  # images in a row
 _CROP_PCT = 0.875  # of the resized image, which validation shows
 
 
@@ -36,7 +42,7 @@ ALONE = Share()
 
 
 def augmentation(recipe: TrainRecipe, *, training: bool) -> Any:
-    """Give timm's transform from a Pillow image to `3 h w`, uint8."""
+    """Give timm's transform from a Pillow image to `3 h w`, uint8. Raises `UsageError` for a strange `auto_augment`."""
     shared: dict[str, Any] = {
         "input_size": recipe.model.image_size,
         "interpolation": "bicubic",
@@ -46,12 +52,16 @@ def augmentation(recipe: TrainRecipe, *, training: bool) -> Any:
         shared |= {
             "is_training": True,
             "train_crop_mode": recipe.crop,
-            "scale": (recipe.crop_area, 1.0) if recipe.crop == "rrc" else None,
+            "scale": (recipe.crop_area, 1.0) if recipe.crop == "rrc" else (1.0, 1.0),
+            "ratio": None if recipe.crop == "rrc" else (1.0, 1.0),
             "hflip": recipe.flip,
             "color_jitter": recipe.colour_jitter or None,
             "auto_augment": recipe.auto_augment or None,
         }
-    return create_transform(**shared, crop_pct=_CROP_PCT)
+    try:
+        return create_transform(**shared, crop_pct=_CROP_PCT)
+    except (AssertionError, ValueError, KeyError, IndexError) as error:
+        raise UsageError(f"auto_augment {recipe.auto_augment!r} is not of timm's: {error}") from None
 
 
 def seed_all(*numbers: int) -> None:
@@ -62,18 +72,63 @@ def seed_all(*numbers: int) -> None:
     torch.manual_seed((int(first) << 32) + int(second))
 
 
+class Photos:
+    """A data set of random access as upright RGB Pillow images, with their class as a number."""
+
+    def __init__(self, data: Labelled, classes: int) -> None:
+        """Wrap timm's data set, whose classes are numbered below `classes`."""
+        self._dataset, self._classes = data.dataset, classes
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self._dataset)
+
+    def read(self, index: int, *, tell: bool) -> tuple[Any, int]:
+        """Read an image, or the next one that can be read; `tell` logs what is passed over.
+
+        Raises `ValueError` where many in a row cannot be, and for a class that there is not.
+        """
+        for place in range(index, index + _MOST_BROKEN):
+            number = place % len(self._dataset)
+            try:
+                content, label = self._dataset[number]
+                name = self._name(number)
+                image = (
+                    images.as_pillow(images.read_bytes(content, name))
+                    if isinstance(content, bytes)
+                    else content
+                )
+            except (InputError, OSError) as error:
+                if tell:
+                    _log.warning("crate: %s: passed over", " ".join(str(error).split()))
+                continue
+            return image.convert("RGB"), known_class(label, self._classes)
+        raise ValueError(f"{_MOST_BROKEN} images in a row cannot be read, the first is {self._name(index)}")
+
+    def _name(self, number: int) -> str:
+        reader = getattr(self._dataset, "reader", None)
+        return str(reader.filename(number, absolute=True)) if reader else f"image {number}"
+
+
+def known_class(label: Any, classes: int) -> int:
+    """Give a class's number. Raises `ValueError` where it is not below `classes`."""
+    if not 0 <= int(label) < classes:
+        raise ValueError(f"an image is of class {int(label)}, and the model has {classes}: --set classes=N")
+    return int(label)
+
+
 class Shuffled(Dataset[tuple[Any, int]]):
     """A data set by (pass, number): the same image of the same pass is augmented the same way, whoever does it."""
 
-    def __init__(self, dataset: Any, transform: Any, seed: int) -> None:
-        """Wrap timm's data set, which gives Pillow images."""
-        self._dataset, self._transform, self._seed = dataset, transform, seed
+    def __init__(self, photos: Photos, transform: Any, seed: int) -> None:
+        """Augment photos."""
+        self._photos, self._transform, self._seed = photos, transform, seed
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Any, int]:
         """Read and augment an image."""
-        image, label = self._dataset[key[1]]
+        image, label = self._photos.read(key[1], tell=key[0] == 0)
         seed_all(self._seed, *key)
-        return self._transform(image), int(label)
+        return self._transform(image), label
 
 
 class Order:
@@ -106,10 +161,10 @@ class Order:
 class Streamed(IterableDataset[tuple[Any, int]]):
     """One pass over a data set that is read in sequence, each image augmented by its place in the stream."""
 
-    def __init__(self, dataset: Any, transform: Any, seed: int, number: int, rank: int) -> None:
-        """Wrap timm's data set for pass `number`."""
+    def __init__(self, data: Labelled, transform: Any, classes: int, *names: int) -> None:
+        """Wrap timm's data set for the pass that `names` seed."""
         super().__init__()
-        self._dataset, self._transform, self._names = dataset, transform, (seed, number, rank)
+        self._dataset, self._transform, self._classes, self._names = data.dataset, transform, classes, names
 
     def __iter__(self) -> Iterator[tuple[Any, int]]:
         """Read and augment."""
@@ -121,7 +176,7 @@ class Streamed(IterableDataset[tuple[Any, int]]):
             random.setstate(state[0])
             np.random.set_state(state[1])
             torch.set_rng_state(state[2])
-            yield augmented, int(label)
+            yield augmented, known_class(label, self._classes)
 
 
 def training_batches(
@@ -134,7 +189,7 @@ def training_batches(
     """
     transform = augmentation(recipe, training=True)
     if not data.streamed:
-        shuffled = Shuffled(data.dataset, transform, recipe.seed)
+        shuffled = Shuffled(Photos(data, recipe.model.classes), transform, recipe.seed)
         order = Order(data.images, recipe.batch_size, recipe.seed, steps, share)
         yield from _loader(shuffled, workers, recipe.seed, batch_sampler=order)
         return
@@ -142,7 +197,7 @@ def training_batches(
     for number in range(steps.start // in_pass, -(-steps.stop // in_pass)):
         data.dataset.set_epoch(number)
         data.dataset.set_loader_cfg(num_workers=workers)
-        stream = Streamed(data.dataset, transform, recipe.seed, number, share.rank)
+        stream = Streamed(data, transform, recipe.model.classes, recipe.seed, number, share.rank)
         size = recipe.batch_size // share.ranks
         loader = _loader(stream, workers, recipe.seed + number, batch_size=size, drop_last=True)
         todo = range(number * in_pass, min((number + 1) * in_pass, steps.stop))
@@ -158,17 +213,19 @@ def training_batches(
 def steps_in_pass(data: Labelled, recipe: TrainRecipe) -> int:
     """Count the whole batches of a pass. Raises `UsageError` where there is not one."""
     if not (steps := data.images // recipe.batch_size):
-        raise UsageError(f"{data.images} images do not fill a batch of {recipe.batch_size}")
+        raise UsageError(
+            f"{data.images} images do not fill a batch of {recipe.batch_size}; --set batch_size=N makes it smaller"
+        )
     return steps
 
 
 class Plain(Dataset[tuple[Any, int]]):
     """A part of a data set, in its order, as validation shows it."""
 
-    def __init__(self, dataset: Any, transform: Any, share: Share) -> None:
+    def __init__(self, photos: Photos, transform: Any, share: Share) -> None:
         """Deal the images out in turn, and take those of one process."""
-        self._dataset, self._transform = dataset, transform
-        self._indices = range(share.rank, len(dataset), share.ranks)
+        self._photos, self._transform = photos, transform
+        self._indices = range(share.rank, len(photos), share.ranks)
 
     def __len__(self) -> int:
         """Count its images."""
@@ -176,8 +233,8 @@ class Plain(Dataset[tuple[Any, int]]):
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         """Read an image."""
-        image, label = self._dataset[self._indices[index]]
-        return self._transform(image), int(label)
+        image, label = self._photos.read(self._indices[index], tell=True)
+        return self._transform(image), label
 
 
 def validation_batches(
@@ -190,22 +247,23 @@ def validation_batches(
     transform = augmentation(recipe, training=False)
     if data.streamed:
         data.dataset.set_loader_cfg(num_workers=workers)
-        dataset: Any = Streamed(data.dataset, transform, recipe.seed, 0, share.rank)
+        dataset: Any = Streamed(data, transform, recipe.model.classes, recipe.seed, 0, share.rank)
     else:
-        dataset = Plain(data.dataset, transform, share)
+        dataset = Plain(Photos(data, recipe.model.classes), transform, share)
     yield from _loader(dataset, workers, recipe.seed, batch_size=min(recipe.batch_size, 512))
 
 
 def _loader(dataset: Any, workers: int, seed: int, **how: Any) -> Iterator[Batch]:
-    loader = DataLoader(
-        dataset,
-        num_workers=workers,
-        collate_fn=fast_collate,
-        generator=torch.Generator().manual_seed(seed),
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_apart if workers else None,
-        **how,
-    )
+    with warnings.catch_warnings(action="ignore"):  # of more workers than cores, which somebody asked for
+        loader = DataLoader(
+            dataset,
+            num_workers=workers,
+            collate_fn=fast_collate,
+            generator=torch.Generator().manual_seed(seed),
+            pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]
+            worker_init_fn=_apart if workers else None,
+            **how,
+        )
     try:
         yield from loader
     except (RuntimeError, OSError, ValueError) as error:  # also what a worker raised

@@ -30,7 +30,8 @@ _RANGES = {
     "mixup": (0.0, 100.0),
     "cutmix": (0.0, 100.0),
 }
-_MODEL = tuple(field.name for field in fields(CrateConfig) if field.name not in ("classes", "mean", "std"))
+_MODEL = tuple(field.name for field in fields(CrateConfig))
+_TRIPLES = ("mean", "std")  # which no text can change
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class TrainRecipe:
     of `warmup_epochs`; `ema` is the decay of the weights' moving average a step, 0 for none; `clip_norm` bounds the
     gradient's norm, 0 does not. Of each image `drop_patches`, a share, is not shown, but for the last `full_epochs`.
     `crop` is timm's: `rrc` takes at least `crop_area` of the image, `rkrc` the centre, `rkrr` a random place; `flip`
-    is a probability, `colour_jitter`, `auto_augment`, `mixup` and `cutmix` are timm's. `stored` is
-    the number format of the checkpoint. Raises `UsageError` for what makes no sense.
+    is a probability, `colour_jitter`, `auto_augment` (which leaves no jitter), `mixup` and `cutmix` are timm's.
+    `stored` is the number format of the checkpoint. Raises `UsageError` for what makes no sense.
     """
 
     model: CrateConfig
@@ -93,7 +94,7 @@ class TrainRecipe:
             if name == "architecture":
                 recipe = replace(recipe, model=_architecture(text))
         ours = {field.name: field.type for field in fields(self) if field.name != "model"}
-        models = {field.name: field.type for field in fields(CrateConfig) if field.name in _MODEL}
+        models = {field.name: field.type for field in fields(CrateConfig) if field.name not in _TRIPLES}
         given: dict[str, Any] = {}
         model: dict[str, Any] = {}
         for name, text in changes.items():

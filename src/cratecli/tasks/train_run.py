@@ -15,7 +15,8 @@ from timm.utils import ModelEmaV3
 
 from cratecli.errors import InputError, UsageError
 from cratecli.model.crate import Crate
-from cratecli.tasks.train_data import DEAD_WORKER, Share, steps_in_pass, training_batches
+from cratecli.model.device import out_of_memory
+from cratecli.tasks.train_data import DEAD_WORKER, Share, augmentation, steps_in_pass, training_batches
 from cratecli.tasks.train_recipe import TrainRecipe
 from cratecli.tasks.train_sources import Labelled
 from cratecli.tasks.train_state import RunFolder, State
@@ -27,6 +28,7 @@ Judge = Callable[[Crate], Mapping[str, float]]
 
 _ROWS = 10  # of metrics, a pass
 _SAVE_SECONDS = 300.0
+_DIVERGED = "lower the learning rate, or set clip_norm; the state that was kept before is as it was"
 _EMA_RISE = 9  # after t updates the average remembers t / (t + 9), until its decay is reached
 
 
@@ -90,6 +92,14 @@ class Run:
             raise UsageError(
                 f"a batch of {recipe.batch_size} cannot be dealt to {self.share.ranks} processes"
             )
+        if (recipe.mixup or recipe.cutmix) and recipe.batch_size // self.share.ranks % 2:
+            raise UsageError("mixup and cutmix pair the images of a process: their number must be even")
+        if recipe.model.classes < 2:
+            raise UsageError("one class alone leaves nothing to tell apart: classes are folders of photos")
+        if data.streamed:  # always by processes of their own, as timm's shuffling outlives a pass in this one
+            most = data.shards // self.share.ranks if data.shards else workers
+            self.workers = max(1, min(workers, most))
+        augmentation(recipe, training=True)  # an `auto_augment` that is none is said now
         self.in_pass = steps_in_pass(data, recipe)
         self.steps = max(1, round(recipe.epochs * self.in_pass))
         self.chance = Chance(recipe, self.steps, self.in_pass, self.share)
@@ -99,6 +109,8 @@ class Run:
         self.losses = 0
         self.loss = torch.zeros((), device=accelerator.device)
         self.measures: dict[str, float] = {}
+        self.digest = ""  # of the checkpoint, as it was stored last
+        self.how: dict[str, Any] = {}
 
     @property
     def writes(self) -> bool:
@@ -116,10 +128,18 @@ class Run:
         model = _fresh(init, recipe)
         if self.writes and not resume:
             self.folder.begin(recipe)
-        state = self.folder.load() if resume else None
+        self.how = {
+            "dtype": self.accelerator.mixed_precision,
+            "compiled": compiled,
+            "device": self.accelerator.device.type,
+            "processes": self.share.ranks,
+            "threads": torch.get_num_threads(),
+        }
         self.accelerator.wait_for_everyone()
+        state = self.folder.load(writes=self.writes) if resume else None
         if state:
             state.fits(recipe, self.data.identity)
+            self._compare(state)
             model.load_state_dict(state.model)
         model.to(self.accelerator.device)
         self.learner = Learner(model, 0.0 if recipe.mixup or recipe.cutmix else recipe.label_smoothing)
@@ -141,23 +161,33 @@ class Run:
                 self.ema.module.load_state_dict(state.ema)
             self.step, self.metrics, self.before = state.step, state.metrics, state.seconds
             self.loss, self.losses = self.loss + state.loss, state.losses
-        elif self.writes:
+        else:
             self.note(self._opening(init))
+            self._save()
+
+    def _compare(self, state: State) -> None:
+        """Say what makes the end of a resumed run another than that of an unbroken one."""
+        if self.data.streamed:
+            self.workers = state.how["workers"]
+        for name, now in self.how.items():
+            if state.how[name] != now and self.writes:
+                self.watch.noted(
+                    f"resumed with {name} {now}, not {state.how[name]}: not the bits of an unbroken run"
+                )
 
     def _opening(self, init: Crate | None) -> Row:
         """Say what the run is, in the first row."""
         packages = ("cratecli", "torch", "timm", "accelerate")
         return {
             "recipe": asdict(self.recipe),
+            "left_out": self.data.left_out,
             "images": self.data.images,
             "classes": self.recipe.model.classes,
             "data": self.data.identity,
             "init": asdict(init.weights) if init and init.weights else None,
             "parameters": sum(each.numel() for each in self.learner.model.parameters()),
             "steps": self.steps,
-            "processes": self.share.ranks,
-            "threads": torch.get_num_threads(),
-            "device": str(self.accelerator.device),
+            **self.how,
             "versions": {name: metadata.version(name) for name in packages},
         }
 
@@ -169,7 +199,11 @@ class Run:
         """
         try:
             return self._go()
-        except RuntimeError as error:
+        except Exception as error:
+            if out_of_memory(error):
+                raise InputError(
+                    "memory ran out: a smaller batch_size, or more processes, need less"
+                ) from None
             if not str(error).startswith(DEAD_WORKER):
                 raise
             raise InputError(
@@ -233,10 +267,7 @@ class Run:
             loss = self.accelerator.reduce(loss, "mean")
         mean = float(loss)
         if not isfinite(mean):
-            raise InputError(
-                f"the loss is no number after step {self.step}: lower the learning rate, or set clip_norm; "
-                "--resume goes back to the last state that was kept"
-            )
+            raise InputError(f"the loss is no number after step {self.step}: {_DIVERGED}")
         self.loss, self.losses = torch.zeros_like(self.loss), 0
         self.note(self._where() | {"loss": round(mean, 6), "learning_rate": self._learning_rate()})
 
@@ -281,21 +312,25 @@ class Run:
         return model.float().fold()
 
     def _save(self) -> None:
-        """Keep the state, and the checkpoint as it is now."""
+        """Keep the state, and the checkpoint as it is now. Raises `InputError` for weights that are no numbers."""
+        loss = self.loss if self.share.ranks == 1 else self.accelerator.reduce(self.loss, "mean")
         if self.writes:
-            self._store()
+            if not all(bool(each.isfinite().all()) for each in self.learner.parameters()):
+                raise InputError(f"the weights are no numbers after step {self.step}: {_DIVERGED}")
+            self.digest = self._store()
             self.folder.save(
                 State(
                     step=self.step,
                     metrics=self.metrics,
                     seconds=self.seconds,
-                    loss=float(self.loss),
+                    loss=float(loss),
                     losses=self.losses,
                     data=self.data.identity,
                     recipe=self.recipe.to_toml(),
                     model=self.learner.model.state_dict(),
                     ema=self.ema.module.state_dict() if self.ema else None,
                     optimizer=self.optimizer.state_dict(),
+                    how=self.how | {"workers": self.workers},
                 )
             )
         self.saved = time.monotonic()
@@ -311,15 +346,17 @@ class Run:
         )
 
     def _end(self) -> Trained:
-        """Store the checkpoint, and say so in the last row."""
-        digest = self._store() if self.writes else ""
-        if self.writes and self.step == self.steps:
-            told = self.folder.rows()
-            if "sha256" not in told[-1]:
+        """Say in the last row which checkpoint it came to."""
+        if self.writes and not self.digest:  # it was all done before
+            self.digest = self._store()
+        if self.step == self.steps:
+            if self.writes and "sha256" not in self.folder.rows()[-1]:
                 where = {"step": self.step, "seconds": round(self.seconds, 2)}
-                self.note(where | {"file": self.folder.checkpoint.name, "sha256": digest})
-                self._save()
-        return Trained(self.folder.checkpoint, digest, self.step, self.steps, self.seconds, self.measures)
+                self.note(where | {"file": self.folder.checkpoint.name, "sha256": self.digest})
+            self._save()  # in every process: they agree on what is kept
+        return Trained(
+            self.folder.checkpoint, self.digest, self.step, self.steps, self.seconds, self.measures
+        )
 
 
 def _fresh(init: Crate | None, recipe: TrainRecipe) -> Crate:

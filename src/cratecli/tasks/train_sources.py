@@ -1,18 +1,22 @@
 """Data sets of labelled images, found and opened through timm."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from timm.data import create_dataset
+from timm.data import ImageDataset, create_dataset
+from timm.data.readers import add_img_extensions
+from timm.data.readers.reader_image_folder import ReaderImageFolder
 from torch.utils.data import IterableDataset
 
 from cratecli.errors import InputError, NothingMatchedError, UsageError
 from cratecli.tasks.train_recipe import TrainRecipe
 
 _TRAINING = ("train", "training")
+_ENDINGS = (".webp", ".bmp", ".gif", ".tif", ".tiff")  # of what we read, beside timm's .png, .jpg, .jpeg
 _VALIDATION = ("val", "valid", "validation", "eval", "test")
 
 
@@ -41,14 +45,21 @@ def training_source(data: Path, kind: str = "", named: str | None = None) -> Sou
     return _split(data, _TRAINING, named) or Source(data)
 
 
-def validation_source(data: Path, kind: str = "", named: str | None = None) -> Source | None:
-    """Find what to validate on: `named`, or the folder or tar `val` in `data`; there may be none.
+def validation_source(data: Path, training: Source, named: str | None = None) -> Source | None:
+    """Find what to validate on: `named`, or the folder or tar `val` beside the one `training` found; there may be none.
 
-    Raises `NothingMatchedError` where what is named is not there.
+    Raises `NothingMatchedError` where what is named is not there, `UsageError` where it is trained on.
     """
-    if kind:
-        return Source(data, kind, named) if named else None
-    return _split(data, _VALIDATION, named)
+    if training.kind:
+        return Source(data, training.kind, named) if named else None
+    if training.root == data and not named:
+        return None
+    found = _split(data, _VALIDATION, named)
+    if found and found.root.resolve().is_relative_to(training.root.resolve()):
+        raise UsageError(
+            f"{found}: lies in what is trained on; put the training classes into {data / 'train'}"
+        )
+    return found
 
 
 def _split(data: Path, names: Sequence[str], named: str | None) -> Source | None:
@@ -65,6 +76,7 @@ def _split(data: Path, names: Sequence[str], named: str | None) -> Source | None
 class Labelled:
     """An opened data set: timm's, how many images it has, and its classes by name where it tells them.
 
+    `left_out` counts files that are no photos or stand twice; `shards` are those of a stream that is cut into some.
     `identity` tells it from others by what it holds, in hexadecimal.
     """
 
@@ -73,6 +85,8 @@ class Labelled:
     classes: int
     labels: tuple[str, ...]
     identity: str
+    left_out: int = 0
+    shards: int | None = None
 
     @property
     def streamed(self) -> bool:
@@ -81,17 +95,18 @@ class Labelled:
 
 
 def open_source(
-    source: Source, recipe: TrainRecipe, *, training: bool, labels: Sequence[str] = ()
+    source: Source, recipe: TrainRecipe, *, training: bool, labels: Sequence[str] = (), ranks: int = 1
 ) -> Labelled:
-    """Open a data set, its classes numbered as `labels` are, if they are told.
+    """Open a data set for one of several processes, its classes numbered as `labels` are, if they are told.
 
-    Raises `NothingMatchedError` for one without images, `InputError` for one that cannot be read.
+    Raises `NothingMatchedError` for one without images, `InputError` for one that cannot be read, or has a class that
+    `labels` lacks, `UsageError` where a package is missing.
     """
     options: dict[str, Any] = {}
-    if source.root.suffix == ".tar" and not source.kind:
-        options["cache_tarinfo"] = False  # timm's cache is a pickle beside the data, whoever put it there
-    if labels and not source.kind:
-        options["class_map"] = {name: number for number, name in enumerate(labels)}
+    if not source.kind:
+        add_img_extensions(_ENDINGS)  # type: ignore[no-untyped-call]
+        if source.root.suffix == ".tar":
+            options["cache_tarinfo"] = False  # timm's cache is a pickle beside the data, whoever put it there
     try:
         dataset: Any = create_dataset(
             source.kind,
@@ -99,11 +114,13 @@ def open_source(
             split=source.split or "train",
             search_split=False,
             is_training=training,
-            batch_size=recipe.batch_size,
+            batch_size=max(1, recipe.batch_size // ranks),
             seed=recipe.seed,
             **options,
         )
-        images = len(dataset)
+        count = len(dataset)
+        if isinstance(dataset, ImageDataset):
+            dataset.load_bytes = True  # decoded by our own reader, not by timm's
     except (ImportError, ModuleNotFoundError) as error:
         raise UsageError(f"{source}: needs a package that is not installed: {error}") from None
     except Exception as error:  # readers raise anything
@@ -111,17 +128,51 @@ def open_source(
         if "Found 0 images" in reason or "not enough values" in reason:  # the folder's words, and the tar's
             raise NothingMatchedError(f"{source}: holds no images in folders of classes") from None
         raise InputError(f"{source}: cannot be read as a data set: {reason[:200]}") from None
+    left_out = 0
+    shards = getattr(getattr(dataset, "reader", None), "split_info", None)
+    if isinstance(dataset, IterableDataset):
+        images = getattr(shards, "num_samples", 0) or count * ranks
+    else:
+        left_out = _keep_photos(dataset)
+        images = len(dataset)
     if images == 0:
         raise NothingMatchedError(f"{source}: holds no images")
     names = _labels(dataset)
-    if labels and names and not set(names) <= set(labels):
-        raise InputError(f"{source}: has classes that training has not")
+    if labels and names:
+        _renumber(dataset, names, labels, source)
     told = f"{source.kind} {images} {names}"
     if not isinstance(dataset, IterableDataset) and hasattr(getattr(dataset, "reader", None), "filenames"):
-        told += "\n".join(map(str, dataset.filenames(basename=True)))
+        told += "\n".join(map(str, dataset.filenames(basename=False, absolute=False)))
+    digest = sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
+    filenames = getattr(shards, "filenames", None)
     return Labelled(
-        dataset, images, len(names), names, sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
+        dataset, images, len(names), names, digest, left_out, len(filenames) if filenames else None
     )
+
+
+def _keep_photos(dataset: Any) -> int:
+    """Leave out of a folder what is no regular file, and what links show again; tell how many."""
+    reader = getattr(dataset, "reader", None)
+    if not isinstance(reader, ReaderImageFolder):
+        return 0
+    seen: set[str] = set()
+    kept = []
+    for path, label in reader.samples:
+        real = os.path.realpath(path)
+        if real not in seen and os.path.isfile(real):  # noqa: PTH113 - as quick as it gets, for millions
+            seen.add(real)
+            kept.append((path, label))
+    left_out = len(reader.samples) - len(kept)
+    reader.samples = kept
+    return left_out
+
+
+def _renumber(dataset: Any, names: Sequence[str], labels: Sequence[str], source: Source) -> None:
+    """Number a data set's classes as training does. Raises `InputError` for one that training has not."""
+    if strange := [name for name in names if name not in labels]:
+        listed = ", ".join(strange[:6])[:200]
+        raise InputError(f"{source}: has classes that training has not: {listed}")
+    dataset.target_transform = [labels.index(name) for name in names].__getitem__
 
 
 def _labels(dataset: Any) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from cratecli.errors import InputError, OutputError, UsageError
-from cratecli.files import replacing
+from cratecli.files import ORPHAN, replacing
+from cratecli.locks import ByteLocks
 from cratecli.tasks.train_recipe import TrainRecipe, read_recipe
 
 RECIPE, METRICS, STATE, CHECKPOINT = "recipe.toml", "metrics.jsonl", "state.pt", "model.safetensors"
@@ -21,7 +22,8 @@ RECIPE, METRICS, STATE, CHECKPOINT = "recipe.toml", "metrics.jsonl", "state.pt",
 class State:
     """Where a run stands: after `step` steps, `metrics` bytes of metrics and `seconds` of work.
 
-    `loss` is the sum over the `losses` steps that no row of metrics tells of yet. `model`, `ema` and `optimizer` are
+    `loss` is the sum over the `losses` steps that no row of metrics tells of yet, a mean over processes. `how` names
+    what else the bits depend on: number format, threads and the like. `model`, `ema` and `optimizer` are
     state dicts; `recipe` and `data` say what the run is of. There are no random states: each step and each image is
     seeded by its number.
     """
@@ -36,6 +38,7 @@ class State:
     model: dict[str, Any]
     ema: dict[str, Any] | None
     optimizer: dict[str, Any]
+    how: dict[str, Any]
 
     def fits(self, recipe: TrainRecipe, data: str) -> None:
         """Check that it is a state of this run. Raises `UsageError`."""
@@ -54,55 +57,70 @@ class RunFolder:
         """Name it; it need not be there yet."""
         self.path = path
         self.checkpoint = path / CHECKPOINT
+        self._locks: ByteLocks | None = None
 
     def begin(self, recipe: TrainRecipe) -> None:
-        """Start a run in it. Raises `UsageError` where there is one already, `OutputError`."""
-        if (self.path / STATE).exists() or (self.path / METRICS).exists():
+        """Start a run in it. Raises `UsageError` where there is one already, or just now, `OutputError`."""
+        self._lock()
+        if (self.path / STATE).exists():
             raise UsageError(f"{self.path}: holds a run already; --resume goes on with it")
         self._write(RECIPE, recipe.to_toml().encode())
         self._write(METRICS, b"")
 
     def recipe(self) -> TrainRecipe:
         """Read the recipe of the run that is there. Raises `UsageError` where there is none."""
-        if not (self.path / RECIPE).exists():
+        if not ((self.path / RECIPE).exists() and (self.path / STATE).exists()):
             raise UsageError(f"{self.path}: holds no run to resume")
         return read_recipe(str(self.path / RECIPE))
 
-    def load(self) -> State | None:
-        """Read the state, and forget the metrics written after it; none where the run was not saved yet.
+    def load(self, *, writes: bool) -> State:
+        """Read the state; the process that writes takes the folder, and forgets metrics written after the state.
 
-        Raises `InputError` for a damaged state.
+        Raises `InputError` for a damaged state, or metrics that end before it, `UsageError` where the run is under way.
         """
-        path = self.path / STATE
-        state = None
-        if path.exists():
-            try:
-                with warnings.catch_warnings(action="ignore"):
-                    told = torch.load(path, map_location="cpu", weights_only=True)
-                state = State(**told)
-            except (
-                UnpicklingError,
-                RuntimeError,
-                EOFError,
-                TypeError,
-                ValueError,
-                OSError,
-                KeyError,
-            ) as error:
-                reason = str(error).partition("\n")[0][:200]
-                raise InputError(f"{path}: is no state of a run: {reason}") from None
-        metrics = self.path / METRICS
+        if writes:
+            self._lock()
+        path, metrics = self.path / STATE, self.path / METRICS
         try:
-            if not metrics.exists():
-                self._write(METRICS, b"")
-            os.truncate(metrics, min(state.metrics if state else 0, metrics.stat().st_size))
-        except OSError as error:
-            raise OutputError(f"{metrics}: cannot be written: {error.strerror or error}") from None
+            with warnings.catch_warnings(action="ignore"):
+                told = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+            state = State(**told)
+        except (UnpicklingError, RuntimeError, EOFError, TypeError, ValueError, OSError, KeyError) as error:
+            reason = str(error).partition("\n")[0][:200]
+            raise InputError(f"{path}: is no state of a run: {reason}") from None
+        if writes:
+            try:
+                if metrics.stat().st_size < state.metrics:
+                    raise InputError(f"{metrics}: ends before the state of the run does")
+                os.truncate(metrics, state.metrics)
+            except OSError as error:
+                raise OutputError(f"{metrics}: cannot be written: {error.strerror or error}") from None
         return state
 
-    def save(self, state: State) -> None:
-        """Keep the state. Raises `OutputError`."""
+    def _lock(self) -> None:
+        """Take the folder for this process, and sweep what a killed one left half written."""
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._locks = ByteLocks(self.path / f"{METRICS}.lock")
+            if not self._locks.take(0):
+                raise UsageError(f"{self.path}: another process trains in it")
+            for orphan in self.path.glob(ORPHAN):
+                orphan.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from None
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._locks:
+            self._locks.close()
+            (self.path / f"{METRICS}.lock").unlink(missing_ok=True)
+            self._locks = None
+
+    def save(self, state: State) -> None:
+        """Keep the state, and the metrics before it. Raises `OutputError`."""
+        try:
+            with (self.path / METRICS).open("rb") as stream:
+                os.fsync(stream.fileno())
             with replacing(self.path / STATE) as stream:
                 torch.save(vars(state), stream)
         except (OSError, RuntimeError) as error:  # torch's writer wraps a full disk
