@@ -241,7 +241,7 @@ def test_photos_that_are_not_as_they_were(machine: Machine, here: Here) -> None:
     assert (done.code, done.lines) == (1, ["out/b.png.png", "out/sub/a.png"])
     assert done.err.splitlines() == [
         "crate: photos/a.jpg: not the photo of the run: its bytes have changed",
-        "crate: photos/b.jpg: not a file",
+        "crate: photos/b.jpg: not a regular file",
         "crate: 2 photos exported and read again: nothing is lost, IoU 1",
         "crate: 2 of 4 photos failed",
     ]

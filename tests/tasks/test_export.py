@@ -126,7 +126,7 @@ def test_a_photo_that_is_not_as_it_was_fails_alone(tmp_path: Path) -> None:
     assert reasons == [
         f"{place}/a.jpg: not the photo of the run: its bytes have changed",
         f"{place}/b.png: no such file",
-        f"{place}/b.jpg: not a file",
+        f"{place}/b.jpg: a folder, not a file",
     ]
     assert files(tmp_path / "out") == ["sub/a.png"]
 

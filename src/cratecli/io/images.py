@@ -68,19 +68,21 @@ def read_bytes(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> RGB:
     return decode(data, name, max_pixels=max_pixels).rgb
 
 
-def content(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
+def content(path: Path, name: str | None = None, *, max_pixels: int = MAX_PIXELS) -> bytes:
     """Read a photo's file, whole: a file that changes while it is mapped would end the process.
 
-    Raises `InputError` for what is no regular file, and one larger than `max_pixels` of any format can be.
+    `name`, or else its path, stands for it in errors. Raises `InputError` for what is no regular file, and one larger
+    than `max_pixels` of any format can be.
     """
-    with _explained(str(path), "cannot be read"):
+    name = name or str(path)
+    with _explained(name, "cannot be read"):
         if not path.is_file():  # a pipe or a device would be waited for, or never end
-            raise InputError(f"{path}: {_what_instead(path)}")
+            raise InputError(f"{name}: {_what_instead(path)}")
         with open(path, "rb", opener=_without_waiting) as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):  # it has just been replaced
-                raise InputError(f"{path}: not a regular file")
-            refuse_large(status.st_size, str(path), max_pixels)
+                raise InputError(f"{name}: not a regular file")
+            refuse_large(status.st_size, name, max_pixels)
             return stream.read()
 
 

@@ -138,12 +138,7 @@ def _entries(place: Path, rows: Sequence[tuple[int, Row]]) -> tuple[Entry, ...]:
 def look(entry: Entry, photo: Annotated) -> images.RGB:
     """Read a photo anew, upright. Raises `InputError` unless its bytes and its size are those of the run."""
     name = entry.shown
-    try:
-        if not entry.source.is_file():
-            raise InputError(f"{name}: {'not a file' if entry.source.exists() else 'no such file'}")
-        content = entry.source.read_bytes()
-    except OSError as error:
-        raise InputError(f"{name}: {error.strerror or error}") from None
+    content = images.content(entry.source, name)
     if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise InputError(f"{name}: not the photo of the run: its bytes have changed")
     rgb = images.read_bytes(content, name)
