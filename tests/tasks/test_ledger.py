@@ -15,6 +15,7 @@ import pytest
 
 from cratecli.errors import InputError, OutputError
 from cratecli.io.formats.record import Annotated, annotate
+from cratecli.tasks import manifest
 from cratecli.tasks.jobs import Job, deliver
 from cratecli.tasks.ledger import Ledger
 from cratecli.tasks.manifest import read_rows
@@ -136,6 +137,24 @@ def test_a_run_is_taken_up() -> None:
     run(ledger(), JOBS[:2])
     assert run(ledger(), resume=True) == ["done", "done", "made"]
     assert list(rows()) == ["a.png", "b.png", "sub/c.png"]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_start_reads_each_row_once(monkeypatch: pytest.MonkeyPatch, resume: bool) -> None:
+    """A manifest may be long; a row that is kept is read again only where one that is not stood before it."""
+    run(ledger())
+    read: list[str] = []
+
+    def counted(line: str | bytes) -> manifest.Row:
+        row = from_json(line)
+        read.append(row.key)
+        return row
+
+    from_json = manifest.Row.from_json
+    monkeypatch.setattr(manifest.Row, "from_json", counted)
+    with ledger() as book:
+        book.open(JOBS[:1], resume=resume)
+        assert read == ["a.png", "b.png", "sub/c.png"] + ([] if resume else ["b.png", "sub/c.png"])
 
 
 def test_without_resume_all_is_made_again() -> None:
