@@ -69,18 +69,12 @@ def test_a_reader_that_leaves(machine: Machine) -> None:
     """The file is longer than a pipe holds, and its reader takes a few bytes."""
     found = [annotate(specks(400, 500, 0.5, seed), 0.5) for seed in range(3)]
     write_manifest(machine.desk / "run", [row("a.jpg", "a.png", found, size=(400, 500))])
-    with subprocess.Popen(
-        [CRATE, "export", "run", "--as", "coco"],
-        cwd=machine.desk,
-        env=machine.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+    with machine.start("export", "run", "--as", "coco") as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stdout.read(10) == b'{"info": {'
+        assert process.stdout.read(10) == '{"info": {'
         process.stdout.close()
-        assert process.stderr.read() == b""
+        assert process.stderr.read() == ""
     assert process.returncode == 141
 
 
