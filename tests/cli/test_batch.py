@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from cratecli.io.formats.record import decode_rle
-from cratecli.tasks.manifest import read_rows
 from tests.cli.conftest import CRATE, Done, Here, Machine
+from tests.tasks.runs import read_rows
 
 FAST = ("--size", "32", "--refine", "none", "-q")
 

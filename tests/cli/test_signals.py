@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from cratecli.tasks.batch import WORKERS
-from cratecli.tasks.manifest import read_rows
 from tests.cli.conftest import Here, Machine
+from tests.tasks.runs import read_rows
 
 FAST = ("--size", "32", "--refine", "none")
 BATCH = 4

@@ -16,9 +16,9 @@ from cratecli.io.formats.record import Annotated, annotate
 from cratecli.tasks import manifest
 from cratecli.tasks.jobs import Job, deliver
 from cratecli.tasks.ledger import Ledger
-from cratecli.tasks.manifest import read_rows
 from cratecli.tasks.provenance import Provenance
 from tests.other import Other, another
+from tests.tasks.runs import read_rows
 
 FOUND = Annotated("", 4, 5, [annotate(np.eye(4, 5, dtype=bool), 0.5)])
 PREAMBLE = """
