@@ -51,7 +51,7 @@ def objects(
     kind: As = as_ or ("coco" if names_json(output) else "overlay")
     planned, whole = plan_as(photos.inputs(), output, kind, "object", "objects", records=report.records)
     run = Run(planned, running, report, writing)
-    if run.rehearsed():
+    if run.over():
         return
 
     from cratecli.tasks.objects import choose_object_recipe, objects_jobs
@@ -60,7 +60,7 @@ def objects(
     recipe = choose_object_recipe(
         loaded, layers=chosen, size=size, count=n, tau=tau, min_score=min_score, refine=refine
     )
-    report.note(what_runs(loaded, str(recipe)))
+    report.starts(loaded, str(recipe), recipe.sizes)
     made = made_as("objects", kind, recipe.settings, photos=photos, running=running, model=loaded)
     with run.desk(loaded, made) as desk:
         for done in run.through(

@@ -13,7 +13,7 @@ import typer
 from cratecli.cli import options
 from cratecli.cli.groups import grouped
 from cratecli.cli.options import whole_numbers
-from cratecli.cli.report import named, what_runs
+from cratecli.cli.report import named
 from cratecli.cli.run import Photos, Run, Running
 from cratecli.errors import UsageError
 
@@ -109,7 +109,7 @@ def parts(
     if known and (k or not save_parts or not save_parts.exists()):
         _read_names(names or "", count if isinstance(count, int) else 0)
     run = Run(planned, running, report)
-    if run.rehearsed():
+    if run.over():
         return
 
     from cratecli.tasks.parts import choose_part_recipe
@@ -150,7 +150,7 @@ class _Job:
         saved = load_vocabulary(path, self.model)
         vocabulary = _named(saved.vocabulary, names)
         self.recipe = replace(saved.recipe, refine=self.recipe.refine)
-        self.report.note(what_runs(self.model, str(self.recipe)))
+        self.report.starts(self.model, str(self.recipe), self.recipe.sizes)
         made = self._made({"parts": str(path), "refine": self.recipe.refine})
         with self.run.desk(self.model, made, shared=False) as desk:
             written = self._pictures(desk, kind, made)
@@ -171,7 +171,7 @@ class _Job:
             )
         if before and k is None:
             self.recipe = replace(self.recipe, k=len(before.vocabulary.names))
-        self.report.note(what_runs(self.model, str(self.recipe)))
+        self.report.starts(self.model, str(self.recipe), self.recipe.sizes)
         handed_on = {"save-parts": str(save)} if before else {}
         made = self._made({**self.recipe.settings, **handed_on})
         album = Album(folder, self.recipe)

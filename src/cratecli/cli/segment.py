@@ -58,7 +58,7 @@ def segment(
     kind: As = as_ or ("coco" if names_json(output) else "mask")
     planned, whole = plan_as(photos.inputs(), output, kind, kind, "masks", records=report.records)
     run = Run(planned, running, report, writing)
-    if run.rehearsed():
+    if run.over():
         return
 
     from cratecli.tasks.recipe import choose_recipe
@@ -76,7 +76,7 @@ def segment(
         largest=largest,
         fill_holes=fill_holes,
     )
-    report.note(what_runs(loaded, str(recipe)))
+    report.starts(loaded, str(recipe), recipe.sizes)
     made = made_as("segment", kind, recipe.settings, photos=photos, running=running, model=loaded)
     with run.desk(loaded, made) as desk:
         for done in run.through(segment_jobs(run.plan.jobs, desk, recipe, kind=picture_as(kind), made=made)):
