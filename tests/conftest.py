@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -11,6 +12,8 @@ for _library in ("OMP", "OPENBLAS"):  # before NumPy and torch start their threa
 import pytest
 import torch
 from jaxtyping import install_import_hook
+
+from tests.weights.server import Server, serving
 
 # Before any test module imports them: from here on a wrong shape or type is an error.
 # `model.config` is left out: it checks its own fields, and is tested for what it says of wrong ones.
@@ -55,6 +58,13 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     only_here("connect")
     only_here("connect_ex")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """Serve, on this machine, what a test says."""
+    with serving() as server:
+        yield server
 
 
 def _is_loopback(address: object) -> bool:

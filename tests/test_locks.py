@@ -2,8 +2,6 @@
 
 import errno
 import fcntl
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event, Thread
@@ -12,35 +10,13 @@ from typing import NoReturn
 import pytest
 
 from cratecli.locks import ByteLocks
+from tests.other import Other, another
 
 OTHER = """
-import sys
 from pathlib import Path
 from cratecli.locks import ByteLocks
 locks = ByteLocks(Path(sys.argv[1]))
-for line in sys.stdin:
-    print(eval(line), flush=True)
 """
-
-
-class Other:
-    """Another process with locks of its own on the file; it does what it is told."""
-
-    def __init__(self, path: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", OTHER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def __call__(self, what: str) -> str:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(f"{what}\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture
@@ -52,10 +28,8 @@ def locks(tmp_path: Path) -> Iterator[ByteLocks]:
 
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[Other]:
-    other = Other(tmp_path / "lock")
-    with other.process:
+    with another(OTHER, tmp_path / "lock") as other:
         yield other
-        other.kill()
 
 
 def test_a_byte_is_taken_once(locks: ByteLocks, other: Other) -> None:

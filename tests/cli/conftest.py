@@ -73,6 +73,20 @@ class Machine:
         )
         return Done(done.returncode, done.stdout or b"", done.stderr.decode())
 
+    def start(
+        self, *arguments: str | Path, stdin: int = subprocess.DEVNULL, **more: str
+    ) -> subprocess.Popen[str]:
+        """Start the installed `crate`, its streams pipes of text; `more` is added to its environment."""
+        return subprocess.Popen(
+            [CRATE, *arguments],
+            cwd=self.desk,
+            env=self.environment | more,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def register(self, row: str) -> None:
         """Write the user's own registry."""
         self.user_registry.parent.mkdir(parents=True, exist_ok=True)

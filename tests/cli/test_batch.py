@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from cratecli.io.formats.record import decode_rle
-from cratecli.tasks.manifest import read_rows
 from tests.cli.conftest import CRATE, Done, Here, Machine
+from tests.tasks.runs import read_rows
 
 FAST = ("--size", "32", "--refine", "none", "-q")
 
@@ -357,14 +357,13 @@ def test_a_limit_of_file_sizes(machine: Machine, here: Here) -> None:
 
 def test_parts_are_not_shared(tree: Machine, here: Here) -> None:
     """FAULTS 13: what is learned from all photos together is made by one process."""
-    from tests.tasks.test_ledger import Other
+    from tests.other import another
+    from tests.tasks.test_ledger import PREAMBLE
 
     (tree.desk / "out").mkdir()
-    other = Other()
-    with other.process:
+    with another(PREAMBLE) as other:
         other("ledger.open([], resume=False)")
         done = here("parts", "in", "-o", "out", "--size", "32", "-q")
-        other.kill()
     told = "another crate is at work on out/manifest.jsonl: wait for it, or give another folder"
     assert (done.code, done.err) == (1, f"crate: {told}\n")
     assert tree.files() == [name for name in tree.files() if name.startswith("in/")]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cratecli.tasks.manifest import read_rows
 from tests.cli.conftest import CRATE, Done, Machine
 from tests.cli.test_batch import inputs, outputs
+from tests.tasks.runs import read_rows
 
 FAST = "--size 32 --refine none"
 OUT = "a-rather-long-folder-" * 4

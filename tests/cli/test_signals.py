@@ -4,7 +4,6 @@ import hashlib
 import json
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -13,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from cratecli.tasks.batch import WORKERS
-from cratecli.tasks.manifest import read_rows
-from tests.cli.conftest import CRATE, Here, Machine
+from tests.cli.conftest import Here, Machine
+from tests.tasks.runs import read_rows
 
 FAST = ("--size", "32", "--refine", "none")
 BATCH = 4
@@ -25,16 +24,7 @@ class Started:
     """The installed `crate` on its way, in a process of its own."""
 
     def __init__(self, machine: Machine, *arguments: str) -> None:
-        command = [CRATE, "segment", *arguments, "--jsonl", "--batch-size", str(BATCH)]
-        self.process = subprocess.Popen(
-            command,
-            cwd=machine.desk,
-            env=machine.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.process = machine.start("segment", *arguments, "--jsonl", "--batch-size", str(BATCH))
         self.inputs: list[str] = []
 
     def read(self, count: int) -> bool:

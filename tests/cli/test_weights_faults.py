@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,8 +18,9 @@ import torch
 
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
-from tests.cli.conftest import CRATE, Done, Machine
-from tests.weights.server import REVISION, Answer, Server, serving
+from tests.cli.conftest import Done, Machine
+from tests.waiting import until
+from tests.weights.server import REVISION, Answer, Server
 from tests.weights.test_checkpoint import released
 
 TINY = "crate_tiny_patch16_224"
@@ -31,12 +31,6 @@ HTML = {"Content-Type": "text/html"}
 QUOTA = b"<!DOCTYPE html><title>Google Drive - Quota exceeded</title>"
 HUB_FILE = f"/owner/name/resolve/{REVISION}/torch/m.pth"
 NO_XET: dict[str, Any] = {"HF_HUB_DISABLE_XET": "1"}
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serving() as server:
-        yield server
 
 
 def row(name: str, source: str, *, pinned: bool = True) -> str:
@@ -282,22 +276,8 @@ def test_21_the_token_goes_to_no_other_endpoint(machine: Machine, server: Server
     assert server.tokens == []
 
 
-def start(machine: Machine, name: str, **more: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [CRATE, "models", "pull", name],
-        env=machine.environment | NO_XET | more,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another process does. Fails after 30 seconds."""
-    for _ in range(3000):
-        if condition():
-            return
-        time.sleep(0.01)
-    pytest.fail("it did not happen in 30 seconds")
+def start(machine: Machine, name: str, **more: Any) -> subprocess.Popen[str]:
+    return machine.start("models", "pull", name, **NO_XET, **more)
 
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -329,7 +309,7 @@ def test_21_an_interrupted_pull_says_so_and_goes_on(machine: Machine, server: Se
     until(lambda: unfinished.exists() and unfinished.stat().st_size > 0)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (130, b"", b"crate: interrupted\n")
+    assert (process.returncode, out, err) == (130, "", "crate: interrupted\n")
     server.answers["/m"].pause = 0
     assert machine.crate("models", "pull", "far").code == 0
     assert len(server.ranges) == 1
@@ -366,7 +346,7 @@ def test_21_four_processes_fetch_once(machine: Machine, server: Server) -> None:
     ]
     for process in processes:
         _, err = process.communicate(timeout=60)
-        assert (process.returncode, err) == (0, b"")
+        assert (process.returncode, err) == (0, "")
     assert server.asked.count(("GET", "/m")) == 1
     assert server.asked.count(("GET", HUB_FILE)) == 1
 

@@ -258,15 +258,7 @@ def test_what_the_command_itself_cannot(here: Here) -> None:
 @contextmanager
 def at_work(machine: Machine, *options: str) -> Iterator[subprocess.Popen[str]]:
     """Start the installed worker, and wait until it is ready."""
-    with subprocess.Popen(
-        [CRATE, "worker", *options],
-        cwd=machine.desk,
-        env=machine.environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with machine.start("worker", *options, stdin=subprocess.PIPE) as process:
         assert process.stderr
         try:
             assert process.stderr.readline() == "crate: crate-nano, cpu float32: ready\n"

@@ -1,14 +1,14 @@
 """Runs laid out by hand, for the tests of what reads a manifest."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from cratecli.io.formats.record import Annotated, Annotation
-from cratecli.tasks.manifest import Row
+from cratecli.tasks.manifest import MANIFEST, Row, read_manifest
 from tests.io.photos import blobs, specks, split
 
 
@@ -37,6 +37,11 @@ def write_photo(path: Path, size: tuple[int, int] = (40, 60), seed: int = 0) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)).save(path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_rows(folder: Path) -> Iterator[Row]:
+    """Read the rows of a run's manifest."""
+    return (line.row for line in read_manifest(folder / MANIFEST))
 
 
 def lay_out(folder: Path) -> Path:

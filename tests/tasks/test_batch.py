@@ -22,7 +22,8 @@ from cratecli.tasks.batch import Desk, Photo, Question, work_through
 from cratecli.tasks.jobs import Failure, Job, Skipped
 from cratecli.tasks.ledger import Ledger
 from cratecli.tasks.room import Room
-from tests.tasks.test_ledger import Other, made, other
+from tests.other import Other
+from tests.tasks.test_ledger import made, other
 
 __all__ = ["other"]
 

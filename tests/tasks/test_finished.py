@@ -20,13 +20,13 @@ def test_a_run_by_its_folder_or_its_manifest(tmp_path: Path) -> None:
     folder = lay_out(tmp_path)
     run = read_run(folder)
     assert run == read_run(folder / "manifest.jsonl")
-    assert [each.name for each in run.entries] == ["a.jpg", "b.png", "b.jpg", "sub/a.png"]
-    assert [each.file for each in run.entries] == ["a", "b.png", "b.jpg", "sub/a"]
+    assert [each.name for each in run.entries] == ["a.jpg", "b.jpg", "b.png", "sub/a.png"]
+    assert [each.file for each in run.entries] == ["a", "b.jpg", "b.png", "sub/a"]
     assert list(run) == list(run)
     assert [(photo.name, len(photo.objects)) for photo in run] == [
         ("a.jpg", 1),
-        ("b.png", 2),
         ("b.jpg", 0),
+        ("b.png", 2),
         ("sub/a.png", 1),
     ]
     assert run.info["made"] == [{"command": "segment", "weights": "crate-nano"}]
@@ -39,8 +39,19 @@ def test_the_last_row_of_an_input_counts(tmp_path: Path) -> None:
     rows = [row("a.jpg", "a.png", first), row("b.jpg", "b.png", first), row("a.jpg", "a.png", second)]
     rows[0] = replace(rows[0], options="old", made={"command": "old"})
     run = read_run(write_manifest(tmp_path, rows))
-    assert [(photo.name, photo.objects) for photo in run] == [("b.jpg", first), ("a.jpg", second)]
+    assert [(photo.name, photo.objects) for photo in run] == [("a.jpg", second), ("b.jpg", first)]
     assert run.info["made"] == [{"command": "segment", "weights": "crate-nano"}]
+
+
+def test_a_run_is_the_same_in_whatever_order_it_was_done(tmp_path: Path) -> None:
+    """Two processes, photos of several sizes, and runs taken up mix the rows, not what is exported."""
+    rows = [row(f"{name}.jpg", f"{name}.png", []) for name in ("a/b", "a-b", "c", "a")]
+    rows[1] = replace(rows[1], options="other", made={"command": "objects"})
+    run, mixed = (
+        read_run(write_manifest(tmp_path / name, each)) for name, each in (("x", rows), ("y", rows[::-1]))
+    )
+    assert [each.name for each in run] == ["a/b.jpg", "a-b.jpg", "a.jpg", "c.jpg"]
+    assert (list(mixed), mixed.info) == (list(run), run.info)
 
 
 def test_measures_are_taken_anew_and_what_has_no_pixel_is_none(tmp_path: Path) -> None:
@@ -73,8 +84,8 @@ NAMES: dict[str, tuple[list[tuple[str, str | None]], list[str], list[str]]] = {
 @pytest.mark.parametrize(("paths", "names", "own"), NAMES.values(), ids=NAMES)
 def test_names(tmp_path: Path, paths: list[tuple[str, str | None]], names: list[str], own: list[str]) -> None:
     run = read_run(write_manifest(tmp_path, [row(source, output, []) for source, output in paths]))
-    assert [each.name for each in run.entries] == names
-    assert [each.file for each in run.entries] == own
+    named = {each.source: (each.name, each.file) for each in run.entries}
+    assert [named[tmp_path / source] for source, _ in paths] == list(zip(names, own, strict=True))
 
 
 def test_two_photos_of_one_name(tmp_path: Path) -> None:

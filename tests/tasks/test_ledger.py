@@ -5,8 +5,6 @@ import json
 import os
 import resource
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,19 +13,18 @@ import pytest
 
 from cratecli.errors import InputError, OutputError
 from cratecli.io.formats.record import Annotated, annotate
+from cratecli.tasks import manifest
 from cratecli.tasks.jobs import Job, deliver
 from cratecli.tasks.ledger import Ledger
-from cratecli.tasks.manifest import read_rows
 from cratecli.tasks.provenance import Provenance
+from tests.other import Other, another
+from tests.tasks.runs import read_rows
 
 FOUND = Annotated("", 4, 5, [annotate(np.eye(4, 5, dtype=bool), 0.5)])
 PREAMBLE = """
-import sys
 from pathlib import Path
 from tests.tasks.test_ledger import *
 ledger = Ledger(Path("out/manifest.jsonl"), made())
-for line in sys.stdin:
-    print(eval(line), flush=True)
 """
 
 
@@ -84,36 +81,10 @@ def rows() -> dict[str, str]:
     return {str(row.output): row.input_sha256 for row in found}
 
 
-class Other:
-    """Another process with a ledger on the same manifest; it does what it is told."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", PREAMBLE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        )
-
-    def __call__(self, what: str) -> str:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(f"{what}\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
 @pytest.fixture
 def other() -> Iterator[Other]:
-    other = Other()
-    with other.process:
+    with another(PREAMBLE) as other:
         yield other
-        other.kill()
 
 
 def test_a_row_says_what_was_done() -> None:
@@ -136,6 +107,24 @@ def test_a_run_is_taken_up() -> None:
     run(ledger(), JOBS[:2])
     assert run(ledger(), resume=True) == ["done", "done", "made"]
     assert list(rows()) == ["a.png", "b.png", "sub/c.png"]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_start_reads_each_row_once(monkeypatch: pytest.MonkeyPatch, resume: bool) -> None:
+    """A manifest may be long; a row that is kept is read again only where one that is not stood before it."""
+    run(ledger())
+    read: list[str] = []
+
+    def counted(line: str | bytes) -> manifest.Row:
+        row = from_json(line)
+        read.append(row.key)
+        return row
+
+    from_json = manifest.Row.from_json
+    monkeypatch.setattr(manifest.Row, "from_json", counted)
+    with ledger() as book:
+        book.open(JOBS[:1], resume=resume)
+        assert read == ["a.png", "b.png", "sub/c.png"] + ([] if resume else ["b.png", "sub/c.png"])
 
 
 def test_without_resume_all_is_made_again() -> None:

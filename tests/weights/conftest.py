@@ -1,18 +1,8 @@
-"""What tests of fetching share: a server of their own, and a cache nobody else uses."""
+"""What tests of fetching share: a cache nobody else uses."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from tests.weights.server import Server, serving
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """Serve what a test says."""
-    with serving() as server:
-        yield server
 
 
 @pytest.fixture

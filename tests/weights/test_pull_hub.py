@@ -5,8 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from cratecli.errors import WeightsError
 from cratecli.weights.download import from_hub
 from cratecli.weights.pull import pull
 from cratecli.weights.registry import Hub
+from tests.waiting import until
 from tests.weights.server import REVISION, Answer, Server
 from tests.weights.test_fetch import GOOD, SHA, WRONG, checkpoint
 
@@ -57,15 +56,6 @@ def start_pull(tmp_path: Path, server: Server, row: str, **environment: str) -> 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another process does. Fails after 30 seconds."""
-    for _ in range(3000):
-        if condition():
-            return
-        time.sleep(0.01)
-    pytest.fail("it did not happen in 30 seconds")
 
 
 def pulled(tmp_path: Path, server: Server, row: str, **environment: str) -> tuple[int, str, str]:

@@ -6,7 +6,7 @@ from cratecli.cli import options
 from cratecli.cli.groups import grouped
 from cratecli.cli.options import whole_numbers
 from cratecli.cli.outputs import one_for_all
-from cratecli.cli.report import named, what_runs
+from cratecli.cli.report import named
 from cratecli.cli.run import Photos, Run, Running
 from cratecli.cli.together import write_sheet
 
@@ -34,7 +34,7 @@ def heads(
     sizes = None if size is None else whole_numbers(size, "--size")
     planned, drawn = one_for_all(photos.inputs(), output, "heads", records=report.records)
     run = Run(planned, running, report)
-    if run.rehearsed():
+    if run.over():
         return
 
     from cratecli.tasks.heads import ROWS, heads_jobs, heads_sheet
@@ -43,7 +43,7 @@ def heads(
 
     loaded = running.load()
     recipe = choose_recipe(loaded, layers=range(loaded.depth) if layer == "all" else layers, sizes=sizes)
-    report.note(what_runs(loaded, recipe.sight))
+    report.starts(loaded, recipe.sight, recipe.sizes)
     settings = {**photos.settings, **recipe.sight_settings, **running.settings}
     made = provenance("heads", settings, loaded, running.batch_size, photos.given)
     shown: list[Judged] = []

@@ -6,7 +6,7 @@ from cratecli.cli import options
 from cratecli.cli.groups import grouped
 from cratecli.cli.options import whole_numbers
 from cratecli.cli.outputs import one_for_all
-from cratecli.cli.report import named, what_runs
+from cratecli.cli.report import named
 from cratecli.cli.run import Photos, Run, Running
 from cratecli.cli.together import write_sheet
 
@@ -33,7 +33,7 @@ def layers(
     chosen = None if layer is None or layer == "all" else whole_numbers(layer, "--layer")
     planned, drawn = one_for_all(photos.inputs(), output, "layers", records=report.records)
     run = Run(planned, running, report)
-    if run.rehearsed():
+    if run.over():
         return
 
     from cratecli.tasks.layers import layer_sight, layers_jobs, layers_sheet
@@ -42,7 +42,7 @@ def layers(
 
     loaded = running.load()
     sight = layer_sight(loaded, chosen, size)
-    report.note(what_runs(loaded, sight.sight))
+    report.starts(loaded, sight.sight, sight.sizes)
     tau = TAU if tau is None else tau
     settings = {**photos.settings, **sight.sight_settings, "tau": repr(tau), **running.settings}
     made = provenance("layers", settings, loaded, running.batch_size, photos.given)

@@ -9,7 +9,7 @@ from cratecli.cli.groups import grouped
 from cratecli.cli.options import whole_numbers
 from cratecli.cli.report import named, what_runs
 from cratecli.cli.run import Photos, Run, Running, Writing
-from cratecli.cli.together import TOGETHER, Together, names_json, plan_as, write_together
+from cratecli.cli.together import Together, made_as, names_json, picture_as, plan_as, write_together
 
 if TYPE_CHECKING:
     from cratecli.model.unroll import WhiteBox
@@ -51,28 +51,21 @@ def objects(
     kind: As = as_ or ("coco" if names_json(output) else "overlay")
     planned, whole = plan_as(photos.inputs(), output, kind, "object", "objects", records=report.records)
     run = Run(planned, running, report, writing)
-    if run.rehearsed():
+    if run.over():
         return
 
     from cratecli.tasks.objects import choose_object_recipe, objects_jobs
-    from cratecli.tasks.provenance import provenance
 
     loaded = running.load()
     recipe = choose_object_recipe(
         loaded, layers=chosen, size=size, count=n, tau=tau, min_score=min_score, refine=refine
     )
-    report.note(what_runs(loaded, str(recipe)))
-    inputs = photos.given if kind in TOGETHER else ()
-    settings = {
-        "as": kind,
-        **(photos.settings if kind in TOGETHER else {}),
-        **recipe.settings,
-        **running.settings,
-    }
-    made = provenance("objects", settings, loaded, running.batch_size, inputs)
-    picture = None if kind == "coco" or kind == "coco-results" else kind  # noqa: PLR1714 - tells mypy more
+    report.starts(loaded, str(recipe), recipe.sizes)
+    made = made_as("objects", kind, recipe.settings, photos=photos, running=running, model=loaded)
     with run.desk(loaded, made) as desk:
-        for done in run.through(objects_jobs(run.plan.jobs, desk, recipe, picture=picture, made=made)):
+        for done in run.through(
+            objects_jobs(run.plan.jobs, desk, recipe, picture=picture_as(kind), made=made)
+        ):
             if not done.annotated.objects:
                 report.note(f"{done.job.name}: no object found")
             place = done.job.target

@@ -1,7 +1,7 @@
 """How a command tells what it did: records or paths on stdout, failures on stderr, and the exit code."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +12,7 @@ from cratecli.cli.options import put, shown, tell
 from cratecli.cli.progress import Bar
 from cratecli.cli.signals import Stop
 from cratecli.errors import UsageError
+from cratecli.geometry import Size, fit_grid
 
 if TYPE_CHECKING:
     from cratecli.model.unroll import WeightsId, WhiteBox
@@ -49,6 +50,15 @@ class Report:
         """Say something on stderr, unless all shall be quiet."""
         if not self._quiet:
             tell(text)
+
+    def starts(self, model: "WhiteBox", how: str, sizes: Iterable[int]) -> None:
+        """Say which model runs, how and where, and which short sides (px) are not whole patches."""
+        self.note(what_runs(model, how))
+        patch = model.patch_size
+        for size in dict.fromkeys(sizes):
+            used = fit_grid(Size(size, size), size, patch).pixels(patch).height
+            if used != size:
+                self.note(f"size {size} is rounded to {used}: whole patches of {patch} px")
 
     def through(
         self,

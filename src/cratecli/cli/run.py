@@ -160,8 +160,12 @@ class Run:
         if len(plan.jobs) > len(self.plan.jobs):
             report.note(f"{len(plan.jobs) - len(self.plan.jobs)} photos have an output already: skipped")
 
-    def rehearsed(self) -> bool:
-        """With --dry-run, print which photo would go where: a tab between, or as records; tell whether that was all."""
+    def over(self) -> bool:
+        """Tell whether that was all, with no model needed: --dry-run prints its plan, or no photo is there."""
+        return self._rehearsed() or self._missing()
+
+    def _rehearsed(self) -> bool:
+        """With --dry-run, print which photo would go where: a tab between, or as records."""
         if not self._running.dry_run:
             return False
         for job in self.plan.jobs:
@@ -171,6 +175,28 @@ class Run:
             self.report.done(record, f"{record['input']}\t{name}")
         with self.report:
             return True
+
+    def _missing(self) -> bool:
+        """Say of every photo that it is missing, unless one is there."""
+        from cratecli.io.images import refuse_missing
+        from cratecli.tasks.jobs import Failure
+
+        failures = []
+        for job in self.plan.jobs:
+            if job.source is None:
+                return False
+            try:
+                refuse_missing(job.source, job.name)
+            except InputError as error:
+                failures.append(Failure(job, error))
+            else:
+                return False
+        if not failures:
+            return False
+        with self.report, finishing() as stop:
+            for _ in self.report.through((each for each in failures), len(failures), stop):
+                pass
+        return True
 
     @contextmanager
     def desk(

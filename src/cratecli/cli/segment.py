@@ -9,7 +9,7 @@ from cratecli.cli.groups import grouped
 from cratecli.cli.options import heads_named, whole_numbers
 from cratecli.cli.report import named, what_runs
 from cratecli.cli.run import Photos, Run, Running, Writing
-from cratecli.cli.together import TOGETHER, Together, names_json, plan_as, write_together
+from cratecli.cli.together import Together, made_as, names_json, picture_as, plan_as, write_together
 
 if TYPE_CHECKING:
     from cratecli.tasks.recipe import Recipe
@@ -58,10 +58,9 @@ def segment(
     kind: As = as_ or ("coco" if names_json(output) else "mask")
     planned, whole = plan_as(photos.inputs(), output, kind, kind, "masks", records=report.records)
     run = Run(planned, running, report, writing)
-    if run.rehearsed():
+    if run.over():
         return
 
-    from cratecli.tasks.provenance import provenance
     from cratecli.tasks.recipe import choose_recipe
     from cratecli.tasks.segment import segment_jobs
 
@@ -77,18 +76,10 @@ def segment(
         largest=largest,
         fill_holes=fill_holes,
     )
-    report.note(what_runs(loaded, str(recipe)))
-    inputs = photos.given if kind in TOGETHER else ()
-    settings = {
-        "as": kind,
-        **(photos.settings if kind in TOGETHER else {}),
-        **recipe.settings,
-        **running.settings,
-    }
-    made = provenance("segment", settings, loaded, running.batch_size, inputs)
-    picture = None if kind == "coco" or kind == "coco-results" else kind  # noqa: PLR1714 - tells mypy more
+    report.starts(loaded, str(recipe), recipe.sizes)
+    made = made_as("segment", kind, recipe.settings, photos=photos, running=running, model=loaded)
     with run.desk(loaded, made) as desk:
-        for done in run.through(segment_jobs(run.plan.jobs, desk, recipe, kind=picture, made=made)):
+        for done in run.through(segment_jobs(run.plan.jobs, desk, recipe, kind=picture_as(kind), made=made)):
             found, target = done.segmentation, done.job.target
             if found.empty:
                 report.note(f"{done.job.name}: nothing found, confidence {found.confidence:.2f}")

@@ -1,20 +1,24 @@
 """What stands in one file for all photos: COCO datasets and results, contact sheets."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypeVar, cast, get_args
 
 from cratecli.cli.outputs import one_each, one_for_all
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
 
-    from cratecli.cli.run import Run
+    from cratecli.cli.run import Photos, Run, Running
+    from cratecli.model.unroll import WhiteBox
     from cratecli.tasks.inputs import Inputs
     from cratecli.tasks.plan import Plan
-    from cratecli.tasks.provenance import Provenance
+    from cratecli.tasks.provenance import Provenance, Setting
 
 Together = Literal["coco", "coco-results"]
 TOGETHER: tuple[Together, ...] = get_args(Together)
+Picture = TypeVar("Picture", bound=str)
 
 
 def names_json(output: str | None) -> bool:
@@ -29,6 +33,28 @@ def plan_as(
     if kind in TOGETHER:
         return one_for_all(inputs, output, all_, records=records, ending="json")
     return one_each(inputs, output, each, records=records), False
+
+
+def picture_as(kind: Picture | Together) -> Picture | None:
+    """Give the kind of picture that each photo gets; none, where a file stands for all."""
+    return None if kind in TOGETHER else cast("Picture", kind)
+
+
+def made_as(
+    command: str,
+    kind: str,
+    recipe: "Mapping[str, Setting]",
+    *,
+    photos: "Photos",
+    running: "Running",
+    model: "WhiteBox",
+) -> "Provenance":
+    """Say how outputs are made; how photos were chosen is a part of that only where a file stands for all."""
+    from cratecli.tasks.provenance import provenance
+
+    chosen, inputs = (photos.settings, photos.given) if kind in TOGETHER else ({}, ())
+    settings = {"as": kind, **chosen, **recipe, **running.settings}
+    return provenance(command, settings, model, running.batch_size, inputs)
 
 
 def write_together(run: "Run", kind: str, description: str, made: "Provenance") -> None:

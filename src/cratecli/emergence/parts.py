@@ -18,6 +18,7 @@ from cratecli.emergence.features import View
 from cratecli.emergence.heads import auto
 from cratecli.emergence.masks import Keep, enlarge, scale, threshold
 from cratecli.emergence.pca import Components, Moments
+from cratecli.emergence.sample import Sample, keys_of
 from cratecli.geometry import Size
 
 Foreground = Literal["pca", "attention", "none"]
@@ -28,51 +29,6 @@ MOST = 10  # parts that `auto` may choose
 WORTH = 0.05  # of the inertia that a further part must save for `auto`
 STARTS = 4  # of k-means: the best counts
 BLUR = 1.0  # patches
-
-
-class Sample:
-    """As many rows as asked for, drawn evenly from all that pass: those with the smallest keys.
-
-    The order in which rows pass changes nothing. Rows wait until there are as many of them as are kept, so that not
-    every photo costs a sort; those whose keys are too large to stay do not wait at all.
-    """
-
-    def __init__(self, size: int) -> None:
-        """Start an empty sample of at most `size` rows."""
-        self._size = size
-        self._keys: list[Float[np.ndarray, " m"]] = []
-        self._rows: list[Float[np.ndarray, "m c"]] = []
-        self._waiting, self._limit = 0, np.inf
-
-    def add(self, keys: Float[np.ndarray, " m"], rows: Float[np.ndarray, "m c"]) -> None:
-        """Let rows pass, with a key each."""
-        stay = keys <= self._limit
-        self._keys.append(keys[stay])
-        self._rows.append(rows[stay])
-        self._waiting += int(stay.sum())
-        if self._waiting > self._size:
-            self._sort()
-
-    @property
-    def rows(self) -> Float[np.ndarray, "m c"]:
-        """Give the rows, by rising key. Raises `ValueError` when none have passed."""
-        if not self._rows:
-            raise ValueError("a sample of nothing has no rows")
-        self._sort()
-        return self._rows[0]
-
-    def _sort(self) -> None:
-        """Put what waits in its place, and let go what is too many; equal keys are told apart by their rows."""
-        keys, rows = np.concatenate(self._keys), np.concatenate(self._rows)
-        order = np.lexsort((*rows.T[:2], keys))[: self._size]
-        self._keys, self._rows, self._waiting = [keys[order]], [rows[order]], 0
-        if len(order) == self._size:
-            self._limit = float(self._keys[0][-1])
-
-
-def keys_of(content: int, count: int) -> Float[np.ndarray, " m"]:
-    """Draw a key, 0–1, for each patch of a photo, from nothing but the number its content gives."""
-    return np.random.default_rng(content).random(count)
 
 
 def describe(view: View) -> Float[np.ndarray, "rows cols d"]:

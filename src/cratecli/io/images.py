@@ -73,20 +73,27 @@ def as_pillow(rgb: RGB) -> Image.Image:
     return Image.fromarray(rgb)
 
 
-def content(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
+def content(path: Path, name: str | None = None, *, max_pixels: int = MAX_PIXELS) -> bytes:
     """Read a photo's file, whole: a file that changes while it is mapped would end the process.
 
-    Raises `InputError` for what is no regular file, and one larger than `max_pixels` of any format can be.
+    `name`, or else its path, stands for it in errors. Raises `InputError` for what is no regular file, and one larger
+    than `max_pixels` of any format can be.
     """
-    with _explained(str(path), "cannot be read"):
-        if not path.is_file():  # a pipe or a device would be waited for, or never end
-            raise InputError(f"{path}: {_what_instead(path)}")
-        with open(path, "rb", opener=_without_waiting) as stream:
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):  # it has just been replaced
-                raise InputError(f"{path}: not a regular file")
-            refuse_large(status.st_size, str(path), max_pixels)
-            return stream.read()
+    name = name or str(path)
+    refuse_missing(path, name)
+    with _explained(name, "cannot be read"), open(path, "rb", opener=_without_waiting) as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):  # it has just been replaced
+            raise InputError(f"{name}: not a regular file")
+        refuse_large(status.st_size, name, max_pixels)
+        return stream.read()
+
+
+def refuse_missing(path: Path, name: str) -> None:
+    """Raise `InputError` for what is no regular file: a pipe or a device would be waited for, or never end."""
+    with _explained(name, "cannot be read"):
+        if not path.is_file():
+            raise InputError(f"{name}: {_what_instead(path)}")
 
 
 def refuse_large(size: int, name: str, max_pixels: int = MAX_PIXELS) -> None:

@@ -15,17 +15,20 @@ from cratecli.io import images
 from cratecli.io.formats.names import bare, plain, safe, stems
 from cratecli.io.formats.record import Annotated, check_size, restore
 from cratecli.io.formats.table import Info
-from cratecli.tasks.manifest import MANIFEST, Row, read_rows
+from cratecli.tasks.manifest import MANIFEST, Line, Row, read_manifest
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A photo of a run: the line that tells of it, its path and hash, and what it and its own file are called.
+    """A photo of a run: where its row stands, its path and hash, and what it and its own file are called.
 
-    `name` is what formats call the photo, `file` its file in a folder, without an ending: both stay below it.
+    Its row is the `number`th, `length` bytes from byte `start` on. `name` is what formats call the photo, `file` its
+    file in a folder, without an ending: both stay below it.
     """
 
-    line: int
+    number: int
+    start: int
+    length: int
     source: Path
     sha256: str
     name: str
@@ -41,7 +44,8 @@ class Entry:
 class Run:
     """A run as its manifest tells it; going through it reads the manifest anew, so that it is never held at once.
 
-    `protected` are the real paths of its photos, outputs and manifest; `info` says how it was made.
+    Photos come in the order of their names, whatever the order they were done in. `protected` are the real paths of
+    its photos, outputs and manifest; `info` says how it was made.
     """
 
     manifest: Path
@@ -50,21 +54,23 @@ class Run:
     info: Info
 
     def __iter__(self) -> Iterator[Annotated]:
-        """Give the photos in the manifest's order, named as formats name them."""
+        """Give the photos, named as formats name them."""
         return (photo for _, photo in self.rows())
 
     def rows(self) -> Iterator[tuple[Entry, Annotated]]:
         """Give the photos beside their entries. Raises `InputError` if the manifest is another by now."""
-        entries = iter(self.entries)
-        entry = next(entries, None)
-        for line, row in enumerate(read_rows(self.manifest), 1):
-            if entry is None:
-                return
-            if line == entry.line and row.input_sha256 == entry.sha256:
-                yield entry, replace(_photo(self.manifest, line, row), name=entry.name)
-                entry = next(entries, None)
-        if entry is not None:
-            raise InputError(f"{self.manifest}: has changed meanwhile: export again")
+        try:
+            with self.manifest.open("rb") as stream:
+                for entry in self.entries:
+                    stream.seek(entry.start)
+                    row = Row.from_json(stream.read(entry.length))
+                    if row.input_sha256 != entry.sha256:
+                        raise ValueError("another photo")
+                    yield entry, replace(_photo(self.manifest, entry.number, row), name=entry.name)
+        except OSError as error:
+            raise InputError(f"{self.manifest}: {error.strerror}") from None
+        except ValueError:
+            raise InputError(f"{self.manifest}: has changed meanwhile: export again") from None
 
 
 def read_run(path: Path) -> Run:
@@ -78,24 +84,26 @@ def read_run(path: Path) -> Run:
         raise InputError(f"{manifest}: No such file: the folder is no run; crate segment -o FOLDER makes one")
     if manifest.exists() and not manifest.is_file():
         raise InputError(f"{manifest}: not a file")
-    last: dict[str, tuple[int, Row]] = {}
+    last: dict[str, tuple[int, Line]] = {}
     made: dict[str, dict[str, Any]] = {}  # by the options' digest
-    for line, row in enumerate(read_rows(manifest), 1):
-        _photo(manifest, line, row)
-        last.pop(row.input, None)
-        last[row.input] = line, replace(row, made={}, annotated=replace(row.annotated, objects=()))
+    for number, line in enumerate(read_manifest(manifest), 1):
+        row = line.row
+        _photo(manifest, number, row)
+        without = replace(row, made={}, annotated=replace(row.annotated, objects=()))
+        last[row.input] = number, replace(line, row=without)
         made.setdefault(row.options, row.made)
     if not last:
         raise NothingMatchedError(f"{manifest}: no photo was done")
-    ways = dict.fromkeys(row.options for _, row in last.values())
+    place, rows = manifest.parent, {number: line.row for number, line in last.values()}
+    entries = _entries(place, list(last.values()))
+    ways = dict.fromkeys(rows[entry.number].options for entry in entries)
     info = {"description": f"crate {__version__}", "made": [made[options] for options in ways]}
-    place = manifest.parent
-    paths = [place / each for _, row in last.values() for each in (row.input, row.output) if each is not None]
+    paths = [place / each for row in rows.values() for each in (row.input, row.output) if each is not None]
     protected = frozenset(os.path.realpath(each) for each in (manifest, *paths))
-    return Run(manifest, _entries(place, list(last.values())), protected, info)
+    return Run(manifest, entries, protected, info)
 
 
-def _photo(manifest: Path, line: int, row: Row) -> Annotated:
+def _photo(manifest: Path, number: int, row: Row) -> Annotated:
     """Check a row, and measure its objects anew; what has no pixel is none. Raises `InputError`."""
     photo = row.annotated
     try:
@@ -111,16 +119,17 @@ def _photo(manifest: Path, line: int, row: Row) -> Annotated:
             if not 0 <= found.score <= 1 or not found.label:
                 raise ValueError("an object has no score of 0 to 1, or no label")
     except ValueError as error:
-        raise InputError(f"{manifest}:{line}: not a row of a manifest ({error})") from None
+        raise InputError(f"{manifest}:{number}: not a row of a manifest ({error})") from None
     return replace(photo, objects=[each for each in objects if each.area])
 
 
-def _entries(place: Path, rows: Sequence[tuple[int, Row]]) -> tuple[Entry, ...]:
-    """Name photos after the tree of outputs, where each has one of its own, else after their paths."""
-    outputs = Counter(row.output for _, row in rows)
-    own = [row.output if outputs[row.output] == 1 else None for _, row in rows]
+def _entries(place: Path, lines: Sequence[tuple[int, Line]]) -> tuple[Entry, ...]:
+    """Name photos after the tree of outputs, where each has one of its own, else after their paths; in that order."""
+    rows = [line.row for _, line in lines]
+    outputs = Counter(row.output for row in rows)
+    own = [row.output if outputs[row.output] == 1 else None for row in rows]
     names: dict[str, Row] = {}
-    for (_, row), output in zip(rows, own, strict=True):
+    for row, output in zip(rows, own, strict=True):
         in_tree = PurePosixPath(output or "").parent / PurePosixPath(row.input).name
         name = safe(row.input if output is None else str(in_tree))
         if (first := names.setdefault(name, row)) is not row:
@@ -129,21 +138,17 @@ def _entries(place: Path, rows: Sequence[tuple[int, Row]]) -> tuple[Entry, ...]:
         stem if output is None else bare(safe(output))
         for stem, output in zip(stems(list(names)), own, strict=True)
     ]
-    return tuple(
-        Entry(line, place / row.input, row.input_sha256, name, file)
-        for (line, row), name, file in zip(rows, names, files, strict=True)
-    )
+    entries = [
+        Entry(number, line.start, line.length, place / line.row.input, line.row.input_sha256, name, file)
+        for (number, line), name, file in zip(lines, names, files, strict=True)
+    ]
+    return tuple(sorted(entries, key=lambda entry: PurePosixPath(entry.name)))
 
 
 def look(entry: Entry, photo: Annotated) -> images.RGB:
     """Read a photo anew, upright. Raises `InputError` unless its bytes and its size are those of the run."""
     name = entry.shown
-    try:
-        if not entry.source.is_file():
-            raise InputError(f"{name}: {'not a file' if entry.source.exists() else 'no such file'}")
-        content = entry.source.read_bytes()
-    except OSError as error:
-        raise InputError(f"{name}: {error.strerror or error}") from None
+    content = images.content(entry.source, name)
     if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise InputError(f"{name}: not the photo of the run: its bytes have changed")
     rgb = images.read_bytes(content, name)

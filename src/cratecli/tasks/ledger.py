@@ -81,8 +81,7 @@ class Ledger:
                 shared = not locks.take(_ALIVE)
                 if not shared:
                     self._sweep()
-                    self._close_gaps()
-                    self._catch_up()
+                    self._read_anew()
                     self._replaced = {
                         key: known.input
                         for key, known in self._rows.items()
@@ -181,6 +180,7 @@ class Ledger:
             with suppress(OSError, CrateError), self._locks.turn(_WRITING):
                 if self._locks.take(_ALIVE):
                     self._sweep()
+                    self._read_anew()
                     self._close_gaps()
         finally:
             self._locks.close()
@@ -234,26 +234,38 @@ class Ledger:
                 stream.write(b" " * (known.length - 1))
 
     def _close_gaps(self, without: Collection[str] = ()) -> int:
-        """Keep the last row of each key, but for some; gives the manifest's bytes. None may know where rows stand."""
+        """Leave only the rows that were just read, but for some; gives the manifest's bytes.
+
+        None may know where rows stand: who goes on catches up.
+        """
         if not self.manifest.exists():
             return 0
-        try:
-            with self.manifest.open("rb") as old:
-                before = os.fstat(old.fileno()).st_size
-                places = {line.row.key: (line.start, line.length) for line in read_lines(old)}
-        except ValueError as error:
-            raise InputError(f"{self.manifest}:{error}") from None
-        kept = [place for key, place in places.items() if key not in without]
+        kept = sorted((known.start, known.length) for key, known in self._rows.items() if key not in without)
         after = sum(length for _, length in kept)
-        if after != before:
+        if after != self.manifest.stat().st_size:
             with replacing(self.manifest) as new, self.manifest.open("rb") as old:
-                for start, length in sorted(kept):
+                for start, length in kept:
                     old.seek(start)
                     new.write(old.read(length))
         return after
 
+    def _read_anew(self) -> None:
+        """Read all rows, of each key the last. Raises `InputError` for a manifest that is none."""
+        self._rows, self._read = {}, 0
+        try:
+            self._read_on()
+        except ValueError as error:
+            raise InputError(f"{self.manifest}:{error}") from None
+
     def _catch_up(self) -> None:
         """Read the rows that were added since, by whomever. Raises `OutputError` where something else was."""
+        try:
+            self._read_on()
+        except ValueError as error:
+            raise OutputError(f"{self.manifest}: is not as it was left: line {error} from there") from None
+
+    def _read_on(self) -> None:
+        """Read from where we stand, or another file from its start. Raises `ValueError` for what is no row."""
         try:
             with self.manifest.open("rb") as stream:
                 status = os.fstat(stream.fileno())
@@ -264,8 +276,6 @@ class Ledger:
                     self._read = line.start + line.length
         except FileNotFoundError:
             self._rows, self._read, self._inode = {}, 0, 0
-        except ValueError as error:
-            raise OutputError(f"{self.manifest}: is not as it was left: line {error} from there") from None
 
     def _sweep(self) -> None:
         """Remove what killed processes left half written."""

@@ -112,16 +112,14 @@ def read_lines(stream: BinaryIO, start: int = 0) -> Iterator[Line]:
         start += len(line)
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """Read a manifest, from its file or its folder; see `read_lines`.
+def read_manifest(path: Path) -> Iterator[Line]:
+    """Read a manifest's file; see `read_lines`.
 
     Raises `InputError`, as `FILE:LINE: reason`, for a file that is missing or no manifest.
     """
-    path = path / MANIFEST if path.is_dir() else path
     try:
         with path.open("rb") as stream:
-            for line in read_lines(stream):
-                yield line.row
+            yield from read_lines(stream)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except ValueError as error:

@@ -1,0 +1,43 @@
+"""What all commands over photos share: what is missing is said at once, and what was not meant literally is said."""
+
+import json
+
+import pytest
+
+from tests.cli.conftest import Here, Machine
+
+COMMANDS = ("segment", "objects", "parts", "heads", "layers")
+NOWHERE = ("-m", "crate-mae-b16")
+"""A model that is not on this machine, as is told by code 4 where one is asked for."""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_where_no_photo_is_there_no_model_is_asked_for(machine: Machine, here: Here, command: str) -> None:
+    (machine.desk / "broken.jpg").symlink_to("gone.jpg")
+    done = here(command, "gone.jpg", "broken.jpg", *NOWHERE)
+    assert (done.code, done.out) == (1, b"")
+    assert done.err.splitlines() == [
+        "crate: gone.jpg: no such file",
+        "crate: broken.jpg: a broken link",
+        "crate: 2 of 2 photos failed",
+    ]
+    assert machine.files() == []
+    machine.photo("photo.png")
+    assert here(command, "gone.jpg", "photo.png", *NOWHERE).code == 4
+    assert here(command, "gone.jpg", "-", *NOWHERE, stdin=b"").code == 4
+
+
+def test_missing_photos_are_on_record(here: Here) -> None:
+    done = here("segment", "a.jpg", "b.jpg", "--jsonl", "--fail-fast", "-q")
+    assert list(map(json.loads, done.lines)) == [{"input": "a.jpg", "error": "a.jpg: no such file"}]
+    assert (done.code, done.err) == (1, "crate: a.jpg: no such file\n")
+    assert here("segment", "a.jpg", "--json", "-q").out == b"[]\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_size_that_is_not_whole_patches_is_said_once(machine: Machine, here: Here, command: str) -> None:
+    machine.photo("in/a.png")
+    machine.photo("in/b.png", seed=1)
+    told = "crate: size 65 is rounded to 64: whole patches of 8 px"
+    assert here(command, "in", "--size", "65").err.splitlines().count(told) == 1
+    assert "rounded" not in here(command, "in", "--size", "64").err
