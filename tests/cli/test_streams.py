@@ -147,4 +147,5 @@ def test_crate_keeps_to_it(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
         raise InputError(f"{path}: no photo")
 
     monkeypatch.setattr("cratecli.io.images.content", speaking)
+    Path("photo.jpg").touch()  # where `here` runs
     assert here("segment", "photo.jpg", "-q").err == "crate: photo.jpg: no photo\n"

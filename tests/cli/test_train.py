@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from cratecli.tasks.train import train
+from cratecli.tasks.train_run import Watch
 from tests.cli.conftest import CRATE, Done, Here, Machine
 from tests.tasks.toy import TOML, toy
 
@@ -82,8 +84,14 @@ def test_trained_and_used_at_once(desk: Machine) -> None:
 def test_killed_and_resumed(desk: Machine) -> None:
     """kill -9 in the middle, several times: the end is that of a run that was left alone."""
     recipe = ("--recipe", "toy.toml", "--set", "epochs=24", "--every", "2")
-    whole = desk.crate("train", "data", *recipe, "-o", "whole", "-q", PYTHONWARNINGS=LENIENT)
-    assert (whole.code, whole.err) == (0, "")
+    whole = {"epochs": "24"}
+    train(
+        desk.desk / "data",
+        desk.desk / "whole",
+        str(desk.desk / "toy.toml"),
+        changes=whole,
+        watch=Watch(every=2),
+    )
     folder = desk.desk / "run"
     arguments = ["-o", "run", "-q", *recipe]
     for rows in (20, 70):
