@@ -23,6 +23,11 @@ from cratecli.tasks.train_sources import Labelled
 DEAD_WORKER = "DataLoader worker (pid"
 """How torch's error begins, raised anywhere, when a process that reads images was killed."""
 
+KILLED = (
+    "a process that reads images was killed, perhaps for want of memory (fewer --workers need less); "
+    "--resume goes back to the last state that was kept"
+)
+
 Batch = tuple[Tensor, Tensor]  # images `b 3 h w`, uint8, and classes `b`
 
 _log = logging.getLogger(__name__)
@@ -266,9 +271,9 @@ def _loader(dataset: Any, workers: int, seed: int, **how: Any) -> Iterator[Batch
         )
     try:
         yield from loader
-    except (RuntimeError, OSError, ValueError) as error:  # also what a worker raised
-        if str(error).startswith(DEAD_WORKER):
-            raise
+    except (RuntimeError, OSError, EOFError, ValueError) as error:  # also what a worker raised
+        if str(error).startswith(DEAD_WORKER) or isinstance(error, ConnectionError | EOFError):
+            raise InputError(KILLED) from None
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"the data set cannot be read on: {reason[-1][:200]}") from None
 

@@ -16,7 +16,14 @@ from timm.utils import ModelEmaV3
 from cratecli.errors import InputError, UsageError
 from cratecli.model.crate import Crate
 from cratecli.model.device import out_of_memory
-from cratecli.tasks.train_data import DEAD_WORKER, Share, augmentation, steps_in_pass, training_batches
+from cratecli.tasks.train_data import (
+    DEAD_WORKER,
+    KILLED,
+    Share,
+    augmentation,
+    steps_in_pass,
+    training_batches,
+)
 from cratecli.tasks.train_recipe import TrainRecipe
 from cratecli.tasks.train_sources import Labelled
 from cratecli.tasks.train_state import RunFolder, State
@@ -206,10 +213,7 @@ class Run:
                 ) from None
             if not str(error).startswith(DEAD_WORKER):
                 raise
-            raise InputError(
-                "a process that reads images was killed, perhaps for want of memory (fewer --workers need less); "
-                "--resume goes back to the last state that was kept"
-            ) from None
+            raise InputError(KILLED) from None
 
     def _go(self) -> Trained:
         row_every = max(1, self.in_pass // _ROWS)
