@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cratecli.tasks.segment import Segmentation, segment
     from cratecli.tasks.train import train
     from cratecli.tasks.train_recipe import TrainRecipe
-    from cratecli.tasks.train_run import Trained, Watch
+    from cratecli.tasks.train_watch import Trained, Watch
     from cratecli.weights.checkpoint import load_model
 
 __version__ = "0.1.0"
@@ -86,8 +86,8 @@ _HOMES = {
     "parts": "cratecli.tasks.parts",
     "prepare": "cratecli.tasks.features",
     "TrainRecipe": "cratecli.tasks.train_recipe",
-    "Trained": "cratecli.tasks.train_run",
-    "Watch": "cratecli.tasks.train_run",
+    "Trained": "cratecli.tasks.train_watch",
+    "Watch": "cratecli.tasks.train_watch",
     "segment": "cratecli.tasks.segment",
     "train": "cratecli.tasks.train",
 }

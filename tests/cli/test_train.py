@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cratecli.tasks.train import train
-from cratecli.tasks.train_run import Watch
+from cratecli.tasks.train_watch import Watch
 from tests.cli.conftest import CRATE, Done, Here, Machine
 from tests.tasks.toy import TOML, toy
 

@@ -18,7 +18,7 @@ from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.tasks.train import train
 from cratecli.tasks.train_recipe import TrainRecipe
-from cratecli.tasks.train_run import Trained, Watch
+from cratecli.tasks.train_watch import Trained, Watch
 from tests.tasks.toy import CLASSES, MODEL, RECIPE, toy
 
 # timm leaves the closing of files to the collector.

@@ -16,7 +16,7 @@ from cratecli.errors import UsageError
 
 if TYPE_CHECKING:
     from cratecli.model.crate import Crate
-    from cratecli.tasks.train_run import Trained
+    from cratecli.tasks.train_watch import Trained
 
 _JUDGES = ("saliency",)
 
@@ -99,7 +99,7 @@ def train(
         raise UsageError("--resume goes on with the run's own recipe: no --recipe, --set or --init")
 
     from cratecli.tasks.train import train as run
-    from cratecli.tasks.train_run import Watch
+    from cratecli.tasks.train_watch import Watch
 
     judge = _judge(evaluate)
     first = environ.get("RANK", "0") == "0"  # of the processes that `torchrun` started

@@ -15,9 +15,10 @@ from cratecli.errors import UsageError
 from cratecli.model.crate import Crate
 from cratecli.model.device import choose_device
 from cratecli.tasks.train_recipe import TrainRecipe, read_recipe
-from cratecli.tasks.train_run import UNWATCHED, Run, Trained, Watch
+from cratecli.tasks.train_run import Run
 from cratecli.tasks.train_sources import Labelled, Source, open_source, training_source, validation_source
 from cratecli.tasks.train_state import RunFolder
+from cratecli.tasks.train_watch import UNWATCHED, Trained, Watch
 from cratecli.weights.checkpoint import load_model
 
 _MOST_WORKERS = 8  # that are chosen unasked

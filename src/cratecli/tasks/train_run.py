@@ -1,12 +1,10 @@
 """A training run in hand: from where it stood, step by step, to its end or to where it is told to stop."""
 
 import time
-from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,53 +26,13 @@ from cratecli.tasks.train_recipe import TrainRecipe
 from cratecli.tasks.train_sources import Labelled
 from cratecli.tasks.train_state import RunFolder, State
 from cratecli.tasks.train_step import Chance, Learner, accuracy, make_optimizer, make_schedule
+from cratecli.tasks.train_watch import Row, Trained, Watch
 from cratecli.weights.store import store_model
-
-Row = dict[str, Any]
-Judge = Callable[[Crate], Mapping[str, float]]
 
 _ROWS = 10  # of metrics, a pass
 _SAVE_SECONDS = 300.0
 _DIVERGED = "lower the learning rate, or set clip_norm; the state that was kept before is as it was"
 _EMA_RISE = 9  # after t updates the average remembers t / (t + 9), until its decay is reached
-
-
-@dataclass(frozen=True)
-class Watch:
-    """What happens beside the steps of a run.
-
-    `judge` is asked what the model sees at every `every` passes, and at the end; `told` hears every row of metrics,
-    `stepped` of every step done, `noted` what people should know. `stop` ends the run after the step in hand, as do
-    `limit_minutes`.
-    """
-
-    judge: Judge | None = None
-    every: float = 1.0
-    limit_minutes: float | None = None
-    told: Callable[[Row], None] = lambda _row: None
-    stepped: Callable[[int, int], None] = lambda _step, _steps: None
-    noted: Callable[[str], None] = lambda _text: None
-    stop: Callable[[], bool] = lambda: False
-
-
-UNWATCHED = Watch()
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a run came to: its checkpoint, if it is `done`, else where it stands; the last measures by name."""
-
-    checkpoint: Path
-    sha256: str
-    step: int
-    steps: int
-    seconds: float
-    measures: Mapping[str, float]
-
-    @property
-    def done(self) -> bool:
-        """Tell whether every step was taken."""
-        return self.step == self.steps
 
 
 class Run:
