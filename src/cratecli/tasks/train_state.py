@@ -101,9 +101,11 @@ class RunFolder:
         """Take the folder for this process, and sweep what a killed one left half written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._locks = ByteLocks(self.path / f"{METRICS}.lock")
-            if not self._locks.take(0):
+            locks = ByteLocks(self.path / f"{METRICS}.lock")
+            if not locks.take(0):
+                locks.close()  # the file is the other's: it stays
                 raise UsageError(f"{self.path}: another process trains in it")
+            self._locks = locks
             for orphan in self.path.glob(ORPHAN):
                 orphan.unlink(missing_ok=True)
         except OSError as error:
