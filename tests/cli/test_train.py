@@ -68,17 +68,16 @@ def wait_for_rows(folder: Path, count: int, process: subprocess.Popen[bytes]) ->
     raise AssertionError("the run wrote nothing in a minute")
 
 
-def test_trained_and_used_at_once(desk: Machine) -> None:
+def test_trained_and_used_at_once(desk: Machine, here: Here) -> None:
     done = desk.crate("train", "data", "--recipe", "toy.toml", "-o", "run", PYTHONWARNINGS=LENIENT)
     assert (done.code, done.lines) == (0, ["run/model.safetensors"])
     assert "36 images of 3 classes" in done.err
     assert done.err.count("accuracy") == 3
     desk.photo("photo.png")
-    used = desk.crate("segment", "photo.png", "-m", "run/model.safetensors", "-o", "mask.png")
-    assert used.code == 0
+    used = here("segment", "photo.png", "-m", "run/model.safetensors", "-o", "mask.png")
+    assert used.code == 0, used.err
     assert Image.open(desk.desk / "mask.png").size == (48, 36)
-    told = desk.crate("models", "add", "run/model.safetensors", "--as", "toy")
-    assert told.code == 0
+    assert here("models", "add", "run/model.safetensors", "--as", "toy").code == 0
 
 
 def test_killed_and_resumed(desk: Machine) -> None:
@@ -113,10 +112,16 @@ def test_killed_and_resumed(desk: Machine) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_well(desk: Machine, number: signal.Signals, code: int) -> None:
-    """Sent to the whole group, as shells, `timeout` and `torchrun` do: the workers leave it to the one that trains."""
+def test_a_signal_ends_it_well(desk: Machine, here: Here, number: signal.Signals, code: int) -> None:
+    """Sent to the whole group, as shells, `timeout` and `torchrun` do: the workers leave it to the one that trains.
+
+    While it trains, nobody else trains in its folder.
+    """
     process = start(desk, "--recipe", "toy.toml", "-o", "run", *LONG, "--workers", "1")
     wait_for_rows(desk.desk / "run", 5, process)
+    for second in (["--resume"], ["--recipe", "toy.toml"]):
+        refused = here("train", "data", "-o", "run", *second)
+        assert (refused.code, "run: another process trains in it" in refused.err) == (2, True)
     os.killpg(process.pid, number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == code, err.decode()
@@ -124,9 +129,7 @@ def test_a_signal_ends_it_well(desk: Machine, number: signal.Signals, code: int)
     assert "--resume goes on from here" in err.decode()
     assert "Traceback" not in err.decode()
     steps = metrics(desk.desk / "run")[-1]["step"]
-    again = desk.crate(
-        *("train", "data", "-o", "run", "--resume", "--limit-minutes", "0", "--json"), PYTHONWARNINGS=LENIENT
-    )
+    again = here("train", "data", "-o", "run", "--resume", "--limit-minutes", "0", "--json")
     (record,) = json.loads(again.out)
     assert record["step"] >= steps
     assert not record["done"]
@@ -178,7 +181,7 @@ def test_two_processes_train_one_model(desk: Machine) -> None:
     assert accuracies[0] == accuracies[1]
 
 
-def test_emergence_is_watched(desk: Machine) -> None:
+def test_emergence_is_watched(desk: Machine, here: Here) -> None:
     for kind in ("images", "masks"):
         (desk.desk / "photos" / kind).mkdir(parents=True)
     for number in range(3):
@@ -186,22 +189,8 @@ def test_emergence_is_watched(desk: Machine) -> None:
         mask = np.zeros((36, 48), np.uint8)
         mask[8:28, 10:30] = 255
         Image.fromarray(mask).save(desk.desk / f"photos/masks/{number}.png")
-    done = desk.crate(
-        *(
-            "train",
-            "data",
-            "--recipe",
-            "toy.toml",
-            "-o",
-            "run",
-            "--evaluate",
-            "saliency",
-            "photos",
-            "--every",
-            "1.5",
-        ),
-        PYTHONWARNINGS=LENIENT,
-    )
+    watched = ("--evaluate", "saliency", "photos", "--every", "1.5", "--workers", "0")
+    done = here("train", "data", "--recipe", "toy.toml", "-o", "run", *watched)
     assert (done.code, "auto IoU" in done.err) == (0, True)
     measured = [row for row in metrics(desk.desk / "run") if "auto IoU" in row]
     assert [row["epoch"] for row in measured] == [1.5, 3.0]
@@ -246,13 +235,14 @@ def test_broken_pictures_are_passed_over(desk: Machine) -> None:
     broken = desk.desk / "data/train/red/0.png"
     broken.write_bytes(broken.read_bytes()[:60])
     done: Done = desk.crate("train", "data", "--recipe", "toy.toml", "-o", "run", PYTHONWARNINGS=LENIENT)
-    assert done.code == 0
+    assert done.code == 0, done.err
     assert "data/train/red/0.png: cannot be read as an image" in done.err
     assert "Traceback" not in done.err
 
 
-def test_a_full_disk_is_said(desk: Machine) -> None:
-    done = desk.crate("train", "data", "--recipe", "toy.toml", "-o", "/dev/full/run", PYTHONWARNINGS=LENIENT)
+@pytest.mark.usefixtures("desk")
+def test_a_full_disk_is_said(here: Here) -> None:
+    done = here("train", "data", "--recipe", "toy.toml", "-o", "/dev/full/run")
     assert done.code == 1
     assert "cannot be written" in done.err
 

@@ -90,6 +90,25 @@ def test_mhsa_is_torchs_own(tokens: Tensor) -> None:
     assert_same(scores.softmax(dim=-1), attention)
 
 
+@pytest.mark.parametrize("kind", [MSSA, MHSA])
+def test_bfloat16_attends_and_learns_as_float32_does(tokens: Tensor, kind: type[MSSA] | type[MHSA]) -> None:
+    block = kind(WIDTH, HEADS)
+
+    def step(*, bfloat16: bool) -> list[Tensor]:
+        block.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            update = block(tokens, block.project(tokens))
+        update.square().sum().backward()
+        gradients = [parameter.grad for parameter in block.parameters()]
+        return [
+            update.detach().float(),
+            *(gradient.clone() for gradient in gradients if gradient is not None),
+        ]
+
+    for half, full in zip(step(bfloat16=True), step(bfloat16=False), strict=True):
+        assert (half - full).norm() < 0.02 * full.norm()
+
+
 def test_ista_is_its_equation_folded_or_not(tokens: Tensor) -> None:
     block = ista()
     expected = (gradient_step(block, tokens) - ETA * LAMBDA).clamp(min=0)

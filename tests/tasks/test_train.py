@@ -193,10 +193,20 @@ def test_metrics_after_the_state_are_forgotten(data: Path, whole: Path, tmp_path
 
 def test_a_finished_run_stays_as_it_is(data: Path, tmp_path: Path) -> None:
     first = go(data, tmp_path / "run")
-    before = rows(tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     again = go(data, tmp_path / "run", None, resume=True)  # type: ignore[arg-type]
-    assert (again.done, again.sha256) == (True, first.sha256)
-    assert rows(tmp_path / "run") == before
+    assert (again.done, again.sha256, again.measures) == (True, first.sha256, first.measures)
+    assert {"accuracy", "validation_loss"} == set(again.measures)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_several_processes_take_no_gpu_by_number(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="cuda:0: of several processes each takes a GPU of its own"):
+        train(data, tmp_path / "run", RECIPE, device="cuda:0")
+    assert not (tmp_path / "run").exists()
 
 
 def test_in_bfloat16(data: Path, whole: Path, tmp_path: Path) -> None:

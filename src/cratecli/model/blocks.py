@@ -26,8 +26,14 @@ def split_heads(tokens: Float[Tensor, "b n d"], heads: int) -> Float[Tensor, "b 
 
 
 def mix(projection: Projection) -> Float[Tensor, "b n d"]:
-    """Attend: `concat_k(softmax(q_k k_kᵀ / √p) v_k)`, never holding an `n × n` map."""
-    return functional.scaled_dot_product_attention(*projection).transpose(1, 2).flatten(2)
+    """Attend: `concat_k(softmax(q_k k_kᵀ / √p) v_k)`, holding no `n × n` map but where that trains faster."""
+    query, key, value = projection
+    if torch.is_grad_enabled() and query.dtype == torch.bfloat16 and query.device.type == "cpu":
+        maps = torch.softmax((query * query.shape[-1] ** -0.5) @ key.mT, dim=-1)
+        mixed = maps.to(value.dtype) @ value  # the fused kernel's way back is ten times as slow here
+    else:
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+    return mixed.transpose(1, 2).flatten(2)
 
 
 class MSSA(nn.Module):

@@ -4,12 +4,14 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 
 from cratecli.errors import UsageError
 from cratecli.model.crate import Crate
@@ -22,6 +24,7 @@ from cratecli.tasks.train_watch import UNWATCHED, Trained, Watch
 from cratecli.weights.checkpoint import load_model
 
 _MOST_WORKERS = 8  # that are chosen unasked
+_PATIENCE = timedelta(hours=6)  # of processes that wait while the first measures and keeps
 
 
 def train(
@@ -132,13 +135,20 @@ def _workers(asked: int | None) -> int:
 @contextmanager
 def _accelerated(device: str, dtype: str) -> Iterator[Accelerator]:
     """Give the accelerator for a device of ours; its global state is gone afterwards."""
+    if ":" in device and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            f"device {device}: of several processes each takes a GPU of its own; leave the number out"
+        )
     place, number = choose_device(device, dtype)
     before = os.environ.get("ACCELERATE_TORCH_DEVICE")
     if place.index is not None:
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(place)
     try:
         precision = "bf16" if number is torch.bfloat16 else "no"
-        accelerator = Accelerator(cpu=place.type == "cpu", mixed_precision=precision)
+        patience = InitProcessGroupKwargs(timeout=_PATIENCE)
+        accelerator = Accelerator(
+            cpu=place.type == "cpu", mixed_precision=precision, kwargs_handlers=[patience]
+        )
         yield accelerator
         accelerator.end_training()
     finally:

@@ -126,6 +126,7 @@ class Run:
                 self.ema.module.load_state_dict(state.ema)
             self.step, self.metrics, self.before = state.step, state.metrics, state.seconds
             self.loss, self.losses = self.loss + state.loss, state.losses
+            self.measures = state.measures
         else:
             self.note(self._opening(init))
             self._save()
@@ -197,10 +198,15 @@ class Run:
     def _asked_to_stop(self) -> bool:
         """Tell, the same in every process, whether to end here."""
         limit = self.watch.limit_minutes
-        asked = self.watch.stop() or (limit is not None and time.monotonic() - self.begun > 60 * limit)
+        return self._any(
+            self.watch.stop() or (limit is not None and time.monotonic() - self.begun > 60 * limit)
+        )
+
+    def _any(self, here: bool) -> bool:
+        """Tell, the same in every process, whether something holds in one of them."""
         if self.share.ranks == 1:
-            return asked
-        flag = torch.tensor(int(asked), device=self.accelerator.device)
+            return here
+        flag = torch.tensor(int(here), device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, "sum") > 0)
 
     def _take(self, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -262,7 +268,7 @@ class Run:
             measures |= self.watch.judge(model.cpu() if self.accelerator.device.type == "mps" else model)
         self.accelerator.wait_for_everyone()
         if measures:
-            self.measures = measures
+            self.measures = {name: float(value) for name, value in measures.items()}
             took = {"judged_in": round(time.monotonic() - began, 2)}
             self.note(self._where() | {name: round(value, 6) for name, value in measures.items()} | took)
         self._save()
@@ -287,6 +293,7 @@ class Run:
                     seconds=self.seconds,
                     loss=float(loss),
                     losses=self.losses,
+                    measures=self.measures,
                     data=self.data.identity,
                     recipe=self.recipe.to_toml(),
                     model=self.learner.model.state_dict(),
@@ -308,13 +315,12 @@ class Run:
         )
 
     def _end(self) -> Trained:
-        """Say in the last row which checkpoint it came to."""
+        """Say in the last row which checkpoint it came to, unless an earlier sitting said it."""
         if self.writes and not self.digest:  # it was all done before
             self.digest = self._store()
-        if self.step == self.steps:
-            if self.writes and "sha256" not in self.folder.rows()[-1]:
-                where = {"step": self.step, "seconds": round(self.seconds, 2)}
-                self.note(where | {"file": self.folder.checkpoint.name, "sha256": self.digest})
+        if self.step == self.steps and self._any(self.writes and "sha256" not in self.folder.rows()[-1]):
+            where = {"step": self.step, "seconds": round(self.seconds, 2)}
+            self.note(where | {"file": self.folder.checkpoint.name, "sha256": self.digest})
             self._save()  # in every process: they agree on what is kept
         return Trained(
             self.folder.checkpoint, self.digest, self.step, self.steps, self.seconds, self.measures

@@ -22,10 +22,10 @@ RECIPE, METRICS, STATE, CHECKPOINT = "recipe.toml", "metrics.jsonl", "state.pt",
 class State:
     """Where a run stands: after `step` steps, `metrics` bytes of metrics and `seconds` of work.
 
-    `loss` is the sum over the `losses` steps that no row of metrics tells of yet, a mean over processes. `how` names
-    what else the bits depend on: number format, threads and the like. `model`, `ema` and `optimizer` are
-    state dicts; `recipe` and `data` say what the run is of. There are no random states: each step and each image is
-    seeded by its number.
+    `loss` is the sum over the `losses` steps that no row of metrics tells of yet, a mean over processes; `measures`
+    are the last. `how` names what else the bits depend on: number format, threads and the like. `model`, `ema` and
+    `optimizer` are state dicts; `recipe` and `data` say what the run is of. There are no random states: each step and
+    each image is seeded by its number.
     """
 
     step: int
@@ -33,6 +33,7 @@ class State:
     seconds: float
     loss: float
     losses: int
+    measures: dict[str, float]
     data: str
     recipe: str
     model: dict[str, Any]
