@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from cratecli.emergence.bootstrap import interval, resamples
 from cratecli.emergence.features import View
@@ -17,13 +17,13 @@ from cratecli.io import datasets, images
 from cratecli.io.datasets import CocoSet, Pair
 from cratecli.io.formats.record import annotate
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.batch import Desk, Question
-from cratecli.tasks.evaluation import RESAMPLES, Evaluation, Measure, Name, Resampling, Row
+from cratecli.tasks.batch import Question
+from cratecli.tasks.evaluation import Evaluation, Measure, Name, Resampling, Row
 from cratecli.tasks.features import as_model
 from cratecli.tasks.objects import MOST_PATCHES, ObjectRecipe, choose_object_recipe
 from cratecli.tasks.published import COCO, COCO_PHOTOS, published
 from cratecli.tasks.scores import Found
-from cratecli.tasks.trial import PhotoTrial, run
+from cratecli.tasks.trial import How, PhotoTrial, run
 
 DIGITS = 6  # of a score that is kept
 PUBLISHED, OURS = "every score 1", "our scores"
@@ -155,18 +155,14 @@ def evaluate_coco(
     size: int | None = None,
     tau: float | None = None,
     count: int | None = None,
-    batch_size: int = 8,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    scores: Path | None = None,
-    resume: bool = False,
+    **how: Unpack[How],
 ) -> Evaluation:
     """Judge MaskCut on COCO: `path` holds `images/` and `instances.json`, or the official `val2017` and `annotations`.
 
-    `model`, `scores` and `resume` are as `evaluate_saliency` has them. Each of `layers` is cut on its own; `size` is
+    `model` and `how` are as `evaluate_saliency` has them. Each of `layers` is cut on its own; `size` is
     the side of the square input, in px. Raises what `evaluate_saliency` raises.
     """
     ready = as_model(model)
     recipe = choose_object_recipe(ready, layers=layers, size=size, tau=tau, count=count)
     trial = coco_trial(Path(path), ready, recipe)
-    return run(trial, Desk(ready, batch_size), Resampling(resamples, seed), folder=scores, resume=resume)
+    return run(trial, **how)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 import numpy as np
 from jaxtyping import Int
@@ -19,13 +19,13 @@ from cratecli.io import datasets, images
 from cratecli.io.datasets import Pair
 from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.batch import Desk, Photo
-from cratecli.tasks.evaluation import RESAMPLES, Draws, Evaluation, Name, Resampling, Row
+from cratecli.tasks.evaluation import Draws, Evaluation, Name, Resampling, Row
 from cratecli.tasks.features import FeatureCache, as_model
 from cratecli.tasks.jobs import Job
 from cratecli.tasks.parts import Album, Labelled, PartRecipe, choose_part_recipe, label_album, learn_parts
 from cratecli.tasks.recipe import Refine
 from cratecli.tasks.scores import Found, Scores
-from cratecli.tasks.trial import Judged, LookedAt, Stage, Trial, run
+from cratecli.tasks.trial import How, Judged, LookedAt, Stage, Trial, run
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,15 +175,11 @@ def evaluate_parts(
     layers: Sequence[int] | None = None,
     sizes: Sequence[int] | None = None,
     part_seed: int = 0,
-    batch_size: int = 8,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    scores: Path | None = None,
-    resume: bool = False,
+    **how: Unpack[How],
 ) -> Evaluation:
     """Judge the parts a model finds in `path/images` by the labels in `path/masks_part`, 0 for the ground.
 
-    `model`, `scores` and `resume` are as `evaluate_saliency` has them, the recipe as `parts` has it; `part_seed` is the
+    `model` and `how` are as `evaluate_saliency` has them, the recipe as `parts` has it; `part_seed` is the
     clustering's. Raises what `evaluate_saliency` raises, and `InputError` for photos that show too little foreground.
     """
     ready = as_model(model)
@@ -191,4 +187,4 @@ def evaluate_parts(
         ready, layers=layers, sizes=sizes, foreground=foreground, k=k, refine=refine, seed=part_seed
     )
     trial = parts_trial(Path(path), ready, recipe)
-    return run(trial, Desk(ready, batch_size), Resampling(resamples, seed), folder=scores, resume=resume)
+    return run(trial, **how)

@@ -4,7 +4,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 import numpy as np
 from jaxtyping import Float
@@ -20,13 +20,13 @@ from cratecli.geometry import Box, Size
 from cratecli.io import datasets, images
 from cratecli.io.datasets import Pair
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.batch import Desk, Question
-from cratecli.tasks.evaluation import RESAMPLES, Draws, Evaluation, Name, Resampling, Row
+from cratecli.tasks.batch import Question
+from cratecli.tasks.evaluation import Draws, Evaluation, Name, Resampling, Row
 from cratecli.tasks.features import as_model
 from cratecli.tasks.recipe import Recipe, Refine, choose_recipe
 from cratecli.tasks.scores import Found
 from cratecli.tasks.segment import decide
-from cratecli.tasks.trial import PhotoTrial, run
+from cratecli.tasks.trial import How, PhotoTrial, run
 
 SHORTLIST = 4  # maps that the oracle chooses among to the pixel
 DIGITS = 6  # of what is kept of a photo
@@ -207,24 +207,18 @@ def evaluate_saliency(
     heads: Literal["auto", "all"] | Sequence[int] = "auto",
     keep: str | None = None,
     refine: Refine | None = None,
-    batch_size: int = 8,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    scores: Path | None = None,
-    resume: bool = False,
+    **how: Unpack[How],
 ) -> Evaluation:
     """Judge a model's masks of `path/images` by `path/masks`, each above 127 where the object is.
 
     `model` is what `load_model` gave, any other `WhiteBox`, or a name or file; none is the default model. What is left
-    out of the recipe is as `segment` has it. Where `scores` names a folder, they are kept there photo by photo, and
-    believed with `resume`. Raises `InputError` for a data set that is broken, or the first photo that is,
-    `NothingMatchedError` for an empty one, `UsageError` for an option that makes no sense, and what `load_model`
-    raises.
+    out of the recipe is as `segment` has it; `how` are the values of `How`. Raises `InputError` for a data set that is
+    broken, or the first photo that is, `NothingMatchedError` for an empty one, `UsageError` for an option that makes no
+    sense, and what `load_model` raises.
     """
     ready = as_model(model)
     recipe = choose_recipe(ready, layers=layers, sizes=sizes, heads=heads, keep=keep, refine=refine)
     trial = saliency_trial(
         Path(path), ready, recipe, off_centre=off_centre, mean_of_heads=mean_of_heads, oracle=oracle
     )
-    desk = Desk(ready, batch_size)
-    return run(trial, desk, Resampling(resamples, seed), folder=scores, resume=resume)
+    return run(trial, **how)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -17,14 +17,14 @@ from cratecli.geometry import Size
 from cratecli.io import datasets, images
 from cratecli.io.datasets import Pair
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.batch import Desk, Question
-from cratecli.tasks.evaluation import RESAMPLES, Draws, Evaluation, Name, Resampling, Row
+from cratecli.tasks.batch import Question
+from cratecli.tasks.evaluation import Draws, Evaluation, Name, Resampling, Row
 from cratecli.tasks.features import as_model
 from cratecli.tasks.objects import PAPER_SIZE
 from cratecli.tasks.published import VOC, VOC_PHOTOS, published
 from cratecli.tasks.recipe import THUMBNAIL, Sight, choose_sight, default_recipe
 from cratecli.tasks.scores import Found
-from cratecli.tasks.trial import PhotoTrial, run
+from cratecli.tasks.trial import How, PhotoTrial, run
 
 DIGITS = 6  # of what is kept of a photo
 LEAST = 1e-30  # attention whose logarithm is taken for none
@@ -150,17 +150,13 @@ def evaluate_voc(
     split: str = VAL,
     layers: Sequence[int] | None = None,
     size: int | None = None,
-    batch_size: int = 8,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    scores: Path | None = None,
-    resume: bool = False,
+    **how: Unpack[How],
 ) -> Evaluation:
     """Judge a model's attention on a split of VOC's segmentation; `path` is a VOCdevkit folder, or a year's in it.
 
-    `model`, `scores` and `resume` are as `evaluate_saliency` has them. Each of `layers` is judged on its own; `size` is
+    `model` and `how` are as `evaluate_saliency` has them. Each of `layers` is judged on its own; `size` is
     the side of the square input, in px. Raises what `evaluate_saliency` raises.
     """
     ready = as_model(model)
     trial = voc_trial(Path(path), ready, voc_sight(ready, layers, size), split=split)
-    return run(trial, Desk(ready, batch_size), Resampling(resamples, seed), folder=scores, resume=resume)
+    return run(trial, **how)

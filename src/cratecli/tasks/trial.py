@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypedDict, Unpack
 
 from cratecli import __version__
 from cratecli.emergence.features import View
@@ -16,7 +16,7 @@ from cratecli.io import images
 from cratecli.io.datasets import Pair
 from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, work_through
-from cratecli.tasks.evaluation import Evaluation, Name, Resampling, Row
+from cratecli.tasks.evaluation import RESAMPLES, Evaluation, Name, Resampling, Row
 from cratecli.tasks.features import identity
 from cratecli.tasks.jobs import Failure, Job
 from cratecli.tasks.scores import Found, Scores
@@ -159,12 +159,26 @@ class PhotoTrial(Trial):
         yield from work_through(list(pairs), desk, self.question, finish, prepare)
 
 
-def run(
-    trial: Trial, desk: Desk, how: Resampling, *, folder: Path | None = None, resume: bool = False
-) -> Evaluation:
+class How(TypedDict, total=False):
+    """How photos are judged, the same for every protocol.
+
+    `batch_size` views go through the model at once (8). Photos are drawn again `resamples` times for intervals (1,000,
+    0 for none), by `seed` (0). Where `scores` names a folder, they are kept there photo by photo, and believed with
+    `resume`.
+    """
+
+    batch_size: int
+    resamples: int
+    seed: int
+    scores: Path | None
+    resume: bool
+
+
+def run(trial: Trial, **how: Unpack[How]) -> Evaluation:
     """Judge all photos and add up. Raises the `InputError` of the first bad one."""
     found: dict[str, Found] = {}
-    with trial.scores(folder, resume=resume) as scores:
+    desk = Desk(trial.model, how.get("batch_size", 8))
+    with trial.scores(how.get("scores"), resume=how.get("resume", False)) as scores:
         for stage in trial.stages(desk, scores):
             with closing(stage):
                 for outcome in stage:
@@ -172,4 +186,4 @@ def run(
                         raise outcome.error
                     if isinstance(outcome, Judged):
                         found[outcome.name] = outcome.found
-    return trial.conclude(found, how)
+    return trial.conclude(found, Resampling(how.get("resamples", RESAMPLES), how.get("seed", 0)))
