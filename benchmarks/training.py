@@ -9,7 +9,7 @@ was watched by `--evaluate` (the paper's Figure 10), beside the page.
 
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,16 @@ def changes(run: Path) -> str:
     )
 
 
-def found(model: str | Path, data: Path) -> list[str]:
+def accuracy(run: Path) -> float:
+    """Give a run's last accuracy."""
+    return float([row["accuracy"] for row in metrics(run) if "accuracy" in row][-1])
+
+
+def found(model: str | Path, data: Path, sets: Iterable[str] = SETS) -> list[str]:
     """Give the IoU of each row on each set, a cell a set."""
     loaded = load_model(model)
     cells = []
-    for folder, off_centre in SETS.values():
+    for folder, off_centre in (SETS[name] for name in sets):
         record = evaluate_saliency(
             data / folder,
             loaded,
@@ -65,7 +70,6 @@ def line(run: Path, data: Path) -> str:
     """Write a run's row."""
     rows = metrics(run)
     last = rows[-1]
-    accuracy = [row["accuracy"] for row in rows if "accuracy" in row][-1]
     samples = last["step"] * rows[0]["recipe"]["batch_size"]
     cells = [
         run.name,
@@ -73,7 +77,7 @@ def line(run: Path, data: Path) -> str:
         f"{rows[0]['parameters'] / 1e6:.2f} M",
         f"{samples / 1e3:.0f} k",
         f"{last['seconds'] / 60:.0f} on {rows[0]['processes'] * rows[0]['threads']}",
-        f"{accuracy:.1%}",
+        f"{accuracy(run):.1%}",
         *found(run / "model.safetensors", data),
     ]
     return f"| {' | '.join(cells)} |"
