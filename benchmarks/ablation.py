@@ -7,7 +7,9 @@ DATA holds `coco128` (`images`, `instances.json`), `ecssd200` and `horses40` (`i
 objects under smaller ones, crowds void. Every layer is judged, and the best one told.
 """
 
+import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -37,7 +39,8 @@ SETS = ("ECSSD", "horses")
 
 def as_voc(coco: Path, into: Path) -> Path:
     """Lay out COCO photos as VOC lays out its own; those without an object are left out."""
-    annotations = COCO(coco / "instances.json")
+    with redirect_stdout(sys.stderr):
+        annotations = COCO(coco / "instances.json")
     numbers = {category: number for number, category in enumerate(sorted(annotations.cats), 1)}
     home = into / "VOC2012"
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
