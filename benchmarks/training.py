@@ -31,15 +31,19 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def changes(run: Path) -> str:
-    """Say how a run's recipe departs from `nano`."""
+    """Say where a run began, and how its recipe departs from `nano`."""
     plain = tomllib.loads(read_recipe("nano").to_toml())
     mine = tomllib.loads((run / "recipe.toml").read_text())
     pairs = [(mine, plain), (mine["model"], plain["model"])]
+    init = metrics(run)[0].get("init")
     return ", ".join(
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-        for ours, theirs in pairs
-        for name, value in ours.items()
-        if name != "model" and value != theirs.get(name)
+        ([f"init {Path(init['name']).stem}"] if init else [])
+        + [
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            for ours, theirs in pairs
+            for name, value in ours.items()
+            if name != "model" and value != theirs.get(name)
+        ]
     )
 
 

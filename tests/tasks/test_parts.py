@@ -213,7 +213,7 @@ def test_without_a_ground_the_ground_is_a_part(colours: WhiteBox) -> None:
 
 
 def test_blobs_to_the_built_in_model() -> None:
-    """What it saw in training are photos: colours it parts all the same, if not as sharply."""
+    """What it saw in training are photos: each blob is one part to it, if green is like yellow."""
     found = cratecli.parts(BLOBS, k=3, foreground="pca", sizes=[128])
     shares = []
     for each, rgb in zip(found, BLOBS, strict=True):
@@ -221,8 +221,10 @@ def test_blobs_to_the_built_in_model() -> None:
             inside = cores(rgb, colour)
             shares.append([float(np.mean(each.labels[inside] == number)) for number in range(4)])
     mean = np.mean(np.reshape(shares, (len(BLOBS), 3, 4)), axis=0)
-    assert sorted(mean.argmax(axis=1).tolist()) == [1, 2, 3]
-    assert mean.max(axis=1).min() > 0.7
+    red, green, yellow = mean.argmax(axis=1)
+    assert red not in (green, yellow)
+    assert min(red, green, yellow) > 0
+    assert mean.max(axis=1).min() > 0.9
 
 
 # What a photo's record says.

@@ -20,7 +20,7 @@ from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.batch import Desk
 from cratecli.tasks.jobs import Failure, Job, Skipped
 from cratecli.tasks.recipe import Recipe, choose_recipe, default_recipe
-from cratecli.tasks.segment import NOTHING, Segmentation, Segmented, segment_batch, segment_jobs
+from cratecli.tasks.segment import Segmentation, Segmented, segment_batch, segment_jobs
 from cratecli.weights.checkpoint import load_model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -233,11 +233,11 @@ def test_a_recipe_says_itself_in_the_command_lines_words() -> None:
 
 def test_prepare_is_what_the_model_takes(model: WhiteBox) -> None:
     batch = cratecli.prepare(photo(60, 90), model)
-    assert batch.shape == (1, 3, 64, 96)
+    assert batch.shape == (1, 3, 96, 144)
     assert batch.dtype == torch.float32
     assert cratecli.prepare(photo(60, 90), model, size=32).shape == (1, 3, 32, 48)
     with torch.inference_mode():
-        assert model(batch).shape == (1, 20)
+        assert model(batch).shape == (1, 120)
     mean = torch.tensor(model.mean).view(3, 1, 1)
     std = torch.tensor(model.std).view(3, 1, 1)
     pixels = (batch[0] * std + mean) * 255
@@ -301,10 +301,12 @@ def test_where_nothing_is_the_mask_says_so(model: WhiteBox, texture: str) -> Non
     rgb = np.repeat(values.astype(np.uint8)[..., None], 3, axis=2)
     nothing = cratecli.segment(rgb, model)
     assert nothing.empty
-    assert 0 < nothing.confidence < NOTHING
-    assert not cratecli.segment(
+    assert nothing.confidence < model.least_confidence
+    named = cratecli.segment(
         rgb, model, heads="all"
-    ).empty  # a head that was named is shown, whatever it saw
+    )  # is shown, whatever it saw, but where all is one colour
+    flat = texture == "grain"
+    assert (named.empty, named.confidence == 0, nothing.confidence == 0) == (flat, flat, flat)
 
 
 def test_heads_that_were_named_are_shown_however_little_they_agree(model: WhiteBox) -> None:

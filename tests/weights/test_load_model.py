@@ -41,6 +41,13 @@ def test_an_unknown_name_is_a_usage_error(name: str) -> None:
         load_model(name)
 
 
+def test_what_was_measured_of_weights_comes_with_their_name_alone() -> None:
+    row = registry.load_registry().find(registry.BUILT_IN)
+    assert row.least_confidence is not None
+    unknown = load_model(fetch.require(row)[0], device="cpu")
+    assert load_model(device="cpu").least_confidence == row.least_confidence > unknown.least_confidence > 0
+
+
 def test_a_known_name_without_its_file_says_how_to_get_it() -> None:
     with pytest.raises(WeightsError, match="crate models pull crate-alpha-b16-in1k"):
         load_model("crate-alpha-b16-in1k", device="cpu")

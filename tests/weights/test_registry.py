@@ -1,5 +1,6 @@
 """The registry: packaged rows, strict reading with file and line, the user's own rows, the default model."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,12 @@ def test_the_built_in_model_is_here_and_as_registered() -> None:
     assert fetch.require(row)[1] == row.sha256
 
 
+def test_the_built_in_model_is_what_the_run_kept_in_benchmarks_made() -> None:
+    kept = Path(__file__).parents[2] / "benchmarks/crate-nano/metrics-96.jsonl"
+    last = json.loads(kept.read_text().splitlines()[-1])
+    assert last["sha256"] == load_registry().find(registry.BUILT_IN).sha256
+
+
 def test_unknown_name_hints_at_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean crate-alpha-b16-in1k"):
         load_registry().find("crate-alpha-b16-in1K")
@@ -122,6 +129,8 @@ def test_the_registry_of_the_page_is_sound(tmp_path: Path) -> None:
         (ROW + 'stem = "root"', 1, "stem is 'root'"),
         (ROW + 'normalisation = "mine"', 3, "normalisation is not one of imagenet"),
         (ROW + "bytes = 0", 3, "bytes is not positive"),
+        (ROW + "least_confidence = 1.5", 3, "least_confidence is not within 0 to 1"),
+        (ROW + 'least_confidence = "low"', 3, "not a number"),
         (ROW + 'sha256 = "AB"', 3, "sha256 is not 64"),
         (ROW + f"step_size = {'9' * 400}", 3, "not a number"),
         (ROW + f"depth = {'9' * 400}", 1, "depth is 999"),

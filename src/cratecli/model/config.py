@@ -124,8 +124,11 @@ def _alpha(size: _Size, patch_size: int, **changes: Any) -> CrateConfig:
     return replace(alpha, **changes)
 
 
+_NANO = CrateConfig(image_size=64, patch_size=8, width=192, heads=6, depth=8, classes=120)
+
 ARCHITECTURES: Mapping[str, CrateConfig] = {
-    "crate_nano_patch8_64": CrateConfig(image_size=64, patch_size=8, width=192, heads=6, depth=8, classes=20),
+    "crate_nano_patch8_64": _NANO,
+    "crate_nano_patch8_96": replace(_NANO, image_size=96),
     "crate_tiny_patch16_224": CrateConfig(patch_size=16, **_TINY),
     "crate_small_patch16_224": CrateConfig(patch_size=16, **_SMALL),
     "crate_base_patch16_224": CrateConfig(patch_size=16, **_BASE),

@@ -62,10 +62,12 @@ class WeightsId:
 class WhiteBox(nn.Module):
     """A model that can be unrolled.
 
-    `weights` is set by whoever loads it; `mean` and `std` are per RGB channel, 0–1.
+    `weights` is set by whoever loads it, and `least_confidence`, 0–1, where it was measured for them: below it
+    `auto` sees nothing. `mean` and `std` are per RGB channel, 0–1.
     """
 
     weights: WeightsId | None = None
+    least_confidence: float = 0.12  # low: what texture reaches, and what photos, differs from model to model
 
     def __init__(
         self,

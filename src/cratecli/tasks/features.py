@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import safetensors.numpy
 import torch
@@ -25,6 +26,7 @@ from cratecli.weights.registry import default_name
 
 RGB = UInt8[np.ndarray, "height width 3"]
 
+FLAT = 8  # levels of 255, in every channel: photos that show something span a hundred
 FORMAT = 1  # of an entry: a change of what `observe` gives takes the next number
 _PARTS = ("attention", "tokens", "coding_rate", "zero_fraction")
 
@@ -215,3 +217,9 @@ def model_inputs(photos: Sequence[RGB], grid: Grid, model: WhiteBox) -> torch.Te
     fitted = np.stack([images.fit(photo, grid, model.patch_size, model.mean, model.std) for photo in photos])
     parameter = next(model.parameters())
     return torch.from_numpy(fitted).to(parameter.device, parameter.dtype)
+
+
+def flat(photo: RGB, grid: Grid) -> bool:
+    """Tell whether a photo is of one colour but for grain: no patch's mean is more than `FLAT` from another's."""
+    means = cv2.resize(photo, (grid.cols, grid.rows), interpolation=cv2.INTER_AREA)
+    return bool((np.ptp(means, axis=(0, 1)) <= FLAT).all())

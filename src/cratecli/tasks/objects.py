@@ -23,10 +23,19 @@ from cratecli.io.sheet import Framed, frame
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, work_through
-from cratecli.tasks.features import RGB, FeatureCache, as_model, see
+from cratecli.tasks.features import RGB, FeatureCache, as_model, flat, see
 from cratecli.tasks.jobs import Job
 from cratecli.tasks.provenance import Provenance
-from cratecli.tasks.recipe import TAU, THUMBNAIL, Refine, Sight, check_refine, choose_sight, default_recipe
+from cratecli.tasks.recipe import (
+    BASE,
+    TAU,
+    THUMBNAIL,
+    Refine,
+    Sight,
+    check_refine,
+    choose_sight,
+    default_recipe,
+)
 
 Picture = Literal["overlay", "labels"]
 PICTURES: tuple[Picture, ...] = get_args(Picture)
@@ -86,15 +95,14 @@ class ObjectRecipe(Sight):
 
 
 def default_object_recipe(model: WhiteBox) -> ObjectRecipe:
-    """Choose what the paper does, or for a model trained on thumbnails what `benchmarks/` found best.
+    """Choose what the paper does; a model trained on thumbnails is shown less.
 
     The paper: 480 px, τ = 0.15, three masks (2308.16271, B.4), of the penultimate layer of a CRATE, the last of a ViT.
     """
     attention = choose_sight(model, default_recipe(model)).layers
-    if model.image_size < THUMBNAIL:
-        return ObjectRecipe((-min(3, model.depth),), (2 * model.image_size,), attention)
+    side = 2 * min(model.image_size, BASE) if model.image_size < THUMBNAIL else PAPER_SIZE
     penultimate = isinstance(model, Crate) and model.depth > 1
-    return ObjectRecipe((-2 if penultimate else -1,), (PAPER_SIZE,), attention)
+    return ObjectRecipe((-2 if penultimate else -1,), (side,), attention)
 
 
 def choose_object_recipe(
@@ -184,6 +192,8 @@ def _cut(photo: RGB, view: View, saliency: Saliency, recipe: ObjectRecipe) -> li
 
     What two objects share the earlier keeps; refinement takes no object's patches from it.
     """
+    if flat(photo, view.grid):
+        return []
     tokens, size = view.unit_tokens(), Size(*photo.shape[:2])
     scored = [
         (enlarge(mask.astype(np.float32), size), objectness(mask, tokens, saliency.log_attention, recipe.tau))

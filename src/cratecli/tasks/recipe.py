@@ -15,6 +15,7 @@ Refine = Literal["none", "guided", "grabcut"]
 Heads = Literal["auto", "all"] | tuple[int, ...]
 
 THUMBNAIL = 128  # px: a model trained on images smaller than this sees a photo at several sizes
+BASE = 64  # px: what that model's sizes are multiples of, if it was not trained on even smaller ones
 LARGEST = 1536  # px of an input short side: attention takes minutes there, hours not far beyond
 PAPER = Keep("mass", 0.6)
 TAU = 0.15  # cosine above which MaskCut takes two patches for alike
@@ -121,10 +122,11 @@ def default_recipe(model: WhiteBox, heads: Heads = "auto") -> Recipe:
     """
     side = model.image_size
     if side < THUMBNAIL:
+        base = min(side, BASE)
         return Recipe(
             heads=heads,
             layers=tuple(range(-min(4, model.depth), 0)),
-            sizes=tuple(round(side * factor) for factor in (1, 1.5, 3)),
+            sizes=tuple(round(base * factor) for factor in (1, 1.5, 3)),
             keep=Keep("otsu"),
             refine="grabcut",
             min_area=0.01,

@@ -18,12 +18,10 @@ from cratecli.io.formats.png import Kind, encode
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.model.unroll import WeightsId, WhiteBox
 from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, work_through
-from cratecli.tasks.features import RGB, FeatureCache, as_model, see
+from cratecli.tasks.features import RGB, FeatureCache, as_model, flat, see
 from cratecli.tasks.jobs import Job
 from cratecli.tasks.provenance import Provenance
 from cratecli.tasks.recipe import Recipe, Refine, choose_recipe
-
-NOTHING = 0.12  # confidence below which `auto` sees nothing: textures reach 0.08, photos begin at 0.14
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +31,8 @@ class Segmentation:
     `mask` and `soft` (0–1, the scaled map before its threshold) have the photo's upright size, as has `box`.
     `heads` lists those that made the map, `head_scores` the label-free score of every head at each of `layers`.
     `confidence`, 0–1, is how far heads, layers and views agree, times how much more attention a patch inside the
-    mask gets than one outside. Where `auto` has next to none, the mask is empty: nothing is there.
+    mask gets than one outside. Where `auto` has less than the model's `least_confidence`, the mask is empty: nothing is
+    there.
     """
 
     mask: Bool[np.ndarray, "height width"]
@@ -163,10 +162,10 @@ def decide(
     cut = threshold(saliency.log_attention, recipe.keep)
     soft = enlarge(scale(saliency.log_attention), size)
     confidence = saliency.agreement * contrast(saliency.log_attention, cut)
-    constant = not soft.any() or _one_colour(photo)
+    constant = not soft.any() or flat(photo, heads_.common_grid(views))
     if constant:
         soft, confidence = np.zeros_like(soft), 0.0
-    if constant or (recipe.heads == "auto" and confidence < NOTHING):
+    if constant or (recipe.heads == "auto" and confidence < model.least_confidence):
         mask = np.zeros(size, bool)
     elif recipe.refine == "grabcut":
         mask = refine.grabcut(photo, soft, cut)
@@ -186,9 +185,3 @@ def decide(
         confidence=confidence,
         weights=model.weights,
     )
-
-
-def _one_colour(photo: RGB) -> bool:
-    """Tell whether all pixels are the same: each as the one before it, as bytes, which is quicker than by channel."""
-    flat = photo.reshape(-1)
-    return bool((flat[3:] == flat[:-3]).all())

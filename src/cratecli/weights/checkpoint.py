@@ -236,13 +236,13 @@ def load_model(
     if path is not None and os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name too long
         tensors = read_tensors(path)
         config = _config_of(tensors, path, heads, step_size, sparsity_weight)
-        weights = WeightsId(str(path), fetch.fingerprint(path)[1])
+        weights, least_confidence = WeightsId(str(path), fetch.fingerprint(path)[1]), None
         model: WhiteBox = _build_crate(config, tensors, path)
     else:
         row = registry.load_registry().find(registry.default_name() if path is None else str(name_or_file))
         path, sha256 = fetch.require(row)
         tensors = read_tensors(path)
-        weights = WeightsId(row.name, sha256)
+        weights, least_confidence = WeightsId(row.name, sha256), row.least_confidence
         if row.config is None:
             if (heads, step_size, sparsity_weight) != (None, None, None):
                 raise UsageError(f"{row.name} is a ViT from timm: its heads, η and λ cannot be chosen")
@@ -257,6 +257,8 @@ def load_model(
             known = tensors._replace(config=row.config)
             model = _build_crate(_config_of(known, path, heads, step_size, sparsity_weight), tensors, path)
     model.weights = weights
+    if least_confidence is not None:
+        model.least_confidence = least_confidence
     if isinstance(model, Crate):
         model.fold()  # in float32, whatever the number format
     return model.eval().requires_grad_(False).to(place, number)

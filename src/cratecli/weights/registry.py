@@ -69,7 +69,8 @@ Source = BuiltIn | Hub | Drive | Url | Local
 class Checkpoint:
     """One row of the registry. What is not known is `None`; `config` is `None` for timm's ViTs.
 
-    `source` is `None` when the file cannot be fetched and the user must bring it.
+    `source` is `None` when the file cannot be fetched and the user must bring it; `least_confidence`, 0–1, is what
+    `auto` must have not to see nothing.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Checkpoint:
     licence: str | None = None
     trained_on: str | None = None
     note: str | None = None
+    least_confidence: float | None = None
     unverified: bool = False
 
     @property
@@ -222,6 +224,7 @@ def _checkpoint(row: Table) -> Checkpoint:
         licence=row.take("licence", str),
         trained_on=row.take("trained_on", str),
         note=row.take("note", str),
+        least_confidence=row.number("least_confidence") if "least_confidence" in row.rest else None,
         unverified=row.take("unverified", bool) or False,
     )
     row.finish()
@@ -230,6 +233,8 @@ def _checkpoint(row: Table) -> Checkpoint:
     for size in ("bytes", "approximate_bytes"):
         if (value := getattr(checkpoint, size)) is not None and value < 1:
             raise row.broken(f"{size} is not positive", size)
+    if checkpoint.least_confidence is not None and not 0 <= checkpoint.least_confidence <= 1:
+        raise row.broken("least_confidence is not within 0 to 1", "least_confidence")
     return checkpoint
 
 
