@@ -30,7 +30,7 @@ from cratecli.tasks.recipe import default_recipe
 from cratecli.weights.checkpoint import load_model
 
 ELLIPSE = 0.36  # semi-axes of the centre ellipse, as a share of height and width: the best on ECSSD
-MASKCUT_TAU, MASKCUT_LAYER, MASKCUT_SIZE = 0.15, -3, 128  # as `crate objects` has them
+MASKCUT_TAU, MASKCUT_LAYER, MASKCUT_SIZE = 0.15, -2, 128  # as `crate objects` has them
 
 
 class Score(NamedTuple):
