@@ -12,10 +12,11 @@ from torch import Tensor
 
 from cratecli.emergence.features import View
 from cratecli.errors import OutputError
+from cratecli.geometry import Grid
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import LayerState, WeightsId
-from cratecli.tasks.features import FeatureCache, fingerprint, see
+from cratecli.tasks.features import FLAT, FeatureCache, fingerprint, flat, see
 
 CONFIG = CrateConfig(patch_size=4, width=12, heads=3, depth=3, image_size=16, classes=0)
 PARTS = ("attention", "tokens", "coding_rate", "zero_fraction")
@@ -177,3 +178,22 @@ def test_squares_are_views_of_their_own(tmp_path: Path) -> None:
     assert model.shown == 2 * len(PHOTOS)
     assert_same(see(PHOTOS, model, [0], [16], cache=cache, square=True), squares)
     assert model.shown == 2 * len(PHOTOS)
+
+
+GROUND = np.full((48, 64, 3), (90, 140, 200), np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (2, 3), (301, 403)])
+def test_one_colour_but_for_grain_is_flat(shape: tuple[int, int]) -> None:
+    plain = np.full((*shape, 3), 77, np.uint8)
+    assert flat(plain, Grid(6, 8))
+    grain = np.random.default_rng(0).normal(128, 5, (48, 64, 3)).clip(0, 255).astype(np.uint8)
+    assert flat(grain, Grid(6, 8))
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_a_patch_that_differs_in_one_channel_is_something(channel: int) -> None:
+    for levels, expected in ((FLAT, True), (FLAT + 1, False)):
+        rgb = GROUND.copy()
+        rgb[8:16, 16:24, channel] += levels
+        assert flat(rgb, Grid(6, 8)) is expected

@@ -186,6 +186,11 @@ def test_two_discs_before_the_built_in_model(nano: WhiteBox) -> None:
     assert not (found[0].mask & found[1].mask).any()
 
 
+def test_grain_has_no_object(nano: WhiteBox) -> None:
+    grain = np.random.default_rng(0).normal(128, 5, (96, 144, 3)).clip(0, 255).astype(np.uint8)
+    assert cratecli.objects(grain, nano, min_score=0) == []
+
+
 @pytest.mark.parametrize("refine", ["none", "guided", "grabcut"])
 def test_refining_leaves_two_of_a_colour_apart(painter: Painter, refine: Any) -> None:
     rgb = paint((LARGE, RED), (SMALL, RED))
