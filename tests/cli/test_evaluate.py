@@ -128,13 +128,34 @@ def test_coco(machine: Machine, here: Here) -> None:
     assert done.code == 0, done.err
     (record,) = json.loads(done.out)
     assert [(row["name"], row["layer"]) for row in record["rows"]] == [
-        ("every score 1", 5),
-        ("our scores", 5),
+        ("every score 1", 6),
+        ("our scores", 6),
     ]
     assert {name.split()[0] for name in measures(record)} == {"box", "mask"}
-    assert record["settings"] == {"layer": "5", "size": "64", "tau": "0.15", "n": "3"}
+    assert record["settings"] == {"layer": "6", "size": "64", "tau": "0.15", "n": "3"}
     other = here("evaluate", "coco", "set", "--tau", "0.3", "--n", "1", "--layer", "-1", "-q", *QUICK)
     assert "layers 7, 32 × 32 px, tau 0.3, n 1" in other.out.decode()
+
+
+def test_what_is_wrong_with_the_second_model_is_said_before_the_first_is_judged(
+    machine: Machine, here: Here
+) -> None:
+    saliency_set(machine.desk / "set", 1)
+    (machine.desk / "broken.safetensors").write_bytes(b"broken")
+    done = here(
+        "evaluate",
+        "saliency",
+        "set",
+        *QUICK,
+        "-m",
+        "crate-nano",
+        "-m",
+        "broken.safetensors",
+        "--scores",
+        "scores",
+    )
+    failed(done, 4, "broken.safetensors")
+    assert not list(machine.desk.glob("scores/*"))
 
 
 def test_parts(machine: Machine, here: Here) -> None:
@@ -234,7 +255,7 @@ def test_a_bad_photo_among_good_ones(machine: Machine, here: Here) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        (["saliency", "gone"], 1, "gone: no such folder"),
+        (["saliency", "gone"], 3, "gone: no such folder"),
         (["saliency", "set/images"], 1, "set/images: no folder images/ in it"),
         (["parts", "set"], 1, "set: no folder masks_part/ in it"),
         (["voc", "set"], 1, "set: no ImageSets/Segmentation/val.txt in it"),

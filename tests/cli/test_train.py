@@ -238,6 +238,8 @@ def test_broken_pictures_are_passed_over(desk: Machine) -> None:
     assert done.code == 0, done.err
     assert "data/train/red/0.png: cannot be read as an image" in done.err
     assert "Traceback" not in done.err
+    quick = ("--recipe", "toy.toml", "--set", "epochs=0.5", "-o", "quiet", "-q")
+    assert desk.crate("train", "data", *quick, PYTHONWARNINGS=LENIENT).err == ""
 
 
 @pytest.mark.usefixtures("desk")

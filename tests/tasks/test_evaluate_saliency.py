@@ -87,6 +87,7 @@ def test_the_mean_of_heads_and_the_oracle(tmp_path: Path) -> None:
     assert found["heads 0"]["IoU"] == pytest.approx(1 / 2)
     assert found[ORACLE]["IoU"] == pytest.approx(1)
     assert found[MEAN]["IoU"] == pytest.approx(24 / 48)
+    assert any(note.startswith("mean of heads and oracle (best head") for note in found.notes)
     assert found[ORACLE]["MAE"] == pytest.approx(BLUR / 96, abs=1e-6)
 
 
@@ -97,7 +98,7 @@ def test_off_centre_the_photo_is_cut(tmp_path: Path, painter: Painter) -> None:
     folder = pairs(tmp_path, "masks", (photo, truth(box)), (photo, truth(Box(0, 0, 64, 96))))
     found = evaluate_saliency(folder, painter, **PLAIN, off_centre=True)
     assert found.photos == 1
-    assert any("off-centre" in note for note in found.notes)
+    assert any("off-centre" in note and "; 1 photos have none" in note for note in found.notes)
     whole = evaluate_saliency(folder, painter, **PLAIN)
     assert whole.photos == 2
     assert 0.8 < numbers(found, "heads 0")["IoU"] < 1

@@ -38,11 +38,13 @@ def test_the_best_head_of_every_class(tmp_path: Path, painter: Painter) -> None:
 
     Of the mass it is a patch: of ten for class 1, of five for class 7. In the second photo the third row is void.
     """
-    found = evaluate_voc(devkit(tmp_path, (PHOTO, PLAIN), (PHOTO, VOID)), painter, size=SIDE)
+    folder = devkit(tmp_path, (PHOTO, PLAIN), (PHOTO, VOID))
+    found = evaluate_voc(folder, painter, size=SIDE)
     assert (found.photos, [row.layer for row in found.rows]) == (2, [1, 1, 1])
     assert found[BEST_TOP]["mIoU"] == pytest.approx(((2 / 3 + 1 / 3) / 2 + 1) / 2, abs=1e-6)
     assert found[BEST_MASS]["mIoU"] == pytest.approx(((1 / 10 + 1 / 5) / 2 + 1 / 10) / 2, abs=1e-6)
     assert "40 × 40 px" in found.recipe
+    assert "40 × 40 px" in evaluate_voc(folder, painter, size=43).recipe
     assert any("nearest" in note for note in found.notes)
 
 

@@ -194,7 +194,10 @@ def test_metrics_after_the_state_are_forgotten(data: Path, whole: Path, tmp_path
 def test_a_finished_run_stays_as_it_is(data: Path, tmp_path: Path) -> None:
     first = go(data, tmp_path / "run")
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-    again = go(data, tmp_path / "run", None, resume=True)  # type: ignore[arg-type]
+    said: list[str] = []
+    watch = Watch(noted=said.append)
+    again = go(data, tmp_path / "run", None, resume=True, watch=watch)  # type: ignore[arg-type]
+    assert said[-1] == "the run was finished before, with step 12: nothing is left to do"
     assert (again.done, again.sha256, again.measures) == (True, first.sha256, first.measures)
     assert {"accuracy", "validation_loss"} == set(again.measures)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
@@ -328,7 +331,9 @@ def test_a_damaged_state(data: Path, tmp_path: Path, damage: bytes) -> None:
     go(data, tmp_path / "run", watch=after(2))
     (tmp_path / "run/state.pt").write_bytes(damage)
     before = (tmp_path / "run/metrics.jsonl").read_bytes()
-    with pytest.raises(InputError, match="is no state of a run"):
+    with pytest.raises(
+        InputError, match=r"is no state of a run: .*; --init .*model\.safetensors -o ELSEWHERE"
+    ):
         go(data, tmp_path / "run", None, resume=True)  # type: ignore[arg-type]
     assert (tmp_path / "run/metrics.jsonl").read_bytes() == before
 
@@ -337,6 +342,15 @@ def test_a_loss_that_is_no_number(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="lower the learning rate"):
         go(data, tmp_path / "run", RECIPE.changed({"learning_rate": "100", "epochs": "20", "ema": "0"}))
     assert all(math.isfinite(row["loss"]) for row in rows(tmp_path / "run") if "loss" in row)
+    assert b"NaN" not in (tmp_path / "run/metrics.jsonl").read_bytes()
+
+
+def test_validation_that_is_all_broken(tmp_path: Path) -> None:
+    toy(tmp_path / "data")
+    for picture in (tmp_path / "data/val").rglob("*.png"):
+        picture.write_bytes(b"broken")
+    with pytest.raises(InputError, match="no image to validate on can be read"):
+        go(tmp_path / "data", tmp_path / "run")
 
 
 def test_where_nothing_can_be_written(data: Path, tmp_path: Path) -> None:

@@ -213,6 +213,37 @@ def test_classes_are_numbered_as_in_training(data: Path, tmp_path: Path) -> None
         open_source(Source(tmp_path / "val"), RECIPE, training=False, labels=CLASSES)
 
 
+@pytest.mark.parametrize("kind", ["wds", "hdfs/USER/NAME", "foo/bar", "folder"])
+def test_a_kind_of_data_set_that_timm_has_not(data: Path, kind: str) -> None:
+    with pytest.raises(UsageError, match="is of no kind that timm has: wds/, hfds/"):
+        training_source(data, kind)
+
+
+def test_the_split_for_validation_may_be_trained_on(data: Path) -> None:
+    source = training_source(data, named="val")
+    assert source == Source(data / "val")
+    assert validation_source(data, source) is None
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_cannot_be_read_does_not_validate(
+    tmp_path: Path, workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    toy(tmp_path)
+    source = Source(tmp_path / "val")
+    for number in (0, 1, 3):
+        (tmp_path / f"val/blue/{number}.png").write_bytes(b"broken")
+    few = replace(RECIPE, batch_size=2)  # one batch is left with nothing
+    labelled = open_source(source, few, training=False, labels=CLASSES)
+    batches = list(validation_batches(labelled, few, workers=workers))
+    assert torch.cat([classes for _, classes in batches]).tolist() == [0] + [1] * 4 + [2] * 4
+    if not workers:
+        assert [record.getMessage().count("passed over") for record in caplog.records] == [1, 1, 1]
+        caplog.clear()
+        list(validation_batches(labelled, few, workers=0, tell=False))
+        assert not caplog.records
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes among files here")
 def test_pipes_and_loops_are_left_out(tmp_path: Path) -> None:
     toy(tmp_path)
@@ -236,9 +267,8 @@ def test_what_is_no_photo_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptu
     labelled = replace(RECIPE, batch_size=36)
     (images, _), *_ = training_batches(opened(tmp_path), labelled, range(1), workers=0)
     assert len(images) == 36
-    told = "\n".join(record.getMessage() for record in caplog.records)
-    assert "0.png" in told
-    assert "1.png" in told
+    told = sorted(record.getMessage().partition(": ")[2].partition(": ")[0] for record in caplog.records)
+    assert [Path(name).name for name in told] == ["0.png", "1.png"]  # each once
 
 
 def test_a_webp_is_a_photo(tmp_path: Path) -> None:
@@ -273,3 +303,7 @@ def test_nothing_but_broken_pictures(tmp_path: Path, workers: int) -> None:
 def test_identity_tells_data_sets_apart(data: Path, tmp_path: Path) -> None:
     assert opened(data).identity == opened(data).identity
     assert opened(toy(tmp_path, train=11)).identity != opened(data).identity
+    before = opened(tmp_path).identity
+    one, other = (tmp_path / f"train/{name}/0.png" for name in ("red", "blue"))
+    one.write_bytes(other.read_bytes() + b"more")
+    assert opened(tmp_path).identity != before

@@ -77,6 +77,8 @@ class Judging:
         """
         if self.json_ and self.markdown:
             raise UsageError("--json and --markdown exclude each other")
+        from cratecli.weights.checkpoint import load_model
+
         names = self._names()
         report = Report(
             json_=False,
@@ -86,6 +88,8 @@ class Judging:
             fail_fast=self.fail_fast,
         )
         with report, finishing() as stop:
+            for name in names[1:]:  # what is wrong with the last is said before the first is judged
+                prepare(load_model(name, device="cpu"))
             found = [self._one(name, prepare, report, stop) for name in names]
             self._print(found)
 

@@ -1,6 +1,7 @@
 """`crate train`: supervised training on class labels, exactly resumable."""
 
 import json
+import logging
 from collections.abc import Callable
 from os import environ
 from pathlib import Path
@@ -101,6 +102,8 @@ def train(
     from cratecli.tasks.train import train as run
     from cratecli.tasks.train_watch import Watch
 
+    logging.getLogger("timm").setLevel(logging.ERROR)
+    logging.getLogger("cratecli").setLevel(logging.ERROR if quiet else logging.WARNING)
     judge = _judge(evaluate)
     first = environ.get("RANK", "0") == "0"  # of the processes that `torchrun` started
     with finishing() as stop, TrainView(quiet=quiet or not first, progress=not no_progress) as view:

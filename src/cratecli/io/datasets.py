@@ -145,8 +145,10 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _there(folder: Path) -> None:
+    if not folder.exists():
+        raise NothingMatchedError(f"{folder}: no such folder")
     if not folder.is_dir():
-        raise InputError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
+        raise InputError(f"{folder}: not a folder")
 
 
 def _folder(folder: Path, name: str) -> Path:

@@ -53,8 +53,10 @@ class CocoTrial(PhotoTrial):
     @property
     def recipe_told(self) -> str:
         """Say the recipe in words."""
-        told, side = self.settings, self.recipe.sizes[0]
-        return f"layers {told['layer']}, {side} × {side} px, tau {told['tau']}, n {told['n']}"
+        told = self.settings
+        return (
+            f"layers {told['layer']}, {self.square(self.recipe.sizes[0])}, tau {told['tau']}, n {told['n']}"
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:

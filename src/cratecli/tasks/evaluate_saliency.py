@@ -45,6 +45,7 @@ class SaliencyTrial(PhotoTrial):
 
     recipe: Recipe
     windows: Mapping[str, Box] = field(default_factory=dict)
+    without: int = 0
     mean_of_heads: bool = False
     oracle: bool = False
 
@@ -75,9 +76,11 @@ class SaliencyTrial(PhotoTrial):
             "IoU, accuracy and CorLoc (boxes with IoU ≥ 0.5) of the mask; maxFβ (β² 0.3) and MAE of the soft map"
         ]
         if self.windows:
-            told.append("off-centre: a 70 % window in the corner farthest from the object's middle")
-        if self.mean_of_heads or self.oracle:
-            told.append("mean of heads and oracle (best head, layer and view by truth) without refinement")
+            without = f"; {self.without} photos have none and are left out" if self.without else ""
+            told.append(f"off-centre: a 70 % window in the corner farthest from the object's middle{without}")
+        raw = [MEAN] * self.mean_of_heads + ["oracle (best head, layer and view by truth)"] * self.oracle
+        if raw:
+            told.append(f"{' and '.join(raw)} without refinement")
         return tuple(told)
 
     def prepare(self, pair: Pair, rgb: images.RGB) -> images.RGB:
@@ -183,6 +186,7 @@ def saliency_trial(
     """Read a data set's layout, and with `off_centre` its masks. Raises `InputError`, `NothingMatchedError`."""
     pairs: Sequence[Pair] = datasets.paired(path, "masks")
     windows: dict[str, Box] = {}
+    there = len(pairs)
     if off_centre:
         for pair in pairs:
             if (window := off_centre_window(datasets.read_mask(pair.truth))) is not None:
@@ -191,7 +195,14 @@ def saliency_trial(
         if not pairs:
             raise NothingMatchedError(f"{path}: no photo has a window with its object off-centre")
     return SaliencyTrial(
-        model, path, pairs, recipe, windows=windows, mean_of_heads=mean_of_heads, oracle=oracle
+        model,
+        path,
+        pairs,
+        recipe,
+        windows=windows,
+        without=there - len(pairs),
+        mean_of_heads=mean_of_heads,
+        oracle=oracle,
     )
 
 

@@ -55,9 +55,7 @@ class VocTrial(PhotoTrial):
     @property
     def recipe_told(self) -> str:
         """Say the recipe in words."""
-        return (
-            f"layers {self.settings['layer']}, {self.sight.sizes[0]} × {self.sight.sizes[0]} px, single view"
-        )
+        return f"layers {self.settings['layer']}, {self.square(self.sight.sizes[0])}, single view"
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -88,26 +88,27 @@ class Photos:
         """Count the images."""
         return len(self._dataset)
 
-    def read(self, index: int, *, tell: bool) -> tuple[Any, int]:
-        """Read an image, or the next one that can be read; `tell` logs what is passed over.
+    def read(self, index: int, *, tell: bool) -> tuple[Any, int] | None:
+        """Read an image; none where it cannot be read, which `tell` logs. Raises `ValueError` for an unknown class."""
+        try:
+            content, label = self._dataset[index]
+            image = (
+                images.as_pillow(images.read_bytes(content, self._name(index)))
+                if isinstance(content, bytes)
+                else content
+            )
+        except (InputError, OSError) as error:
+            if tell:
+                _log.warning("crate: %s: passed over", " ".join(str(error).split()))
+            return None
+        return image.convert("RGB"), known_class(label, self._classes)
 
-        Raises `ValueError` where many in a row cannot be, and for a class that there is not.
-        """
+    def read_next(self, index: int, *, tell: bool) -> tuple[Any, int]:
+        """Read an image, or the next one that can be read. Raises `ValueError` where many in a row cannot be."""
         for place in range(index, index + _MOST_BROKEN):
-            number = place % len(self._dataset)
-            try:
-                content, label = self._dataset[number]
-                name = self._name(number)
-                image = (
-                    images.as_pillow(images.read_bytes(content, name))
-                    if isinstance(content, bytes)
-                    else content
-                )
-            except (InputError, OSError) as error:
-                if tell:
-                    _log.warning("crate: %s: passed over", " ".join(str(error).split()))
-                continue
-            return image.convert("RGB"), known_class(label, self._classes)
+            found = self.read(place % len(self), tell=tell and place == index)
+            if found is not None:
+                return found
         raise ValueError(f"{_MOST_BROKEN} images in a row cannot be read, the first is {self._name(index)}")
 
     def _name(self, number: int) -> str:
@@ -131,7 +132,7 @@ class Shuffled(Dataset[tuple[Any, int]]):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Any, int]:
         """Read and augment an image."""
-        image, label = self._photos.read(key[1], tell=key[0] == 0)
+        image, label = self._photos.read_next(key[1], tell=key[0] == 0)
         seed_all(self._seed, *key)
         return self._transform(image), label
 
@@ -224,37 +225,37 @@ def steps_in_pass(data: Labelled, recipe: TrainRecipe) -> int:
     return steps
 
 
-class Plain(Dataset[tuple[Any, int]]):
-    """A part of a data set, in its order, as validation shows it."""
+class Plain(Dataset[tuple[Any, int] | None]):
+    """A part of a data set, in its order, as validation shows it; none where an image cannot be read."""
 
-    def __init__(self, photos: Photos, transform: Any, share: Share) -> None:
+    def __init__(self, photos: Photos, transform: Any, share: Share, *, tell: bool) -> None:
         """Deal the images out in turn, and take those of one process."""
-        self._photos, self._transform = photos, transform
+        self._photos, self._transform, self._tell = photos, transform, tell
         self._indices = range(share.rank, len(photos), share.ranks)
 
     def __len__(self) -> int:
         """Count its images."""
         return len(self._indices)
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
+    def __getitem__(self, index: int) -> tuple[Any, int] | None:
         """Read an image."""
-        image, label = self._photos.read(self._indices[index], tell=True)
-        return self._transform(image), label
+        found = self._photos.read(self._indices[index], tell=self._tell)
+        return found and (self._transform(found[0]), found[1])
 
 
 def validation_batches(
-    data: Labelled, recipe: TrainRecipe, *, workers: int, share: Share = ALONE
+    data: Labelled, recipe: TrainRecipe, *, workers: int, share: Share = ALONE, tell: bool = True
 ) -> Iterator[Batch]:
     """Give the images of a validation split, resized and cut to the centre, for one process of several.
 
-    What is streamed is dealt out by timm's reader.
+    What is streamed is dealt out by timm's reader. What cannot be read is left out, which `tell` logs.
     """
     transform = augmentation(recipe, training=False)
     if data.streamed:
         data.dataset.set_loader_cfg(num_workers=workers)
         dataset: Any = Streamed(data, transform, recipe.model.classes, recipe.seed, 0, share.rank)
     else:
-        dataset = Plain(Photos(data, recipe.model.classes), transform, share)
+        dataset = Plain(Photos(data, recipe.model.classes), transform, share, tell=tell)
     yield from _loader(dataset, workers, recipe.seed, batch_size=min(recipe.batch_size, 512))
 
 
@@ -263,19 +264,28 @@ def _loader(dataset: Any, workers: int, seed: int, **how: Any) -> Iterator[Batch
         loader = DataLoader(
             dataset,
             num_workers=workers,
-            collate_fn=fast_collate,
+            collate_fn=_together,
             generator=torch.Generator().manual_seed(seed),
             pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]
             worker_init_fn=_apart if workers else None,
             **how,
         )
     try:
-        yield from loader
+        for batch in loader:
+            if batch is not None:
+                yield batch
     except (RuntimeError, OSError, EOFError, ValueError) as error:  # also what a worker raised
         if str(error).startswith(DEAD_WORKER) or isinstance(error, ConnectionError | EOFError):
             raise InputError(KILLED) from None
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"the data set cannot be read on: {reason[-1][:200]}") from None
+
+
+def _together(examples: list[tuple[Any, int] | None]) -> Batch | None:
+    """Make a batch of what could be read, if anything could."""
+    there = [each for each in examples if each is not None]
+    batch: Batch | None = fast_collate(there) if there else None  # type: ignore[no-untyped-call]
+    return batch
 
 
 def _apart(_number: int) -> None:

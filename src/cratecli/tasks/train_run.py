@@ -175,6 +175,8 @@ class Run:
             raise InputError(KILLED) from None
 
     def _go(self) -> Trained:
+        if self.step == self.steps and self.writes:
+            self.watch.noted(f"the run was finished before, with step {self.steps}: nothing is left to do")
         row_every = max(1, self.in_pass // _ROWS)
         judge_every = max(1, round(self.watch.every * self.in_pass))
         left = range(self.step, self.steps)
@@ -263,7 +265,16 @@ class Run:
         measures: dict[str, float] = {}
         model = self.seen()
         if self.validation:
-            measures |= accuracy(model, self.validation, self.recipe, self.accelerator, workers=self.workers)
+            measures |= accuracy(
+                model,
+                self.validation,
+                self.recipe,
+                self.accelerator,
+                workers=self.workers,
+                tell=not self.measures,
+            )
+            if not isfinite(measures["validation_loss"]):
+                raise InputError(f"the loss in validation is no number after step {self.step}: {_DIVERGED}")
         if self.watch.judge and self.writes:
             measures |= self.watch.judge(model.cpu() if self.accelerator.device.type == "mps" else model)
         self.accelerator.wait_for_everyone()

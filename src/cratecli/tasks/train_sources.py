@@ -17,6 +17,7 @@ from cratecli.tasks.train_recipe import TrainRecipe
 
 _TRAINING = ("train", "training")
 _ENDINGS = (".webp", ".bmp", ".gif", ".tif", ".tiff")  # of what we read, beside timm's .png, .jpg, .jpeg
+_KINDS = ("wds/", "hfds/", "hfids/", "tfds/", "torch/")  # any other name would be a folder to timm
 _VALIDATION = ("val", "valid", "validation", "eval", "test")
 
 
@@ -36,8 +37,10 @@ class Source:
 def training_source(data: Path, kind: str = "", named: str | None = None) -> Source:
     """Find what to train on: `named`, the folder or tar `train` in `data`, or `data` itself.
 
-    Raises `NothingMatchedError` where it is not there.
+    Raises `NothingMatchedError` where it is not there, `UsageError` for a kind that timm has not.
     """
+    if kind and not kind.lower().startswith(_KINDS):
+        raise UsageError(f"--dataset {kind!r} is of no kind that timm has: {', '.join(_KINDS)}")
     if kind:
         return Source(data, kind, named or "train")
     if not data.exists():
@@ -55,6 +58,8 @@ def validation_source(data: Path, training: Source, named: str | None = None) ->
     if training.root == data and not named:
         return None
     found = _split(data, _VALIDATION, named)
+    if found == training and not named:
+        return None
     if found and found.root.resolve().is_relative_to(training.root.resolve()):
         raise UsageError(
             f"{found}: lies in what is trained on; put the training classes into {data / 'train'}"
@@ -77,7 +82,7 @@ class Labelled:
     """An opened data set: timm's, how many images it has, and its classes by name where it tells them.
 
     `left_out` counts files that are no photos or stand twice; `shards` are those of a stream that is cut into some.
-    `identity` tells it from others by what it holds, in hexadecimal.
+    `identity`, in hexadecimal, tells it from others by names and sizes of what it holds, not by every byte.
     """
 
     dataset: Any
@@ -143,6 +148,7 @@ def open_source(
     told = f"{source.kind} {images} {names}"
     if not isinstance(dataset, IterableDataset) and hasattr(getattr(dataset, "reader", None), "filenames"):
         told += "\n".join(map(str, dataset.filenames(basename=False, absolute=False)))
+        told += str(_sizes(dataset, source.root))
     digest = sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
     filenames = getattr(shards, "filenames", None)
     return Labelled(
@@ -165,6 +171,13 @@ def _keep_photos(dataset: Any) -> int:
     left_out = len(reader.samples) - len(kept)
     reader.samples = kept
     return left_out
+
+
+def _sizes(dataset: Any, root: Path) -> list[int]:
+    """Give the bytes of every photo of a folder, or of the tar that holds them."""
+    reader = dataset.reader
+    files = [path for path, _ in reader.samples] if isinstance(reader, ReaderImageFolder) else [root]
+    return [os.stat(path).st_size for path in files if os.path.isfile(path)]  # noqa: PTH113, PTH116 - quick
 
 
 def _renumber(dataset: Any, names: Sequence[str], labels: Sequence[str], source: Source) -> None:

@@ -87,8 +87,9 @@ class RunFolder:
                 told = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
             state = State(**told)
         except (UnpicklingError, RuntimeError, EOFError, TypeError, ValueError, OSError, KeyError) as error:
-            reason = str(error).partition("\n")[0][:200]
-            raise InputError(f"{path}: is no state of a run: {reason}") from None
+            reason = str(error).partition("\n")[0].partition(". ")[0][:120]
+            again = f"--init {self.checkpoint} -o ELSEWHERE begins again from its last weights"
+            raise InputError(f"{path}: is no state of a run: {reason}; {again}") from None
         if writes:
             try:
                 if metrics.stat().st_size < state.metrics:
@@ -126,8 +127,9 @@ class RunFolder:
                 os.fsync(stream.fileno())
             with replacing(self.path / STATE) as stream:
                 torch.save(vars(state), stream)
-        except (OSError, RuntimeError) as error:  # torch's writer wraps a full disk
-            raise OutputError(f"{self.path / STATE}: cannot be written: {error}") from None
+        except (OSError, RuntimeError) as error:  # torch's writer wraps what the disk says
+            reason = getattr(error, "strerror", None) or "the disk is full, or broken"
+            raise OutputError(f"{self.path / STATE}: cannot be written: {reason}") from None
 
     def note(self, row: dict[str, Any]) -> int:
         """Append a row of metrics, and give the file's length. Raises `OutputError`."""

@@ -13,6 +13,7 @@ from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cratecli.errors import InputError
 from cratecli.model.crate import Crate
 from cratecli.tasks.train_data import Batch, Share, seed_all, validation_batches
 from cratecli.tasks.train_recipe import TrainRecipe
@@ -120,14 +121,23 @@ class Chance:
 
 @torch.inference_mode()
 def accuracy(
-    model: Crate, data: Labelled, recipe: TrainRecipe, accelerator: Accelerator, *, workers: int
+    model: Crate,
+    data: Labelled,
+    recipe: TrainRecipe,
+    accelerator: Accelerator,
+    *,
+    workers: int,
+    tell: bool = True,
 ) -> dict[str, float]:
-    """Measure accuracy (0–1) and loss (nats) on a validation split, over all processes."""
+    """Measure accuracy (0–1) and loss (nats) on a validation split, over all processes.
+
+    What cannot be read is not counted, and logged with `tell`. Raises `InputError` where nothing can be read.
+    """
     device = accelerator.device
     learner = Learner(model, 0.0).to(device)
     share = Share(accelerator.process_index, accelerator.num_processes)
     right, loss, seen = 0.0, 0.0, 0.0
-    for images, targets in validation_batches(data, recipe, workers=workers, share=share):
+    for images, targets in validation_batches(data, recipe, workers=workers, share=share, tell=tell):
         truth = targets.to(device)
         logits = learner.logits(images.to(device))
         right += float((logits.argmax(1) == truth).sum())
@@ -137,4 +147,6 @@ def accuracy(
         right, loss, seen = accelerator.reduce(
             torch.tensor([right, loss, seen], device=device), "sum"
         ).tolist()
+    if not seen:
+        raise InputError("no image to validate on can be read")
     return {"accuracy": right / seen, "validation_loss": loss / seen}

@@ -12,6 +12,7 @@ from typing import ClassVar, TypedDict, Unpack
 from cratecli import __version__
 from cratecli.emergence.features import View
 from cratecli.errors import InputError
+from cratecli.geometry import Size, fit_grid
 from cratecli.io import images
 from cratecli.io.datasets import Pair
 from cratecli.model.unroll import WhiteBox
@@ -63,6 +64,12 @@ class Trial(ABC):
     @abstractmethod
     def recipe_told(self) -> str:
         """Say in words how the model is asked."""
+
+    def square(self, size: int) -> str:
+        """Say which square a photo is squeezed into: whole patches, as near to `size` px as can be."""
+        patch = self.model.patch_size
+        side = patch * fit_grid(Size(1, 1), size, patch).rows
+        return f"{side} × {side} px"
 
     @property
     @abstractmethod
