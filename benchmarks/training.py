@@ -1,10 +1,10 @@
 """What training runs came to: accuracy, and what raw attention finds, run by run.
 
-    python benchmarks/training.py DATA RUN... --write benchmarks/training.md --draw RUN
+    python benchmarks/training.py DATA RUN... --write benchmarks/training.md --draw RUN...
 
 DATA holds `ecssd200` and `horses40` (folders `images`, `masks`); a RUN is a folder that `crate train` left. IoU is raw:
 no refinement, no place prior, the model's default layers, sizes and threshold. `--draw` makes the curves of a run that
-was watched by `--evaluate` (the paper's Figure 10), beside the page.
+was watched by `--evaluate` (the paper's Figure 10), beside the page; of several, where one was watched more closely.
 """
 
 import json
@@ -97,9 +97,10 @@ def table(data: Path, runs: list[Path]) -> Iterator[str]:
     yield f"| the model that comes along | | | | | | {' | '.join(found(BUILT_IN, data))} |"
 
 
-def draw(run: Path, picture: Path) -> None:
-    """Draw what a run learned, epoch by epoch."""
-    rows = [row for row in metrics(run) if "auto IoU" in row]
+def draw(runs: list[Path], picture: Path) -> None:
+    """Draw what a run learned, epoch by epoch; several are of one recipe and seed."""
+    rows = [row for run in runs for row in metrics(run) if "auto IoU" in row]
+    rows.sort(key=lambda row: float(row["epoch"]))
     figure = Figure(figsize=(8, 4), dpi=100, layout="constrained")
     axes = figure.subplots()
     for name in (*(f"{row} IoU" for row in ROWS), "accuracy"):
@@ -116,7 +117,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = command_line(__doc__, every=False)
     parser.add_argument("runs", type=Path, nargs="*")
-    parser.add_argument("--draw", type=Path, metavar="RUN")
+    parser.add_argument("--draw", type=Path, nargs="+", metavar="RUN")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.draw:
