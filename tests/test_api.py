@@ -72,7 +72,7 @@ def test_importing_is_light(tmp_path: Path) -> None:
 def test_how_a_model_is_loaded_and_unrolled() -> None:
     model = cratecli.load_model("crate-nano", heads=None, device="cpu", dtype="auto")
     images = cratecli.prepare(CHELSEA, model)
-    assert images.shape == (1, 3, 64, 96)
+    assert images.shape == (1, 3, 96, 144)
     with torch.inference_mode():
         states = list(model.unroll(images))
         assert model(images).shape == (1, 20)
