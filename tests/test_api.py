@@ -75,14 +75,14 @@ def test_how_a_model_is_loaded_and_unrolled() -> None:
     assert images.shape == (1, 3, 96, 144)
     with torch.inference_mode():
         states = list(model.unroll(images))
-        assert model(images).shape == (1, 20)
+        assert model(images).shape == (1, 120)
     assert [state.index for state in states] == list(range(9))
-    tokens = 1 + 8 * 12
+    tokens = 1 + 12 * 18
     for state in states:
         assert isinstance(state, cratecli.LayerState)
         assert state.tokens.shape == (1, tokens, 192)
     for state in states[:-1]:
         assert state.subspaces.shape == (1, 6, tokens, 32)
-        assert state.class_attention().shape == (1, 6, 96)
+        assert state.class_attention().shape == (1, 6, 216)
     with pytest.raises(ValueError, match="final tokens only"):
         states[-1].class_attention()
