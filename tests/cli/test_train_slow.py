@@ -44,6 +44,17 @@ train_state.torch.save = half
 main()
 """
 
+# The first of several processes thinks that it is always time to save, the others that it never is.
+APART = """
+import os
+from cratecli.tasks import train_run
+from cratecli.cli.app import main
+
+if __name__ == "__main__":
+    train_run._SAVE_SECONDS = -1.0 if os.environ["RANK"] == "0" else 1e9
+    main()
+"""
+
 
 def run(machine: Machine, *command: str, code: int = 0) -> str:
     done = subprocess.run(
@@ -99,6 +110,14 @@ def test_killed_while_it_saves(desk: Machine) -> None:
     run(desk, CRATE, "train", "data", "-o", "run", "--resume", "--every", "4")
     assert same_end(desk.desk / "run", desk.desk / "whole")
     assert not list((desk.desk / "run").glob(".crate-*"))
+
+
+def test_processes_agree_when_to_save(desk: Machine) -> None:
+    """Whose clock says that it is time, the others follow: all of them take part in what is added up."""
+    (desk.desk / "clocks.py").write_text(APART)
+    command = ("clocks.py", "train", "data", "-o", "run", "--recipe", "toy.toml", "--device", "cpu")
+    run(desk, *TWO, *command, "--every", "9")
+    assert "sha256" in metrics(desk.desk / "run")[-1]
 
 
 def test_a_fine_tune_is_killed(desk: Machine) -> None:

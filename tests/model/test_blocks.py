@@ -109,6 +109,24 @@ def test_bfloat16_attends_and_learns_as_float32_does(tokens: Tensor, kind: type[
         assert (half - full).norm() < 0.02 * full.norm()
 
 
+@pytest.mark.parametrize("learns", [True, False])
+def test_no_map_is_held_where_nothing_learns(
+    tokens: Tensor, monkeypatch: pytest.MonkeyPatch, *, learns: bool
+) -> None:
+    calls = []
+    fused = functional.scaled_dot_product_attention
+
+    def counted(*projection: Tensor) -> Tensor:
+        calls.append(projection)
+        return fused(*projection)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", counted)
+    block = MSSA(WIDTH, HEADS).to(torch.bfloat16).requires_grad_(learns)
+    half = tokens.to(torch.bfloat16)
+    block(half, block.project(half))
+    assert bool(calls) is not learns
+
+
 def test_ista_is_its_equation_folded_or_not(tokens: Tensor) -> None:
     block = ista()
     expected = (gradient_step(block, tokens) - ETA * LAMBDA).clamp(min=0)

@@ -148,6 +148,15 @@ def test_scores_that_are_kept_are_believed(folder: Path, painter: Painter, tmp_p
     assert painter.shown == 7
     evaluate_saliency(folder, painter, **{**kept, "keep": "0.6"}, resume=True)
     assert painter.shown == 10
+    painter.least_confidence = 0.5
+    evaluate_saliency(folder, painter, **kept, resume=True)
+    assert painter.shown == 13
+
+
+def test_a_misspelt_keyword_is_no_keyword(folder: Path, painter: Painter) -> None:
+    for misspelt in ("off_center", "resample", "layer"):
+        with pytest.raises(TypeError, match=misspelt):
+            evaluate_saliency(folder, painter, **{misspelt: 1})  # type: ignore[arg-type]
 
 
 def test_another_model_shares_no_scores(folder: Path, painter: Painter, tmp_path: Path) -> None:

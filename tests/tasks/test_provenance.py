@@ -72,7 +72,9 @@ def test_of_a_model() -> None:
     made = provenance("segment", {}, model, 3)
     assert model.weights
     assert (made.weights, made.weights_sha256) == ("crate-nano", model.weights.sha256)
-    assert made.place == {"device": "cpu", "dtype": "float32", "batch_size": 3}
+    where = {"device": "cpu", "dtype": "float32", "batch_size": 3}
+    assert made.place == where | {"least_confidence": model.least_confidence}
+    assert provenance("objects", {}, model, 3).place == where
     model.weights = None
     assert provenance("segment", {}, model, 3).weights == ""
 

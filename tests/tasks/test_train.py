@@ -345,12 +345,18 @@ def test_a_loss_that_is_no_number(data: Path, tmp_path: Path) -> None:
     assert b"NaN" not in (tmp_path / "run/metrics.jsonl").read_bytes()
 
 
-def test_validation_that_is_all_broken(tmp_path: Path) -> None:
+def test_validation_that_is_all_broken(data: Path, tmp_path: Path) -> None:
     toy(tmp_path / "data")
     for picture in (tmp_path / "data/val").rglob("*.png"):
         picture.write_bytes(b"broken")
     with pytest.raises(InputError, match="no image to validate on can be read"):
         go(tmp_path / "data", tmp_path / "run")
+    done = go(tmp_path / "data", tmp_path / "run", None, resume=True, val=str(data / "val"))  # type: ignore[arg-type]
+    assert done.done
+    assert [row["step"] for row in rows(tmp_path / "run") if "accuracy" in row] == [
+        8,
+        12,
+    ]  # 4 is kept all the same
 
 
 def test_where_nothing_can_be_written(data: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def split_heads(tokens: Float[Tensor, "b n d"], heads: int) -> Float[Tensor, "b 
 def mix(projection: Projection) -> Float[Tensor, "b n d"]:
     """Attend: `concat_k(softmax(q_k k_kᵀ / √p) v_k)`, holding no `n × n` map but where that trains faster."""
     query, key, value = projection
-    if torch.is_grad_enabled() and query.dtype == torch.bfloat16 and query.device.type == "cpu":
+    if query.requires_grad and query.dtype == torch.bfloat16 and query.device.type == "cpu":
         maps = torch.softmax((query * query.shape[-1] ** -0.5) @ key.mT, dim=-1)
         mixed = maps.to(value.dtype) @ value  # the fused kernel's way back is ten times as slow here
     else:

@@ -220,6 +220,9 @@ def model_inputs(photos: Sequence[RGB], grid: Grid, model: WhiteBox) -> torch.Te
 
 
 def flat(photo: RGB, grid: Grid) -> bool:
-    """Tell whether a photo is of one colour but for grain: no patch's mean is more than `FLAT` from another's."""
+    """Tell whether a photo is of one colour but for grain: no patch's mean is more than `FLAT` from another's.
+
+    So is one of texture finer than a patch, or one so dark or pale that all of it lies within `FLAT`.
+    """
     means = cv2.resize(photo, (grid.cols, grid.rows), interpolation=cv2.INTER_AREA)
     return bool((np.ptp(means, axis=(0, 1)) <= FLAT).all())

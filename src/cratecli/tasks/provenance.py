@@ -40,13 +40,14 @@ class Provenance:
     settings: Mapping[str, Setting]
     weights: str
     weights_sha256: str
-    place: Mapping[str, str | int]
+    place: Mapping[str, str | float]
     inputs: tuple[str, ...] = ()
 
     @property
     def options(self) -> str:
         """Digest what decides the outcome: SHA-256, in hexadecimal."""
-        told = [__version__, self.command, dict(self.settings), self.weights_sha256, self.place["dtype"]]
+        place = self.place.get("dtype"), self.place.get("least_confidence")
+        told = [__version__, self.command, dict(self.settings), self.weights_sha256, *place]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
@@ -146,6 +147,7 @@ def provenance(
             "device": str(parameter.device),
             "dtype": str(parameter.dtype).removeprefix("torch."),
             "batch_size": batch_size,
+            **({"least_confidence": model.least_confidence} if command == "segment" else {}),
         },
         inputs=inputs,
     )

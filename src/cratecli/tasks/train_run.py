@@ -190,7 +190,7 @@ class Run:
                 self._tell_loss()
             if self.step % judge_every == 0 or last:
                 self._judge()
-            elif self.step % row_every == 0 and time.monotonic() - self.saved > _SAVE_SECONDS:
+            elif self.step % row_every == 0 and self._any(time.monotonic() - self.saved > _SAVE_SECONDS):
                 self._save()
         batches.close()
         if stopped:
@@ -262,27 +262,30 @@ class Run:
     def _judge(self) -> None:
         """Measure what the model can do now, and keep it."""
         began = time.monotonic()
-        measures: dict[str, float] = {}
-        model = self.seen()
-        if self.validation:
-            measures |= accuracy(
-                model,
-                self.validation,
-                self.recipe,
-                self.accelerator,
-                workers=self.workers,
-                tell=not self.measures,
-            )
-            if not isfinite(measures["validation_loss"]):
-                raise InputError(f"the loss in validation is no number after step {self.step}: {_DIVERGED}")
-        if self.watch.judge and self.writes:
-            measures |= self.watch.judge(model.cpu() if self.accelerator.device.type == "mps" else model)
+        try:
+            measures = self._measured()
+        except InputError:
+            if self.share.ranks == 1:
+                self._save()  # the steps are sound: what could not be measured does not undo them
+            raise
+        if not isfinite(measures.get("validation_loss", 0.0)):
+            raise InputError(f"the loss in validation is no number after step {self.step}: {_DIVERGED}")
         self.accelerator.wait_for_everyone()
         if measures:
             self.measures = {name: float(value) for name, value in measures.items()}
             took = {"judged_in": round(time.monotonic() - began, 2)}
             self.note(self._where() | {name: round(value, 6) for name, value in measures.items()} | took)
         self._save()
+
+    def _measured(self) -> dict[str, float]:
+        """Measure accuracy where there is something to validate on, and what is watched."""
+        measures: dict[str, float] = {}
+        model, tell = self.seen(), not self.measures
+        if held := self.validation:
+            measures |= accuracy(model, held, self.recipe, self.accelerator, workers=self.workers, tell=tell)
+        if self.watch.judge and self.writes:
+            measures |= self.watch.judge(model.cpu() if self.accelerator.device.type == "mps" else model)
+        return measures
 
     def seen(self) -> Crate:
         """Give what is judged and kept: a copy of the averaged model, or of the model, for inference."""

@@ -13,6 +13,7 @@ import torch
 from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.files import ORPHAN, replacing
 from cratecli.locks import ByteLocks
+from cratecli.model.device import out_of_memory
 from cratecli.tasks.train_recipe import TrainRecipe, read_recipe
 
 RECIPE, METRICS, STATE, CHECKPOINT = "recipe.toml", "metrics.jsonl", "state.pt", "model.safetensors"
@@ -128,6 +129,8 @@ class RunFolder:
             with replacing(self.path / STATE) as stream:
                 torch.save(vars(state), stream)
         except (OSError, RuntimeError) as error:  # torch's writer wraps what the disk says
+            if out_of_memory(error) or "CUDA" in str(error):
+                raise
             reason = getattr(error, "strerror", None) or "the disk is full, or broken"
             raise OutputError(f"{self.path / STATE}: cannot be written: {reason}") from None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypedDict, Unpack
+from typing import ClassVar, TypedDict
 
 from cratecli import __version__
 from cratecli.emergence.features import View
@@ -103,7 +103,8 @@ class Trial(ABC):
         if folder is None:
             return Scores()
         dtype = str(next(self.model.parameters()).dtype)
-        told = [FORMAT, __version__, self.protocol, self.settings, identity(self.model), dtype]
+        sure = self.model.least_confidence
+        told = [FORMAT, __version__, self.protocol, self.settings, identity(self.model), dtype, sure]
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
         return Scores(folder / f"{self.protocol}-{digest[:16]}.jsonl", resume=resume)
 
@@ -181,16 +182,24 @@ class How(TypedDict, total=False):
     resume: bool
 
 
-def run(trial: Trial, **how: Unpack[How]) -> Evaluation:
-    """Judge all photos and add up. Raises the `InputError` of the first bad one."""
+def run(
+    trial: Trial,
+    *,
+    batch_size: int = 8,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    scores: Path | None = None,
+    resume: bool = False,
+) -> Evaluation:
+    """Judge all photos and add up; see `How`. Raises the `InputError` of the first bad one."""
     found: dict[str, Found] = {}
-    desk = Desk(trial.model, how.get("batch_size", 8))
-    with trial.scores(how.get("scores"), resume=how.get("resume", False)) as scores:
-        for stage in trial.stages(desk, scores):
+    desk = Desk(trial.model, batch_size)
+    with trial.scores(scores, resume=resume) as kept:
+        for stage in trial.stages(desk, kept):
             with closing(stage):
                 for outcome in stage:
                     if isinstance(outcome, Failure):
                         raise outcome.error
                     if isinstance(outcome, Judged):
                         found[outcome.name] = outcome.found
-    return trial.conclude(found, Resampling(how.get("resamples", RESAMPLES), how.get("seed", 0)))
+    return trial.conclude(found, Resampling(resamples, seed))
