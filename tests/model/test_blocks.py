@@ -116,9 +116,9 @@ def test_no_map_is_held_where_nothing_learns(
     calls = []
     fused = functional.scaled_dot_product_attention
 
-    def counted(*projection: Tensor) -> Tensor:
-        calls.append(projection)
-        return fused(*projection)
+    def counted(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        calls.append(query)
+        return fused(query, key, value)
 
     monkeypatch.setattr(functional, "scaled_dot_product_attention", counted)
     block = MSSA(WIDTH, HEADS).to(torch.bfloat16).requires_grad_(learns)
