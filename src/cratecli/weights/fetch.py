@@ -140,7 +140,9 @@ def install(file: Path, checkpoint: Checkpoint) -> Path:
             shutil.copyfileobj(source, stream, _CHUNK)
         stream.flush()
         if fault := examine(checkpoint, Path(stream.name)).fault:
-            raise WeightsError(f"{file} {fault}: refused as {checkpoint.name}")
+            raise WeightsError(
+                f"{file} {fault}: refused as {checkpoint.name}; other weights take another name"
+            )
         unfinished(checkpoint).unlink(missing_ok=True)
     return path
 
