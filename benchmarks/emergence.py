@@ -26,11 +26,11 @@ from cratecli.emergence.oracle import best_maps
 from cratecli.geometry import Size
 from cratecli.model.crate import Crate
 from cratecli.tasks.features import see
-from cratecli.tasks.recipe import default_recipe
+from cratecli.tasks.objects import choose_object_recipe
+from cratecli.tasks.recipe import TAU, default_recipe
 from cratecli.weights.checkpoint import load_model
 
 ELLIPSE = 0.36  # semi-axes of the centre ellipse, as a share of height and width: the best on ECSSD
-MASKCUT_TAU, MASKCUT_LAYER, MASKCUT_SIZE = 0.15, -2, 128  # as `crate objects` has them
 
 
 class Score(NamedTuple):
@@ -69,7 +69,7 @@ def centre_ellipse(photo: Photo) -> Score:
 
 def first_cut(photo: Photo, view: View) -> Score:
     """Judge MaskCut's first cut (2301.11320) of a layer's subspace tokens."""
-    mask = maskcut(view.tokens[-1], tau=MASKCUT_TAU, count=1)[0]
+    mask = maskcut(view.tokens[-1], tau=TAU, count=1)[0]
     return score(photo, enlarge(mask.astype(np.float32), Size(*photo.truth.shape)), 0.5)
 
 
@@ -83,14 +83,14 @@ class Ways:
         assert isinstance(model, Crate)
         torch.manual_seed(0)
         self.model, self.random = model, Crate(model.config).requires_grad_(False).fold()
-        self.recipe = default_recipe(model)
+        self.recipe, self.cut = default_recipe(model), choose_object_recipe(model)
         self.layers = absolute_layers(self.recipe.layers, model.depth)
 
     def rows(self, photo: Photo) -> dict[str, Score]:
         """Judge every row, and every head of every layer without refinement (to find the best fixed one)."""
         views, keep = see([photo.rgb], self.model, self.layers, self.recipe.sizes)[0], self.recipe.keep
         random = see([photo.rgb], self.random, self.layers, self.recipe.sizes)[0]
-        last = see([photo.rgb], self.model, [MASKCUT_LAYER], [MASKCUT_SIZE])[0][0]
+        last = see([photo.rgb], self.model, self.cut.layers, self.cut.sizes)[0][0]
         rows = {
             "centre ellipse": centre_ellipse(photo),
             "random weights, auto": judge(photo, heads.auto(random).log_attention, keep),

@@ -302,9 +302,8 @@ def test_where_nothing_is_the_mask_says_so(model: WhiteBox, texture: str) -> Non
     nothing = cratecli.segment(rgb, model)
     assert nothing.empty
     assert nothing.confidence < model.least_confidence
-    named = cratecli.segment(
-        rgb, model, heads="all"
-    )  # is shown, whatever it saw, but where all is one colour
+    named = cratecli.segment(rgb, model, heads="all")
+    # A head that was named is shown, whatever it saw, but where all is one colour.
     flat = texture == "grain"
     assert (named.empty, named.confidence == 0, nothing.confidence == 0) == (flat, flat, flat)
 

@@ -20,7 +20,6 @@ from cratecli.io.formats.indexed import encode_labels, tint, voc_palette
 from cratecli.io.formats.png import encode_rgb
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.io.sheet import Framed, frame
-from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, work_through
 from cratecli.tasks.features import RGB, FeatureCache, as_model, flat, see
@@ -35,6 +34,7 @@ from cratecli.tasks.recipe import (
     check_refine,
     choose_sight,
     default_recipe,
+    papers_layer,
 )
 
 Picture = Literal["overlay", "labels"]
@@ -101,8 +101,7 @@ def default_object_recipe(model: WhiteBox) -> ObjectRecipe:
     """
     attention = choose_sight(model, default_recipe(model)).layers
     side = 2 * min(model.image_size, BASE) if model.image_size < THUMBNAIL else PAPER_SIZE
-    penultimate = isinstance(model, Crate) and model.depth > 1
-    return ObjectRecipe((-2 if penultimate else -1,), (side,), attention)
+    return ObjectRecipe((papers_layer(model),), (side,), attention)
 
 
 def choose_object_recipe(

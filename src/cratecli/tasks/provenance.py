@@ -46,7 +46,7 @@ class Provenance:
     @property
     def options(self) -> str:
         """Digest what decides the outcome: SHA-256, in hexadecimal."""
-        place = self.place.get("dtype"), self.place.get("least_confidence")
+        place = self.place["dtype"], self.place.get("least_confidence")
         told = [__version__, self.command, dict(self.settings), self.weights_sha256, *place]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 

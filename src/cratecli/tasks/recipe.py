@@ -114,6 +114,11 @@ class Recipe(Sight):
         }
 
 
+def papers_layer(model: WhiteBox) -> int:
+    """Choose the paper's layer: the penultimate of a CRATE, the last of a ViT (2308.16271, B.1)."""
+    return -2 if isinstance(model, Crate) and model.depth > 1 else -1
+
+
 def default_recipe(model: WhiteBox, heads: Heads = "auto") -> Recipe:
     """Choose what the paper does, or for a model trained on thumbnails what `benchmarks/` found best.
 
@@ -132,9 +137,8 @@ def default_recipe(model: WhiteBox, heads: Heads = "auto") -> Recipe:
             min_area=0.01,
             fill_holes=True,
         )
-    penultimate = isinstance(model, Crate) and model.depth > 1
     sizes = (side, side) if heads == "auto" else (side,)
-    return Recipe(heads=heads, layers=(-2 if penultimate else -1,), sizes=sizes)
+    return Recipe(heads=heads, layers=(papers_layer(model),), sizes=sizes)
 
 
 def choose_recipe(

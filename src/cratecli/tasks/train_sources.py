@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from timm.data import ImageDataset, create_dataset
@@ -133,12 +134,12 @@ def open_source(
         if "Found 0 images" in reason or "not enough values" in reason:  # the folder's words, and the tar's
             raise NothingMatchedError(f"{source}: holds no images in folders of classes") from None
         raise InputError(f"{source}: cannot be read as a data set: {reason[:200]}") from None
-    left_out = 0
+    left_out, sizes = 0, list[int]()
     shards = getattr(getattr(dataset, "reader", None), "split_info", None)
     if isinstance(dataset, IterableDataset):
         images = getattr(shards, "num_samples", 0) or count * ranks
     else:
-        left_out = _keep_photos(dataset)
+        left_out, sizes = _keep_photos(dataset)
         images = len(dataset)
     if images == 0:
         raise NothingMatchedError(f"{source}: holds no images")
@@ -148,7 +149,7 @@ def open_source(
     told = f"{source.kind} {images} {names}"
     if not isinstance(dataset, IterableDataset) and hasattr(getattr(dataset, "reader", None), "filenames"):
         told += "\n".join(map(str, dataset.filenames(basename=False, absolute=False)))
-        told += str(_sizes(dataset, source.root))
+        told += str(sizes or _size(source.root))
     digest = sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
     filenames = getattr(shards, "filenames", None)
     return Labelled(
@@ -156,28 +157,31 @@ def open_source(
     )
 
 
-def _keep_photos(dataset: Any) -> int:
-    """Leave out of a folder what is no regular file, and what links show again; tell how many."""
+def _keep_photos(dataset: Any) -> tuple[int, list[int]]:
+    """Leave out of a folder what is no regular file, and what links show again; tell how many, and the sizes kept."""
     reader = getattr(dataset, "reader", None)
     if not isinstance(reader, ReaderImageFolder):
-        return 0
+        return 0, []
     seen: set[str] = set()
-    kept = []
+    kept, sizes = [], []
     for path, label in reader.samples:
         real = os.path.realpath(path)
-        if real not in seen and os.path.isfile(real):  # noqa: PTH113 - as quick as it gets, for millions
+        if real not in seen and (size := _size(real)) is not None:
             seen.add(real)
             kept.append((path, label))
+            sizes.append(size)
     left_out = len(reader.samples) - len(kept)
     reader.samples = kept
-    return left_out
+    return left_out, sizes
 
 
-def _sizes(dataset: Any, root: Path) -> list[int]:
-    """Give the bytes of every photo of a folder, or of the tar that holds them."""
-    reader = dataset.reader
-    files = [path for path, _ in reader.samples] if isinstance(reader, ReaderImageFolder) else [root]
-    return [os.stat(path).st_size for path in files if os.path.isfile(path)]  # noqa: PTH113, PTH116 - quick
+def _size(path: str | Path) -> int | None:
+    """Give the bytes of a regular file; none for what is none, or not there."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - as quick as it gets, for millions
+    except OSError:
+        return None
+    return status.st_size if S_ISREG(status.st_mode) else None
 
 
 def _renumber(dataset: Any, names: Sequence[str], labels: Sequence[str], source: Source) -> None:
