@@ -18,11 +18,11 @@ import torch
 from page import command_line, publish
 from PIL import Image
 from pycocotools.coco import COCO
-from training import accuracy, found, metrics
 
 from cratecli import evaluate_coco, evaluate_voc, load_model
-from cratecli.tasks.evaluate_coco import PUBLISHED
-from cratecli.tasks.evaluate_voc import BEST_TOP
+from cratecli.evaluation.coco import PUBLISHED
+from cratecli.evaluation.voc import BEST_TOP
+from training import accuracy, found, metrics
 
 VOID = 255
 HEADS = (

@@ -30,13 +30,14 @@ from cratecli import load_model
 from cratecli.emergence import refine
 from cratecli.io import images
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks import features, segment
-from cratecli.tasks.batch import Desk
-from cratecli.tasks.inputs import Inputs
-from cratecli.tasks.ledger import Ledger
-from cratecli.tasks.plan import plan
-from cratecli.tasks.provenance import provenance
-from cratecli.tasks.recipe import choose_recipe
+from cratecli.runs import views
+from cratecli.runs.batch import Desk
+from cratecli.runs.inputs import Inputs
+from cratecli.runs.ledger import Ledger
+from cratecli.runs.plan import plan
+from cratecli.runs.provenance import provenance
+from cratecli.tasks import segment
+from cratecli.tasks.recipes import choose_recipe
 from cratecli.tasks.segment import segment_jobs
 
 EACH = 100  # photos of either folder
@@ -47,8 +48,8 @@ STEP = 200  # photos between two looks at memory
 PARTS: dict[str, Sequence[tuple[Any, str]]] = {
     "reading": [(images, "content")],
     "decoding": [(images, "decode")],
-    "fitting to the grid": [(features, "model_inputs")],
-    "forward": [(features, "observe")],
+    "fitting to the grid": [(views, "model_inputs")],
+    "forward": [(views, "observe")],
     "heads and threshold": [(segment, "_decide")],
     "refining (GrabCut)": [(refine, "grabcut")],
     "cleaning": [(segment, "clean")],
@@ -148,17 +149,17 @@ class Clock:
 def recording() -> Iterator[list[Callable[[], object]]]:
     """Keep every forward pass that is made in the block, with its fitted batch, to be made again."""
     calls: list[Callable[[], object]] = []
-    observe = features.observe
+    observe = views.observe
 
     def kept(*args: Any, **named: Any) -> Any:
         calls.append(lambda: observe(*args, **named))
         return observe(*args, **named)
 
-    features.observe = kept
+    views.observe = kept
     try:
         yield calls
     finally:
-        features.observe = observe
+        views.observe = observe
 
 
 class Took(NamedTuple):

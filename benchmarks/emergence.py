@@ -25,9 +25,9 @@ from cratecli.emergence.masks import Keep, clean, enlarge, iou, scale, threshold
 from cratecli.emergence.oracle import best_maps
 from cratecli.geometry import Size
 from cratecli.model.crate import Crate
-from cratecli.tasks.features import see
+from cratecli.runs.views import see
 from cratecli.tasks.objects import choose_object_recipe
-from cratecli.tasks.recipe import TAU, default_recipe
+from cratecli.tasks.recipes import TAU, default_recipe
 from cratecli.weights.checkpoint import load_model
 
 ELLIPSE = 0.36  # semi-axes of the centre ellipse, as a share of height and width: the best on ECSSD

@@ -25,7 +25,7 @@ from cratecli.io import images
 from cratecli.io.formats.png import overlay
 from cratecli.io.sheet import Tile, contact_sheet, fit_within, heat
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.recipe import Recipe, choose_recipe
+from cratecli.tasks.recipes import Recipe, choose_recipe
 from cratecli.tasks.segment import Segmentation, segment_batch
 from cratecli.weights.checkpoint import load_model
 

@@ -34,7 +34,7 @@ from cratecli.emergence.masks import Keep, threshold
 from cratecli.emergence.parts import DIMENSIONS, STARTS, Ground, Vocabulary, centred
 from cratecli.emergence.pca import Components
 from cratecli.io import images
-from cratecli.tasks.jobs import Job
+from cratecli.runs.jobs import Job
 from cratecli.tasks.parts import Album, PartRecipe, Seen, choose_part_recipe, label, learn_parts, look
 from cratecli.weights.checkpoint import load_model
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from cratecli.model.blocks import split_heads
 from cratecli.model.config import ARCHITECTURES
 from cratecli.model.crate import Crate
-from cratecli.tasks.train_recipe import read_recipe
-from cratecli.tasks.train_step import Learner, make_optimizer
+from cratecli.training.recipe import read_recipe
+from cratecli.training.step import Learner, make_optimizer
 
 BATCH, PAIRS = 256, 7
 

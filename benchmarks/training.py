@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from page import command_line, publish
 
 from cratecli import evaluate_saliency, load_model
-from cratecli.tasks.train_recipe import read_recipe
+from cratecli.training.recipe import read_recipe
 
 SETS = {"ECSSD": ("ecssd200", False), "off-centre": ("ecssd200", True), "horses": ("horses40", False)}
 ROWS = ("auto", "mean of heads", "oracle")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-from tests.weights.server import Server, serving
+from tests.support.server import Server, serving
 
 # Before any test module imports them: from here on a wrong shape or type is an error.
 # `model.config` is left out: it checks its own fields, and is tested for what it says of wrong ones.

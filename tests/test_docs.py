@@ -24,7 +24,7 @@ def test_every_command_has_its_page() -> None:
 
 
 def test_every_protocol_has_its_options() -> None:
-    from cratecli.cli.evaluate import app
+    from cratecli.cli.commands.evaluate import app
 
     page = (ROOT / "docs/evaluate.md").read_text()
     for command in app.registered_commands:

@@ -10,7 +10,7 @@ from typing import NoReturn
 import pytest
 
 from cratecli.locks import ByteLocks
-from tests.other import Other, another
+from tests.support.processes import Other, another
 
 OTHER = """
 from pathlib import Path

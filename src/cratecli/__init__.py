@@ -13,26 +13,26 @@ from cratecli.errors import (
     UsageError,
     WeightsError,
 )
+from cratecli.version import __version__
 
 if TYPE_CHECKING:
+    from cratecli.evaluation.coco import evaluate_coco
+    from cratecli.evaluation.parts import evaluate_parts
+    from cratecli.evaluation.result import Evaluation
+    from cratecli.evaluation.saliency import evaluate_saliency
+    from cratecli.evaluation.voc import evaluate_voc
     from cratecli.model.unroll import LayerState
-    from cratecli.tasks.evaluate_coco import evaluate_coco
-    from cratecli.tasks.evaluate_parts import evaluate_parts
-    from cratecli.tasks.evaluate_saliency import evaluate_saliency
-    from cratecli.tasks.evaluate_voc import evaluate_voc
-    from cratecli.tasks.evaluation import Evaluation
-    from cratecli.tasks.features import prepare
+    from cratecli.runs.views import prepare
     from cratecli.tasks.heads import HeadMaps, heads
     from cratecli.tasks.layers import LayerTrace, layers
     from cratecli.tasks.objects import Object, objects
     from cratecli.tasks.parts import PartMap, parts
     from cratecli.tasks.segment import Segmentation, segment
-    from cratecli.tasks.train import train
-    from cratecli.tasks.train_recipe import TrainRecipe
-    from cratecli.tasks.train_watch import Trained, Watch
+    from cratecli.training.recipe import TrainRecipe
+    from cratecli.training.train import train
+    from cratecli.training.watch import Trained, Watch
     from cratecli.weights.checkpoint import load_model
 
-__version__ = "0.1.0"
 __all__ = [
     "CrateError",
     "DeviceError",
@@ -68,28 +68,28 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Evaluation": "cratecli.tasks.evaluation",
+    "Evaluation": "cratecli.evaluation.result",
     "HeadMaps": "cratecli.tasks.heads",
     "LayerState": "cratecli.model.unroll",
     "LayerTrace": "cratecli.tasks.layers",
     "Object": "cratecli.tasks.objects",
     "PartMap": "cratecli.tasks.parts",
     "Segmentation": "cratecli.tasks.segment",
-    "evaluate_coco": "cratecli.tasks.evaluate_coco",
-    "evaluate_parts": "cratecli.tasks.evaluate_parts",
-    "evaluate_saliency": "cratecli.tasks.evaluate_saliency",
-    "evaluate_voc": "cratecli.tasks.evaluate_voc",
+    "evaluate_coco": "cratecli.evaluation.coco",
+    "evaluate_parts": "cratecli.evaluation.parts",
+    "evaluate_saliency": "cratecli.evaluation.saliency",
+    "evaluate_voc": "cratecli.evaluation.voc",
     "heads": "cratecli.tasks.heads",
     "layers": "cratecli.tasks.layers",
     "load_model": "cratecli.weights.checkpoint",
     "objects": "cratecli.tasks.objects",
     "parts": "cratecli.tasks.parts",
-    "prepare": "cratecli.tasks.features",
-    "TrainRecipe": "cratecli.tasks.train_recipe",
-    "Trained": "cratecli.tasks.train_watch",
-    "Watch": "cratecli.tasks.train_watch",
+    "prepare": "cratecli.runs.views",
+    "TrainRecipe": "cratecli.training.recipe",
+    "Trained": "cratecli.training.watch",
+    "Watch": "cratecli.training.watch",
     "segment": "cratecli.tasks.segment",
-    "train": "cratecli.tasks.train",
+    "train": "cratecli.training.train",
 }
 
 

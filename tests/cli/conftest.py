@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from cratecli.cli.app import main
-from cratecli.tasks.manifest import MANIFEST
+from cratecli.runs.manifest import MANIFEST
 
 CRATE = str(Path(sysconfig.get_path("scripts")) / "crate")
 """The script that installing made."""

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cratecli.tasks.manifest import MANIFEST
-from tests import broken
+from cratecli.runs.manifest import MANIFEST
+from tests.support import broken
 
 from .conftest import Done, Here, Machine
 

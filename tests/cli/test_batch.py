@@ -14,7 +14,7 @@ from PIL import Image
 
 from cratecli.io.formats.record import decode_rle
 from tests.cli.conftest import CRATE, Done, Here, Machine
-from tests.tasks.runs import read_rows
+from tests.support.runs import read_rows
 
 FAST = ("--size", "32", "--refine", "none", "-q")
 
@@ -357,8 +357,8 @@ def test_a_limit_of_file_sizes(machine: Machine, here: Here) -> None:
 
 def test_parts_are_not_shared(tree: Machine, here: Here) -> None:
     """FAULTS 13: what is learned from all photos together is made by one process."""
-    from tests.other import another
-    from tests.tasks.test_ledger import PREAMBLE
+    from tests.runs.test_ledger import PREAMBLE
+    from tests.support.processes import another
 
     (tree.desk / "out").mkdir()
     with another(PREAMBLE) as other:

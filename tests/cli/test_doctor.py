@@ -170,7 +170,7 @@ def test_formats_that_cannot_be_read(here: Here, monkeypatch: pytest.MonkeyPatch
 def test_a_terminal_gets_colour_and_folded_lines(
     here: Here, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("cratecli.cli.doctor.stdout_is_terminal", lambda: True)
+    monkeypatch.setattr("cratecli.cli.commands.doctor.stdout_is_terminal", lambda: True)
     done = here("doctor", COLUMNS="60", TERM="xterm-256color")
     assert b"\x1b[32mok" in done.out
     assert all(len(re.sub("\x1b[^m]*m", "", line)) <= 60 for line in done.lines)

@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 import cratecli
-from cratecli.cli import evaluations
+from cratecli.cli import tables
+from cratecli.evaluation.result import Evaluation, Measure, Row
 from cratecli.geometry import Box
 from cratecli.model.unroll import WeightsId
-from cratecli.tasks.evaluation import Evaluation, Measure, Row
 from tests.cli.conftest import CRATE, Here, Machine, drawn
 from tests.cli.test_segment import failed
-from tests.tasks.painted import coco, devkit, labelled, pairs, save
+from tests.support.painted import coco, devkit, labelled, pairs, save
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -324,29 +324,29 @@ def test_the_papers_number_in_a_column_of_its_own() -> None:
         Row("auto", (Measure("mIoU", 0.2, float("nan"), float("nan")),), 11),
     )
     found = Evaluation("voc", Path("VOC[red]\x1b"), 1449, 0, rows, "a recipe", {}, ("a note",), None)
-    header, _, best, auto, _, *notes = evaluations.as_markdown([found]).splitlines()
+    header, _, best, auto, _, *notes = tables.as_markdown([found]).splitlines()
     assert header == "| model |  | layer | mIoU % | paper |"
     assert best == "| a model without a name | best | 11 | 23.4 (20.0–26.0) | 27.0 |"
     assert auto == "| a model without a name | auto | 11 | 20.0 |  |"
     assert notes == ["- 1449 photos of VOC[red]\\x1b; a recipe", "- a note"]
-    table = evaluations.as_table([found]).splitlines()
+    table = tables.as_table([found]).splitlines()
     assert table[0].split() == ["model", "layer", "mIoU", "%", "paper"]
     assert table[1].split()[-3:] == ["23.4", "(20.0–26.0)", "27.0"]
     assert table[4] == "1449 photos of VOC[red]\\x1b; a recipe"
-    (record,) = json.loads(evaluations.as_json([found]))
+    (record,) = json.loads(tables.as_json([found]))
     assert record["rows"][0]["measures"]["mIoU"] == {"value": 0.2345, "low": 0.2, "high": 0.26, "paper": 0.27}
     assert record["rows"][1]["measures"]["mIoU"] == {"value": 0.2, "low": None, "high": None, "paper": None}
 
 
 def test_a_narrow_terminal_breaks_numbers_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluations, "stdout_is_terminal", lambda: True)
+    monkeypatch.setattr(tables, "stdout_is_terminal", lambda: True)
     for name, value in (("COLUMNS", "80"), ("TERM", "dumb"), ("NO_COLOR", "1")):
         monkeypatch.setenv(name, value)
     names = ("IoU", "maxFβ", "MAE", "accuracy", "CorLoc")
     rows = (Row("mean of heads", tuple(Measure(name, 0.123, 0.045, 0.678) for name in names)),)
     weights = WeightsId("crate-nano", "0")
     found = Evaluation("saliency", Path("set"), 3, 0, rows, "a recipe", {}, (), weights)
-    table = evaluations.as_table([found])
+    table = tables.as_table([found])
     assert all(len(line) <= 80 for line in table.splitlines())
     assert "…" not in table
     for number in ("0.123", "(0.045", "0.678)"):

@@ -522,5 +522,5 @@ def test_no_torch_is_loaded(machine: Machine) -> None:
     line, *loaded = done.stdout.decode().split("\n", 1)
     assert line.startswith("crate segment ")
     modules = set(loaded[0].split())
-    assert "cratecli.tasks.explain" in modules
+    assert "cratecli.handover.explain" in modules
     assert not modules & {"torch", "timm", "sklearn", "matplotlib"}

@@ -13,15 +13,15 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from cratecli.cli import export as command
+from cratecli.cli.commands import export as command
+from cratecli.handover.finished_run import read_run
 from cratecli.io.formats import png
 from cratecli.io.formats.record import annotate
 from cratecli.io.formats.table import FORMATS, OneFile
-from cratecli.tasks.finished import read_run
 from tests.cli.conftest import CRATE, Here, Machine
 from tests.cli.test_segment import failed
-from tests.io.photos import blobs, specks
-from tests.tasks.runs import lay_out, row, write_manifest
+from tests.support.annotations import blobs, specks
+from tests.support.runs import lay_out, row, write_manifest
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -17,8 +17,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from cratecli.io.formats.indexed import tint, voc_palette
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
-from cratecli.tasks.partpictures import SHEET
 from cratecli.tasks.parts import Album
+from cratecli.tasks.parts_pictures import SHEET
 from tests.cli.conftest import Done, Here, Machine
 from tests.cli.test_segment import failed, never, picture
 from tests.weights.test_checkpoint import released

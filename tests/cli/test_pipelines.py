@@ -14,7 +14,7 @@ import pytest
 
 from tests.cli.conftest import CRATE, Done, Machine
 from tests.cli.test_batch import inputs, outputs
-from tests.tasks.runs import read_rows
+from tests.support.runs import read_rows
 
 FAST = "--size 32 --refine none"
 OUT = "a-rather-long-folder-" * 4

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cratecli.cli import options
+from cratecli.cli import console
 from cratecli.errors import InputError
 from cratecli.model.crate import Crate
 from cratecli.weights import checkpoint
@@ -535,8 +535,8 @@ def test_odd_names_are_written_as_they_are(machine: Machine, here: Here) -> None
 
 
 def test_printable_escapes_what_is_not() -> None:
-    assert options.printable("a\x1b[2Jb\r\n\t\u202e") == r"a\x1b[2Jb\r\n\t\u202e"
-    assert options.printable("photo 🐈 ×.png") == "photo 🐈 ×.png"
+    assert console.printable("a\x1b[2Jb\r\n\t\u202e") == r"a\x1b[2Jb\r\n\t\u202e"
+    assert console.printable("photo 🐈 ×.png") == "photo 🐈 ×.png"
 
 
 def test_an_interruption_has_its_code(machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

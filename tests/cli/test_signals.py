@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cratecli.tasks.batch import WORKERS
+from cratecli.runs.batch import WORKERS
 from tests.cli.conftest import Here, Machine
-from tests.tasks.runs import read_rows
+from tests.support.runs import read_rows
 
 FAST = ("--size", "32", "--refine", "none")
 BATCH = 4

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from cratecli.tasks.train import train
-from cratecli.tasks.train_watch import Watch
+from cratecli.training.train import train
+from cratecli.training.watch import Watch
 from tests.cli.conftest import CRATE, Done, Here, Machine
-from tests.tasks.toy import TOML, toy
+from tests.support.toy import TOML, toy
 
 # timm leaves the closing of files to the collector.
 pytestmark = pytest.mark.filterwarnings(

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from tests.cli.conftest import CRATE, Machine
 from tests.cli.test_train import desk, metrics, timeless, wait_for_rows
-from tests.tasks.toy import sharded
+from tests.support.toy import sharded
 
 __all__ = ["desk"]  # a fixture
 
@@ -25,7 +25,7 @@ LONGER = ("--recipe", "toy.toml", "--set", "epochs=40", "--every", "4")
 # Kills itself in the middle of the third state that it writes.
 KILLED_IN_A_SAVE = """
 import io, os, signal, torch
-from cratecli.tasks import train_state
+from cratecli.training import folder
 from cratecli.cli.app import main
 
 saved, save = [], torch.save
@@ -40,18 +40,18 @@ def half(state, stream):
         os.kill(os.getpid(), signal.SIGKILL)
     stream.write(whole.getvalue())
 
-train_state.torch.save = half
+folder.torch.save = half
 main()
 """
 
 # The first of several processes thinks that it is always time to save, the others that it never is.
 APART = """
 import os
-from cratecli.tasks import train_run
+from cratecli.training import run
 from cratecli.cli.app import main
 
 if __name__ == "__main__":
-    train_run._SAVE_SECONDS = -1.0 if os.environ["RANK"] == "0" else 1e9
+    run._SAVE_SECONDS = -1.0 if os.environ["RANK"] == "0" else 1e9
     main()
 """
 

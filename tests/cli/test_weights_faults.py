@@ -19,8 +19,8 @@ import torch
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from tests.cli.conftest import Done, Machine
-from tests.waiting import until
-from tests.weights.server import REVISION, Answer, Server
+from tests.support.server import REVISION, Answer, Server
+from tests.support.waiting import until
 from tests.weights.test_checkpoint import released
 
 TINY = "crate_tiny_patch16_224"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cratecli.cli import worker
+from cratecli.cli.commands import worker
 from tests.cli.conftest import CRATE, Here, Machine
 
 QUICK = {"sizes": [64], "refine": "none", "layers": [-1]}

@@ -14,7 +14,7 @@ from cratecli.geometry import Grid, Size, fit_grid
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import LayerState
-from cratecli.tasks.features import model_inputs
+from cratecli.runs.views import model_inputs
 from cratecli.weights.checkpoint import load_model
 
 

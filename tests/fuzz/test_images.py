@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cratecli.cli.options import printable
+from cratecli.cli.console import printable
 from cratecli.errors import InputError
 from cratecli.io import images
-from tests import broken
-from tests.fuzz.mutate import mutate
-from tests.peak import peak_memory
+from tests.support import broken
+from tests.support.memory import peak_memory
+from tests.support.mutate import mutate
 
 PATIENCE = 20  # seconds for one input
 MAX_PIXELS = 1_000_000

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.fuzz.mutate import mutate
+from tests.support.mutate import mutate
 
 
 def test_the_same_state_spoils_the_same() -> None:

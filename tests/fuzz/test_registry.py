@@ -12,7 +12,7 @@ import tomli_w
 from cratecli.errors import RegistryError
 from cratecli.model.config import CrateConfig
 from cratecli.weights.registry import Checkpoint, Hub, load_registry
-from tests.fuzz.survival import damages, odd_value, slow_count, survive
+from tests.support.survival import damages, odd_value, slow_count, survive
 
 SMALL = f"""
 [models.m]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cratecli.io.formats.brush import CHANNELS, decode, encode
-from tests.io.photos import CHECK, blobs, specks
+from tests.support.annotations import CHECK, blobs, specks
 
 VECTOR = [0, 0, 0, 80, 57, 27, 252, 224, 19, 255, 206, 1, 111, 254, 112, 8, 255, 227]
 VECTOR += [0, 143, 254, 112, 11, 127, 241, 128, 0]

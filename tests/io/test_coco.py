@@ -12,8 +12,8 @@ from pycocotools.coco import COCO
 from cratecli.emergence.masks import bounding_box
 from cratecli.io.formats.coco import dataset, read_dataset, read_results, results
 from cratecli.io.formats.record import Annotated, annotate
-from tests.io import photos
-from tests.io.photos import CHECK
+from tests.support import annotations
+from tests.support.annotations import CHECK
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -98,19 +98,19 @@ def test_nothing_at_all_is_valid(tmp_path: Path) -> None:
 
 
 def test_a_category_a_label() -> None:
-    content = json.loads(dataset(photos.PHOTOS, {}))
+    content = json.loads(dataset(annotations.PHOTOS, {}))
     names = ['"ö"', "a: 100 % #1", "object", "part 2", "part 10"]
     assert [(each["id"], each["name"]) for each in content["categories"]] == list(enumerate(names, 1))
     labels = [names[each["category_id"] - 1] for each in content["annotations"]]
-    assert labels == [each.label for photo in photos.PHOTOS for each in photo.objects]
-    assert [each["category_id"] for each in json.loads(results(photos.PHOTOS))] == [
+    assert labels == [each.label for photo in annotations.PHOTOS for each in photo.objects]
+    assert [each["category_id"] for each in json.loads(results(annotations.PHOTOS))] == [
         each["category_id"] for each in content["annotations"]
     ]
-    assert json.loads(dataset([photos.PHOTOS[1]], {}))["categories"][0]["name"] == "object"
+    assert json.loads(dataset([annotations.PHOTOS[1]], {}))["categories"][0]["name"] == "object"
 
 
 @pytest.mark.parametrize(
-    "each", [PHOTOS, photos.PHOTOS, [photos.MET], []], ids=["few", "many", "met", "none"]
+    "each", [PHOTOS, annotations.PHOTOS, [annotations.MET], []], ids=["few", "many", "met", "none"]
 )
 def test_photos_are_the_same_again(each: list[Annotated]) -> None:
     assert read_dataset(dataset(each, {"description": "how"})) == each

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cratecli.errors import InputError
 from cratecli.io import images
-from tests import broken
+from tests.support import broken
 
 RAMP = np.arange(6, dtype=np.uint8).reshape(2, 3) * 50
 """Two rows, three columns, six values apart by 50."""

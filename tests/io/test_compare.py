@@ -5,7 +5,7 @@ import pytest
 
 from cratecli.io.formats.compare import agreement, apart, by_class, classes_apart, iou, united, whole
 from cratecli.io.formats.record import Annotated, annotate
-from tests.io.photos import CHECK, MET, PHOTOS, specks
+from tests.support.annotations import CHECK, MET, PHOTOS, specks
 
 NOTHING = Annotated("met.png", 20, 30, [])
 

@@ -9,7 +9,7 @@ import pytest
 
 from cratecli.io.formats.cvat_images import read, runs_of, write
 from cratecli.io.formats.record import Annotated, classes
-from tests.io.photos import CHECK, MET, PHOTOS
+from tests.support.annotations import CHECK, MET, PHOTOS
 
 
 def written(photos: list[Annotated]) -> bytes:

@@ -14,7 +14,7 @@ from cratecli.io.formats.cvat_masks import read, write
 from cratecli.io.formats.indexed import encode_labels, voc_palette
 from cratecli.io.formats.names import stems
 from cratecli.io.formats.record import Annotated, annotate, classes
-from tests.io.photos import CHECK, MET, PHOTOS
+from tests.support.annotations import CHECK, MET, PHOTOS
 
 
 def written(photos: list[Annotated]) -> bytes:

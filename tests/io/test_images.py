@@ -13,7 +13,7 @@ from PIL import Image
 from cratecli.errors import InputError
 from cratecli.geometry import Grid
 from cratecli.io import images
-from tests import broken
+from tests.support import broken
 
 PIXELS = np.asarray(broken.photo())
 PNG = broken.encoded(broken.photo(), "png")

@@ -20,7 +20,7 @@ from cratecli.io.formats.indexed import (
     voc_palette,
 )
 from cratecli.io.formats.record import Annotated, annotate, classes
-from tests.io.photos import CHECK, MET, PHOTOS
+from tests.support.annotations import CHECK, MET, PHOTOS
 
 VOC = {
     0: (0, 0, 0),

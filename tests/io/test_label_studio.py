@@ -9,7 +9,7 @@ import pytest
 
 from cratecli.io.formats.label_studio import labelling, read, write
 from cratecli.io.formats.record import Annotated, classes
-from tests.io.photos import MET, PHOTOS
+from tests.support.annotations import MET, PHOTOS
 
 
 def written(photos: list[Annotated]) -> bytes:

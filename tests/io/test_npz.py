@@ -9,7 +9,7 @@ import pytest
 
 from cratecli.io.formats.npz import decode, encode
 from cratecli.io.formats.record import Annotated
-from tests.io.photos import MET, PHOTOS
+from tests.support.annotations import MET, PHOTOS
 
 
 @pytest.mark.parametrize("photo", [*PHOTOS, MET], ids=lambda photo: photo.name)

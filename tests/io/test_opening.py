@@ -13,7 +13,7 @@ from PIL import Image
 
 from cratecli.errors import InputError
 from cratecli.io import images, opening
-from tests import broken
+from tests.support import broken
 
 
 def refused(content: bytes, name: str = "photo", **options: Any) -> str:
@@ -90,8 +90,8 @@ def test_bombs_take_little_memory() -> None:
     script = """
 from cratecli.errors import InputError
 from cratecli.io import images
-from tests import broken
-from tests.peak import peak_memory
+from tests.support import broken
+from tests.support.memory import peak_memory
 
 bombs = broken.bombs()
 before = peak_memory()

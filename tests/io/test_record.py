@@ -17,7 +17,7 @@ from cratecli.io.formats.record import (
     decode_rle,
     restore,
 )
-from tests.io.photos import CHECK, MET, blobs
+from tests.support.annotations import CHECK, MET, blobs
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
+from cratecli.arrays import RGB
 from cratecli.io.formats.compare import agreement
 from cratecli.io.formats.record import Annotated, classes
 from cratecli.io.formats.table import FORMATS, OneFile
-from cratecli.io.images import RGB
-from tests.io.photos import MET, PHOTOS
+from tests.support.annotations import MET, PHOTOS
 
 ALL = [*PHOTOS, MET]
 READ = [name for name, form in FORMATS.items() if isinstance(form, OneFile) or form.decode]

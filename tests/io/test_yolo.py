@@ -10,7 +10,7 @@ from scipy.ndimage import binary_fill_holes, label
 from cratecli.io.formats.compare import agreement
 from cratecli.io.formats.record import Annotated, annotate, classes
 from cratecli.io.formats.yolo import data_yaml, decode, encode, outline
-from tests.io.photos import CHECK, MET, PHOTOS, blobs
+from tests.support.annotations import CHECK, MET, PHOTOS, blobs
 
 
 def photo(mask: np.ndarray) -> Annotated:

@@ -17,14 +17,14 @@ from cratecli.io.sheet import CELL, GAP, TEXT, fit_within, heat
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.model.vit import UnrolledViT
-from cratecli.tasks.batch import Desk
-from cratecli.tasks.features import FeatureCache
+from cratecli.runs.batch import Desk
+from cratecli.runs.cache import FeatureCache
+from cratecli.runs.jobs import Failure, Job
 from cratecli.tasks.heads import HeadMaps, Judged, heads_batch, heads_jobs, heads_sheet
-from cratecli.tasks.jobs import Failure, Job
-from cratecli.tasks.recipe import Recipe, choose_recipe
+from cratecli.tasks.recipes import Recipe, choose_recipe
 from cratecli.tasks.segment import segment_batch
 from tests.model.test_vit import tiny
-from tests.tasks.test_features import CONFIG, make
+from tests.runs.test_views import CONFIG, make
 from tests.tasks.test_segment import photo
 
 LINE = TEXT + 5

@@ -23,12 +23,12 @@ from cratecli.io.sheet import CELL, GAP, TEXT, fit_within, heat
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.model.vit import UnrolledViT
-from cratecli.tasks.batch import Desk
-from cratecli.tasks.features import FeatureCache
-from cratecli.tasks.jobs import Failure, Job
+from cratecli.runs.batch import Desk
+from cratecli.runs.cache import FeatureCache
+from cratecli.runs.jobs import Failure, Job
 from cratecli.tasks.layers import LayerTrace, Traced, layer_sight, layers_jobs, layers_sheet, trace_batch
 from tests.model.test_vit import tiny
-from tests.tasks.test_features import CONFIG, Counting, make
+from tests.runs.test_views import CONFIG, Counting, make
 from tests.tasks.test_segment import photo
 
 LINE = TEXT + 5

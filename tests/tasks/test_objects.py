@@ -24,10 +24,10 @@ from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import LayerState, WhiteBox, patch_grid
 from cratecli.model.vit import UnrolledViT
+from cratecli.runs.batch import Desk
+from cratecli.runs.cache import FeatureCache
+from cratecli.runs.jobs import Failure, Job
 from cratecli.tasks import objects as task
-from cratecli.tasks.batch import Desk
-from cratecli.tasks.features import FeatureCache
-from cratecli.tasks.jobs import Failure, Job
 from cratecli.tasks.objects import (
     Found,
     Object,

@@ -27,10 +27,10 @@ from cratecli.model.blocks import Projection, split_heads
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import LayerState, WhiteBox, patch_grid
-from cratecli.tasks.batch import Desk
-from cratecli.tasks.features import FeatureCache, see
-from cratecli.tasks.jobs import Failure, Job
-from cratecli.tasks.partpictures import draw, parts_sheet, thumbnail
+from cratecli.runs.batch import Desk
+from cratecli.runs.cache import FeatureCache
+from cratecli.runs.jobs import Failure, Job
+from cratecli.runs.views import see
 from cratecli.tasks.parts import (
     Album,
     Labelled,
@@ -42,6 +42,7 @@ from cratecli.tasks.parts import (
     learn_parts,
     look,
 )
+from cratecli.tasks.parts_pictures import draw, parts_sheet, thumbnail
 from tests.tasks.test_segment import photo
 
 CONFIG = CrateConfig(patch_size=4, width=12, heads=3, depth=3, image_size=16, classes=0)

@@ -17,9 +17,9 @@ from cratecli.geometry import Size
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.batch import Desk
-from cratecli.tasks.jobs import Failure, Job, Skipped
-from cratecli.tasks.recipe import Recipe, choose_recipe, default_recipe
+from cratecli.runs.batch import Desk
+from cratecli.runs.jobs import Failure, Job, Skipped
+from cratecli.tasks.recipes import Recipe, choose_recipe, default_recipe
 from cratecli.tasks.segment import Segmentation, Segmented, segment_batch, segment_jobs
 from cratecli.weights.checkpoint import load_model
 

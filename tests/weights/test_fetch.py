@@ -14,7 +14,7 @@ from cratecli.model.config import ARCHITECTURES
 from cratecli.weights import fetch
 from cratecli.weights.pull import pull
 from cratecli.weights.registry import BuiltIn, Checkpoint, Drive, Hub, Local, Source, Url
-from tests.weights.server import REVISION
+from tests.support.server import REVISION
 
 GOOD = b"\x80\x02weights" * 1000
 WRONG = GOOD[:-1] + b"?"

@@ -5,21 +5,21 @@ from typing import Annotated
 
 import typer
 
-from cratecli import __version__
-from cratecli.cli import evaluate, models
-from cratecli.cli.doctor import doctor
-from cratecli.cli.explain import explain
-from cratecli.cli.export import export
-from cratecli.cli.heads import heads
-from cratecli.cli.layers import layers
-from cratecli.cli.objects import objects
-from cratecli.cli.options import forget_stdout, put, tell
-from cratecli.cli.parts import parts
-from cratecli.cli.segment import segment
+from cratecli.cli.commands import evaluate, models
+from cratecli.cli.commands.doctor import doctor
+from cratecli.cli.commands.explain import explain
+from cratecli.cli.commands.export import export
+from cratecli.cli.commands.heads import heads
+from cratecli.cli.commands.layers import layers
+from cratecli.cli.commands.objects import objects
+from cratecli.cli.commands.parts import parts
+from cratecli.cli.commands.segment import segment
+from cratecli.cli.commands.train import train
+from cratecli.cli.commands.worker import worker
+from cratecli.cli.console import forget_stdout, put, tell
 from cratecli.cli.streams import only_our_words
-from cratecli.cli.train import train
-from cratecli.cli.worker import worker
 from cratecli.errors import CrateError
+from cratecli.version import __version__
 
 INTERRUPTED = 130
 

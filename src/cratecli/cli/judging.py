@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from cratecli.cli import options
-from cratecli.cli.evaluations import as_json, as_markdown, as_table
-from cratecli.cli.options import put
+from cratecli.cli.console import put
 from cratecli.cli.report import Report, what_runs
 from cratecli.cli.signals import Stop, finishing
+from cratecli.cli.tables import as_json, as_markdown, as_table
 from cratecli.errors import UsageError
 
 if TYPE_CHECKING:
+    from cratecli.evaluation.protocol import Trial
+    from cratecli.evaluation.result import Evaluation
     from cratecli.model.unroll import WhiteBox
-    from cratecli.tasks.evaluation import Evaluation
-    from cratecli.tasks.trial import Trial
 
     Prepared = Callable[[WhiteBox], Trial]
 
@@ -105,11 +105,11 @@ class Judging:
 
     def _one(self, name: str | None, prepare: "Prepared", report: Report, stop: Stop) -> "Evaluation":
         """Judge one model."""
+        from cratecli.evaluation.protocol import Judged
+        from cratecli.evaluation.result import Resampling
         from cratecli.io.opening import MAX_PIXELS
-        from cratecli.tasks.batch import Desk
-        from cratecli.tasks.evaluation import Resampling
-        from cratecli.tasks.features import FeatureCache
-        from cratecli.tasks.trial import Judged
+        from cratecli.runs.batch import Desk
+        from cratecli.runs.cache import FeatureCache
         from cratecli.weights.checkpoint import load_model
         from cratecli.weights.fetch import cache_folder
 

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from cratecli.cli.options import stdout_is_terminal
+from cratecli.cli.console import stdout_is_terminal
 from cratecli.errors import UsageError
 
 if TYPE_CHECKING:
-    from cratecli.tasks.inputs import Inputs
-    from cratecli.tasks.plan import Plan
+    from cratecli.runs.inputs import Inputs
+    from cratecli.runs.plan import Plan
 
 STDOUT = "-"
 
@@ -17,7 +17,7 @@ def one_each(inputs: "Inputs", output: str | None, kind: str, *, records: bool) 
 
     Records of standard input alone write no picture: there is no name for it.
     """
-    from cratecli.tasks.plan import plan
+    from cratecli.runs.plan import plan
 
     _refuse_stdout(output, records=records)
     piped = output is None and (inputs.named == ("-",) if records else stdout_is_terminal() is False)
@@ -35,7 +35,7 @@ def one_for_all(
 
     No path is stdout. Where records are asked for, it is made only if it was given a name.
     """
-    from cratecli.tasks.plan import plan_one
+    from cratecli.runs.plan import plan_one
 
     _refuse_stdout(output, records=records, picture=ending == "png")
     piped = output is None and stdout_is_terminal() is False

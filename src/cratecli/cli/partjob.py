@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from cratecli.emergence.parts import Vocabulary
     from cratecli.io.sheet import Tile
     from cratecli.model.unroll import WhiteBox
-    from cratecli.tasks.batch import Desk, Outcomes
-    from cratecli.tasks.partpictures import Pictures
+    from cratecli.runs.batch import Desk, Outcomes
+    from cratecli.runs.provenance import Provenance, Setting
     from cratecli.tasks.parts import Kind, Labelled, PartRecipe
-    from cratecli.tasks.provenance import Provenance, Setting
+    from cratecli.tasks.parts_pictures import Pictures
 
 PARTS_FILE, SHEET_FILE = "parts.json", "sheet.png"
 
@@ -39,7 +39,7 @@ class PartJob:
     def known(self, path: Path, names: str | None, kind: "Kind") -> None:
         """Label by a vocabulary that was saved."""
         from cratecli.tasks.parts import label_jobs
-        from cratecli.tasks.vocabulary import load_vocabulary
+        from cratecli.tasks.parts_vocabulary import load_vocabulary
 
         saved = load_vocabulary(path, self.model)
         vocabulary = _named(saved.vocabulary, names)
@@ -55,7 +55,7 @@ class PartJob:
         """Learn a vocabulary from the photos, and save it; names and colours come from the one that was there."""
         from cratecli.emergence.parts import in_order, rename
         from cratecli.tasks.parts import Album, label_album, learn_parts
-        from cratecli.tasks.vocabulary import Saved, load_vocabulary, save_vocabulary
+        from cratecli.tasks.parts_vocabulary import Saved, load_vocabulary, save_vocabulary
 
         before = load_vocabulary(save, self.model) if save and save.exists() else None
         if before and before.recipe.layers != self.recipe.layers:
@@ -86,7 +86,7 @@ class PartJob:
             self._tell(found, vocabulary, kind, made)
 
     def _pictures(self, desk: "Desk", kind: "Kind", made: "Provenance") -> "Pictures":
-        from cratecli.tasks.partpictures import Pictures
+        from cratecli.tasks.parts_pictures import Pictures
 
         return Pictures(desk, self._place, kind, made)
 
@@ -105,8 +105,8 @@ class PartJob:
     ) -> None:
         """Tell of every photo, and write what stands for all of them."""
         from cratecli.io.formats.png import encode_rgb
-        from cratecli.tasks.jobs import deliver
-        from cratecli.tasks.partpictures import SHEET, parts_sheet, thumbnail
+        from cratecli.runs.jobs import deliver
+        from cratecli.tasks.parts_pictures import SHEET, parts_sheet, thumbnail
 
         place = self._place
         records: list[dict[str, Any]] = []

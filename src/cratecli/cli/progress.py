@@ -4,7 +4,7 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from cratecli.cli.options import printable, stdout_is_terminal
+from cratecli.cli.console import printable, stdout_is_terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

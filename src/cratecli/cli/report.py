@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from cratecli.cli.options import put, shown, tell
+from cratecli.cli.console import put, shown, tell
 from cratecli.cli.progress import Bar
 from cratecli.cli.signals import Stop
 from cratecli.errors import UsageError
@@ -16,8 +16,8 @@ from cratecli.geometry import Size, fit_grid
 
 if TYPE_CHECKING:
     from cratecli.model.unroll import WeightsId, WhiteBox
-    from cratecli.tasks.batch import Outcomes
-    from cratecli.tasks.jobs import Failure
+    from cratecli.runs.batch import Outcomes
+    from cratecli.runs.jobs import Failure
 
 Result = TypeVar("Result")
 
@@ -72,7 +72,7 @@ class Report:
 
         Ends the program where the run was asked to end, or with `--fail-fast` at the first failure.
         """
-        from cratecli.tasks.jobs import Failure, Skipped
+        from cratecli.runs.jobs import Failure, Skipped
 
         before = self._photos + self._skipped
         with closing(outcomes), Bar(total, wanted=self._progress) as self._bar:

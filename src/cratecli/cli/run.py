@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from cratecli.cli import options
-from cratecli.cli.options import stdin_bytes
+from cratecli.cli.console import stdin_bytes
 from cratecli.cli.report import Report
 from cratecli.cli.signals import finishing
 from cratecli.errors import InputError, OutputError, UsageError
@@ -16,12 +16,12 @@ from cratecli.errors import InputError, OutputError, UsageError
 if TYPE_CHECKING:
     from cratecli.io.formats.record import Annotated
     from cratecli.model.unroll import WhiteBox
-    from cratecli.tasks.batch import Desk, Outcomes
-    from cratecli.tasks.inputs import Inputs
-    from cratecli.tasks.jobs import Job
-    from cratecli.tasks.ledger import Ledger
-    from cratecli.tasks.plan import Plan
-    from cratecli.tasks.provenance import Provenance, Setting
+    from cratecli.runs.batch import Desk, Outcomes
+    from cratecli.runs.inputs import Inputs
+    from cratecli.runs.jobs import Job
+    from cratecli.runs.ledger import Ledger
+    from cratecli.runs.plan import Plan
+    from cratecli.runs.provenance import Provenance, Setting
 
 Result = TypeVar("Result")
 
@@ -43,7 +43,7 @@ class Photos:
 
     def inputs(self) -> "Inputs":
         """Put together what was named and what the list says. Raises `UsageError`, and `InputError` for the list."""
-        from cratecli.tasks.inputs import Inputs
+        from cratecli.runs.inputs import Inputs
 
         named = self.given
         if self.null and self.files_from is None:
@@ -147,7 +147,7 @@ class Run:
         self, plan: "Plan", running: Running, report: Report, writing: Writing | None = None
     ) -> None:
         """Look at what is there. Raises `UsageError` for outputs that must not be."""
-        from cratecli.tasks.plan import without_existing
+        from cratecli.runs.plan import without_existing
 
         self.report, self._running, self._writing = report, running, writing or Writing()
         self._found: dict[Job, Annotated] = {}
@@ -179,7 +179,7 @@ class Run:
     def _missing(self) -> bool:
         """Say of every photo that it is missing, unless one is there."""
         from cratecli.io.images import refuse_missing
-        from cratecli.tasks.jobs import Failure
+        from cratecli.runs.jobs import Failure
 
         failures = []
         for job in self.plan.jobs:
@@ -207,9 +207,9 @@ class Run:
         Raises `OutputError` where another process is at work on it and photos cannot be `shared`.
         """
         from cratecli.io.opening import MAX_PIXELS
-        from cratecli.tasks.batch import Desk
-        from cratecli.tasks.features import FeatureCache
-        from cratecli.tasks.ledger import Ledger
+        from cratecli.runs.batch import Desk
+        from cratecli.runs.cache import FeatureCache
+        from cratecli.runs.ledger import Ledger
 
         running = self._running
         most = running.max_pixels or MAX_PIXELS
@@ -265,7 +265,7 @@ class Run:
 
     def _noting(self, outcomes: "Outcomes[Result]") -> "Outcomes[Result]":
         """Note which photos were done before."""
-        from cratecli.tasks.jobs import Skipped
+        from cratecli.runs.jobs import Skipped
 
         with closing(outcomes):
             for outcome in outcomes:

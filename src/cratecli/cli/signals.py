@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from cratecli.cli.options import tell
+from cratecli.cli.console import tell
 
 _ASKING = (signal.SIGINT, signal.SIGTERM)
 

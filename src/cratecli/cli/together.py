@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from cratecli.cli.run import Photos, Run, Running
     from cratecli.model.unroll import WhiteBox
-    from cratecli.tasks.inputs import Inputs
-    from cratecli.tasks.plan import Plan
-    from cratecli.tasks.provenance import Provenance, Setting
+    from cratecli.runs.inputs import Inputs
+    from cratecli.runs.plan import Plan
+    from cratecli.runs.provenance import Provenance, Setting
 
 Together = Literal["coco", "coco-results"]
 TOGETHER: tuple[Together, ...] = get_args(Together)
@@ -50,7 +50,7 @@ def made_as(
     model: "WhiteBox",
 ) -> "Provenance":
     """Say how outputs are made; how photos were chosen is a part of that only where a file stands for all."""
-    from cratecli.tasks.provenance import provenance
+    from cratecli.runs.provenance import provenance
 
     chosen, inputs = (photos.settings, photos.given) if kind in TOGETHER else ({}, ())
     settings = {"as": kind, **chosen, **recipe, **running.settings}
@@ -60,7 +60,7 @@ def made_as(
 def write_together(run: "Run", kind: str, description: str, made: "Provenance") -> None:
     """Write the file of all photos that were done, those done before included. Raises `OutputError`."""
     from cratecli.io.formats import coco
-    from cratecli.tasks.jobs import deliver
+    from cratecli.runs.jobs import deliver
 
     photos, target = run.kept(), run.plan.target
     if not photos:
@@ -74,7 +74,7 @@ def write_together(run: "Run", kind: str, description: str, made: "Provenance") 
 def write_sheet(run: "Run", sheet: "np.ndarray", made: "Provenance") -> None:
     """Write a contact sheet, RGB, as PNG. Raises `OutputError`."""
     from cratecli.io.formats.png import encode_rgb
-    from cratecli.tasks.jobs import deliver
+    from cratecli.runs.jobs import deliver
 
     target = run.plan.target
     png = encode_rgb(sheet, made.text(target))

@@ -10,9 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
+from cratecli.arrays import Mask
 from cratecli.geometry import Box, Size
-
-Mask = Bool[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True)

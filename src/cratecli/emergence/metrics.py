@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from cratecli.emergence.masks import Mask
+from cratecli.arrays import Mask
 from cratecli.geometry import Box
 
 BETA_SQUARED = 0.3  # of Fβ: precision weighs more than recall

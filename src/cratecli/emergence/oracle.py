@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from cratecli.arrays import Mask
 from cratecli.emergence.features import View
 from cratecli.emergence.heads import common_grid, resize
-from cratecli.emergence.masks import Keep, Mask, enlarge, iou, scale, threshold
+from cratecli.emergence.masks import Keep, enlarge, iou, scale, threshold
 from cratecli.geometry import Size
 
 RANKED = 96  # px of the longer side at which maps are compared: many are judged, and few differ there

@@ -2,10 +2,9 @@
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 
-RGB = UInt8[np.ndarray, "height width 3"]
-Soft = Float[np.ndarray, "height width"]
+from cratecli.arrays import RGB, Soft
 
 GRABCUT_SIDE = 256  # px of the longer side at which GrabCut runs: its cost grows with the pixels
 SURE_FOREGROUND, SURE_BACKGROUND = 0.2, 0.6  # shares of each side, farthest from the cut, that stay

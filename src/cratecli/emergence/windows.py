@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cratecli.emergence.masks import Mask
+from cratecli.arrays import Mask
 from cratecli.geometry import Box
 
 SIDE = 0.7  # of the photo's

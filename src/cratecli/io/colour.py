@@ -3,10 +3,9 @@
 import io
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageCms
 
-RGB = UInt8[np.ndarray, "height width 3"]
+from cratecli.arrays import RGB
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from cratecli.arrays import RGB
 from cratecli.errors import InputError, NothingMatchedError
 from cratecli.io import images
 from cratecli.io.formats.record import check_size
@@ -127,7 +128,7 @@ def read_labels(path: Path) -> UInt8[np.ndarray, "height width"]:
         raise InputError(f"{path}: cannot be read as an image: {' '.join(str(error).split())}") from None
 
 
-def refuse_other_size(rgb: images.RGB, size: tuple[int, int], pair: Pair) -> None:
+def refuse_other_size(rgb: RGB, size: tuple[int, int], pair: Pair) -> None:
     """Raise `InputError` unless a photo's height and width are those of its truth, in px."""
     height, width = rgb.shape[:2]
     if (height, width) != size:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from cratecli.arrays import RGB
 from cratecli.errors import InputError
 from cratecli.geometry import Grid
 from cratecli.io import colour
@@ -26,7 +27,6 @@ EXTENSIONS = frozenset(
 
 BYTES_A_PIXEL = 16  # more than any format takes
 
-RGB = colour.RGB
 Photo = RGB | Image.Image | str | Path
 
 

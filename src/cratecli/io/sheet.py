@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 
+from cratecli.arrays import RGB
 from cratecli.geometry import Box, Size
-
-RGB = UInt8[np.ndarray, "height width 3"]
 
 CELL = Size(120, 160)  # px
 GAP, FRAME, TEXT = 8, 3, 13  # px

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
+from cratecli.arrays import RGB
 from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.heads import auto, even_share, mean_attention
 from cratecli.emergence.masks import enlarge, scale
@@ -14,10 +15,11 @@ from cratecli.geometry import Size
 from cratecli.io import images
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, work_through
-from cratecli.tasks.features import RGB, FeatureCache, as_model, see
-from cratecli.tasks.jobs import Job
-from cratecli.tasks.recipe import Recipe, choose_recipe
+from cratecli.runs.batch import Desk, Outcomes, Photo, Question, work_through
+from cratecli.runs.cache import FeatureCache
+from cratecli.runs.jobs import Job
+from cratecli.runs.views import as_model, see
+from cratecli.tasks.recipes import Recipe, choose_recipe
 
 ROWS = 120  # of a contact sheet: what photos come after are left out of it
 

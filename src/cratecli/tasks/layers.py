@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
+from cratecli.arrays import RGB
 from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.heads import mean_attention
 from cratecli.emergence.maskcut import maskcut
@@ -18,11 +19,12 @@ from cratecli.io.formats.png import overlay
 from cratecli.io.plot import Curve, plot_layers
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat, stack
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, work_through
-from cratecli.tasks.features import RGB, FeatureCache, as_model, see
-from cratecli.tasks.jobs import Job
+from cratecli.runs.batch import Desk, Outcomes, Photo, Question, work_through
+from cratecli.runs.cache import FeatureCache
+from cratecli.runs.jobs import Job
+from cratecli.runs.views import as_model, see
 from cratecli.tasks.objects import MOST_PATCHES, refuse_large
-from cratecli.tasks.recipe import TAU, Sight, choose_sight, default_recipe
+from cratecli.tasks.recipes import TAU, Sight, choose_sight, default_recipe
 
 PICTURED = 4  # photos whose layers are shown; the curves are of all
 

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Bool, Float
 
+from cratecli.arrays import RGB
 from cratecli.emergence import refine as refine_
 from cratecli.emergence.features import View
 from cratecli.emergence.heads import Saliency, auto
@@ -21,11 +22,12 @@ from cratecli.io.formats.png import encode_rgb
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.io.sheet import Framed, frame
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, work_through
-from cratecli.tasks.features import RGB, FeatureCache, as_model, flat, see
-from cratecli.tasks.jobs import Job
-from cratecli.tasks.provenance import Provenance
-from cratecli.tasks.recipe import (
+from cratecli.runs.batch import Desk, Outcomes, Photo, Question, work_through
+from cratecli.runs.cache import FeatureCache
+from cratecli.runs.jobs import Job
+from cratecli.runs.provenance import Provenance
+from cratecli.runs.views import as_model, flat, see
+from cratecli.tasks.recipes import (
     BASE,
     TAU,
     THUMBNAIL,

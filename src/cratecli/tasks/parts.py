@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 
+from cratecli.arrays import RGB, Labels
 from cratecli.emergence import refine as refine_
 from cratecli.emergence.features import View
 from cratecli.emergence.masks import bounding_box, enlarge, scale
@@ -28,12 +29,11 @@ from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.geometry import Box, Size
 from cratecli.io import images
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, as_it_is, work_through
-from cratecli.tasks.features import RGB, FeatureCache, as_model, fingerprint, see
-from cratecli.tasks.jobs import Failure, Job, Skipped
-from cratecli.tasks.recipe import THUMBNAIL, Refine, Sight, check_refine, choose_sight, default_recipe
-
-Labels = UInt8[np.ndarray, "height width"]
+from cratecli.runs.batch import Desk, Outcomes, Photo, Question, as_it_is, work_through
+from cratecli.runs.cache import FeatureCache, fingerprint
+from cratecli.runs.jobs import Failure, Job, Skipped
+from cratecli.runs.views import as_model, see
+from cratecli.tasks.recipes import THUMBNAIL, Refine, Sight, check_refine, choose_sight, default_recipe
 
 Kind = Literal["labels", "rgb", "components"]
 

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
+from cratecli.arrays import RGB
 from cratecli.emergence import heads as heads_
 from cratecli.emergence import refine
 from cratecli.emergence.features import View, absolute_layers
@@ -17,11 +18,12 @@ from cratecli.io import images
 from cratecli.io.formats.png import Kind, encode
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.tasks.batch import Desk, Outcomes, Photo, Question, work_through
-from cratecli.tasks.features import RGB, FeatureCache, as_model, flat, see
-from cratecli.tasks.jobs import Job
-from cratecli.tasks.provenance import Provenance
-from cratecli.tasks.recipe import Recipe, Refine, choose_recipe
+from cratecli.runs.batch import Desk, Outcomes, Photo, Question, work_through
+from cratecli.runs.cache import FeatureCache
+from cratecli.runs.jobs import Job
+from cratecli.runs.provenance import Provenance
+from cratecli.runs.views import as_model, flat, see
+from cratecli.tasks.recipes import Recipe, Refine, choose_recipe
 
 
 @dataclass(frozen=True, eq=False)

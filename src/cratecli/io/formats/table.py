@@ -9,10 +9,10 @@ from typing import Any, BinaryIO
 from jaxtyping import Bool
 from numpy import ndarray
 
+from cratecli.arrays import RGB
 from cratecli.io.formats import coco, cvat_images, cvat_masks, indexed, label_studio, npz, png, yolo
 from cratecli.io.formats.compare import View, apart, by_class, classes_apart, united, whole
 from cratecli.io.formats.record import Annotated, Photos, annotate
-from cratecli.io.images import RGB
 
 Info = Mapping[str, Any]
 """How a run was made, for formats with a place for it; `description` says it in one line."""

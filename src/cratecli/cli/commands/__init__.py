@@ -1,0 +1,1 @@
+"""The commands of `crate`, one a file: parse, call one task, show."""

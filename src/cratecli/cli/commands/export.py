@@ -1,0 +1,169 @@
+"""`crate export`: a run as annotation files of other tools, each read again and compared. Imports no torch."""
+
+import math
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from cratecli.cli import options
+from cratecli.cli.console import printable, put, stdout_is_terminal
+from cratecli.cli.outputs import STDOUT
+from cratecli.cli.report import Report
+from cratecli.errors import UsageError
+
+if TYPE_CHECKING:
+    from cratecli.handover.export import Exported
+    from cratecli.io.formats.table import Format
+
+As = Literal[
+    "mask",
+    "labels",
+    "cutout",
+    "overlay",
+    "coco",
+    "coco-results",
+    "yolo",
+    "cvat-masks",
+    "cvat-images",
+    "label-studio",
+    "npz",
+]
+WORST = 10  # photos in the table
+
+
+def export(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run's output folder, or the manifest.jsonl in it.")
+    ],
+    *,
+    as_: Annotated[As, typer.Option("--as", help="What is written.")],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="PATH",
+            help="The file, or the folder for formats of a file a photo; `-` is stdout.",
+        ),
+    ] = None,
+    json_: options.Json = False,
+    jsonl: options.JsonLines = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Export a run to a hand-off format, read what was written again, and tell its IoU with the run.
+
+    One file goes to -o FILE, to a pipe, or to ./RUN-FORMAT.ENDING; a file a photo to -o FOLDER or ./RUN-FORMAT/,
+    in the tree of the run's outputs. `cutout` and `overlay` read the photos again, which must be as they were.
+    """
+    report = Report(json_=json_, jsonl=jsonl, quiet=quiet)
+
+    from cratecli.handover import export as task
+    from cratecli.handover.finished_run import read_run
+    from cratecli.io.formats.table import FORMATS, OneFile
+    from cratecli.runs.jobs import Failure
+    from cratecli.runs.provenance import exported
+
+    form = FORMATS[as_]
+    together = isinstance(form, OneFile)
+    target = _target(form, run, as_, output, records=report.records)
+    done: list[Exported] = []
+    with report:
+        finished = read_run(run)
+        finished = replace(
+            finished, info={**finished.info, "crate": exported(as_, finished.manifest, target)}
+        )
+        for outcome in task.export(finished, form, target, lambda chunk: put([chunk])):
+            if isinstance(outcome, Failure):
+                report.fail(outcome)
+                continue
+            done.append(outcome)
+            place = None if outcome.target is None else str(outcome.target)
+            record = {
+                "input": outcome.entry.shown,
+                "output": place,
+                "objects": outcome.objects,
+                "iou": outcome.iou,
+            }
+            report.done(record, *([] if together or place is None else [place]))
+        if target is not None:
+            beside = task.beside_path(form, target)
+            report.wrote(*([str(target)] if together else []), *([] if beside is None else [str(beside)]))
+        if not quiet:
+            _sum_up([(each.entry.shown, each.iou) for each in done], report)
+
+
+def _target(form: "Format", run: Path, kind: str, output: str | None, *, records: bool) -> Path | None:
+    """Choose where to write; no path is standard output. Raises `UsageError`."""
+    from cratecli.io.formats.table import OneFile
+
+    home = (run if run.is_dir() else run.parent).resolve()
+    name = f"{home.name or 'run'}-{kind}"
+    if output == "":
+        raise UsageError("a path is empty")
+    if not isinstance(form, OneFile):
+        if output == STDOUT:
+            raise UsageError(f"{kind} is a file a photo, which cannot share stdout: give -o FOLDER")
+        folder = Path(name if output is None else output)
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file, and {kind} is a file a photo: give a folder")
+        return folder
+    file = f"{name}.{form.ending}"
+    if output is None:
+        return None if stdout_is_terminal() is False and not records else Path(file)
+    if output == STDOUT:
+        if records:
+            raise UsageError("stdout takes the file or the records, not both: give -o FILE")
+        if form.ending == "zip" and stdout_is_terminal():
+            raise UsageError("no zip goes to a terminal: give -o FILE, or a pipe")
+        return None
+    if output.endswith(("/", os.sep)) or Path(output).is_dir():
+        return Path(output) / file
+    target = Path(output)
+    if target.suffix.lower() != f".{form.ending}":
+        raise UsageError(f"{target}: {kind} is {form.ending.upper()}: let the name end with .{form.ending}")
+    if target.exists() and not target.is_file():
+        raise UsageError(f"{target}: not a file, so it cannot be read again")
+    return target
+
+
+def _sum_up(found: list[tuple[str, float | None]], report: Report) -> None:
+    """Show the photos that lost most, and say the mean and the lowest IoU."""
+    measured = sorted((iou, name) for name, iou in found if iou is not None)
+    photos = f"{len(found)} photo{'s' if len(found) > 1 else ''} exported"
+    if not measured:
+        if found:
+            report.note(f"{photos}; a picture to look at has no IoU")
+        return
+    lowest, name = measured[0]
+    if lowest == 1:
+        report.note(f"{photos} and read again: nothing is lost, IoU 1")
+        return
+    _show([each for each in measured if each[0] < 1][:WORST])
+    mean = _short(sum(iou for iou, _ in measured) / len(measured))
+    report.note(f"{photos} and read again: IoU mean {mean}, lowest {_short(lowest)} ({name})")
+
+
+def _short(iou: float) -> str:
+    """Write four digits, cut off: what is not quite 1 does not look like it."""
+    return f"{math.floor(iou * 10_000) / 10_000:.4f}"
+
+
+def _show(rows: list[tuple[float, str]]) -> None:
+    """Print a table on stderr; a closed stderr is no error."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("IoU", justify="right")
+    table.add_column("photo", overflow="fold")
+    for iou, name in rows:
+        table.add_row(_short(iou), Text(printable(name)))
+    try:
+        Console(file=sys.stderr).print(table)
+    except (OSError, ValueError, AttributeError):
+        return

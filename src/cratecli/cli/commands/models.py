@@ -1,0 +1,274 @@
+"""`crate models`: list, fetch, add and check checkpoints, and choose the default one. Imports no torch."""
+
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from io import StringIO
+from os import environ
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.text import Text
+
+from cratecli.cli.console import put, stdout_is_terminal, tell
+from cratecli.errors import UsageError, WeightsError
+from cratecli.model.config import ARCHITECTURES, CrateConfig
+from cratecli.weights import fetch, registry
+from cratecli.weights.download import OnBytes
+from cratecli.weights.registry import CUSTOM, Checkpoint, Local, load_registry
+
+app = typer.Typer(help="List, fetch, add and check models, and choose the default.", no_args_is_help=True)
+
+_SIZES = ("patch_size", "width", "depth", "attention", "sparsifier", "stem", "output_bias", "pre_logits")
+"""What a file must share with the architecture it is added as."""
+
+
+def _complete(incomplete: str) -> list[str]:
+    return [name for name in load_registry().names if name.startswith(incomplete)]
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A model of the list.", autocompletion=_complete)]
+MaybeName = Annotated[
+    str | None, typer.Argument(metavar="[NAME]", help="A model of the list.", autocompletion=_complete)
+]
+
+
+@dataclass(frozen=True)
+class _Listed:
+    name: str
+    architecture: str
+    bytes: int | None
+    approximate_bytes: int | None
+    licence: str | None
+    trained_on: str | None
+    pinned: bool
+    unverified: bool
+    path: str | None
+    default: bool
+    note: str | None
+
+
+@app.command("list")
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON records, not a table.")] = False,
+) -> None:
+    """List the models, and which of them are on this machine."""
+    default = registry.default_name()
+    rows = [_listed(row, default) for row in load_registry().checkpoints.values()]
+    if as_json:
+        put([json.dumps([asdict(row) for row in rows], indent=2)])
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for title in ("", "name", "size", "licence", "pinned", "here", "architecture"):
+        table.add_column(
+            title, justify="right" if title == "size" else "left", no_wrap=title != "architecture"
+        )
+    for row in rows:
+        pinned, here = ("yes" if known else "-" for known in (row.pinned, row.path))
+        cells = [
+            "*" if row.default else "",
+            row.name,
+            _size(row),
+            row.licence or "?",
+            pinned,
+            here,
+            _short(row),
+        ]
+        table.add_row(*map(Text, cells))
+    terminal = bool(stdout_is_terminal())
+    page = StringIO()
+    console = Console(file=page, force_terminal=terminal, width=None if terminal else 200)
+    console.print(table, "", *(Text(f"{row.name}: {row.note}") for row in rows if row.note), sep="\n", end="")
+    put([page.getvalue()])
+
+
+@app.command()
+def path(name: Name) -> None:
+    """Print where a model's file is on this machine."""
+    put([str(fetch.present(load_registry().find(name)))])
+
+
+@app.command()
+def verify(name: MaybeName = None) -> None:
+    """Hash a model's file, or all on this machine, and compare with the registry."""
+    known = load_registry()
+    chosen = [known.find(name)] if name is not None else list(known.checkpoints.values())
+    found = [(row, fetch.present(row) if name else fetch.locate(row)) for row in chosen]
+    refused: list[Checkpoint] = []
+    for row, file in found:
+        if file is not None:
+            finding = fetch.examine(row, file)
+            put([f"{row.name}\t{finding.sha256}\t{finding.fault or 'ok'}"])
+            refused += [row] if finding.fault else []
+    if refused:
+        names = ", ".join(row.name for row in refused)
+        raise WeightsError(f"not as registered: {names}; {fetch.remedy(refused[0])}")
+
+
+@app.command()
+def pull(
+    name: Name,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no network: what is here must do.")] = False,
+) -> None:
+    """Fetch a model, unless a sound copy is on this machine, and print its path."""
+    from cratecli.weights.pull import pull
+
+    checkpoint = load_registry().find(name)
+    with _progress(checkpoint) as on_bytes:
+        file = pull(checkpoint, on_bytes, offline=offline)
+    put([str(file)])
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint file you have.")],
+    name: Annotated[
+        str,
+        typer.Option(
+            "--as", metavar="NAME", help="A model of the list, or a new name.", autocompletion=_complete
+        ),
+    ],
+    *,
+    architecture: Annotated[
+        str | None, typer.Option(metavar="A", help="For a new name: one of the named architectures.")
+    ] = None,
+    heads: Annotated[
+        int | None, typer.Option(min=1, metavar="K", help="For a new name without --architecture: its heads.")
+    ] = None,
+    step_size: Annotated[
+        float | None, typer.Option(min=0, metavar="η", help="For a new name: η of ISTA.")
+    ] = None,
+    sparsity_weight: Annotated[
+        float | None, typer.Option(min=0, metavar="λ", help="For a new name: λ of ISTA.")
+    ] = None,
+) -> None:
+    """Take in a checkpoint file you have: copy it, verified, and print the copy's path."""
+    if not file.is_file():
+        raise UsageError(f"{file}: {'not a file' if file.exists() else 'no such file'}")
+    known = load_registry()
+    if name in known.names:
+        if any(value is not None for value in (architecture, heads, step_size, sparsity_weight)):
+            raise UsageError(
+                f"{name} is registered with its architecture and constants: give FILE and --as only"
+            )
+        checkpoint = known.find(name)
+        copy = fetch.install(file, checkpoint)
+    else:
+        registry.check_name(name)
+        config = _config(file, architecture, heads, step_size, sparsity_weight)
+        size, sha256 = fetch.fingerprint(file)
+        suffix = file.suffix if file.suffix[1:].isalnum() and file.suffix.isascii() else ""
+        place = Local(f"models/{name}/weights{suffix}")
+        checkpoint = Checkpoint(name, architecture or CUSTOM, config, place, bytes=size, sha256=sha256)
+        copy = fetch.install(file, checkpoint)
+        registry.save_checkpoint(checkpoint)
+    put([str(copy)])
+
+
+@app.command()
+def default(name: MaybeName = None) -> None:
+    """Print the default model's name, or choose another."""
+    if name is not None:
+        checkpoint = load_registry().find(name)
+        registry.set_default(checkpoint.name)
+        if fetch.locate(checkpoint) is None:
+            tell(f"{name} is not on this machine yet; run: crate models pull {name}")
+        if environ.get("CRATE_MODEL", name) != name:
+            tell(f"CRATE_MODEL is set and goes before: {environ['CRATE_MODEL']}")
+    put([registry.default_name()])
+
+
+def _config(
+    file: Path,
+    architecture: str | None,
+    heads: int | None,
+    step_size: float | None,
+    sparsity_weight: float | None,
+) -> CrateConfig:
+    """Read a file's config, and hold it against the architecture it is said to have."""
+    if architecture is not None and architecture not in ARCHITECTURES:
+        raise UsageError(f"no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}")
+    if architecture is not None and heads is not None:
+        raise UsageError("--architecture says how many heads: leave out --heads")
+    for option, value in (("--step-size", step_size), ("--sparsity-weight", sparsity_weight)):
+        if value is not None and not math.isfinite(value):
+            raise UsageError(f"{option} is {value}, not a number")
+    from cratecli.weights.checkpoint import read_config
+
+    if architecture is None:
+        return read_config(file, heads, step_size, sparsity_weight)
+    named = ARCHITECTURES[architecture]
+    step_size = named.step_size if step_size is None else step_size
+    sparsity_weight = named.sparsity_weight if sparsity_weight is None else sparsity_weight
+    found = read_config(file, named.heads, step_size, sparsity_weight)
+    unfit = [
+        f"{part} {getattr(found, part)}, not {getattr(named, part)}"
+        for part in _SIZES
+        if getattr(found, part) != getattr(named, part)
+    ]
+    if unfit:
+        raise WeightsError(f"{file} is no {architecture}: {'; '.join(unfit)}")
+    return replace(
+        named,
+        image_size=found.image_size,
+        classes=found.classes,
+        step_size=step_size,
+        sparsity_weight=sparsity_weight,
+    )
+
+
+def _listed(row: Checkpoint, default_name: str) -> _Listed:
+    file = fetch.locate(row)
+    return _Listed(
+        name=row.name,
+        architecture=row.architecture,
+        bytes=row.bytes,
+        approximate_bytes=row.approximate_bytes,
+        licence=row.licence,
+        trained_on=row.trained_on,
+        pinned=row.pinned,
+        unverified=row.unverified,
+        path=None if file is None else str(file),
+        default=row.name == default_name,
+        note=row.note,
+    )
+
+
+def _short(row: _Listed) -> str:
+    """Shorten an architecture's name to what tells it from others of the list."""
+    return re.sub(r"^(?:timm:|crate_)|patch|_224", "", row.architecture)
+
+
+def _size(row: _Listed) -> str:
+    if row.bytes is not None:
+        return decimal(row.bytes)
+    return f"~{decimal(row.approximate_bytes)}" if row.approximate_bytes is not None else "?"
+
+
+@contextmanager
+def _progress(checkpoint: Checkpoint) -> Iterator[OnBytes]:
+    """Draw a bar on stderr, when that is a terminal, for what the yielded function is told."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+        guess = checkpoint.bytes or checkpoint.approximate_bytes
+        task = progress.add_task(checkpoint.name, total=guess)
+
+        def on_bytes(done: int, total: int | None) -> None:
+            progress.update(task, completed=done, total=total or guess)
+
+        yield on_bytes

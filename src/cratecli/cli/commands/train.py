@@ -1,0 +1,185 @@
+"""`crate train`: supervised training on class labels, exactly resumable."""
+
+import json
+import logging
+from collections.abc import Callable
+from os import environ
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cratecli.cli import options
+from cratecli.cli.console import put, shown, tell
+from cratecli.cli.signals import finishing
+from cratecli.cli.train_progress import TrainView
+from cratecli.errors import UsageError
+
+if TYPE_CHECKING:
+    from cratecli.model.crate import Crate
+    from cratecli.training.watch import Trained
+
+_JUDGES = ("saliency",)
+
+
+def train(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA", help="A folder or tar of classes, or of `train` and `val`; see --dataset."
+        ),
+    ],
+    *,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", file_okay=False, help="The run's folder.")
+    ],
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME|FILE",
+            help="in1k, in21k, nano, finetune, or a TOML file.  [default: in1k]",
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Replace a value of the recipe or its model; repeatable."
+        ),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option("--init", metavar="NAME|FILE", help="Fine-tune this model, instead of random weights."),
+    ] = None,
+    val: Annotated[
+        str | None,
+        typer.Option("--val", metavar="NAME|PATH", help="The split, folder or tar to validate on."),
+    ] = None,
+    dataset: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="timm's name of the kind of data set: wds/, hfds/USER/NAME, torch/cifar10."
+        ),
+    ] = "",
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="The split to train on.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    limit_minutes: Annotated[
+        float | None, typer.Option(min=0.0, metavar="N", help="Stop after this time, to be resumed later.")
+    ] = None,
+    evaluate: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(
+            metavar="saliency PATH", help="Measure what attention finds in these photos, on the way."
+        ),
+    ] = None,
+    every: Annotated[
+        float,
+        typer.Option(
+            min=0.001, metavar="EPOCHS", help="How often to validate, evaluate and keep the checkpoint."
+        ),
+    ] = 1.0,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, max=256, help="Processes that read images.  [default: half the cores]"),
+    ] = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    compile_: Annotated[bool, typer.Option("--compile", help="Compile the step with torch.compile.")] = False,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
+    no_progress: options.NoProgress = False,
+) -> None:
+    """Train a CRATE on class labels alone, or fine-tune one.
+
+    The folder gets the recipe, metrics.jsonl, the state to resume from, and model.safetensors, which every command
+    takes with -m. A run that was stopped or killed goes on with --resume, and ends with the same weights as one that
+    was not. Several processes: `torchrun --nproc-per-node N -m cratecli train …`.
+    """
+    changes = _changes(set_)
+    if resume and (recipe or changes or init):
+        raise UsageError("--resume goes on with the run's own recipe: no --recipe, --set or --init")
+
+    from cratecli.training.train import train as run
+    from cratecli.training.watch import Watch
+
+    logging.getLogger("timm").setLevel(logging.ERROR)
+    logging.getLogger("cratecli").setLevel(logging.ERROR if quiet else logging.WARNING)
+    judge = _judge(evaluate)
+    first = environ.get("RANK", "0") == "0"  # of the processes that `torchrun` started
+    with finishing() as stop, TrainView(quiet=quiet or not first, progress=not no_progress) as view:
+        done = run(
+            data,
+            output,
+            recipe,
+            changes=changes,
+            init=init,
+            dataset=dataset,
+            split=split,
+            val=val,
+            resume=resume,
+            workers=workers,
+            device=device,
+            dtype=dtype,
+            compiled=compile_,
+            watch=Watch(
+                judge=judge,
+                every=every,
+                limit_minutes=limit_minutes,
+                told=view.row,
+                stepped=view.step,
+                noted=view.note,
+                stop=stop,
+            ),
+        )
+    if first:
+        _tell(done, json_=json_)
+    if stop():
+        raise SystemExit(stop.exit_code)
+
+
+def _tell(done: "Trained", *, json_: bool) -> None:
+    """Say what the run came to."""
+    if json_:
+        record = {
+            "checkpoint": str(done.checkpoint),
+            "sha256": done.sha256,
+            "done": done.done,
+            "step": done.step,
+            "steps": done.steps,
+            "seconds": round(done.seconds, 1),
+            **{name: round(value, 6) for name, value in done.measures.items()},
+        }
+        put([json.dumps([record], indent=2)])
+    else:
+        put(shown([str(done.checkpoint)]))
+    if not done.done:
+        tell(f"stopped after step {done.step} of {done.steps}; --resume goes on from here")
+
+
+def _changes(given: list[str] | None) -> dict[str, str]:
+    changes = {}
+    for each in given or ():
+        name, found, value = each.partition("=")
+        if not found:
+            raise UsageError(f"--set {each!r} is not NAME=VALUE")
+        changes[name.strip().replace("-", "_")] = value.strip()
+    return changes
+
+
+def _judge(asked: tuple[str, Path] | None) -> Callable[["Crate"], dict[str, float]] | None:
+    """Give the measure of what attention finds. Raises what `crate evaluate` raises, before anything is trained."""
+    if asked is None:
+        return None
+    kind, path = asked
+    if kind not in _JUDGES:
+        raise UsageError(f"--evaluate {kind!r} is not one of {', '.join(_JUDGES)}")
+    from cratecli.evaluation.saliency import evaluate_saliency
+    from cratecli.io.datasets import paired
+
+    paired(path, "masks")
+
+    def judge(model: "Crate") -> dict[str, float]:
+        rows = evaluate_saliency(path, model, refine="none", mean_of_heads=True, oracle=True, resamples=0)
+        return {f"{name} IoU": rows[name]["IoU"] for name in ("auto", "mean of heads", "oracle")}
+
+    return judge

@@ -1,0 +1,115 @@
+"""Examine what the machine has of models: folders, registries, files, leftovers."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from cratecli.doctor.finding import Finding, fine, problem, warning
+from cratecli.errors import RegistryError
+from cratecli.weights import fetch, registry
+from cratecli.weights.download import hub_leftovers
+from cratecli.weights.registry import Checkpoint, Hub
+
+_ROOM = 2_000_000_000  # bytes; the largest published checkpoint has 1.3 GB
+
+
+def folders() -> Iterator[Finding]:
+    """Look at where models and settings are kept: whether there is room, and leave to write."""
+    yield from _folder("cache", fetch.cache_folder(), "set CRATE_CACHE_DIR to a folder that is yours")
+    from huggingface_hub import constants
+
+    yield from _folder("Hub's cache", Path(constants.HF_HUB_CACHE), "set HF_HOME to a folder that is yours")
+    remedy = "remove what is in its place, or set XDG_CONFIG_HOME"
+    yield from _folder("config", registry.user_registry().parent, remedy)
+
+
+def readable(size: int) -> str:
+    """Write a size in bytes as people read it, in steps of a thousand.
+
+    >>> readable(999), readable(2_040_000)
+    ('999 bytes', '2.0 MB')
+    """
+    if size < 1000:
+        return f"{size} byte{'s' if size != 1 else ''}"
+    power = min(4, (len(str(size)) - 1) // 3)
+    return f"{size / 1000**power:.1f} {' kMGT'[power]}B"
+
+
+def _folder(name: str, path: Path, remedy: str) -> Iterator[Finding]:
+    try:
+        there = next(each for each in (path, *path.absolute().parents) if each.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
+        free = shutil.disk_usage(there).free
+    except OSError as error:
+        yield problem(name, f"{path} cannot be written: {error.strerror}; {remedy}")
+        return
+    holds = f"holds {_size(path)}" if path.exists() else "is not there yet"
+    told = f"{path} {holds}; {readable(free)} free"
+    yield (
+        fine(name, told) if free > _ROOM else warning(name, f"{told}, too little for a large model: {remedy}")
+    )
+
+
+def _size(folder: Path) -> str:
+    """Add up a folder's files, each once: the Hub's cache links to its own."""
+    files = (Path(each, name) for each, _, names in os.walk(folder) for name in names)
+    return readable(sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink()))
+
+
+def models() -> Iterator[Finding]:
+    """Read the registries, verify every model that is here, and look for the default one."""
+    known: dict[str, Checkpoint] = {}
+    for path in registry.registry_files():
+        try:
+            rows = registry.load_registry([path]).checkpoints
+        except RegistryError as error:
+            yield problem("registry", f"{error}; mend it, or take the file away")
+        else:
+            known |= rows
+            yield fine("registry", f"{path}: {len(rows)} models")
+    sound: set[str] = set()
+    damaged: set[str] = set()
+    for row in known.values():
+        if (file := fetch.locate(row)) is None:
+            continue
+        fault = fetch.examine(row, file, record=False).fault
+        (damaged if fault else sound).add(row.name)
+        if fault:
+            yield problem(row.name, f"{file} {fault}; {fetch.remedy(row)}")
+    yield fine("models", f"{len(sound)} here and as registered: {', '.join(sorted(sound)) or 'none'}")
+    yield _default(known, sound, damaged)
+
+
+def _default(known: Mapping[str, Checkpoint], sound: set[str], damaged: set[str]) -> Finding:
+    name = registry.default_name()
+    asked = f"{name}, of CRATE_MODEL," if os.environ.get("CRATE_MODEL") else name
+    if name in sound:
+        return fine("default model", f"{asked} is here and as registered")
+    if name in known:
+        state = "damaged" if name in damaged else "not on this machine"
+        return problem("default model", f"{asked} is {state}; {fetch.remedy(known[name])}")
+    return problem(
+        "default model", f"{asked} is in no registry; run: crate models default {registry.BUILT_IN}"
+    )
+
+
+def leftovers() -> Iterator[Finding]:
+    """Find what pulls that were broken off, or killed, have left."""
+    known: dict[str, Checkpoint] = {}
+    for path in registry.registry_files():
+        with suppress(RegistryError):  # told by `models`
+            known |= registry.load_registry([path]).checkpoints
+    repositories = {row.source.repository for row in known.values() if isinstance(row.source, Hub)}
+    cache, config = fetch.cache_folder(), registry.user_registry().parent
+    killed = [*cache.rglob(".crate-*.part"), *config.glob(".crate-*.part")]
+    for file in (*killed, *(file for each in repositories for file in hub_leftovers(each))):
+        yield warning(
+            "left over", f"{file}: of a process that was killed, or runs now; delete it if none does"
+        )
+    for file in cache.rglob(fetch.UNFINISHED):
+        again = f"crate models pull {file.parent.name} goes on with it, or delete it"
+        yield warning("left over", f"{file}: of a pull that runs or was broken off; {again}")

@@ -1,0 +1,1 @@
+"""The papers' protocols: how good a model's masks, objects and parts are by truth."""

@@ -1,0 +1,314 @@
+"""Many photos in one run: decoded ahead of the model, finished behind it, and never lost to one that is bad."""
+
+import hashlib
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from cratecli.arrays import RGB
+from cratecli.emergence.features import View
+from cratecli.errors import CrateError, InputError, OutputError
+from cratecli.geometry import Grid, Size, fit_grid
+from cratecli.io import images
+from cratecli.io.formats.record import Annotated
+from cratecli.io.opening import MAX_PIXELS
+from cratecli.model.device import out_of_memory
+from cratecli.model.unroll import WhiteBox
+from cratecli.runs.cache import FeatureCache
+from cratecli.runs.jobs import Failure, Job, Skipped, deliver
+from cratecli.runs.ledger import Ledger
+from cratecli.runs.limits import MemoryBudget, one_thread_each
+from cratecli.runs.views import see
+
+Result = TypeVar("Result")
+Outcomes = Generator[Result | Failure | Skipped, None, None]
+"""What becomes of the jobs of a run, as they are done; to be closed where the run ends early."""
+
+WORKERS = min(4, os.cpu_count() or 1)
+AHEAD = 2  # batches of photos that are decoded before the model needs them
+HELD = 512_000_000  # bytes of decoded photos beyond which no further one is decoded ahead
+PATIENCE = 0.2  # seconds between two looks at a photo that another process has in hand
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the model is asked of every photo: layers, from 0; input short sides, px; whether to trace it.
+
+    `square`, it is squeezed into a square, as the papers' evaluations do. A photo whose grid at the first size has more
+    than `most_patches` is refused before the model is asked.
+    """
+
+    layers: tuple[int, ...]
+    sizes: tuple[int, ...]
+    trace: bool = False
+    most_patches: int | None = None
+    square: bool = False
+
+    def grids(self, size: Size, patch_size: int) -> tuple[Grid, ...]:
+        """Give the grids a photo is shown on. Raises `InputError` for one that is too large."""
+        grids = tuple(
+            fit_grid(Size(side, side) if self.square else size, side, patch_size) for side in self.sizes
+        )
+        if self.most_patches is not None and grids[0].patches > self.most_patches:
+            counts = f"{grids[0].patches:,} patches are more than MaskCut can hold ({self.most_patches:,})"
+            raise InputError(f"{counts}: choose a smaller size")
+        return grids
+
+
+@dataclass
+class Desk:
+    """What a run stands on: the model, and how much it is given at once.
+
+    `stopping` is asked between batches whether to end early; `note` is told what users should know.
+    """
+
+    model: WhiteBox
+    batch_size: int = 8
+    cache: FeatureCache | None = None
+    ledger: Ledger | None = None
+    stdin: bytes = b""
+    max_pixels: int = MAX_PIXELS
+    stopping: Callable[[], bool] = field(default=lambda: False)
+    note: Callable[[str], None] = field(default=lambda _text: None)
+
+    def hand_over(self, photo: "Photo", content: bytes | None, annotated: Annotated, **facts: Any) -> None:
+        """Write a photo's output, if it has one of its own, and then its row. Raises `OutputError`."""
+        if content is not None:
+            deliver(photo.job.target, content)
+        if self.ledger:
+            self.ledger.record(photo.job, photo.sha256, content, annotated, **facts)
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A job's photo, upright RGB, and the SHA-256 of the file's bytes, in hexadecimal."""
+
+    job: Job
+    rgb: RGB
+    sha256: str
+
+
+def as_it_is(_job: Job, rgb: RGB) -> RGB:
+    """Leave a photo as it was read."""
+    return rgb
+
+
+def work_through(
+    jobs: Sequence[Job],
+    desk: Desk,
+    question: Question | None,
+    finish: Callable[[Photo, list[View]], Result],
+    prepare: Callable[[Job, RGB], RGB] = as_it_is,
+) -> Outcomes[Result]:
+    """Show photos to the model, those of a size together, and finish each in a thread behind it.
+
+    Without a question the model is left out, and `finish` gets no views. `finish` makes a photo's outputs, writes
+    them, and gives what is told of it; `prepare`, in a thread too, checks or crops a photo that was read. What cannot
+    be read or worked on is a `Failure`, not the end. Out of memory, fewer photos go together from then on. Outcomes
+    come as they are done; for the same jobs in the same order. When the desk says stop, what the model has in hand is
+    finished.
+    Raises `OutputError` when an output cannot be written.
+    """
+    with one_thread_each(), _Line(desk, question, finish, prepare) as line:
+        yield from line.run(jobs)
+        while line.elsewhere and not desk.stopping():
+            waiting, line.elsewhere = line.elsewhere, []
+            yield from line.run(waiting)
+            if len(line.elsewhere) == len(waiting):
+                time.sleep(PATIENCE)
+
+
+class _Line(Generic[Result]):
+    """The assembly line: reading ahead, waiting for company, being shown to the model, being finished.
+
+    Only the main thread moves a photo from one to the next. Readers may wait for room, so finishers, who make it, are
+    threads of their own.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        question: Question | None,
+        finish: Callable[[Photo, list[View]], Result],
+        prepare: Callable[[Job, RGB], RGB],
+    ) -> None:
+        self.desk, self.question, self._finish, self._prepare = desk, question, finish, prepare
+        self.elsewhere: list[Job] = []
+        self._together = desk.batch_size
+        self._memory = MemoryBudget(HELD)
+        self._read = 0  # photos, so far
+        self._reading: deque[Future[Photo | Failure | Skipped | Job]] = deque()
+        self._waiting: dict[tuple[Grid, ...], list[Photo]] = {}
+        self._leaving: deque[tuple[int, Future[Result | Failure | Skipped]]] = deque()
+
+    def __enter__(self) -> "_Line[Result]":
+        self._readers = ThreadPoolExecutor(WORKERS, thread_name_prefix="crate-reader")
+        self._finishers = ThreadPoolExecutor(WORKERS, thread_name_prefix="crate-finisher")
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """End without leaving a thread, or an output half written."""
+        self._memory.close()
+        self._readers.shutdown(cancel_futures=True)
+        self._finishers.shutdown(cancel_futures=True)
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Result | Failure | Skipped]:
+        ahead = iter(jobs)
+        while not self.desk.stopping():
+            self._read_ahead(ahead)
+            if not self._reading:
+                break
+            self._memory.wait_for(self._read - len(self._reading))
+            read = self._reading.popleft().result()
+            if isinstance(read, Job):
+                self.elsewhere.append(read)
+            elif not isinstance(read, Photo):
+                self._leave(read)
+            else:
+                group = self._wait(read)
+                if not self.desk.stopping():
+                    self._show(group)
+            yield from self._left(most=AHEAD * self.desk.batch_size)
+        while self._waiting and not self.desk.stopping():
+            self._show(self._waiting.pop(next(iter(self._waiting))))
+            yield from self._left(most=AHEAD * self.desk.batch_size)
+        yield from self._left(most=0)
+
+    def _read_ahead(self, jobs: Iterator[Job]) -> None:
+        """Keep the readers busy."""
+        while len(self._reading) < AHEAD * self.desk.batch_size + WORKERS:
+            if (job := next(jobs, None)) is None:
+                return
+            self._reading.append(self._readers.submit(self._read_one, job, self._read))
+            self._read += 1
+
+    def _read_one(self, job: Job, number: int) -> Photo | Failure | Skipped | Job:
+        """Read and decode one photo, in a thread; gives the job back if another process has it in hand."""
+        ledger, most = self.desk.ledger, self.desk.max_pixels
+        if not self._memory.enter(number) or (ledger and not ledger.claim(job)):
+            return job
+        try:
+            if job.source is None:
+                content = self.desk.stdin
+                images.refuse_large(len(content), job.name, most)
+            else:
+                content = images.content(job.source, max_pixels=most)
+            sha256 = hashlib.sha256(content).hexdigest()
+            if ledger and ledger.done(job, sha256):
+                ledger.give_back(job)
+                return Skipped(job)
+            if ledger and (other := ledger.replaced(job)):
+                self.desk.note(f"{job.name}: takes the place of what was made from {other}")
+            decoded = images.decode(content, job.name, max_pixels=most)
+            rgb = self._prepare(job, decoded.rgb)
+        except OutputError:
+            raise
+        except CrateError as error:
+            return self._failed(job, error)
+        if decoded.note:
+            self.desk.note(decoded.note)
+        self._memory.take(rgb.nbytes)
+        return Photo(job, rgb, sha256)
+
+    def _failed(self, job: Job, error: CrateError) -> Failure:
+        if self.desk.ledger:
+            self.desk.ledger.give_back(job)
+        return Failure(job, error)
+
+    def _wait(self, photo: Photo) -> list[Photo]:
+        """Let a photo wait for others of its size; give those whose turn it is, if any."""
+        key: tuple[Grid, ...] = ()
+        if self.question is not None:
+            with suppress(InputError):  # it is refused when it is shown
+                key = self.question.grids(Size(*photo.rgb.shape[:2]), self.desk.model.patch_size)
+        self._waiting.setdefault(key, []).append(photo)
+        if not key or len(self._waiting[key]) >= self._together:  # without a grid there is nothing to share
+            return self._waiting.pop(key)
+        all_waiting = [each for group in self._waiting.values() for each in group]
+        held = sum(each.rgb.nbytes for each in all_waiting)
+        if held >= HELD // 2 or len(all_waiting) > AHEAD * self.desk.batch_size:
+            return self._waiting.pop(next(iter(self._waiting)))  # who has waited longest
+        return []
+
+    def _show(self, photos: list[Photo]) -> None:
+        """Show photos to the model, as many together as memory holds, and hand them on."""
+        while photos:
+            some, photos = photos[: self._together], photos[self._together :]
+            self._show_some(some)
+
+    def _show_some(self, photos: list[Photo]) -> None:
+        reason = None
+        try:
+            seen = self._see(photos)
+        except InputError as error:
+            reason = str(error)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            reason = "needs more memory than there is"
+            if len(photos) > 1:
+                self._together = (len(photos) + 1) // 2
+                told = f"out of memory with {len(photos)} photos together: going on with {self._together}"
+                self.desk.note(told)
+        if reason is None:
+            for photo, views in zip(photos, seen, strict=True):
+                future = self._finishers.submit(self._finish_one, photo, views)
+                self._leaving.append((photo.rgb.nbytes, future))
+        elif len(photos) == 1:
+            self._memory.give(photos[0].rgb.nbytes)
+            self._leave(self._failed(photos[0].job, InputError(f"{photos[0].job.name}: {reason}")))
+        else:  # only the bad ones shall fail; what the error held on to is free again here
+            half = (len(photos) + 1) // 2
+            self._show(photos[:half])
+            self._show(photos[half:])
+
+    def _see(self, photos: list[Photo]) -> list[list[View]]:
+        """Ask the model the question, of photos that share its grids. Raises `InputError`."""
+        desk, question = self.desk, self.question
+        if question is None:
+            return [[] for _ in photos]
+        for photo in photos:
+            question.grids(Size(*photo.rgb.shape[:2]), desk.model.patch_size)
+        return see(
+            [photo.rgb for photo in photos],
+            desk.model,
+            question.layers,
+            question.sizes,
+            cache=desk.cache,
+            trace=question.trace,
+            square=question.square,
+            note=lambda text: desk.note(f"{photos[0].job.name}: {text}"),  # of one that is shown alone
+        )
+
+    def _finish_one(self, photo: Photo, views: list[View]) -> Result | Failure | Skipped:
+        """Finish a photo, in a thread."""
+        try:
+            return self._finish(photo, views)
+        except OutputError:
+            raise
+        except CrateError as error:
+            return self._failed(photo.job, error)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            return self._failed(photo.job, InputError(f"{photo.job.name}: needs more memory than there is"))
+
+    def _leave(self, outcome: Failure | Skipped) -> None:
+        """Put what needs no finishing behind what does: outcomes keep their order, whatever the threads do."""
+        future: Future[Result | Failure | Skipped] = Future()
+        future.set_result(outcome)
+        self._leaving.append((0, future))
+
+    def _left(self, *, most: int) -> Iterator[Result | Failure | Skipped]:
+        """Give what is finished, in its order; wait until no more than `most` are not, and there is room again."""
+        while self._leaving and (
+            len(self._leaving) > most or self._memory.full or self._leaving[0][1].done()
+        ):
+            held, future = self._leaving.popleft()
+            self._memory.give(held)
+            yield future.result()

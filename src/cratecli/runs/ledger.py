@@ -1,0 +1,305 @@
+"""The keeping of a manifest: rows added as photos are done, believed when a run is taken up, shared among processes."""
+
+import hashlib
+import os
+import sys
+import threading
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from cratecli.errors import CrateError, InputError, OutputError
+from cratecli.files import ORPHAN, replacing
+from cratecli.io.formats.record import Annotated
+from cratecli.locks import ByteLocks
+from cratecli.runs.jobs import Job
+from cratecli.runs.manifest import Line, Row, read_lines
+from cratecli.runs.provenance import Provenance
+
+_ALIVE, _WRITING, _CLAIMS = 0, 1, 2
+"""Bytes of the lock file: held by who is at work, by who writes, and from there on one a photo in hand."""
+
+
+class _Known(NamedTuple):
+    """What is kept in memory of a row, and where it stands."""
+
+    input: str
+    input_sha256: str
+    output_sha256: str | None
+    options: str
+    start: int
+    length: int
+
+    @classmethod
+    def of(cls, line: Line) -> "_Known":
+        row = line.row
+        options = sys.intern(row.options)
+        return cls(row.input, row.input_sha256, row.output_sha256, options, line.start, line.length)
+
+
+class Ledger:
+    """One run's hold on a manifest.
+
+    What decides whether a photo is done is its row: the same input path, the same bytes, the same options, and an
+    output that is still what was written. Locks are the system's, on bytes of a hidden file beside the manifest: they
+    end with their process, however it ends. That file notes how long the manifest was when the first of the processes
+    at work began. While any is, rows stay where they are: one that no longer holds is blanked, and the last to leave,
+    or the next to come, closes the gaps.
+    """
+
+    def __init__(self, manifest: Path, made: Provenance) -> None:
+        """Prepare for one way of making outputs; nothing is read or written before `open`."""
+        self.manifest, self.folder = manifest, manifest.parent.absolute()
+        self._made, self._options = made.to_dict(), made.options
+        self._rows: dict[str, _Known] = {}
+        self._read = self._inode = 0  # bytes of the manifest that are known, and of which file
+        self._began = 0  # bytes that it had before anybody now at work began
+        self._resume = False
+        self._mine: set[str] = set()
+        self._replaced: dict[str, str] = {}
+        self._folders: set[Path] = set()  # where outputs go
+        self._threads = threading.RLock()
+        self._locks: ByteLocks | None = None
+
+    def open(self, jobs: Iterable[Job], *, resume: bool, also: Iterable[Path] = ()) -> bool:
+        """Take up the manifest for some jobs, and tell whether another process is at work on it.
+
+        To `resume`, rows of earlier runs are believed; else only those of processes now at work, and the others of
+        `jobs` are forgotten, as they will be made again. What a killed process left behind is swept, where outputs go
+        and in the folders `also`. Raises `OutputError`, and `InputError` for a manifest that is none.
+        """
+        self._resume = resume
+        inputs = {self.key(job): self._within(job.source) for job in jobs}
+        keys = set(inputs)
+        self._folders = {self.folder, *also, *((self.folder / key).parent for key in keys)}
+        with self._failing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            locks = self._locks = ByteLocks(self.folder / f".{self.manifest.name}.lock")
+            with locks.turn(_WRITING):
+                shared = not locks.take(_ALIVE)
+                if not shared:
+                    self._sweep()
+                    self._read_anew()
+                    self._replaced = {
+                        key: known.input
+                        for key, known in self._rows.items()
+                        if inputs.get(key, known.input) != known.input
+                        and (self.folder / known.input).exists()
+                    }
+                    locks.write_note(self._close_gaps(() if resume else keys))
+                locks.share(_ALIVE)
+                self._began = locks.read_note()
+                self._catch_up()
+        return shared
+
+    def key(self, job: Job) -> str:
+        """Name a job's row: its output, or its input where it has none of its own, from the manifest's folder."""
+        return self._within(job.source if job.target is None else job.target)
+
+    def claim(self, job: Job) -> bool:
+        """Ask for a photo, and tell whether it is in our hands alone. Raises `OutputError`."""
+        key = self.key(job)
+        with self._threads, self._failing():
+            if key in self._mine or not self._opened.take(_place(key)):
+                return False
+            self._mine.add(key)
+            return True
+
+    def done(self, job: Job, sha256: str) -> bool:
+        """Tell whether a photo in hand, known by its bytes, is done already; a row that does not hold is forgotten.
+
+        Raises `InputError` when another process made that output from another input, and `OutputError`.
+        """
+        key = self.key(job)
+        with self._threads, self._failing():
+            self._catch_up()
+            known = self._rows.get(key)
+        if known is None:
+            return False
+        ours = known.input == self._within(job.source)
+        recent = known.start >= self._began
+        if recent and not ours:
+            told = f"its output {key} was just made from {known.input}: give another folder"
+            raise InputError(f"{job.name}: {told}")
+        same = ours and (known.input_sha256, known.options) == (sha256, self._options)
+        if same and (recent or self._resume) and self._sound(key, known) and self.row(job):
+            return True
+        with self._threads, self._failing(), self._opened.turn(_WRITING):
+            self._catch_up()
+            self._blank(key)
+        return False
+
+    def replaced(self, job: Job) -> str | None:
+        """Name the input, still there, that a run before made this job's output from."""
+        return self._replaced.get(self.key(job))
+
+    def give_back(self, job: Job) -> None:
+        """Let go of a photo in hand, done or not."""
+        key = self.key(job)
+        with self._threads, self._failing():
+            if key in self._mine:
+                self._mine.remove(key)
+                self._opened.release(_place(key))
+
+    def record(self, job: Job, sha256: str, output: bytes | None, annotated: Annotated, **more: Any) -> None:
+        """Add a photo's row, durably, after its output was written, and let go of it. Raises `OutputError`."""
+        row = Row(
+            input=self._within(job.source),
+            input_sha256=sha256,
+            output=None if job.target is None else self._within(job.target),
+            output_sha256=None if output is None else hashlib.sha256(output).hexdigest(),
+            options=self._options,
+            made=self._made | more,
+            annotated=annotated,
+        )
+        with self._threads:
+            with self._failing(), self._opened.turn(_WRITING):
+                self._catch_up()
+                self._blank(row.key)
+                self._rows[row.key] = _Known.of(self._append(row))
+            self.give_back(job)
+
+    def row(self, job: Job) -> Row | None:
+        """Read the row of a job that is done; none, if it was taken back. Raises `OutputError`."""
+        with self._threads, self._failing():
+            known = self._rows.get(self.key(job))
+            if known is None:
+                return None
+            with self.manifest.open("rb") as stream:
+                stream.seek(known.start)
+                content = stream.read(known.length)
+            return None if content.isspace() else Row.from_json(content)
+
+    def close(self) -> None:
+        """Let go of everything; the last to leave tidies up, if it can: the next run would."""
+        if self._locks is None:
+            return
+        try:
+            with suppress(OSError, CrateError), self._locks.turn(_WRITING):
+                if self._locks.take(_ALIVE):
+                    self._sweep()
+                    self._read_anew()
+                    self._close_gaps()
+        finally:
+            self._locks.close()
+            self._locks = None
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _sound(self, key: str, known: _Known) -> bool:
+        """Tell whether a row's output is still what was written."""
+        if known.output_sha256 is None:
+            return True
+        try:
+            with (self.folder / key).open("rb") as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest() == known.output_sha256
+        except OSError:
+            return False
+
+    def _append(self, row: Row) -> Line:
+        """Write a row behind those that are known, over what a killed process began, or nothing."""
+        content = row.to_json().encode() + b"\n"
+        start = self._read
+        stream = os.open(self.manifest, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            os.ftruncate(stream, start)
+            os.lseek(stream, start, os.SEEK_SET)
+            try:
+                written = 0
+                while written < len(content):
+                    written += os.write(stream, content[written:])
+                os.fsync(stream)
+            except OSError:
+                os.ftruncate(stream, start)
+                raise
+            self._read, self._inode = start + len(content), os.fstat(stream).st_ino
+        finally:
+            os.close(stream)
+        return Line(start, len(content), row)
+
+    def _blank(self, key: str) -> None:
+        """Take a row back where it stands; the line stays, of spaces."""
+        if known := self._rows.pop(key, None):
+            with self.manifest.open("r+b", buffering=0) as stream:
+                stream.seek(known.start)
+                stream.write(b" " * (known.length - 1))
+
+    def _close_gaps(self, without: Collection[str] = ()) -> int:
+        """Leave only the rows that were just read, but for some; gives the manifest's bytes.
+
+        None may know where rows stand: who goes on catches up.
+        """
+        if not self.manifest.exists():
+            return 0
+        kept = sorted((known.start, known.length) for key, known in self._rows.items() if key not in without)
+        after = sum(length for _, length in kept)
+        if after != self.manifest.stat().st_size:
+            with replacing(self.manifest) as new, self.manifest.open("rb") as old:
+                for start, length in kept:
+                    old.seek(start)
+                    new.write(old.read(length))
+        return after
+
+    def _read_anew(self) -> None:
+        """Read all rows, of each key the last. Raises `InputError` for a manifest that is none."""
+        self._rows, self._read = {}, 0
+        try:
+            self._read_on()
+        except ValueError as error:
+            raise InputError(f"{self.manifest}:{error}") from None
+
+    def _catch_up(self) -> None:
+        """Read the rows that were added since, by whomever. Raises `OutputError` where something else was."""
+        try:
+            self._read_on()
+        except ValueError as error:
+            raise OutputError(f"{self.manifest}: is not as it was left: line {error} from there") from None
+
+    def _read_on(self) -> None:
+        """Read from where we stand, or another file from its start. Raises `ValueError` for what is no row."""
+        try:
+            with self.manifest.open("rb") as stream:
+                status = os.fstat(stream.fileno())
+                if status.st_ino != self._inode or status.st_size < self._read:
+                    self._rows, self._read, self._inode = {}, 0, status.st_ino
+                for line in read_lines(stream, self._read):
+                    self._rows[line.row.key] = _Known.of(line)
+                    self._read = line.start + line.length
+        except FileNotFoundError:
+            self._rows, self._read, self._inode = {}, 0, 0
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left half written."""
+        for folder in self._folders:
+            for path in folder.glob(ORPHAN) if folder.is_dir() else ():
+                path.unlink(missing_ok=True)
+
+    def _within(self, path: Path | None) -> str:
+        return "-" if path is None else Path(os.path.relpath(path, self.folder)).as_posix()
+
+    @property
+    def _opened(self) -> ByteLocks:
+        if self._locks is None:
+            raise ValueError("the ledger is not open")
+        return self._locks
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"{self.manifest}: cannot be written: {error.strerror or error}") from None
+
+
+def _place(key: str) -> int:
+    """Give a photo its byte of the lock file: only the number counts."""
+    return _CLAIMS + int.from_bytes(hashlib.sha256(os.fsencode(key)).digest()[:7], "big")

@@ -1,0 +1,226 @@
+"""Which photo goes where: each input is paired with its output before any is written."""
+
+import os
+from collections import Counter
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from cratecli.errors import NothingMatchedError, UsageError
+from cratecli.io import images
+from cratecli.runs.inputs import STDIN, Inputs, is_folder
+from cratecli.runs.jobs import Job
+from cratecli.runs.manifest import MANIFEST
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does: its jobs, the folder that its outputs fill, and the one file that stands for all.
+
+    Without a `target` there is a file a job; with neither, or with a `target` that is not named, standard output.
+    In the folders `also` there are outputs beside those of jobs.
+    """
+
+    jobs: tuple[Job, ...]
+    place: Path | None = None
+    target: Path | None = None
+    also: tuple[Path, ...] = ()
+
+    @property
+    def manifest(self) -> Path | None:
+        """Give where the run's manifest lies: in the folder, or beside the one file that several photos share."""
+        if self.place is not None:
+            return self.place / MANIFEST
+        if self.target is not None and len(self.jobs) > 1:
+            return self.target.with_suffix(f".{MANIFEST}")
+        return None
+
+
+def plan(
+    inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, apart: Path | None = None
+) -> Plan:
+    """Pair inputs with outputs; a folder stands for the photos in it, `-` for standard input.
+
+    With `output`, one photo goes to that very file, unless it is a folder or ends with a slash; several
+    photos, or a folder's, go into it as a folder. Without, one photo goes to standard output if `to_stdout`,
+    else to `./STEM.KIND.png`, and a folder's go to `./FOLDER-KINDs/`. Within an output folder the tree is that of
+    the inputs: below a folder named, below the working folder for a list, else below what loose photos share. Names are
+    `STEM.png`; inputs of one folder that share a stem, whatever the case, keep their extension.
+
+    What lies in the output folder, or in `apart`, is no input. Raises `NothingMatchedError`, and `UsageError` for
+    outputs that collide or would overwrite an input.
+    """
+    if output == "":
+        raise UsageError("a path is empty")
+    into = None if output is None else Path(output)
+    folders, loose = inputs.folders, inputs.loose
+    if output is not None and not _means_folder(output):
+        _refuse_ending(Path(output), several=bool(folders) or not inputs.alone)
+    fills = output is not None and (_means_folder(output) or bool(folders) or not inputs.alone)
+    if into is not None and fills and os.path.lexists(into) and not is_folder(str(into)):
+        raise UsageError(f"{into} is a file: several photos, or a folder's, go into a folder")
+    place = into
+    jobs: list[Job] = []
+    for folder in folders:
+        name = folder.resolve().name
+        if into is not None and folder.resolve() == into.resolve():
+            raise UsageError(
+                f"{folder} is an input: choose another output, or masks become photos of the next run"
+            )
+        here = Path(f"{name}-{kind}s") if into is None else into if inputs.alone else into / name
+        found = inputs.photos(folder, os.path.realpath(apart or into or here))
+        jobs += [Job(path, target) for path, target in _named(found, folder, here, "png")]
+        place = here if inputs.alone else into
+    if loose and inputs.alone and (output is None or not _means_folder(output)):
+        target = into or (None if to_stdout else Path(f"{_stem(loose[0])}.{kind}.png"))
+        jobs.append(Job(_source(loose[0]), target))
+        place = None
+    elif loose:
+        jobs += _loose(inputs, loose, into, kind)
+    if not jobs:
+        raise NothingMatchedError(f"no photo in {inputs}")
+    _refuse_collisions(jobs)
+    return Plan(tuple(jobs), place)
+
+
+def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, ending: str = "png") -> Plan:
+    """Plan one output for all inputs, as a contact sheet is; the jobs have no targets.
+
+    Without `output` it is standard output, if `to_stdout`; else `./STEM.KIND.png` for one photo or
+    `./FOLDER-KIND.png` for one folder, and `./KIND.png` for several inputs. Raises what `plan` raises.
+    """
+    if output == "":
+        raise UsageError("a path is empty")
+    name = f"{_title(inputs, kind)}.{ending}"
+    if output is None:
+        target = None if to_stdout else Path(name)
+    elif _means_folder(output):
+        target = Path(output) / name
+    else:
+        target = Path(output)
+        if target.suffix.lower() != f".{ending}":
+            raise UsageError(f"{target}: {ending.upper()} is written: let the name end with .{ending}")
+    own = os.path.realpath(name)
+    earlier = own if target is None or os.path.realpath(target) == own else None  # the last run's is no photo
+    jobs: list[Job] = []
+    for each in inputs.named:
+        if not is_folder(each):
+            jobs.append(Job(_source(each), None))
+        else:
+            found = inputs.photos(Path(each), None)
+            jobs += [Job(path, None) for path in found if os.path.realpath(path) != earlier]
+    jobs += [Job(_source(each), None) for each in inputs.chosen]
+    if not jobs:
+        raise NothingMatchedError(f"no photo in {inputs}")
+    if target is not None:
+        _refuse_inputs(target, {os.path.realpath(job.source) for job in jobs if job.source is not None})
+    return Plan(tuple(jobs), target=target)
+
+
+def _title(inputs: Inputs, kind: str) -> str:
+    """Name what stands for all inputs."""
+    if not inputs.alone:
+        return kind
+    if inputs.folders:
+        return f"{inputs.folders[0].resolve().name}-{kind}"
+    return f"{_stem(inputs.named[0])}.{kind}"
+
+
+def without_existing(plan: Plan, exists: Literal["overwrite", "skip", "error"]) -> Plan:
+    """Leave out jobs whose output is there, to skip them. Raises `UsageError` where that is an error."""
+    if exists == "overwrite":
+        return plan
+    there = {job for job in plan.jobs if job.target is not None and os.path.lexists(job.target)}
+    single = plan.target is not None and os.path.lexists(plan.target)
+    if exists == "error" and (there or single):
+        name = plan.target if single else next(job.target for job in plan.jobs if job in there)
+        raise UsageError(f"{name} is there already: nothing was written")
+    return replace(plan, jobs=() if single else tuple(job for job in plan.jobs if job not in there))
+
+
+def _loose(inputs: Inputs, loose: Sequence[str], into: Path | None, kind: str) -> list[Job]:
+    """Pair photos named one by one: into a folder as a tree, else side by side in the working folder."""
+    paths = [Path("stdin" if name == STDIN else name) for name in loose]
+    if into is None:
+        stems = _named([Path(path.name) for path in paths], Path(), Path(), f"{kind}.png")
+    else:
+        if inputs.listed:
+            within = [_inside(path) for path in paths]
+        else:
+            absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - links stay
+            shared = os.path.commonpath([path.parent for path in absolute])
+            within = [path.relative_to(shared) for path in absolute]
+        stems = _named(within, Path(), into, "png")
+    return [Job(_source(name), target) for name, (_, target) in zip(loose, stems, strict=True)]
+
+
+def _inside(path: Path) -> Path:
+    """Keep of a listed photo's path what cannot lead out of a folder.
+
+    >>> [_inside(Path(name)).as_posix() for name in ("./a/b.jpg", "../../x.jpg", "/abs/x.jpg")]
+    ['a/b.jpg', 'x.jpg', 'abs/x.jpg']
+    """
+    parts = Path(os.path.normpath(path)).parts
+    return Path(*(part for part in parts if part not in ("..", path.anchor)))
+
+
+def _source(name: str) -> Path | None:
+    return None if name == STDIN else Path(name)
+
+
+def _stem(name: str) -> str:
+    return "stdin" if name == STDIN else Path(name).stem
+
+
+def _means_folder(output: str) -> bool:
+    return output.endswith(("/", os.sep)) or is_folder(output)
+
+
+def _named(paths: Sequence[Path], top: Path, place: Path, ending: str) -> list[tuple[Path, Path]]:
+    """Give each path its file below `place`, as it lies below `top`.
+
+    A stem that a path shares with another of its folder, whatever the case, keeps the extension.
+    """
+    stems = Counter((path.parent, path.stem.casefold()) for path in paths)
+    named = []
+    for path in paths:
+        stem = path.stem if stems[path.parent, path.stem.casefold()] == 1 else path.name
+        named.append((path, place / path.parent.relative_to(top) / f"{stem}.{ending}"))
+    return named
+
+
+def _refuse_ending(output: Path, *, several: bool) -> None:
+    """Refuse a file name that says something else than what will be written there."""
+    ending = output.suffix.lower()
+    if ending in images.EXTENSIONS and several:
+        raise UsageError(f"{output} is one picture, and there are several: give a folder")
+    if ending in {*images.EXTENSIONS, ".json"} - {".png"}:
+        raise UsageError(f"{output}: only PNG is written: let the name end with .png")
+
+
+def refuse_output(target: Path, source: Path | None) -> None:
+    """Raise `UsageError` for an output that is its own input, or whose name says something else than PNG."""
+    _refuse_ending(target, several=False)
+    _refuse_inputs(target, () if source is None else (os.path.realpath(source),))
+
+
+def _refuse_collisions(jobs: Sequence[Job]) -> None:
+    sources = {os.path.realpath(job.source) for job in jobs if job.source is not None}
+    taken: dict[str, Job] = {}
+    for job in jobs:
+        if job.target is None:
+            continue
+        place = _refuse_inputs(job.target, sources)
+        first = taken.setdefault(os.path.normcase(place), job)
+        if first is not job:
+            raise UsageError(
+                f"{first.name} and {job.name} would both be written to {job.target}: give them apart"
+            )
+
+
+def _refuse_inputs(target: Path, sources: Container[str]) -> str:
+    place = os.path.realpath(target)
+    if place in sources:
+        raise UsageError(f"{target} is an input: choose another output")
+    return place

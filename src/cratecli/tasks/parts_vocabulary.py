@@ -1,0 +1,146 @@
+"""A part vocabulary as a file: safetensors, with what is no array as JSON beside."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
+
+from cratecli.emergence.parts import Foreground, Ground, Vocabulary
+from cratecli.emergence.pca import Components
+from cratecli.errors import InputError, OutputError, UsageError
+from cratecli.files import replacing
+from cratecli.model.unroll import WhiteBox
+from cratecli.runs.cache import identity
+from cratecli.tasks.parts import PartRecipe
+
+FORMAT = "crate parts 1"
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """A vocabulary, and what the model was shown when it was learned."""
+
+    vocabulary: Vocabulary
+    recipe: PartRecipe
+
+
+def save_vocabulary(path: Path, saved: Saved, model: WhiteBox) -> None:
+    """Write a vocabulary whole or not at all. Raises `OutputError`."""
+    words = saved.vocabulary
+    arrays = {
+        "everything.mean": words.ground.everything.mean,
+        "everything.directions": words.ground.everything.directions,
+        "everything.variances": words.ground.everything.variances,
+        "inside.mean": words.inside.mean,
+        "inside.directions": words.inside.directions,
+        "inside.variances": words.inside.variances,
+        "foreground": np.array([words.ground.side, words.ground.cut]),
+        "range": np.stack([words.low, words.high]),
+        "centroids": words.centroids,
+    }
+    about = {
+        "format": FORMAT,
+        "weights": model.weights.name if model.weights else "",
+        "weights_sha256": model.weights.sha256 if model.weights else "",
+        "model": identity(model),
+        "layers": json.dumps(saved.recipe.layers),
+        "sizes": json.dumps(saved.recipe.sizes),
+        "attention": json.dumps(saved.recipe.attention),
+        "foreground": words.ground.rule,
+        "names": json.dumps(words.names),
+        "colours": json.dumps(words.colours),
+    }
+    arrays = {name: np.ascontiguousarray(array, np.float64) for name, array in arrays.items()}
+    try:
+        with replacing(path) as stream:
+            stream.write(safetensors.numpy.save(arrays, about))
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def load_vocabulary(path: Path, model: WhiteBox) -> Saved:
+    """Read a vocabulary that was learned with `model`.
+
+    Raises `InputError` for a file that is missing, broken or no vocabulary, `UsageError` for another model's.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    try:
+        with safe_open(path, framework="np", backend="pread") as stored:
+            about = stored.metadata() or {}
+            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, TypeError, ValueError) as error:  # NumPy knows not every number format
+        raise InputError(f"{path}: cannot be read as a part vocabulary: {error}") from None
+    if about.get("format") != FORMAT:
+        raise InputError(f"{path}: not a part vocabulary of this version")
+    try:
+        saved = _decode(arrays, about, model.depth)
+    except (KeyError, TypeError, ValueError, IndexError, UsageError) as error:
+        raise InputError(f"{path}: a broken part vocabulary: {error}") from None
+    if about.get("model") != identity(model):
+        ours = model.weights.name if model.weights else "this model"
+        theirs = f"{about.get('weights') or 'another model'} ({about.get('weights_sha256', '')[:12]})"
+        raise UsageError(f"{path}: learned with {theirs}, which is not {ours}: use that model, or learn anew")
+    return saved
+
+
+def _decode(arrays: dict[str, Any], about: dict[str, str], depth: int) -> Saved:
+    """Build the record, and refuse by `ValueError` what does not fit together."""
+
+    def components(name: str) -> Components:
+        parts = [arrays[f"{name}.{part}"] for part in ("mean", "directions", "variances")]
+        found = Components(*parts)
+        if found.directions.shape != (len(found.variances), len(found.mean)):
+            raise ValueError(f"{name} of shape {found.directions.shape}")
+        return found
+
+    listed = {
+        name: _checked(json.loads(about[name]), kind)
+        for name, kind in {
+            "names": str,
+            "colours": int,
+            "layers": int,
+            "sizes": int,
+            "attention": int,
+        }.items()
+    }
+    names, colours, layers, sizes, attention = listed.values()
+    foreground: Foreground = about["foreground"]  # type: ignore[assignment] # checked below
+    everything, inside, centroids = components("everything"), components("inside"), arrays["centroids"]
+    fits = (
+        foreground in get_args(Foreground)
+        and arrays["foreground"].shape == (2,)
+        and arrays["range"].shape == (2, 3)
+        and everything.mean.shape == inside.mean.shape == (everything.mean.size,)
+        and len(everything.variances) == 4
+        and all(0 <= layer < depth for layer in (*layers, *attention))
+        and centroids.ndim == 2
+        and 0 < len(centroids) == len(names) == len(colours) == len(set(colours))
+        and centroids.shape[1] == len(inside.variances)
+        and all(0 < colour < 255 for colour in colours)
+        and all(np.isfinite(array).all() for array in arrays.values())
+    )
+    if not fits:
+        raise ValueError("its parts do not fit together")
+    side, cut = (float(value) for value in arrays["foreground"])
+    vocabulary = Vocabulary(
+        ground=Ground(foreground, everything, side, cut),
+        inside=inside,
+        centroids=centroids,
+        low=arrays["range"][0],
+        high=arrays["range"][1],
+        names=names,
+        colours=colours,
+    )
+    return Saved(vocabulary, PartRecipe(layers, sizes, attention, foreground, k=len(centroids)))
+
+
+def _checked(values: Any, kind: type) -> tuple[Any, ...]:
+    """Take a list of one kind of values. Raises `ValueError` for anything else."""
+    if not isinstance(values, list) or not all(type(value) is kind for value in values):
+        raise ValueError(f"{values!r} is no list of {kind.__name__}")
+    return tuple(values)

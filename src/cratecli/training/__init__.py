@@ -1,0 +1,1 @@
+"""Supervised training on class labels, exactly resumable."""

@@ -1,0 +1,3 @@
+"""The version of this package: what `crate --version` prints and outputs record."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,200 @@
+"""A photo seen once is not looked at again: views are kept, checked when read, and never mistaken."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cratecli.emergence.features import View
+from cratecli.errors import OutputError
+from cratecli.geometry import Grid
+from cratecli.model.config import CrateConfig
+from cratecli.model.crate import Crate
+from cratecli.model.unroll import LayerState, WeightsId
+from cratecli.runs.cache import FeatureCache, fingerprint
+from cratecli.runs.views import FLAT, flat, see
+
+CONFIG = CrateConfig(patch_size=4, width=12, heads=3, depth=3, image_size=16, classes=0)
+PARTS = ("attention", "tokens", "coding_rate", "zero_fraction")
+
+
+class Counting(Crate):
+    """A CRATE that counts the images it is shown."""
+
+    shown = 0
+
+    def unroll(self, images: Tensor, kept: Tensor | None = None) -> Iterator[LayerState]:
+        self.shown += len(images)
+        return super().unroll(images, kept)
+
+
+def make(config: CrateConfig = CONFIG, seed: int = 0) -> Counting:
+    torch.manual_seed(seed)
+    model = Counting(config)
+    model.fold()
+    return model
+
+
+def photo(seed: int, height: int = 20, width: int = 24) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+PHOTOS = [photo(0), photo(1, 30, 20), photo(2)]
+
+
+def assert_same(ones: list[list[View]], others: list[list[View]]) -> None:
+    for one, other in zip(chain(*ones), chain(*others), strict=True):
+        for part in PARTS:
+            np.testing.assert_allclose(getattr(one, part), getattr(other, part), rtol=1e-6)
+
+
+def test_the_second_question_needs_no_inference(tmp_path: Path) -> None:
+    model = make()
+    cache = FeatureCache(tmp_path / "kept", model)
+    first = see(PHOTOS, model, [0, 2], [16, 24], cache=cache)
+    assert model.shown == 2 * len(PHOTOS)
+    again = see(PHOTOS[::-1], model, [-1, 0], [16, 24], cache=FeatureCache(tmp_path / "kept", model))
+    assert model.shown == 2 * len(PHOTOS)
+    assert_same([[view.only(1, 0) for view in views] for views in first], again[::-1])
+    assert_same(first, see(PHOTOS, model, [0, 2], [16, 24]))
+
+
+def test_only_what_is_missing_is_computed(tmp_path: Path) -> None:
+    model = make()
+    cache = FeatureCache(tmp_path, model)
+    see(PHOTOS[:2], model, [1], [16], cache=cache)
+    model.shown = 0
+    see(PHOTOS, model, [1], [16], cache=cache)
+    assert model.shown == 1
+    see(PHOTOS, model, [0, 1], [16], cache=cache)  # another layer
+    assert model.shown == 1 + 3
+    see(PHOTOS, model, [1], [32], cache=cache)  # another size
+    assert model.shown == 1 + 6
+    see(PHOTOS[:1], model, [1], [16, 16], cache=cache)  # mirrored
+    assert model.shown == 1 + 7
+
+
+def test_a_trace_is_computed_when_it_is_asked_for(tmp_path: Path) -> None:
+    model = make()
+    cache = FeatureCache(tmp_path, model)
+    assert np.isnan(see(PHOTOS[:1], model, [2], [16], cache=cache)[0][0].zero_fraction).all()
+    (view,) = see(PHOTOS[:1], model, [2], [16], cache=cache, trace=True)[0]
+    assert np.isfinite(view.zero_fraction).all()
+    assert model.shown == 2
+    assert_same(see(PHOTOS[:1], model, [2], [16], cache=cache), [[view]])
+    assert model.shown == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        make(seed=1),
+        make(replace(CONFIG, sparsity_weight=0.5)),
+        make(replace(CONFIG, heads=2)),
+        make(replace(CONFIG, mean=(0.0, 0.0, 0.0))),
+        make().double(),
+    ],
+    ids=["weights", "lambda", "heads", "normalisation", "number format"],
+)
+def test_what_another_model_saw_is_not_taken(tmp_path: Path, other: Counting) -> None:
+    model = make()
+    see(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path, model))
+    other.shown = 0
+    kept = see(PHOTOS[:1], other, [1], [16], cache=FeatureCache(tmp_path, other))
+    assert other.shown == 1
+    assert_same(kept, see(PHOTOS[:1], other, [1], [16]))
+
+
+def test_weights_are_told_apart_by_their_hash(tmp_path: Path) -> None:
+    model = make()
+    model.weights = WeightsId("mine", "a" * 64)
+    see(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path, model))
+    model.weights = WeightsId("renamed", "a" * 64)
+    see(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path, model))
+    assert model.shown == 1
+    model.weights = WeightsId("mine", "b" * 64)
+    see(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path, model))
+    assert model.shown == 2
+
+
+def flip(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda c: c[:-7],
+        lambda c: b"",
+        lambda c: b"<html>",
+        flip,
+        lambda c: c + b"\0",
+        lambda c: c[:4] + b"\xff" * 60,
+    ],
+    ids=["cut", "empty", "html", "bit", "longer", "header"],
+)
+def test_a_damaged_entry_is_computed_again(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    model = make()
+    cache = FeatureCache(tmp_path, model)
+    first = see(PHOTOS[:1], model, [1], [16], cache=cache)
+    (entry,) = tmp_path.rglob("*.safetensors")
+    whole = entry.read_bytes()
+    entry.write_bytes(damage(whole))
+    assert_same(see(PHOTOS[:1], model, [1], [16], cache=cache), first)
+    assert model.shown == 2
+    assert entry.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("here first")
+    model = make()
+    with pytest.raises(OutputError, match=r"file.*: features cannot be kept: "):
+        see(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path / "file", model))
+    assert (tmp_path / "file").read_text() == "here first"
+
+
+def test_a_photo_is_named_by_its_pixels_and_its_shape() -> None:
+    assert fingerprint(PHOTOS[0]) == fingerprint(PHOTOS[0].copy())
+    assert fingerprint(PHOTOS[0]) == fingerprint(np.asfortranarray(PHOTOS[0]))
+    changed = PHOTOS[0].copy()
+    changed[3, 4, 1] ^= 1
+    assert fingerprint(changed) != fingerprint(PHOTOS[0])
+    assert fingerprint(PHOTOS[0].reshape(24, 20, 3)) != fingerprint(PHOTOS[0])
+
+
+def test_squares_are_views_of_their_own(tmp_path: Path) -> None:
+    """Squeezed, photos of any shape share a grid, and are not mistaken for those that keep theirs."""
+    model = make()
+    cache = FeatureCache(tmp_path, model)
+    squares = see(PHOTOS, model, [0], [16], cache=cache, square=True)
+    assert {views[0].grid for views in squares} == {(4, 4)}
+    kept = see(PHOTOS, model, [0], [16], cache=cache)
+    assert [views[0].grid for views in kept] == [(4, 5), (6, 4), (4, 5)]
+    assert model.shown == 2 * len(PHOTOS)
+    assert_same(see(PHOTOS, model, [0], [16], cache=cache, square=True), squares)
+    assert model.shown == 2 * len(PHOTOS)
+
+
+GROUND = np.full((48, 64, 3), (90, 140, 200), np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (2, 3), (301, 403)])
+def test_one_colour_but_for_grain_is_flat(shape: tuple[int, int]) -> None:
+    plain = np.full((*shape, 3), 77, np.uint8)
+    assert flat(plain, Grid(6, 8))
+    grain = np.random.default_rng(0).normal(128, 5, (48, 64, 3)).clip(0, 255).astype(np.uint8)
+    assert flat(grain, Grid(6, 8))
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_a_patch_that_differs_in_one_channel_is_something(channel: int) -> None:
+    for levels, expected in ((FLAT, True), (FLAT + 1, False)):
+        rgb = GROUND.copy()
+        rgb[8:16, 16:24, channel] += levels
+        assert flat(rgb, Grid(6, 8)) is expected

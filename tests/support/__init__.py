@@ -1,0 +1,1 @@
+"""What tests share: photos, servers, processes and runs made for them."""
