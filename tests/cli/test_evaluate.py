@@ -15,7 +15,7 @@ from PIL import Image
 
 import cratecli
 from cratecli.cli import tables
-from cratecli.evaluation.result import Evaluation, Measure, Row
+from cratecli.evaluation.result import Evaluation, Measure, ResultRow
 from cratecli.geometry import Box
 from cratecli.model.unroll import WeightsId
 from tests.cli.conftest import CRATE, Here, Machine, drawn
@@ -167,7 +167,7 @@ def test_parts(machine: Machine, here: Here) -> None:
     assert record["settings"]["k"] == "2"
     again = here("evaluate", "parts", "set", "-k", "2", "--json", "--resume", *QUICK)
     assert again.out == done.out
-    assert again.err.splitlines()[-1] == "crate: 2 photos were judged before"
+    assert again.err.splitlines()[-1] == "crate: 2 photos were evaluated before"
     failed(
         here("evaluate", "parts", "set", "-k", "many", "-q"),
         2,
@@ -200,7 +200,7 @@ def test_killed_in_the_middle_and_taken_up(machine: Machine, here: Here) -> None
         stream.write(b'{"key": "torn')
     taken_up = here(*command[1:])
     assert taken_up.code == 0
-    assert taken_up.err.splitlines()[-1] == f"crate: {before} photos were judged before"
+    assert taken_up.err.splitlines()[-1] == f"crate: {before} photos were evaluated before"
     assert len(file.read_bytes().splitlines()) == 150
     unbroken = here(*command[1:], "--scores", "other")
     assert "before" not in unbroken.err
@@ -239,7 +239,7 @@ def test_a_bad_photo_among_good_ones(machine: Machine, here: Here) -> None:
         "crate: set/images/d.png: 48 × 36 px, but 36 × 48 px in set/masks/d.png",
         "crate: set/masks/c.png: no pixel is brighter than 127: a mask is 0 and 255",
     ]
-    assert "2 photos of set, 3 could not be judged; " in done.out.decode()
+    assert "2 photos of set, 3 could not be evaluated; " in done.out.decode()
     first = here("evaluate", "saliency", "set", *MASKS, "-q", "--fail-fast", "--batch-size", "1")
     assert (first.code, first.out) == (1, b"")
     for name in "ae":
@@ -248,7 +248,7 @@ def test_a_bad_photo_among_good_ones(machine: Machine, here: Here) -> None:
     assert none.code == 1
     assert none.err.splitlines()[-2:] == [
         "crate: 5 of 5 photos failed",
-        "crate: set: no photo of it could be judged",
+        "crate: set: none of its photos could be evaluated",
     ]
 
 
@@ -292,7 +292,7 @@ def test_scores_that_cannot_be_kept(machine: Machine, here: Here) -> None:
     saliency_set(machine.desk / "set")
     (machine.desk / "file").write_text("")
     done = here("evaluate", "saliency", "set", *MASKS, "-q", "--scores", "file/x")
-    failed(done, 1, "scores cannot be kept: Not a directory")
+    failed(done, 1, "scores cannot be written: Not a directory")
 
 
 def test_a_limit_of_file_sizes(machine: Machine, here: Here) -> None:
@@ -308,20 +308,20 @@ def test_a_limit_of_file_sizes(machine: Machine, here: Here) -> None:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
     )
     (file,) = machine.desk.glob("kept/*.jsonl")
-    told = f"crate: {file.relative_to(machine.desk)}: scores cannot be kept: File too large\n"
+    told = f"crate: {file.relative_to(machine.desk)}: scores cannot be written: File too large\n"
     assert (done.returncode, done.stdout, done.stderr.decode()) == (1, b"", told)
     rows = file.read_bytes().count(b"\n")
     assert 0 < rows < 20
     taken_up = here(*(each for each in command if each != "-q"))
-    assert (taken_up.code, taken_up.err.splitlines()[-1]) == (0, f"crate: {rows} photos were judged before")
+    assert (taken_up.code, taken_up.err.splitlines()[-1]) == (0, f"crate: {rows} photos were evaluated before")
     assert file.read_bytes().count(b"\n") == 20
 
 
 def test_the_papers_number_in_a_column_of_its_own() -> None:
     """Only where there is one."""
     rows = (
-        Row("best", (Measure("mIoU", 0.2345, 0.2, 0.26, paper=0.27),), 11),
-        Row("auto", (Measure("mIoU", 0.2, float("nan"), float("nan")),), 11),
+        ResultRow("best", (Measure("mIoU", 0.2345, 0.2, 0.26, paper=0.27),), 11),
+        ResultRow("auto", (Measure("mIoU", 0.2, float("nan"), float("nan")),), 11),
     )
     found = Evaluation("voc", Path("VOC[red]\x1b"), 1449, 0, rows, "a recipe", {}, ("a note",), None)
     header, _, best, auto, _, *notes = tables.as_markdown([found]).splitlines()
@@ -343,7 +343,7 @@ def test_a_narrow_terminal_breaks_numbers_nowhere(monkeypatch: pytest.MonkeyPatc
     for name, value in (("COLUMNS", "80"), ("TERM", "dumb"), ("NO_COLOR", "1")):
         monkeypatch.setenv(name, value)
     names = ("IoU", "maxFβ", "MAE", "accuracy", "CorLoc")
-    rows = (Row("mean of heads", tuple(Measure(name, 0.123, 0.045, 0.678) for name in names)),)
+    rows = (ResultRow("mean of heads", tuple(Measure(name, 0.123, 0.045, 0.678) for name in names)),)
     weights = WeightsId("crate-nano", "0")
     found = Evaluation("saliency", Path("set"), 3, 0, rows, "a recipe", {}, (), weights)
     table = tables.as_table([found])
