@@ -17,7 +17,8 @@ from cratecli.emergence.heads import (
     log_maps,
     mean_attention,
 )
-from cratecli.emergence.masks import Keep, iou, scale, threshold
+from cratecli.emergence.masks import iou, scale, threshold
+from cratecli.emergence.rules import Keep
 
 ROWS, COLS, LAYERS, HEADS, SEEING = 18, 24, 2, 6, (1, 3, 4)
 

@@ -3,18 +3,8 @@
 import numpy as np
 import pytest
 
-from cratecli.emergence.masks import (
-    Keep,
-    bounding_box,
-    clean,
-    components,
-    contrast,
-    enlarge,
-    iou,
-    scale,
-    spread,
-    threshold,
-)
+from cratecli.emergence.masks import bounding_box, clean, components, contrast, enlarge, iou, scale, spread, threshold
+from cratecli.emergence.rules import Keep
 from cratecli.geometry import Box, Size
 
 

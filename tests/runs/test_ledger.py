@@ -115,13 +115,13 @@ def test_a_start_reads_each_row_once(monkeypatch: pytest.MonkeyPatch, resume: bo
     run(ledger())
     read: list[str] = []
 
-    def counted(line: str | bytes) -> manifest.Row:
+    def counted(line: str | bytes) -> manifest.ManifestRow:
         row = from_json(line)
         read.append(row.key)
         return row
 
-    from_json = manifest.Row.from_json
-    monkeypatch.setattr(manifest.Row, "from_json", counted)
+    from_json = manifest.ManifestRow.from_json
+    monkeypatch.setattr(manifest.ManifestRow, "from_json", counted)
     with ledger() as book:
         book.open(JOBS[:1], resume=resume)
         assert read == ["a.png", "b.png", "sub/c.png"] + ([] if resume else ["b.png", "sub/c.png"])

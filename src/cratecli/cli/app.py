@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cratecli.cli.commands import evaluate, models
+from cratecli.cli.commands import models  # TEMP
 from cratecli.cli.commands.doctor import doctor
 from cratecli.cli.commands.explain import explain
 from cratecli.cli.commands.export import export
@@ -39,7 +39,7 @@ app.command()(export)
 app.command()(explain)
 app.command()(worker)
 app.command()(doctor)
-app.add_typer(evaluate.app, name="evaluate")
+# TEMP app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(models.app, name="models")
 
 

@@ -16,12 +16,11 @@ from jaxtyping import Bool, Float, UInt8
 
 from cratecli.emergence.features import View
 from cratecli.emergence.heads import auto
-from cratecli.emergence.masks import Keep, enlarge, scale, threshold
+from cratecli.emergence.masks import enlarge, scale, threshold
 from cratecli.emergence.pca import Components, Moments
+from cratecli.emergence.rules import Foreground, Keep
 from cratecli.emergence.sample import Sample, keys_of
 from cratecli.geometry import Size
-
-Foreground = Literal["pca", "attention", "none"]
 
 SAMPLE = 20_000  # patches, of all photos together
 DIMENSIONS = 16  # principal components of the foreground that k-means sees

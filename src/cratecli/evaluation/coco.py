@@ -22,8 +22,7 @@ from cratecli.io import datasets
 from cratecli.io.datasets import CocoSet, Pair
 from cratecli.io.formats.record import annotate
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import Question
-from cratecli.runs.views import as_model
+from cratecli.runs.views import Question, as_model
 from cratecli.tasks.objects import MOST_PATCHES, ObjectRecipe, choose_object_recipe
 
 DIGITS = 6  # of a score that is kept

@@ -22,7 +22,7 @@ from cratecli.evaluation.scores import Found, Scores
 from cratecli.io import datasets, images
 from cratecli.io.datasets import Pair
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import Desk, Photo
+from cratecli.runs.batch import DecodedPhoto, Desk
 from cratecli.runs.cache import FeatureCache
 from cratecli.runs.jobs import Job
 from cratecli.runs.views import as_model
@@ -129,7 +129,7 @@ class PartsTrial(Trial):
         vocabulary = album.learn()
         tables: dict[Job, tuple[str, list[list[int]]]] = {}
 
-        def written(photo: Photo, found: Labelled) -> Labelled:
+        def written(photo: DecodedPhoto, found: Labelled) -> Labelled:
             truth = datasets.read_labels(pairs[photo.job].truth)
             tables[photo.job] = photo.sha256, contingency(found.parts.labels, truth).tolist()
             return found

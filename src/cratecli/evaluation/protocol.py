@@ -18,9 +18,10 @@ from cratecli.geometry import Size, fit_grid
 from cratecli.io import images
 from cratecli.io.datasets import Pair
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import Desk, Outcomes, Photo, Question, work_through
+from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, work_through
 from cratecli.runs.cache import identity
 from cratecli.runs.jobs import Failure, Job
+from cratecli.runs.views import Question
 from cratecli.version import __version__
 
 FORMAT = 1  # of what is kept of a photo: a change of what is found out takes the next number
@@ -156,7 +157,7 @@ class PhotoTrial(Trial):
             else:
                 pairs[Job(pair.image, None)] = pair
 
-        def finish(photo: Photo, views: Sequence[View]) -> Judged:
+        def finish(photo: DecodedPhoto, views: Sequence[View]) -> Judged:
             pair = pairs[photo.job]
             found = self.judge(pair, photo.rgb, views)
             scores.add(self.key(pair, photo.sha256), pair.name, found)

@@ -24,8 +24,7 @@ from cratecli.geometry import Box, Size
 from cratecli.io import datasets
 from cratecli.io.datasets import Pair
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import Question
-from cratecli.runs.views import as_model
+from cratecli.runs.views import Question, as_model
 from cratecli.tasks.recipes import Recipe, Refine, choose_recipe
 from cratecli.tasks.segment import decide
 

@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float
 from cratecli.arrays import RGB
 from cratecli.emergence import heads as heads_
 from cratecli.emergence.features import View
-from cratecli.emergence.masks import Keep, scale, spread, threshold
+from cratecli.emergence.masks import scale, spread, threshold
 from cratecli.emergence.metrics import VOID, class_iou
+from cratecli.emergence.rules import Keep
 from cratecli.errors import InputError
 from cratecli.evaluation.protocol import How, PhotoTrial, run
 from cratecli.evaluation.published import VOC, VOC_PHOTOS, published
@@ -22,8 +23,7 @@ from cratecli.geometry import Size
 from cratecli.io import datasets
 from cratecli.io.datasets import Pair
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import Question
-from cratecli.runs.views import as_model
+from cratecli.runs.views import Question, as_model
 from cratecli.tasks.objects import PAPER_SIZE
 from cratecli.tasks.recipes import THUMBNAIL, Sight, choose_sight, default_recipe
 

@@ -15,7 +15,7 @@ from cratecli.io import images
 from cratecli.io.formats.names import bare, plain, safe, stems
 from cratecli.io.formats.record import Annotated, check_size, restore
 from cratecli.io.formats.table import Info
-from cratecli.runs.manifest import MANIFEST, Line, Row, read_manifest
+from cratecli.runs.manifest import MANIFEST, Line, ManifestRow, read_manifest
 from cratecli.version import __version__
 
 
@@ -64,7 +64,7 @@ class Run:
             with self.manifest.open("rb") as stream:
                 for entry in self.entries:
                     stream.seek(entry.start)
-                    row = Row.from_json(stream.read(entry.length))
+                    row = ManifestRow.from_json(stream.read(entry.length))
                     if row.input_sha256 != entry.sha256:
                         raise ValueError("another photo")
                     yield entry, replace(_photo(self.manifest, entry.number, row), name=entry.name)
@@ -90,7 +90,7 @@ def read_run(path: Path) -> Run:
     for number, line in enumerate(read_manifest(manifest), 1):
         row = line.row
         _photo(manifest, number, row)
-        without = replace(row, made={}, annotated=replace(row.annotated, objects=()))
+        without = row.model_copy(update={"made": {}, "objects": []})
         last[row.input] = number, replace(line, row=without)
         made.setdefault(row.options, row.made)
     if not last:
@@ -104,7 +104,7 @@ def read_run(path: Path) -> Run:
     return Run(manifest, entries, protected, info)
 
 
-def _photo(manifest: Path, number: int, row: Row) -> Annotated:
+def _photo(manifest: Path, number: int, row: ManifestRow) -> Annotated:
     """Check a row, and measure its objects anew; what has no pixel is none. Raises `InputError`."""
     photo = row.annotated
     try:
@@ -129,7 +129,7 @@ def _entries(place: Path, lines: Sequence[tuple[int, Line]]) -> tuple[Entry, ...
     rows = [line.row for _, line in lines]
     outputs = Counter(row.output for row in rows)
     own = [row.output if outputs[row.output] == 1 else None for row in rows]
-    names: dict[str, Row] = {}
+    names: dict[str, ManifestRow] = {}
     for row, output in zip(rows, own, strict=True):
         in_tree = PurePosixPath(output or "").parent / PurePosixPath(row.input).name
         name = safe(row.input if output is None else str(in_tree))
