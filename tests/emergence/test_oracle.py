@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cratecli.emergence.features import View
-from cratecli.emergence.masks import Keep
+from cratecli.emergence.keep import Keep
 from cratecli.emergence.oracle import best_maps
 
 

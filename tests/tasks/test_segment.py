@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 import cratecli
-from cratecli.emergence.masks import Keep, bounding_box, iou
+from cratecli.emergence.keep import Keep
+from cratecli.emergence.masks import bounding_box, iou
 from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.geometry import Size
 from cratecli.model.config import CrateConfig

@@ -16,7 +16,8 @@ from jaxtyping import Bool, Float, UInt8
 
 from cratecli.emergence.features import View
 from cratecli.emergence.heads import auto
-from cratecli.emergence.masks import Keep, enlarge, scale, threshold
+from cratecli.emergence.keep import Keep
+from cratecli.emergence.masks import enlarge, scale, threshold
 from cratecli.emergence.pca import Components, Moments
 from cratecli.emergence.sample import Sample, keys_of
 from cratecli.geometry import Size
@@ -132,7 +133,7 @@ def _squares(
     return np.stack([((points - centroid) ** 2).sum(axis=1) for centroid in centroids], axis=1)
 
 
-class Learner:
+class VocabularyLearner:
     """Learns a vocabulary from photos that are read twice, in any order, and not kept.
 
     First all tokens, for the covariance that parts figure from ground; then the foreground's, for its own.

@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float
 from cratecli.arrays import RGB
 from cratecli.emergence import heads as heads_
 from cratecli.emergence.features import View
-from cratecli.emergence.masks import Keep, scale, spread, threshold
+from cratecli.emergence.keep import Keep
+from cratecli.emergence.masks import scale, spread, threshold
 from cratecli.emergence.metrics import VOID, class_iou
 from cratecli.errors import InputError
 from cratecli.evaluation.protocol import How, PhotoTrial, run

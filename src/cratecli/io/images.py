@@ -27,7 +27,7 @@ EXTENSIONS = frozenset(
 
 BYTES_A_PIXEL = 16  # more than any format takes
 
-Photo = RGB | Image.Image | str | Path
+PhotoLike = RGB | Image.Image | str | Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Decoded:
     note: str | None
 
 
-def as_rgb(photo: Photo) -> RGB:
+def as_rgb(photo: PhotoLike) -> RGB:
     """Take a photo as Python callers have it: a path, a Pillow image, or an RGB array, which is passed through.
 
     Raises `InputError` as `read` does, and `ValueError` for an array that is not `height width 3` of bytes.

@@ -124,7 +124,9 @@ def _recall(
     return View.stack(kept)
 
 
-def prepare(image: images.Photo, model: WhiteBox, size: int | None = None) -> Float[torch.Tensor, "1 3 h w"]:
+def prepare(
+    image: images.PhotoLike, model: WhiteBox, size: int | None = None
+) -> Float[torch.Tensor, "1 3 h w"]:
     """Make a photo into what `model.unroll` takes: on the patch grid, normalised, on the model's device.
 
     `size` is the input's short side in px; none is the model's own. The aspect is kept to the nearest patch.

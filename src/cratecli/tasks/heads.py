@@ -46,7 +46,7 @@ class HeadMaps:
 
 
 def heads(
-    image: images.Photo,
+    image: images.PhotoLike,
     model: WhiteBox | str | Path | None = None,
     *,
     layers: Sequence[int] | None = None,

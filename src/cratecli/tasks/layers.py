@@ -49,7 +49,7 @@ class LayerTrace:
 
 
 def layers(
-    image: images.Photo,
+    image: images.PhotoLike,
     model: WhiteBox | str | Path | None = None,
     *,
     layers: Sequence[int] | None = None,

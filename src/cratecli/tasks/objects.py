@@ -152,7 +152,7 @@ class Object:
 
 
 def objects(
-    image: images.Photo,
+    image: images.PhotoLike,
     model: WhiteBox | str | Path | None = None,
     *,
     layers: Sequence[int] | None = None,
@@ -233,7 +233,7 @@ def _refined(
         pixels = refine_.grabcut(photo, soft, 0.5)
     else:
         pixels = refine_.guided_filter(photo, soft, radius=max(1, round(cell))) >= 0.5
-    return clean(pixels, min_area=PIECE * float(pixels.mean()))
+    return clean(pixels, smallest=PIECE * float(pixels.mean()))
 
 
 @dataclass(frozen=True, eq=False)

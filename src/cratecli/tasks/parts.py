@@ -17,8 +17,8 @@ from cratecli.emergence.features import View
 from cratecli.emergence.masks import bounding_box, enlarge, scale
 from cratecli.emergence.parts import (
     Foreground,
-    Learner,
     Vocabulary,
+    VocabularyLearner,
     centred,
     describe,
     figure_of,
@@ -187,7 +187,7 @@ class Album:
     def __init__(self, folder: Path, recipe: PartRecipe) -> None:
         """Start an empty album in a folder that is the caller's to remove."""
         self._folder, self._recipe = folder, recipe
-        self._learner: Learner | None = None
+        self._learner: VocabularyLearner | None = None
         self._names: list[str] = []
 
     def __len__(self) -> int:
@@ -196,7 +196,7 @@ class Album:
 
     def add(self, photo: RGB, seen: Seen) -> None:
         """Put a photo in. Raises `OutputError` when the disk cannot hold it."""
-        self._learner = self._learner or Learner(self._recipe.foreground, seen.tokens.shape[-1])
+        self._learner = self._learner or VocabularyLearner(self._recipe.foreground, seen.tokens.shape[-1])
         name = fingerprint(photo)
         self._learner.read(seen.tokens, seen.attention, int(name, 16))
         path = self._folder / f"{len(self)}.npz"
@@ -336,7 +336,7 @@ def label(photo: RGB, seen: Seen, vocabulary: Vocabulary, refine: Refine) -> Par
 
 
 def parts(
-    photos: Sequence[images.Photo],
+    photos: Sequence[images.PhotoLike],
     model: WhiteBox | str | Path | None = None,
     *,
     k: int | Literal["auto"] = 4,

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from cratecli.emergence.features import absolute_layers
 from cratecli.emergence.heads import known_heads
-from cratecli.emergence.masks import Keep
+from cratecli.emergence.keep import Keep
 from cratecli.errors import UsageError
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox

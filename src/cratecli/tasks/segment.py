@@ -68,7 +68,7 @@ class Segmentation:
 
 
 def segment(
-    image: images.Photo,
+    image: images.PhotoLike,
     model: WhiteBox | str | Path | None = None,
     *,
     layers: Sequence[int] | None = None,
@@ -176,7 +176,7 @@ def decide(
         mask = refine.guided_filter(photo, soft, radius=max(1, round(cell))) >= cut
     else:
         mask = soft >= cut
-    mask = clean(mask, min_area=recipe.min_area, largest=recipe.largest, fill_holes=recipe.fill_holes)
+    mask = clean(mask, smallest=recipe.min_area, largest=recipe.largest, fill_holes=recipe.fill_holes)
     return Segmentation(
         mask=mask,
         soft=soft,

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cratecli.io.formats.record import Annotated, Annotation, Photos, check_size, classes, restore
+from cratecli.io.formats.record import Annotated, AnnotatedPhotos, Annotation, check_size, classes, restore
 
 
-def dataset(photos: Photos, info: Mapping[str, Any]) -> bytes:
+def dataset(photos: AnnotatedPhotos, info: Mapping[str, Any]) -> bytes:
     """Write a COCO dataset: images, annotations (with `score` beside what COCO asks for), a category a label."""
     names = classes(photos)
     numbers = {label: number for number, label in enumerate(names, 1)}
@@ -35,7 +35,7 @@ def dataset(photos: Photos, info: Mapping[str, Any]) -> bytes:
     return json.dumps(content).encode() + b"\n"
 
 
-def results(photos: Photos) -> bytes:
+def results(photos: AnnotatedPhotos) -> bytes:
     """Write COCO's list of results; ids of images and categories are those that `dataset` gives the same photos.
 
     There are no boxes: COCO's tools make them from the masks, and measure areas by boxes where they find some.
@@ -69,7 +69,7 @@ def read_dataset(content: bytes) -> list[Annotated]:
         raise ValueError(f"not a COCO dataset ({type(error).__name__}: {error})") from None
 
 
-def read_results(content: bytes, photos: Photos) -> list[Annotated]:
+def read_results(content: bytes, photos: AnnotatedPhotos) -> list[Annotated]:
     """Read a list of results on `photos`, numbered as `results` does. Raises `ValueError` for anything else."""
     labels = dict(enumerate(classes(photos), 1))
     objects: dict[int, list[Annotation]] = {number: [] for number, _ in enumerate(photos, 1)}
@@ -84,7 +84,7 @@ def read_results(content: bytes, photos: Photos) -> list[Annotated]:
     ]
 
 
-def _numbered(photos: Photos) -> Iterator[tuple[int, Annotation]]:
+def _numbered(photos: AnnotatedPhotos) -> Iterator[tuple[int, Annotation]]:
     return ((number, found) for number, photo in enumerate(photos, 1) for found in photo.objects)
 
 

@@ -8,7 +8,7 @@ from pycocotools import mask as coco_mask
 
 from cratecli.io.formats.record import Annotated, Annotation, annotate, natural, restore
 
-View = Callable[[Annotated], Annotated]
+Projection = Callable[[Annotated], Annotated]
 """What a format holds of a photo, masks and labels."""
 
 

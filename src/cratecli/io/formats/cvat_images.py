@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Bool
 
 from cratecli.io.formats.indexed import voc_palette
-from cratecli.io.formats.record import Annotated, Annotation, Photos, annotate, check_size, classes
+from cratecli.io.formats.record import Annotated, AnnotatedPhotos, Annotation, annotate, check_size, classes
 
 _CHUNK = 1 << 16  # bytes
 
 
-def write(photos: Photos, stream: BinaryIO) -> None:
+def write(photos: AnnotatedPhotos, stream: BinaryIO) -> None:
     """Write the XML, photo by photo; colours are VOC's."""
     colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in voc_palette().tolist()]
     labels = "".join(

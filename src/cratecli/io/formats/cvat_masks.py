@@ -14,14 +14,14 @@ import numpy as np
 from cratecli.errors import InputError
 from cratecli.io.formats.indexed import VOID, decode_labels, encode_labels, paint, voc_palette
 from cratecli.io.formats.names import stems
-from cratecli.io.formats.record import Annotated, Annotation, Photos, annotate, classes
+from cratecli.io.formats.record import Annotated, AnnotatedPhotos, Annotation, annotate, classes
 
 CLASSES, OBJECTS = "SegmentationClass", "SegmentationObject"
 LIST, LABELMAP = "ImageSets/Segmentation/default.txt", "labelmap.txt"
 _LARGEST = 1 << 28  # bytes of a file inside, unpacked
 
 
-def write(photos: Photos, stream: BinaryIO) -> None:
+def write(photos: AnnotatedPhotos, stream: BinaryIO) -> None:
     """Write the zip, photo by photo. Raises `InputError` for more objects or classes than a byte counts."""
     names = classes(photos)
     if len(names) >= VOID:

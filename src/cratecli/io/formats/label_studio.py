@@ -8,12 +8,12 @@ from xml.sax.saxutils import quoteattr
 
 from cratecli.io.formats import brush
 from cratecli.io.formats.indexed import voc_palette
-from cratecli.io.formats.record import Annotated, Annotation, Photos, annotate, check_size
+from cratecli.io.formats.record import Annotated, AnnotatedPhotos, Annotation, annotate, check_size
 
 SERVED = "/data/local-files/?d="  # where Label Studio shows files of its local storage
 
 
-def write(photos: Photos, made_by: str, stream: BinaryIO) -> None:
+def write(photos: AnnotatedPhotos, made_by: str, stream: BinaryIO) -> None:
     """Write the tasks, a line a photo; `made_by` is the version of the model that predicted."""
     stream.write(b"[")
     for number, photo in enumerate(photos):

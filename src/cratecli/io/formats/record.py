@@ -50,8 +50,8 @@ class Annotated:
         return mask
 
 
-Photos = Iterable[Annotated]
-"""Photos as encoders take them: gone through more than once, so a list, or what reads them anew each time."""
+AnnotatedPhotos = Iterable[Annotated]
+"""AnnotatedPhotos as encoders take them: gone through more than once, so a list, or what reads them anew each time."""
 
 
 def annotate(mask: Bool[np.ndarray, "height width"], score: float, label: str = "object") -> Annotation:
@@ -92,7 +92,7 @@ def check_size(height: object, width: object) -> tuple[int, int]:
     return height, width
 
 
-def classes(photos: Photos) -> list[str]:
+def classes(photos: AnnotatedPhotos) -> list[str]:
     """List the labels of all photos, numbers in them by value: the same whatever the order of the photos.
 
     Where nothing was found at all there is still one class, `object`.

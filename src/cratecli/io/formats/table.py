@@ -11,8 +11,8 @@ from numpy import ndarray
 
 from cratecli.arrays import RGB
 from cratecli.io.formats import coco, cvat_images, cvat_masks, indexed, label_studio, npz, png, yolo
-from cratecli.io.formats.compare import View, apart, by_class, classes_apart, united, whole
-from cratecli.io.formats.record import Annotated, Photos, annotate
+from cratecli.io.formats.compare import Projection, apart, by_class, classes_apart, united, whole
+from cratecli.io.formats.record import Annotated, AnnotatedPhotos, annotate
 
 Info = Mapping[str, Any]
 """How a run was made, for formats with a place for it; `description` says it in one line."""
@@ -39,10 +39,10 @@ class OneFile:
     """
 
     ending: str
-    write: Callable[[Photos, Info, BinaryIO], object]
-    read: Callable[[BinaryIO, Photos], Iterable[Annotated]]
-    held: View = whole
-    seen: View = whole
+    write: Callable[[AnnotatedPhotos, Info, BinaryIO], object]
+    read: Callable[[BinaryIO, AnnotatedPhotos], Iterable[Annotated]]
+    held: Projection = whole
+    seen: Projection = whole
     beside: Beside | None = None
 
 
@@ -58,8 +58,8 @@ class FileEach:
     ending: str
     encode: Callable[[Annotated, Sequence[str], Look], bytes]
     decode: Callable[[bytes, Annotated, Sequence[str]], Annotated] | None
-    held: View | None = whole
-    seen: View = whole
+    held: Projection | None = whole
+    seen: Projection = whole
     beside: Beside | None = None
     folder: str = ""
     by_photo: bool = False
