@@ -57,7 +57,7 @@ def _told(path: Path) -> dict[str, Any]:
             found = json.loads(content)
             told = found.get("crate", found.get("info", {}).get("crate")) if isinstance(found, dict) else None
         else:
-            text = png.told(content)
+            text = png.embedded_text(content)
             told = None if text is None else json.loads(text)
     except (ValueError, AttributeError, RecursionError):
         raise InputError(f"{path}: {_NOTHING_OF_OURS}") from None
