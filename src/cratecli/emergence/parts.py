@@ -12,8 +12,9 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 
+from cratecli.arrays import Labels, Mask, Soft
 from cratecli.emergence.features import View
 from cratecli.emergence.heads import auto
 from cratecli.emergence.keep import Keep
@@ -285,9 +286,9 @@ def paint(
     colours: Sequence[int],
     size: Size,
     *,
-    smooth: Callable[[Float[np.ndarray, "height width"]], Float[np.ndarray, "height width"]] | None = None,
-    figure: Bool[np.ndarray, "height width"] | None = None,
-) -> UInt8[np.ndarray, "height width"]:
+    smooth: Callable[[Soft], Soft] | None = None,
+    figure: Mask | None = None,
+) -> Labels:
     """Label every pixel by the part it is nearest to, 0 where it is ground; patches are interpolated bilinearly.
 
     `smooth` redraws each interpolated map (0–1); `figure` is a foreground found otherwise than by `margins`.

@@ -6,10 +6,11 @@ from typing import Literal, get_args
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
+from cratecli.arrays import RGB, Mask, Soft
 from cratecli.io.formats.record import check_size
 
 Kind = Literal["mask", "soft", "soft16", "cutout", "overlay"]
@@ -20,9 +21,9 @@ DIMMED = 0.35  # brightness of an overlay's background, as a share of the photo'
 
 
 def encode(
-    rgb: UInt8[np.ndarray, "height width 3"],
-    mask: Bool[np.ndarray, "height width"],
-    soft: Float[np.ndarray, "height width"],
+    rgb: RGB,
+    mask: Mask,
+    soft: Soft,
     kind: Kind,
     text: str | None = None,
 ) -> bytes:
@@ -45,21 +46,21 @@ def encode(
             return encode_rgb(overlay(rgb, mask), text)
 
 
-def encode_mask(mask: Bool[np.ndarray, "height width"], text: str | None = None) -> bytes:
+def encode_mask(mask: Mask, text: str | None = None) -> bytes:
     """Encode a binary mask as a PNG of 0/255 grey."""
     return encode_image(Image.fromarray(mask.astype(np.uint8) * 255), text)
 
 
 def encode_cutout(
-    rgb: UInt8[np.ndarray, "height width 3"],
-    mask: Bool[np.ndarray, "height width"],
+    rgb: RGB,
+    mask: Mask,
     text: str | None = None,
 ) -> bytes:
     """Encode a cut-out: the photo (RGB, 0–255) with a transparent background, as a PNG with alpha 0/255."""
     return encode_image(Image.fromarray(np.dstack([rgb, mask.astype(np.uint8) * 255])), text)
 
 
-def encode_rgb(picture: UInt8[np.ndarray, "height width 3"], text: str | None = None) -> bytes:
+def encode_rgb(picture: RGB, text: str | None = None) -> bytes:
     """Encode an RGB picture, 0–255, as a PNG."""
     return encode_image(Image.fromarray(picture), text)
 
@@ -84,12 +85,12 @@ def embedded_text(content: bytes) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def decode_mask(content: bytes) -> Bool[np.ndarray, "height width"]:
+def decode_mask(content: bytes) -> Mask:
     """Decode a binary mask from a PNG of 0/255 grey. Raises `ValueError` for anything else."""
     return _two_valued(read_png(content, "L"))
 
 
-def decode_cutout(content: bytes) -> Bool[np.ndarray, "height width"]:
+def decode_cutout(content: bytes) -> Mask:
     """Decode the mask of a cut-out from its alpha, 0/255. Raises `ValueError` for anything else."""
     return _two_valued(read_png(content, "RGBA")[..., 3])
 
@@ -110,15 +111,13 @@ def read_png(content: bytes, mode: str) -> np.ndarray:
         raise ValueError(f"not a PNG: {error}") from None
 
 
-def _two_valued(levels: UInt8[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+def _two_valued(levels: UInt8[np.ndarray, "height width"]) -> Mask:
     if not np.isin(levels, (0, 255)).all():
         raise ValueError("a mask has values between 0 and 255")
     return np.asarray(levels == 255)
 
 
-def overlay(
-    rgb: UInt8[np.ndarray, "height width 3"], mask: Bool[np.ndarray, "height width"]
-) -> UInt8[np.ndarray, "height width 3"]:
+def overlay(rgb: RGB, mask: Mask) -> RGB:
     """Draw an overlay: the mask in the photo's colours (RGB, 0–255), outlined, on a dim grey background."""
     ground = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[..., None] * DIMMED
     shown = np.where(mask[..., None], rgb, ground).astype(np.uint8)

@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from jaxtyping import Bool
-from numpy import ndarray
-
-from cratecli.arrays import RGB
+from cratecli.arrays import RGB, Mask
 from cratecli.io.formats import (
     FormatName,
     coco,
@@ -82,7 +79,7 @@ class FileEach:
 Format = OneFile | FileEach
 
 
-def _one_mask(photo: Annotated, mask: Bool[ndarray, "height width"]) -> Annotated:
+def _one_mask(photo: Annotated, mask: Mask) -> Annotated:
     height, width = mask.shape
     return Annotated(photo.name, height, width, [annotate(mask, 1.0)] if mask.any() else [])
 
