@@ -19,11 +19,11 @@ from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import LayerState
 from cratecli.runs import batch
-from cratecli.runs.batch import Desk, DecodedPhoto, work_through
-from cratecli.runs.views import Question
+from cratecli.runs.batch import DecodedPhoto, Desk, work_through
 from cratecli.runs.jobs import Failure, Job, Skipped
 from cratecli.runs.ledger import Ledger
 from cratecli.runs.limits import MemoryBudget
+from cratecli.runs.views import Question
 from tests.runs.test_ledger import made, other
 from tests.support.processes import Other
 

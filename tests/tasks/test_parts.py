@@ -395,7 +395,7 @@ def test_python_and_the_command_lines_way_agree(tmp_path: Path, random: WhiteBox
     found = cratecli.parts(paths, random, k=3)
     for path, each in zip(paths, found, strict=True):
         np.testing.assert_array_equal(each.labels, ran.maps[path.name].labels)
-    mixed: list[images.Photo] = [Image.fromarray(TINY[0]), str(paths[1]), paths[2], *TINY[3:]]
+    mixed: list[images.PhotoLike] = [Image.fromarray(TINY[0]), str(paths[1]), paths[2], *TINY[3:]]
     for each, other in zip(cratecli.parts(mixed, random, k=3), found, strict=True):
         np.testing.assert_array_equal(each.labels, other.labels)
 

@@ -59,7 +59,7 @@ def enlarge(grid_map: Float[np.ndarray, "rows cols"], size: Size) -> Float[np.nd
     return cv2.resize(grid_map, (size.width, size.height), interpolation=cv2.INTER_LINEAR)
 
 
-def spread(grid_mask: Bool[np.ndarray, "rows cols"], size: Size) -> Bool[np.ndarray, "height width"]:
+def spread(grid_mask: Bool[np.ndarray, "rows cols"], size: Size) -> Mask:
     """Give every pixel what the patch under its middle has: nearest neighbour."""
     rows, cols = (
         ((2 * np.arange(pixels) + 1) * patches) // (2 * pixels)

@@ -1,4 +1,7 @@
-"""The rules that users choose by name: what of a map is the mask, what tells figure from ground. Imports no NumPy."""
+"""The rules that users choose by name: the threshold of a map, and what tells figure from ground.
+
+Imports no library, so that the command line can name the rules without loading one.
+"""
 
 import re
 from dataclasses import dataclass
@@ -10,11 +13,12 @@ Foreground = Literal["attention", "pca", "none"]
 
 @dataclass(frozen=True)
 class Keep:
-    """A threshold rule: which part of an attention map becomes the mask.
+    """Says which part of a saliency map becomes the mask.
 
-    `mass`: the smallest set of patches whose attention sums to `value` of all (DINO). `top`: the `value`
-    largest entries (2308.16271, B.3). `otsu` and `mean`: by the scaled map's own threshold. `value`: what
-    reaches `value` on the scaled map. Values are in 0–1.
+    `mass` keeps the smallest set of patches whose attention sums to the share `value` of all (DINO, 2104.14294);
+    `top` the share `value` of patches with the largest entries (2308.16271, B.3); `otsu` and `mean` what reaches
+    that threshold of the map scaled to 0–1; `value` what reaches the threshold `value` on the scaled map.
+    `value` is above 0 and at most 1; `otsu` and `mean` have none.
     """
 
     rule: Literal["mass", "top", "otsu", "mean", "value"]
@@ -22,7 +26,7 @@ class Keep:
 
     @classmethod
     def parse(cls, text: str) -> "Keep":
-        """Read `mass:F`, `top:F`, `otsu`, `mean` or a number in 0–1. Raises `ValueError` for anything else.
+        """Read `mass:F`, `top:F`, `otsu`, `mean` or a number, 0 < F ≤ 1. Raises `ValueError` for anything else.
 
         >>> Keep.parse("mass:0.6")
         Keep(rule='mass', value=0.6)

@@ -144,7 +144,7 @@ class SaliencyTrial(PhotoTrial):
         recipe = self.recipe
         mask = clean(
             soft >= threshold(log_attention, recipe.keep),
-            min_area=recipe.min_area,
+            smallest=recipe.min_area,
             largest=recipe.largest,
             fill_holes=recipe.fill_holes,
         )

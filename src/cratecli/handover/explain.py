@@ -50,7 +50,7 @@ def _record(path: Path) -> dict[str, Any]:
             whole = json.loads(content)
             held = whole.get("crate", whole.get("info", {}).get("crate")) if isinstance(whole, dict) else None
         else:
-            text = png.told(content)
+            text = png.embedded_text(content)
             held = None if text is None else json.loads(text)
     except (ValueError, AttributeError, RecursionError):
         raise InputError(f"{path}: {_NOTHING_OF_OURS}") from None

@@ -295,7 +295,7 @@ class _Pipeline(Generic[Result]):
 
 
 def work_in_order(
-    photos: Iterable[images.Photo],
+    photos: Iterable[images.PhotoLike],
     desk: Desk,
     question: Question,
     finish: Callable[[DecodedPhoto, list[View]], Result],

@@ -8,7 +8,7 @@ from cratecli.errors import CrateError, OutputError
 from cratecli.files import replacing
 
 if TYPE_CHECKING:
-    from cratecli.io.images import Photo as PhotoLike
+    from cratecli.io.images import PhotoLike
 
 
 @dataclass(frozen=True)

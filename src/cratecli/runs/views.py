@@ -64,7 +64,7 @@ class Look:
     cache: ViewCache = field(default_factory=MemoryCache, repr=False)
 
 
-def look(image: "images.Photo | Look", model: WhiteBox | str | Path | None = None) -> Look:
+def look(image: "images.PhotoLike | Look", model: WhiteBox | str | Path | None = None) -> Look:
     """Open a photo for several questions: a path, a Pillow image or an upright RGB array (0–255).
 
     `model` is what `load_model` gave, or a name or file for it; none is the default model. The forward pass runs when
@@ -179,7 +179,9 @@ def _recall(
     return View.stack(kept)
 
 
-def prepare(image: images.Photo, model: WhiteBox, size: int | None = None) -> Float[torch.Tensor, "1 3 h w"]:
+def prepare(
+    image: images.PhotoLike, model: WhiteBox, size: int | None = None
+) -> Float[torch.Tensor, "1 3 h w"]:
     """Make a photo into what `model.unroll` takes: on the patch grid, normalised, on the model's device.
 
     `size` is the input's short side in px; none is the model's own. The aspect is kept to the nearest patch.

@@ -52,7 +52,7 @@ class HeadMaps:
 
 
 def heads(
-    image: images.Photo | Look,
+    image: images.PhotoLike | Look,
     model: WhiteBox | str | Path | None = None,
     **asked: Unpack[ViewOptions],
 ) -> HeadMaps:

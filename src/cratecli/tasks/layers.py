@@ -54,7 +54,7 @@ class LayerTrace:
 
 
 def layers(
-    image: images.Photo | Look,
+    image: images.PhotoLike | Look,
     model: WhiteBox | str | Path | None = None,
     **asked: Unpack[LayerOptions],
 ) -> LayerTrace:

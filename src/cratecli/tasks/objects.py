@@ -60,7 +60,7 @@ class Object:
 
 
 def objects(
-    image: images.Photo | Look,
+    image: images.PhotoLike | Look,
     model: WhiteBox | str | Path | None = None,
     **asked: Unpack[ObjectOptions],
 ) -> list[Object]:
@@ -76,7 +76,7 @@ def objects(
 
 @overload
 def objects_many(
-    photos: Iterable[images.Photo],
+    photos: Iterable[images.PhotoLike],
     model: WhiteBox | str | Path | None = ...,
     *,
     batch_size: int = ...,
@@ -86,7 +86,7 @@ def objects_many(
 ) -> Iterator[list[Object]]: ...
 @overload
 def objects_many(
-    photos: Iterable[images.Photo],
+    photos: Iterable[images.PhotoLike],
     model: WhiteBox | str | Path | None = ...,
     *,
     batch_size: int = ...,
@@ -95,7 +95,7 @@ def objects_many(
     **asked: Unpack[ObjectOptions],
 ) -> Iterator[list[Object] | CrateError]: ...
 def objects_many(
-    photos: Iterable[images.Photo],
+    photos: Iterable[images.PhotoLike],
     model: WhiteBox | str | Path | None = None,
     *,
     batch_size: int = 8,

@@ -14,7 +14,15 @@ from cratecli.arrays import RGB, Labels
 from cratecli.emergence import refine as refine_
 from cratecli.emergence.features import View
 from cratecli.emergence.masks import bounding_box, enlarge, scale
-from cratecli.emergence.parts import Learner, Vocabulary, centred, describe, figure_of, paint, soft_figure
+from cratecli.emergence.parts import (
+    Vocabulary,
+    VocabularyLearner,
+    centred,
+    describe,
+    figure_of,
+    paint,
+    soft_figure,
+)
 from cratecli.errors import InputError, OutputError
 from cratecli.geometry import Box, Size
 from cratecli.io import images
@@ -139,7 +147,7 @@ class Album:
     def __init__(self, folder: Path, recipe: PartRecipe) -> None:
         """Start an empty album in a folder that is the caller's to remove."""
         self._folder, self._recipe = folder, recipe
-        self._learner: Learner | None = None
+        self._learner: VocabularyLearner | None = None
         self._names: list[str] = []
 
     def __len__(self) -> int:
@@ -148,7 +156,7 @@ class Album:
 
     def add(self, photo: RGB, features: PhotoFeatures) -> None:
         """Put a photo in. Raises `OutputError` when the disk cannot hold it."""
-        self._learner = self._learner or Learner(self._recipe.foreground, features.tokens.shape[-1])
+        self._learner = self._learner or VocabularyLearner(self._recipe.foreground, features.tokens.shape[-1])
         name = fingerprint(photo)
         self._learner.read(features.tokens, features.attention, int(name, 16))
         path = self._folder / f"{len(self)}.npz"
@@ -180,7 +188,7 @@ class Album:
 
 
 def parts(
-    photos: Sequence[images.Photo | Look],
+    photos: Sequence[images.PhotoLike | Look],
     model: WhiteBox | str | Path | None = None,
     **asked: Unpack[PartOptions],
 ) -> list[PartMap]:

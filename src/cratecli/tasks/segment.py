@@ -73,7 +73,7 @@ class Segmentation:
 
 
 def segment(
-    image: images.Photo | Look,
+    image: images.PhotoLike | Look,
     model: WhiteBox | str | Path | None = None,
     **asked: Unpack[SegmentOptions],
 ) -> Segmentation:
@@ -90,7 +90,7 @@ def segment(
 
 @overload
 def segment_many(
-    photos: Iterable[images.Photo],
+    photos: Iterable[images.PhotoLike],
     model: WhiteBox | str | Path | None = ...,
     *,
     batch_size: int = ...,
@@ -100,7 +100,7 @@ def segment_many(
 ) -> Iterator[Segmentation]: ...
 @overload
 def segment_many(
-    photos: Iterable[images.Photo],
+    photos: Iterable[images.PhotoLike],
     model: WhiteBox | str | Path | None = ...,
     *,
     batch_size: int = ...,
@@ -109,7 +109,7 @@ def segment_many(
     **asked: Unpack[SegmentOptions],
 ) -> Iterator[Segmentation | CrateError]: ...
 def segment_many(
-    photos: Iterable[images.Photo],
+    photos: Iterable[images.PhotoLike],
     model: WhiteBox | str | Path | None = None,
     *,
     batch_size: int = 8,
