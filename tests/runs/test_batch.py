@@ -23,10 +23,8 @@ from cratecli.runs.batch import Desk, Photo, Question, work_through
 from cratecli.runs.jobs import Failure, Job, Skipped
 from cratecli.runs.ledger import Ledger
 from cratecli.runs.limits import MemoryBudget
-from tests.runs.test_ledger import made, other
+from tests.support.ledgers import made
 from tests.support.processes import Other
-
-__all__ = ["other"]
 
 QUESTION = Question((1,), (16,))
 SIZES = [(16, 24), (24, 16), (16, 16)]  # width, height in px: three grids
