@@ -18,9 +18,9 @@ from cratecli.cli import tables
 from cratecli.evaluation.result import Evaluation, Measure, Row
 from cratecli.geometry import Box
 from cratecli.model.unroll import WeightsId
-from tests.cli.conftest import CRATE, Here, Machine, drawn
-from tests.cli.test_segment import failed
+from tests.cli.conftest import CRATE, Here, Machine, failed
 from tests.support.painted import coco, devkit, labelled, pairs, save
+from tests.support.photos import photo
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -31,7 +31,7 @@ DISC = Box(7, 8, 29, 30)
 
 
 def disc(seed: int = 0) -> np.ndarray:
-    return drawn(48, 36, seed)
+    return photo(36, 48, seed)
 
 
 def truth(label: int = 255) -> np.ndarray:

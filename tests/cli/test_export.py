@@ -19,8 +19,7 @@ from cratecli.handover.finished_run import read_run
 from cratecli.io.formats import png
 from cratecli.io.formats.record import annotate
 from cratecli.io.formats.table import FORMATS, OneFile
-from tests.cli.conftest import CRATE, Here, Machine
-from tests.cli.test_segment import failed
+from tests.cli.conftest import CRATE, Here, Machine, failed
 from tests.support.annotations import blobs, specks
 from tests.support.runs import lay_out, row, write_manifest
 

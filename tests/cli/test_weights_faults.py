@@ -19,9 +19,9 @@ import torch
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from tests.cli.conftest import Done, Machine
+from tests.support.checkpoints import released
 from tests.support.server import REVISION, Answer, Server
 from tests.support.waiting import until
-from tests.weights.test_checkpoint import released
 
 TINY = "crate_tiny_patch16_224"
 GOOD = b"\x80\x02weights" * 100_000

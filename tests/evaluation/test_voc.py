@@ -15,7 +15,7 @@ from cratecli.model.crate import Crate
 from cratecli.model.unroll import WeightsId
 from cratecli.model.vit import UnrolledViT
 from cratecli.tasks.recipes import Sight
-from tests.model.test_vit import tiny
+from tests.support.models import tiny_vit
 from tests.support.painted import Painter, devkit, labelled, save
 
 SIDE = 40  # px, 5 × 5 patches: 60 % are 15, three rows
@@ -85,7 +85,7 @@ def test_the_papers_layer_and_size() -> None:
     assert voc_sight(Crate(config)) == Sight((1,), (480,))
     small = replace(config, image_size=64, patch_size=8)
     assert voc_sight(Crate(small)) == Sight((1,), (192,))
-    vit = UnrolledViT(tiny())
+    vit = UnrolledViT(tiny_vit())
     assert voc_sight(vit).layers == (vit.depth - 1,)
 
 

@@ -24,10 +24,8 @@ from cratecli.runs.jobs import Failure, Job, Skipped
 from cratecli.runs.ledger import Ledger
 from cratecli.runs.limits import MemoryBudget
 from cratecli.runs.views import Question
-from tests.runs.test_ledger import made, other
+from tests.support.ledgers import made
 from tests.support.processes import Other
-
-__all__ = ["other"]
 
 QUESTION = Question((1,), (16,))
 SIZES = [(16, 24), (24, 16), (16, 16)]  # width, height in px: three grids

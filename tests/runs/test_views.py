@@ -1,43 +1,22 @@
 """A photo seen once is not looked at again: views are kept, checked when read, and never mistaken."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
 from cratecli.emergence.features import View
 from cratecli.errors import OutputError
 from cratecli.geometry import Grid
-from cratecli.model.config import CrateConfig
-from cratecli.model.crate import Crate
-from cratecli.model.unroll import LayerState, WeightsId
+from cratecli.model.unroll import WeightsId
 from cratecli.runs.cache import FeatureCache, fingerprint
 from cratecli.runs.views import FLAT, flat, see
+from tests.support.models import CONFIG, Counting, small_crate
 
-CONFIG = CrateConfig(patch_size=4, width=12, heads=3, depth=3, image_size=16, classes=0)
 PARTS = ("attention", "tokens", "coding_rate", "zero_fraction")
-
-
-class Counting(Crate):
-    """A CRATE that counts the images it is shown."""
-
-    shown = 0
-
-    def unroll(self, images: Tensor, kept: Tensor | None = None) -> Iterator[LayerState]:
-        self.shown += len(images)
-        return super().unroll(images, kept)
-
-
-def make(config: CrateConfig = CONFIG, seed: int = 0) -> Counting:
-    torch.manual_seed(seed)
-    model = Counting(config)
-    model.fold()
-    return model
 
 
 def photo(seed: int, height: int = 20, width: int = 24) -> np.ndarray:
@@ -54,7 +33,7 @@ def assert_same(ones: list[list[View]], others: list[list[View]]) -> None:
 
 
 def test_the_second_question_needs_no_inference(tmp_path: Path) -> None:
-    model = make()
+    model = small_crate()
     cache = FeatureCache(tmp_path / "kept", model)
     first = see(PHOTOS, model, [0, 2], [16, 24], cache=cache)
     assert model.shown == 2 * len(PHOTOS)
@@ -65,7 +44,7 @@ def test_the_second_question_needs_no_inference(tmp_path: Path) -> None:
 
 
 def test_only_what_is_missing_is_computed(tmp_path: Path) -> None:
-    model = make()
+    model = small_crate()
     cache = FeatureCache(tmp_path, model)
     see(PHOTOS[:2], model, [1], [16], cache=cache)
     model.shown = 0
@@ -80,7 +59,7 @@ def test_only_what_is_missing_is_computed(tmp_path: Path) -> None:
 
 
 def test_a_trace_is_computed_when_it_is_asked_for(tmp_path: Path) -> None:
-    model = make()
+    model = small_crate()
     cache = FeatureCache(tmp_path, model)
     assert np.isnan(see(PHOTOS[:1], model, [2], [16], cache=cache)[0][0].zero_fraction).all()
     (view,) = see(PHOTOS[:1], model, [2], [16], cache=cache, trace=True)[0]
@@ -93,16 +72,16 @@ def test_a_trace_is_computed_when_it_is_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        make(seed=1),
-        make(replace(CONFIG, sparsity_weight=0.5)),
-        make(replace(CONFIG, heads=2)),
-        make(replace(CONFIG, mean=(0.0, 0.0, 0.0))),
-        make().double(),
+        small_crate(seed=1),
+        small_crate(replace(CONFIG, sparsity_weight=0.5)),
+        small_crate(replace(CONFIG, heads=2)),
+        small_crate(replace(CONFIG, mean=(0.0, 0.0, 0.0))),
+        small_crate().double(),
     ],
     ids=["weights", "lambda", "heads", "normalisation", "number format"],
 )
 def test_what_another_model_saw_is_not_taken(tmp_path: Path, other: Counting) -> None:
-    model = make()
+    model = small_crate()
     see(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path, model))
     other.shown = 0
     kept = see(PHOTOS[:1], other, [1], [16], cache=FeatureCache(tmp_path, other))
@@ -111,7 +90,7 @@ def test_what_another_model_saw_is_not_taken(tmp_path: Path, other: Counting) ->
 
 
 def test_weights_are_told_apart_by_their_hash(tmp_path: Path) -> None:
-    model = make()
+    model = small_crate()
     model.weights = WeightsId("mine", "a" * 64)
     see(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path, model))
     model.weights = WeightsId("renamed", "a" * 64)
@@ -140,7 +119,7 @@ def flip(content: bytes) -> bytes:
     ids=["cut", "empty", "html", "bit", "longer", "header"],
 )
 def test_a_damaged_entry_is_computed_again(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
-    model = make()
+    model = small_crate()
     cache = FeatureCache(tmp_path, model)
     first = see(PHOTOS[:1], model, [1], [16], cache=cache)
     (entry,) = tmp_path.rglob("*.safetensors")
@@ -153,7 +132,7 @@ def test_a_damaged_entry_is_computed_again(tmp_path: Path, damage: Callable[[byt
 
 def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("here first")
-    model = make()
+    model = small_crate()
     with pytest.raises(OutputError, match=r"file.*: features cannot be kept: "):
         see(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path / "file", model))
     assert (tmp_path / "file").read_text() == "here first"
@@ -170,7 +149,7 @@ def test_a_photo_is_named_by_its_pixels_and_its_shape() -> None:
 
 def test_squares_are_views_of_their_own(tmp_path: Path) -> None:
     """Squeezed, photos of any shape share a grid, and are not mistaken for those that keep theirs."""
-    model = make()
+    model = small_crate()
     cache = FeatureCache(tmp_path, model)
     squares = see(PHOTOS, model, [0], [16], cache=cache, square=True)
     assert {views[0].grid for views in squares} == {(4, 4)}

@@ -37,8 +37,8 @@ from cratecli.tasks.objects import (
     objects_batch,
     objects_jobs,
 )
-from tests.model.test_vit import tiny
-from tests.tasks.test_segment import photo
+from tests.support.models import tiny_vit
+from tests.support.photos import photo
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -166,7 +166,7 @@ def test_a_plain_photo_has_no_object(
 @pytest.mark.parametrize("size", [(1, 1), (1, 20), (5, 7), (40, 50)])
 def test_real_models_give_valid_objects(nano: WhiteBox, model: str, size: tuple[int, int]) -> None:
     config = CrateConfig(patch_size=8, width=12, heads=3, depth=2, image_size=32, classes=0)
-    ready = {"nano": nano, "vit": UnrolledViT(tiny()), "crate": Crate(config).eval()}[model]
+    ready = {"nano": nano, "vit": UnrolledViT(tiny_vit()), "crate": Crate(config).eval()}[model]
     for rgb in (photo(*size), np.zeros((*size, 3), np.uint8)):
         found = find(rgb, ready, size=32, layers=[-2, -1], count=5)
         assert len(found) <= 5
@@ -262,7 +262,7 @@ def test_the_record() -> None:
 def test_the_papers_recipe_for_models_of_its_size() -> None:
     config = CrateConfig(patch_size=16, width=12, heads=3, depth=4, image_size=224, classes=0)
     paper = {"sizes": (480,), "tau": 0.15, "count": 3, "refine": "none"}
-    for model, layer in ((Crate(config), -2), (UnrolledViT(tiny()), -1)):
+    for model, layer in ((Crate(config), -2), (UnrolledViT(tiny_vit()), -1)):
         recipe = default_object_recipe(model)
         assert recipe.layers == (layer,)
         assert {name: getattr(recipe, name) for name in paper} == paper

@@ -43,7 +43,7 @@ from cratecli.tasks.parts import (
     look,
 )
 from cratecli.tasks.parts_pictures import draw, parts_sheet, thumbnail
-from tests.tasks.test_segment import photo
+from tests.support.photos import photo
 
 CONFIG = CrateConfig(patch_size=4, width=12, heads=3, depth=3, image_size=16, classes=0)
 

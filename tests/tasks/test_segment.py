@@ -23,6 +23,7 @@ from cratecli.runs.jobs import Failure, Job, Skipped
 from cratecli.tasks.recipes import Recipe, choose_recipe, default_recipe
 from cratecli.tasks.segment import Segmentation, Segmented, segment_batch, segment_jobs
 from cratecli.weights.checkpoint import load_model
+from tests.support.photos import photo
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -31,15 +32,6 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def model() -> WhiteBox:
     """Load the built-in model."""
     return load_model("crate-nano", device="cpu")
-
-
-def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Draw a bright disc on a dark, grainy ground."""
-    random = np.random.default_rng(seed)
-    rows, cols = np.mgrid[:height, :width]
-    disc = (rows - height * 0.5) ** 2 + (cols - width * 0.4) ** 2 <= (min(height, width) * 0.3) ** 2
-    flat = np.where(disc[..., None], (220, 180, 60), (40, 70, 50))
-    return np.clip(flat + random.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")

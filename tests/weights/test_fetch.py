@@ -10,29 +10,13 @@ from pathlib import Path
 import pytest
 
 from cratecli.errors import UsageError, WeightsError
-from cratecli.model.config import ARCHITECTURES
 from cratecli.weights import fetch
 from cratecli.weights.pull import pull
-from cratecli.weights.registry import BuiltIn, Checkpoint, Drive, Hub, Local, Source, Url
+from cratecli.weights.registry import BuiltIn, Drive, Hub, Local, Source, Url
+from tests.support.checkpoints import GOOD, NOTHING, SHA, WRONG, checkpoint, files
 from tests.support.server import REVISION
 
-GOOD = b"\x80\x02weights" * 1000
-WRONG = GOOD[:-1] + b"?"
-SHA = hashlib.sha256(GOOD).hexdigest()
-NOTHING = Checkpoint("m", "crate_tiny_patch16_224", ARCHITECTURES["crate_tiny_patch16_224"], None)
-
 pytestmark = pytest.mark.usefixtures("cache")
-
-
-def checkpoint(source: Source | None, *, pinned: bool = True) -> Checkpoint:
-    known = replace(NOTHING, source=source)
-    return replace(known, bytes=len(GOOD), sha256=SHA) if pinned else known
-
-
-def files(folder: Path) -> list[str]:
-    """List what a folder holds, locks aside."""
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(str(path) for path in found if path.suffix != ".lock")
 
 
 def test_missing_says_how_to_get_it() -> None:

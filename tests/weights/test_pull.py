@@ -10,8 +10,8 @@ from cratecli.errors import WeightsError
 from cratecli.weights import download, drive, fetch
 from cratecli.weights.pull import pull
 from cratecli.weights.registry import Checkpoint, Drive, Hub, Url
+from tests.support.checkpoints import GOOD, NOTHING, SHA, WRONG, checkpoint, files
 from tests.support.server import REVISION, Answer, Server
-from tests.weights.test_fetch import GOOD, NOTHING, SHA, WRONG, checkpoint, files
 
 PAGE = b"<!DOCTYPE html><title>Please log in</title>"
 HTML = {"Content-Type": "text/html; charset=utf-8"}

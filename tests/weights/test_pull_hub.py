@@ -15,9 +15,9 @@ from cratecli.errors import WeightsError
 from cratecli.weights.download import from_hub
 from cratecli.weights.pull import pull
 from cratecli.weights.registry import Hub
+from tests.support.checkpoints import GOOD, SHA, WRONG, checkpoint
 from tests.support.server import REVISION, Answer, Server
 from tests.support.waiting import until
-from tests.weights.test_fetch import GOOD, SHA, WRONG, checkpoint
 
 PAGE = b"<!DOCTYPE html><title>Please log in</title>"
 PULL = """
