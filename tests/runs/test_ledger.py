@@ -46,9 +46,9 @@ def test_a_row_says_what_was_done() -> None:
         "input_sha256": sha("photo"),
         "output": "sub/c.png",
         "output_sha256": sha("mask of photo"),
-        "options": made().options,
+        "options": made().digest,
     }
-    assert row["made"]["settings"] == {"keep": "otsu"}
+    assert row["made"]["recipe"] == {"keep": "otsu"}
     assert row["made"]["threshold"] == 0.5
     assert (row["height"], row["width"], len(row["objects"])) == (4, 5, 1)
     assert row["objects"][0]["area"] == 4
