@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import tomli_w
 
@@ -94,7 +94,7 @@ class TrainRecipe:
             if name == "architecture":
                 recipe = replace(recipe, model=_architecture(text))
         ours = {field.name: field.type for field in fields(self) if field.name != "model"}
-        models = {field.name: field.type for field in fields(CrateConfig) if field.name not in _TRIPLES}
+        models = {name: kind for name, kind in get_type_hints(CrateConfig).items() if name not in _TRIPLES}
         given: dict[str, Any] = {}
         model: dict[str, Any] = {}
         for name, text in changes.items():
