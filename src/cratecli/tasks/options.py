@@ -132,15 +132,14 @@ _KINDS |= {
 
 
 def explained(error: Any, values: Mapping[str, Any], spelt: Mapping[str, str] = EMPTY) -> str:
-    """Say in one line which option has which value, and what it can be."""
+    """Say in one line which option has which value, and what it should be."""
     faults = error.errors(include_url=False)
     name = str(faults[0]["loc"][0])
     faults = [fault for fault in faults if fault["loc"][0] == name]
-    kinds = [_KINDS.get(fault["type"]) or fault.get("ctx", {}).get("expected") for fault in faults]
-    shown = f"{spelt.get(name, name)} is {short(values.get(name))}"
-    if all(kinds):
-        return f"{shown}, not {' or '.join(dict.fromkeys(map(str, kinds)))}"
-    return f"{shown}: {next(fault['msg'] for fault in faults if fault['type'] not in _KINDS).lower()}"
+    if faults[0]["type"] == "too_short":
+        return f"{spelt.get(name, name)} is empty: at least one is needed"
+    wanted = [_KINDS.get(fault["type"], fault["msg"].removeprefix("Input should be ")) for fault in faults]
+    return f"{spelt.get(name, name)} is {short(values.get(name))}, not {' or '.join(dict.fromkeys(wanted))}"
 
 
 def read_names(names: str, count: int) -> tuple[str, ...]:
