@@ -30,7 +30,8 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
-from cratecli.emergence.masks import Keep, threshold
+from cratecli.emergence.rules import Keep
+from cratecli.emergence.masks import threshold
 from cratecli.emergence.parts import DIMENSIONS, STARTS, Ground, Vocabulary, centred
 from cratecli.emergence.pca import Components
 from cratecli.io import images

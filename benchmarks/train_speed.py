@@ -20,7 +20,7 @@ from cratecli.model.blocks import split_heads
 from cratecli.model.config import ARCHITECTURES
 from cratecli.model.crate import Crate
 from cratecli.training.recipe import read_recipe
-from cratecli.training.step import Learner, make_optimizer
+from cratecli.training.step import ModelWithLoss, make_optimizer
 
 BATCH, PAIRS = 256, 7
 
@@ -87,9 +87,9 @@ def ways() -> dict[str, Step]:
     )
     steps["literal"] = make_step(one, plain, images.float(), targets)
     for name, kept in (("ours", None), ("ours, half the patches dropped", half)):
-        learner = Learner(model(), recipe.label_smoothing)
+        learner = ModelWithLoss(model(), recipe.label_smoothing)
         steps[name] = make_step(learner, make_optimizer(learner.model, recipe), images, targets, kept)
-    learner = Learner(model(), recipe.label_smoothing)
+    learner = ModelWithLoss(model(), recipe.label_smoothing)
     optimizer = make_optimizer(learner.model, recipe)
     steps["ours, bfloat16"] = make_step(learner, optimizer, images, targets, None, bfloat16=True)
     two = Literal(model())
@@ -97,7 +97,7 @@ def ways() -> dict[str, Step]:
         two.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=False
     )
     steps["literal, compiled"] = make_step(torch.compile(two), other, images.float(), targets)
-    learner = Learner(model(), recipe.label_smoothing)
+    learner = ModelWithLoss(model(), recipe.label_smoothing)
     compiled: nn.Module = torch.compile(learner)
     steps["ours, compiled"] = make_step(
         compiled, make_optimizer(learner.model, recipe), images, targets, None

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
-for _library in ("OMP", "OPENBLAS"):  # before NumPy and torch start their threads: what is tested is small
-    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+# Before NumPy and torch start their threads, and before pytest-xdist starts its workers.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUTF8": "1"}
+os.environ.pop("PYTHONIOENCODING", None)
 
 import pytest
-import torch
 from jaxtyping import install_import_hook
 
+from tests.support.environment import inheriting_nothing
 from tests.support.server import Server, serving
 
 # Before any test module imports them: from here on a wrong shape or type is an error.
@@ -27,18 +28,25 @@ def golden() -> Path:
     return Path(__file__).parent / "golden"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_inherited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Set what tests, and the programs they start, inherit: it is the same whoever runs pytest, and how."""
+    with inheriting_nothing(tmp_path_factory.mktemp("home")):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def same_numbers() -> None:
     """Start every test from the same random state, on one thread: what is tested is small."""
+    import torch  # here: the process that only hands tests out to workers does without
+
     torch.manual_seed(0)
     torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
 def nobodys_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the developer's own registry, cache and settings."""
-    for name in [name for name in os.environ if name.startswith(("CRATE_", "XDG_", "HF_"))]:
-        monkeypatch.delenv(name)
+    """Give each test a home of its own."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 

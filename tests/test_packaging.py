@@ -1,6 +1,7 @@
 """What travels: the wheel, and the checkout itself, do the main job from another folder."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -87,25 +88,57 @@ Tests:
 
 <!-- test -->
 ```sh
-echo .venv/made && echo "1 passed" && exit {code}
+mkdir -p .venv/bin && cp tools/* .venv/bin && echo "1 passed" && exit {code}
 ```
 
 ```sh
 exit 8
 ```
 """
+TOOLS = {
+    "pip": "pip install -e .[dev]",
+    "ruff": "ruff check --quiet",
+    "mypy": "mypy",
+    "lint-imports": "lint-imports --no-cache",
+}
 
 
-@pytest.mark.parametrize("code", [0, 3])
-def test_ci_runs_the_readmes_own_command(tmp_path: Path, code: int) -> None:
-    (tmp_path / ".ci").mkdir()
-    script = tmp_path / ".ci/run"
-    script.write_bytes((ROOT / ".ci/run").read_bytes())
-    (tmp_path / "README.md").write_text(README.format(code=code))
-    done = subprocess.run(["bash", script], capture_output=True, text=True, check=False, cwd="/")
+@pytest.mark.parametrize(
+    ("tests", "types", "imports", "code"),
+    [(0, 0, 0, 0), (3, 0, 0, 3), (0, 4, 5, 4), (0, 0, 5, 5), (3, 4, 0, 3)],
+)
+def test_ci_runs_the_readmes_own_command_then_every_check(
+    tmp_path: Path, tests: int, types: int, imports: int, code: int
+) -> None:
+    """The first failure is the exit code, and the others are run all the same."""
+    for name in ("check", ".ci/run"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    ends = {"mypy": types, "lint-imports": imports}
+    for name in TOOLS:
+        tool = tmp_path / "tools" / name
+        tool.parent.mkdir(exist_ok=True)
+        tool.write_text(f'#!/bin/sh\necho "{name} $*"\nexit {ends.get(name, 0)}\n')
+        tool.chmod(0o755)
+    (tmp_path / "README.md").write_text(README.format(code=tests))
+    done = subprocess.run(
+        ["bash", tmp_path / ".ci/run"], capture_output=True, text=True, check=False, cwd="/"
+    )
     assert done.returncode == code
-    assert done.stdout.splitlines()[1:] == [".venv-ci/made", "1 passed"]
+    said = [line.strip() for line in done.stdout.splitlines()]
+    assert "1 passed" in said
+    assert set(TOOLS.values()) <= set(said)
+    assert "ruff format --check --quiet" in said
+    assert "pytest" not in said
+    assert "exit 9" not in done.stdout
+    for name, end in ends.items():
+        assert (f"{name} failed with exit code {end}" in done.stderr) is (end > 0)
+
+
+def test_ci_needs_the_readmes_command(tmp_path: Path) -> None:
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
     (tmp_path / "README.md").write_text("# No command\n")
-    done = subprocess.run(["bash", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(["bash", tmp_path / ".ci/run"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "README.md has no" in done.stderr

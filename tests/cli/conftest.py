@@ -1,7 +1,7 @@
 """A user's machine: a home of its own, the installed `crate`, both streams and the exit code."""
 
 import io
-import os
+import json
 import subprocess
 import sys
 import sysconfig
@@ -15,7 +15,11 @@ import pytest
 from PIL import Image
 
 from cratecli.cli.app import main
+from cratecli.errors import InputError
 from cratecli.runs.manifest import MANIFEST
+from tests.support.environment import environment
+from tests.support.photos import photo
+from tests.support.runs import read_rows
 
 CRATE = str(Path(sysconfig.get_path("scripts")) / "crate")
 """The script that installing made."""
@@ -43,14 +47,12 @@ class Machine:
         self.desk.mkdir(parents=True)
         self.user_registry = self.home / "config/crate/weights.toml"
         self.cache = self.home / "cache/crate"
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.home),
+        self.environment = environment(self.home) | {
             "XDG_CONFIG_HOME": str(self.home / "config"),
             "XDG_CACHE_HOME": str(self.home / "cache"),
             "HF_ENDPOINT": "http://127.0.0.1:1",
             "PYTHONWARNINGS": "error",
-            "OMP_NUM_THREADS": "1",  # the photos are tiny
+            "CUDA_VISIBLE_DEVICES": "",
         }
 
     def crate(
@@ -96,7 +98,7 @@ class Machine:
         """Put a photo on the desk: a bright disc on a dark, grainy ground; `size` is width, height in px."""
         path = self.desk / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(drawn(*size, seed)).save(path)
+        Image.fromarray(photo(size[1], size[0], seed)).save(path)
         return path
 
     def files(self) -> list[str]:
@@ -108,12 +110,48 @@ class Machine:
         )
 
 
-def drawn(width: int, height: int, seed: int) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    rows, cols = np.mgrid[:height, :width]
-    disc = (rows - height * 0.5) ** 2 + (cols - width * 0.4) ** 2 <= (min(height, width) * 0.3) ** 2
-    flat = np.where(disc[..., None], (220, 180, 60), (40, 70, 50))
-    return np.clip(flat + random.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8)
+def picture(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    return image
+
+
+def failed(done: Done, code: int, reason: str) -> None:
+    """Check that a run failed as it should: one line on stderr, on stdout at most a record of it."""
+    assert done.code == code
+    assert all(set(json.loads(line)) == {"input", "error"} for line in done.lines)
+    assert reason in done.err
+    assert done.err.startswith("crate: ")
+    assert done.err.count("\n") == 1
+    assert done.err.endswith("\n")
+
+
+def never(*_arguments: object) -> None:
+    """Stand in for the model where it must not run."""
+    raise InputError("looked at again")
+
+
+def inputs(done: Done) -> list[str]:
+    """List the photos of which lines of records tell."""
+    return [json.loads(line)["input"] for line in done.lines]
+
+
+def outputs(folder: Path) -> list[str]:
+    """Check a run's folder, and list its outputs: each has one row, is what its row says, and can be read."""
+    rows = list(read_rows(folder))
+    names = sorted(str(row.output) for row in rows)
+    assert len(set(names)) == len(rows) == len((folder / "manifest.jsonl").read_bytes().splitlines())
+    for row in rows:
+        assert row.output
+        with Image.open(folder / row.output) as mask:
+            mask.load()
+            assert mask.size == (row.annotated.width, row.annotated.height)
+        shown = np.asarray(Image.open(folder / row.output)) > 0
+        np.testing.assert_array_equal(shown, row.annotated.mask)
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    assert sorted(path.relative_to(folder).as_posix() for path in files) == sorted([*names, "manifest.jsonl"])
+    assert not list(folder.rglob(".crate-*"))
+    return names
 
 
 @pytest.fixture

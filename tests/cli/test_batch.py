@@ -13,33 +13,12 @@ import pytest
 from PIL import Image
 
 from cratecli.io.formats.record import decode_rle
-from tests.cli.conftest import CRATE, Done, Here, Machine
+from tests.cli.conftest import CRATE, Here, Machine, inputs, outputs
+from tests.support.ledgers import PREAMBLE
+from tests.support.processes import another
 from tests.support.runs import read_rows
 
 FAST = ("--size", "32", "--refine", "none", "-q")
-
-
-def inputs(done: Done) -> list[str]:
-    """List the photos of which lines of records tell."""
-    return [json.loads(line)["input"] for line in done.lines]
-
-
-def outputs(folder: Path) -> list[str]:
-    """Check a run's folder, and list its outputs: each has one row, is what its row says, and can be read."""
-    rows = list(read_rows(folder))
-    names = sorted(str(row.output) for row in rows)
-    assert len(set(names)) == len(rows) == len((folder / "manifest.jsonl").read_bytes().splitlines())
-    for row in rows:
-        assert row.output
-        with Image.open(folder / row.output) as mask:
-            mask.load()
-            assert mask.size == (row.annotated.width, row.annotated.height)
-        shown = np.asarray(Image.open(folder / row.output)) > 0
-        np.testing.assert_array_equal(shown, row.annotated.mask)
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    assert sorted(path.relative_to(folder).as_posix() for path in files) == sorted([*names, "manifest.jsonl"])
-    assert not list(folder.rglob(".crate-*"))
-    return names
 
 
 @pytest.fixture
@@ -357,9 +336,6 @@ def test_a_limit_of_file_sizes(machine: Machine, here: Here) -> None:
 
 def test_parts_are_not_shared(tree: Machine, here: Here) -> None:
     """FAULTS 13: what is learned from all photos together is made by one process."""
-    from tests.runs.test_ledger import PREAMBLE
-    from tests.support.processes import another
-
     (tree.desk / "out").mkdir()
     with another(PREAMBLE) as other:
         other("ledger.open([], resume=False)")

@@ -11,8 +11,7 @@ from PIL import Image
 from cratecli.cli import outputs
 from cratecli.io.sheet import CELL, GAP, MARK, TEXT
 from cratecli.tasks import heads as task
-from tests.cli.conftest import Here, Machine
-from tests.cli.test_segment import failed, picture
+from tests.cli.conftest import Here, Machine, failed, picture
 
 QUICK = ("--size", "32")
 LINE = TEXT + 5

@@ -15,8 +15,7 @@ from cratecli.errors import InputError
 from cratecli.io.plot import HEIGHT
 from cratecli.io.sheet import CELL, GAP, TEXT
 from cratecli.model.crate import Crate
-from tests.cli.conftest import Here, Machine
-from tests.cli.test_segment import failed, picture
+from tests.cli.conftest import Here, Machine, failed, picture
 
 QUICK = ("--size", "32")
 LINE = TEXT + 5

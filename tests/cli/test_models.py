@@ -155,7 +155,7 @@ def test_a_broken_user_registry_is_named_with_its_line(machine: Machine, models:
     machine.register('[models.x]\narchitecture = "?"\n')
     code, out, err = models("list")
     assert (code, out) == (2, "")
-    assert err.startswith(f"crate: {machine.user_registry}:2: models.x: unknown architecture")
+    assert err.startswith(f"crate: {machine.user_registry}:2: models.x: architecture is '?': unknown")
 
 
 def test_add_a_new_name_by_its_heads(machine: Machine, models_here: Models, small: Path) -> None:

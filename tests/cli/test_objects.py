@@ -15,8 +15,7 @@ import cratecli
 from cratecli.cli import outputs
 from cratecli.errors import InputError
 from cratecli.model.crate import Crate
-from tests.cli.conftest import Here, Machine
-from tests.cli.test_segment import failed, picture
+from tests.cli.conftest import Here, Machine, failed, picture
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -19,9 +19,8 @@ from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.tasks.parts import Album
 from cratecli.tasks.parts_pictures import SHEET
-from tests.cli.conftest import Done, Here, Machine
-from tests.cli.test_segment import failed, never, picture
-from tests.weights.test_checkpoint import released
+from tests.cli.conftest import Done, Here, Machine, failed, never, picture
+from tests.support.checkpoints import released
 
 CONFIG = CrateConfig(patch_size=4, width=12, heads=3, depth=3, image_size=16, classes=0)
 Tree = dict[str, bytes]

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import CRATE, Done, Machine
-from tests.cli.test_batch import inputs, outputs
+from tests.cli.conftest import CRATE, Done, Machine, inputs, outputs
 from tests.support.runs import read_rows
 
 FAST = "--size 32 --refine none"

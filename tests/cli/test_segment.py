@@ -1,6 +1,5 @@
 """`crate segment` as its user meets it: files, streams, exit codes, and one line for whatever goes wrong."""
 
-import io
 import json
 import os
 import pty
@@ -16,29 +15,12 @@ import torch
 from PIL import Image
 
 from cratecli.cli import console
-from cratecli.errors import InputError
 from cratecli.model.crate import Crate
 from cratecli.weights import checkpoint
-from tests.cli.conftest import CRATE, Done, Here, Machine
+from tests.cli.conftest import CRATE, Done, Here, Machine, failed, never, picture
 
 QUICK = ("--size", "64", "--refine", "none")
 """Options that make a run quick, where the mask itself is not looked at."""
-
-
-def picture(content: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(content))
-    image.load()
-    return image
-
-
-def failed(done: Done, code: int, reason: str) -> None:
-    """Check that a run failed as it should: one line on stderr, on stdout at most a record of it."""
-    assert done.code == code
-    assert all(set(json.loads(line)) == {"input", "error"} for line in done.lines)
-    assert reason in done.err
-    assert done.err.startswith("crate: ")
-    assert done.err.count("\n") == 1
-    assert done.err.endswith("\n")
 
 
 # Real processes, in a folder that is not the checkout.
@@ -342,11 +324,6 @@ def test_the_model_is_loaded_once(machine: Machine, here: Here, monkeypatch: pyt
     monkeypatch.setattr(checkpoint, "read_tensors", counted)
     assert here("segment", "in", "--batch-size", "1", *QUICK).code == 0
     assert len(loads) == 1
-
-
-def never(*_arguments: object) -> None:
-    """Stand in for the model where it must not run."""
-    raise InputError("looked at again")
 
 
 def test_what_was_seen_answers_other_questions(

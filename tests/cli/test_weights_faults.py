@@ -19,9 +19,9 @@ import torch
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from tests.cli.conftest import Done, Machine
+from tests.support.checkpoints import released
 from tests.support.server import REVISION, Answer, Server
 from tests.support.waiting import until
-from tests.weights.test_checkpoint import released
 
 TINY = "crate_tiny_patch16_224"
 GOOD = b"\x80\x02weights" * 100_000
@@ -360,11 +360,11 @@ def test_21_four_processes_fetch_once(machine: Machine, server: Server) -> None:
         (b"# \n# \xff\n", 2, "not UTF-8"),
         (b"a = " + b"[" * 3000, 1, "nested too deeply"),
         (b"\n[models.m]\nnote = 'x'\n", 2, "models.m: architecture is missing"),
-        (b"[models.m]\narchitecture = 'crate_tony'\n", 2, "models.m: unknown architecture 'crate_tony'"),
+        (b"[models.m]\narchitecture = 'crate_tony'\n", 2, "models.m: architecture is 'crate_tony': unknown"),
         (
             b"[models.m]\narchitecture = 'crate_tiny_patch16_224'\ndepth = 1e9\n",
             3,
-            "models.m: depth is 1000000000.0, not",
+            "models.m: depth is 1000000000.0: should be a valid integer",
         ),
     ],
 )

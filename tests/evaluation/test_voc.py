@@ -1,6 +1,5 @@
 """Coarse segmentation of painted photos: which patches a head keeps, and so every IoU, is known."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +7,9 @@ import pytest
 
 from cratecli.errors import InputError, UsageError
 from cratecli.evaluation import voc as task
-from cratecli.evaluation.voc import AUTO, BEST_MASS, BEST_TOP, evaluate_voc, voc_sight
+from cratecli.evaluation.voc import AUTO, BEST_MASS, BEST_TOP, evaluate_voc
 from cratecli.geometry import Box
-from cratecli.model.config import ARCHITECTURES
-from cratecli.model.crate import Crate
 from cratecli.model.unroll import WeightsId
-from cratecli.model.vit import UnrolledViT
-from cratecli.tasks.recipes import Sight
-from tests.model.test_vit import tiny
 from tests.support.painted import Painter, devkit, labelled, save
 
 SIDE = 40  # px, 5 × 5 patches: 60 % are 15, three rows
@@ -40,7 +34,7 @@ def test_the_best_head_of_every_class(tmp_path: Path, painter: Painter) -> None:
     """
     folder = devkit(tmp_path, (PHOTO, PLAIN), (PHOTO, VOID))
     result = evaluate_voc(folder, painter, size=SIDE)
-    assert (result.photos, [row.layer for row in result.rows]) == (2, [1, 1, 1])
+    assert (result.photos, [row.layer for row in result.rows]) == (2, [2, 2, 2])
     assert result[BEST_TOP]["mIoU"] == pytest.approx(((2 / 3 + 1 / 3) / 2 + 1) / 2, abs=1e-6)
     assert result[BEST_MASS]["mIoU"] == pytest.approx(((1 / 10 + 1 / 5) / 2 + 1 / 10) / 2, abs=1e-6)
     assert "40 × 40 px" in result.recipe
@@ -80,15 +74,6 @@ def test_maps_reach_a_photo_that_is_no_square(tmp_path: Path, painter: Painter) 
     assert result[BEST_TOP]["mIoU"] == 1
 
 
-def test_the_papers_layer_and_size() -> None:
-    config = replace(ARCHITECTURES["crate_tiny_patch16_224"], depth=3, classes=2)
-    assert voc_sight(Crate(config)) == Sight((1,), (480,))
-    small = replace(config, image_size=64, patch_size=8)
-    assert voc_sight(Crate(small)) == Sight((1,), (192,))
-    vit = UnrolledViT(tiny())
-    assert voc_sight(vit).layers == (vit.depth - 1,)
-
-
 def test_the_papers_number_stands_beside_what_it_is_of(
     tmp_path: Path, painter: Painter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,7 +87,7 @@ def test_the_papers_number_stands_beside_what_it_is_of(
     assert papers() == [None] * 3
     painter.weights = WeightsId("vit-small-patch8-dino", "0")
     assert papers() == [0.27, None, None]
-    assert papers(layers=[0, 1]) == [None] * 3 + [0.27, None, None]
+    assert papers(layers=[0, 2]) == [None] * 3 + [0.27, None, None]
     assert papers(size=SIDE) == [None] * 3
     monkeypatch.setattr(task, "VOC_PHOTOS", 1449)
     assert papers() == [None] * 3

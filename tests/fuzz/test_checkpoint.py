@@ -15,9 +15,9 @@ from torch import Tensor
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.weights.checkpoint import load_model
+from tests.support.checkpoints import released
 from tests.support.mutate import mutate
 from tests.support.survival import damages, odd_value, slow_count, survive
-from tests.weights.test_checkpoint import released
 
 TINY = CrateConfig(patch_size=2, width=8, heads=2, depth=1, image_size=4, classes=2)
 

@@ -20,8 +20,8 @@ def test_a_run_by_its_folder_or_its_manifest(tmp_path: Path) -> None:
     folder = lay_out(tmp_path)
     run = read_run(folder)
     assert run == read_run(folder / "manifest.jsonl")
-    assert [each.name for each in run.entries] == ["a.jpg", "b.jpg", "b.png", "sub/a.png"]
-    assert [each.file for each in run.entries] == ["a", "b.jpg", "b.png", "sub/a"]
+    assert [each.name for each in run.photos] == ["a.jpg", "b.jpg", "b.png", "sub/a.png"]
+    assert [each.file for each in run.photos] == ["a", "b.jpg", "b.png", "sub/a"]
     assert list(run) == list(run)
     assert [(photo.name, len(photo.objects)) for photo in run] == [
         ("a.jpg", 1),
@@ -31,7 +31,7 @@ def test_a_run_by_its_folder_or_its_manifest(tmp_path: Path) -> None:
     ]
     assert run.info["made"] == [{"command": "segment", "weights": "crate-nano"}]
     assert run.info["description"].startswith("crate ")
-    assert run.entries[0].shown == str(tmp_path / "photos/a.jpg")
+    assert run.photos[0].shown == str(tmp_path / "photos/a.jpg")
 
 
 def test_the_last_row_of_an_input_counts(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ NAMES: dict[str, tuple[list[tuple[str, str | None]], list[str], list[str]]] = {
 @pytest.mark.parametrize(("paths", "names", "own"), NAMES.values(), ids=NAMES)
 def test_names(tmp_path: Path, paths: list[tuple[str, str | None]], names: list[str], own: list[str]) -> None:
     run = read_run(write_manifest(tmp_path, [row(source, output, []) for source, output in paths]))
-    named = {each.source: (each.name, each.file) for each in run.entries}
+    named = {each.source: (each.name, each.file) for each in run.photos}
     assert [named[tmp_path / source] for source, _ in paths] == list(zip(names, own, strict=True))
 
 

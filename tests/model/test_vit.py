@@ -6,13 +6,13 @@ from math import sqrt
 from typing import Any
 
 import pytest
-import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
 from cratecli.geometry import Grid
 from cratecli.model.vit import UnrolledViT, build_vit
+from tests.support.models import tiny_vit
 
 WIDE = (2, 3, 24, 40)  # a grid of 3 × 5
 
@@ -33,15 +33,6 @@ CASES = {
 }
 
 
-def tiny(**options: Any) -> VisionTransformer:
-    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3, "num_classes": 5}
-    vit = timm.create_model("vit_tiny_patch16_224", dynamic_img_size=True, **(sizes | options))
-    assert isinstance(vit, VisionTransformer)
-    for parameter in vit.parameters():
-        nn.init.normal_(parameter, std=0.2)
-    return vit.eval().requires_grad_(False)
-
-
 def literal_attention(vit: VisionTransformer, index: int, tokens: Tensor) -> Tensor:
     """Compute softmax(q kᵀ / √p), `b k n n`, from the released tensors by name."""
     block: Any = vit.blocks[index]
@@ -55,7 +46,7 @@ def literal_attention(vit: VisionTransformer, index: int, tokens: Tensor) -> Ten
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 @pytest.mark.parametrize("size", [(2, 3, 32, 32), WIDE])
 def test_unrolled_is_timms_own_forward(case: Case, size: tuple[int, ...]) -> None:
-    vit, images = tiny(**case.options), torch.randn(size)
+    vit, images = tiny_vit(**case.options), torch.randn(size)
     model = UnrolledViT(vit)
     assert (model.depth, model.heads, model.patch_size) == (2, 3, 8)
     torch.testing.assert_close(model(images), vit(images))
@@ -67,7 +58,7 @@ def test_unrolled_is_timms_own_forward(case: Case, size: tuple[int, ...]) -> Non
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_class_attention_is_the_class_tokens_query_with_the_keys(case: Case) -> None:
-    vit, images = tiny(**case.options), torch.randn(WIDE)
+    vit, images = tiny_vit(**case.options), torch.randn(WIDE)
     for state in islice(UnrolledViT(vit).unroll(images), 2):
         full = literal_attention(vit, state.index, state.tokens)
         assert state.class_attention().shape == (2, 3, 15)
@@ -76,7 +67,7 @@ def test_class_attention_is_the_class_tokens_query_with_the_keys(case: Case) -> 
 
 
 def test_who_stops_early_runs_no_block() -> None:
-    vit, ran = tiny(), []
+    vit, ran = tiny_vit(), []
     for block in vit.blocks:
         block.register_forward_hook(lambda *_: ran.append(1))
     next(UnrolledViT(vit).unroll(torch.randn(WIDE))).class_attention()

@@ -1,31 +1,20 @@
 """The manifest: one row a photo, believed only where it still holds, shared by processes, outliving their end."""
 
-import hashlib
 import json
 import os
 import resource
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cratecli.errors import InputError, OutputError
-from cratecli.io.formats.record import Annotated, annotate
 from cratecli.runs import manifest
 from cratecli.runs.jobs import Job, deliver
 from cratecli.runs.ledger import Ledger
-from cratecli.runs.provenance import Provenance
-from tests.support.processes import Other, another
+from tests.support.ledgers import FOUND, JOBS, do, job, ledger, made, sha
+from tests.support.processes import Other
 from tests.support.runs import read_rows
-
-FOUND = Annotated("", 4, 5, [annotate(np.eye(4, 5, dtype=bool), 0.5)])
-PREAMBLE = """
-from pathlib import Path
-from tests.runs.test_ledger import *
-ledger = Ledger(Path("out/manifest.jsonl"), made())
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -33,38 +22,6 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def made(keep: str = "otsu") -> Provenance:
-    return Provenance("segment", {"keep": keep}, "nano", "0" * 64, {"dtype": "float32"})
-
-
-def ledger(keep: str = "otsu") -> Ledger:
-    return Ledger(Path("out/manifest.jsonl"), made(keep))
-
-
-def job(name: str, source: str | None = None) -> Job:
-    return Job(Path(source or f"in/{name}.jpg"), Path(f"out/{name}.png"))
-
-
-JOBS = [job("a"), job("b"), job("sub/c")]
-
-
-def sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def do(book: Ledger, each: Job, content: str = "photo") -> str:
-    """Do one photo, as a run would: gives what became of it."""
-    if not book.claim(each):
-        return "elsewhere"
-    if book.done(each, sha(content)):
-        book.give_back(each)
-        return "done"
-    output = f"mask of {content}".encode()
-    deliver(each.target, output)
-    book.record(each, sha(content), output, FOUND, threshold=0.5)
-    return "made"
 
 
 def run(book: Ledger, jobs: list[Job] = JOBS, *, resume: bool = False, content: str = "photo") -> list[str]:
@@ -81,12 +38,6 @@ def rows() -> dict[str, str]:
     return {str(row.output): row.input_sha256 for row in found}
 
 
-@pytest.fixture
-def other() -> Iterator[Other]:
-    with another(PREAMBLE) as other:
-        yield other
-
-
 def test_a_row_says_what_was_done() -> None:
     assert run(ledger()) == ["made"] * 3
     row = json.loads(Path("out/manifest.jsonl").read_text().splitlines()[2])
@@ -95,9 +46,9 @@ def test_a_row_says_what_was_done() -> None:
         "input_sha256": sha("photo"),
         "output": "sub/c.png",
         "output_sha256": sha("mask of photo"),
-        "options": made().options,
+        "options": made().digest,
     }
-    assert row["made"]["settings"] == {"keep": "otsu"}
+    assert row["made"]["recipe"] == {"keep": "otsu"}
     assert row["made"]["threshold"] == 0.5
     assert (row["height"], row["width"], len(row["objects"])) == (4, 5, 1)
     assert row["objects"][0]["area"] == 4
@@ -115,13 +66,13 @@ def test_a_start_reads_each_row_once(monkeypatch: pytest.MonkeyPatch, resume: bo
     run(ledger())
     read: list[str] = []
 
-    def counted(line: str | bytes) -> manifest.Row:
+    def counted(line: str | bytes) -> manifest.ManifestRow:
         row = from_json(line)
         read.append(row.key)
         return row
 
-    from_json = manifest.Row.from_json
-    monkeypatch.setattr(manifest.Row, "from_json", counted)
+    from_json = manifest.ManifestRow.from_json
+    monkeypatch.setattr(manifest.ManifestRow, "from_json", counted)
     with ledger() as book:
         book.open(JOBS[:1], resume=resume)
         assert read == ["a.png", "b.png", "sub/c.png"] + ([] if resume else ["b.png", "sub/c.png"])

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
+from tests.support import photos
+
 KINDS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "jpg": ("JPEG", {}),
     "progressive.jpg": ("JPEG", {"progressive": True}),
@@ -35,12 +37,7 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 def photo(width: int = 64, height: int = 48, seed: int = 0) -> Image.Image:
     """Draw a disc on a grainy ground; `width` and `height` in px."""
-    random = np.random.default_rng(seed)
-    rows, cols = np.mgrid[:height, :width]
-    disc = (rows - height * 0.5) ** 2 + (cols - width * 0.4) ** 2 <= (min(height, width) * 0.3) ** 2
-    flat = np.where(disc[..., None], (220, 180, 60), (40, 70, 50))
-    noisy = flat + random.normal(0, 6, (height, width, 3))
-    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+    return Image.fromarray(photos.photo(height, width, seed))
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:

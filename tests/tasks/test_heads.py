@@ -20,12 +20,12 @@ from cratecli.model.vit import UnrolledViT
 from cratecli.runs.batch import Desk
 from cratecli.runs.cache import FeatureCache
 from cratecli.runs.jobs import Failure, Job
-from cratecli.tasks.heads import HeadMaps, Judged, heads_batch, heads_jobs, heads_sheet
-from cratecli.tasks.recipes import Recipe, choose_recipe
+from cratecli.runs.plan import Plan
+from cratecli.tasks.heads import HeadMaps, HeadsPhoto, heads_batch, heads_run, heads_sheet
+from cratecli.tasks.recipes import ViewRecipe, choose_recipe
 from cratecli.tasks.segment import segment_batch
-from tests.model.test_vit import tiny
-from tests.runs.test_views import CONFIG, make
-from tests.tasks.test_segment import photo
+from tests.support.models import CONFIG, small_crate, tiny_vit
+from tests.support.photos import photo
 
 LINE = TEXT + 5
 PHOTOS = [photo(30, 40, 1), photo(40, 30, 2), photo(30, 40, 3)]
@@ -34,7 +34,7 @@ PHOTOS = [photo(30, 40, 1), photo(40, 30, 2), photo(30, 40, 3)]
 @pytest.fixture(scope="module")
 def model() -> WhiteBox:
     """Make a small CRATE: three layers, three heads, patches of 4 px."""
-    return make()
+    return small_crate()
 
 
 @pytest.mark.parametrize("layers", [[0], [1, -1], [2, 0]])
@@ -80,7 +80,7 @@ def test_what_is_left_out_is_as_segment_has_it() -> None:
 
 
 def test_a_vit_has_heads_too() -> None:
-    maps = cratecli.heads(PHOTOS[0], UnrolledViT(tiny()), layers=[0, 1], sizes=[32])
+    maps = cratecli.heads(PHOTOS[0], UnrolledViT(tiny_vit()), layers=[0, 1], sizes=[32])
     assert maps.attention.shape == (2, 3, 4, 5)
     assert maps.weights is None
     assert np.isfinite(maps.scores).all()
@@ -152,11 +152,12 @@ def laid_out(folder: Path) -> list[Job]:
     return [Job(folder / f"{name}.png", None) for name in "abc"]
 
 
-def judge(folder: Path, model: WhiteBox, recipe: Recipe, batch_size: int = 8) -> list[Judged]:
-    outcomes = list(heads_jobs(laid_out(folder), Desk(model, batch_size), recipe))
+def judge(folder: Path, model: WhiteBox, recipe: ViewRecipe, batch_size: int = 8) -> list[HeadsPhoto]:
+    plan = Plan(tuple(laid_out(folder)))
+    outcomes = list(heads_run(plan, Desk(model, batch_size), recipe, made=None))
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     assert [failure.job.name for failure in failures] == [str(folder / "b.png")]
-    return [outcome for outcome in outcomes if isinstance(outcome, Judged)]
+    return [outcome for outcome in outcomes if isinstance(outcome, HeadsPhoto)]
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])

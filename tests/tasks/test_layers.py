@@ -26,19 +26,20 @@ from cratecli.model.vit import UnrolledViT
 from cratecli.runs.batch import Desk
 from cratecli.runs.cache import FeatureCache
 from cratecli.runs.jobs import Failure, Job
-from cratecli.tasks.layers import LayerTrace, Traced, layer_sight, layers_jobs, layers_sheet, trace_batch
-from tests.model.test_vit import tiny
-from tests.runs.test_views import CONFIG, Counting, make
-from tests.tasks.test_segment import photo
+from cratecli.runs.plan import Plan
+from cratecli.tasks.layers import LayersPhoto, LayerTrace, layers_run, layers_sheet, trace_batch
+from cratecli.tasks.recipes import choose_layer_recipe
+from tests.support.models import CONFIG, Counting, small_crate, tiny_vit
+from tests.support.photos import photo
 
 LINE = TEXT + 5
 PHOTO = photo(30, 40)
 
 MODELS: dict[str, Callable[[], WhiteBox]] = {
-    "crate": make,
+    "crate": small_crate,
     "folded nowhere": lambda: Crate(CONFIG),
-    "vit": lambda: UnrolledViT(tiny()),
-    "vit with registers": lambda: UnrolledViT(tiny(reg_tokens=2, no_embed_class=True)),
+    "vit": lambda: UnrolledViT(tiny_vit()),
+    "vit with registers": lambda: UnrolledViT(tiny_vit(reg_tokens=2, no_embed_class=True)),
 }
 
 
@@ -108,7 +109,7 @@ def test_the_mask_is_maskcuts_first(model: WhiteBox) -> None:
 
 
 def test_some_layers_are_some_of_all() -> None:
-    model = make()
+    model = small_crate()
     everything = cratecli.layers(PHOTO, model, size=16)
     some = cratecli.layers(PHOTO, model, layers=[-1, 0], size=16)
     assert some.layers == (2, 0)
@@ -117,10 +118,10 @@ def test_some_layers_are_some_of_all() -> None:
 
 
 def test_what_is_left_out_is_every_layer_at_the_largest_size_of_segment() -> None:
-    model = make()
-    sight = layer_sight(model)
-    assert (sight.layers, sight.sizes) == ((0, 1, 2), (48,))
-    assert layer_sight(model, [-2], 20) == replace(sight, layers=(1,), sizes=(20,))
+    model = small_crate()
+    recipe = choose_layer_recipe(model)
+    assert (recipe.layers, recipe.sizes) == ((0, 1, 2), (48,))
+    assert choose_layer_recipe(model, layers=[-2], size=20) == replace(recipe, layers=(1,), sizes=(20,))
     assert cratecli.layers(PHOTO, model).mask.shape == (3, 12, 16)
 
 
@@ -146,21 +147,21 @@ def test_odd_photos_give_numbers(model: WhiteBox, name: str, size: int) -> None:
 
 def test_components_that_narrow_tokens_lack_are_black() -> None:
     """LayerNorm leaves two dimensions of three; a fourth was never there."""
-    components = cratecli.layers(PHOTO, make(replace(CONFIG, width=3)), size=32).components
+    components = cratecli.layers(PHOTO, small_crate(replace(CONFIG, width=3)), size=32).components
     assert components.shape[1] == 4
     assert (components[:, :2].max(axis=(2, 3)) == 1).all()
     assert not components[:, 2:].any()
 
 
 def test_a_photo_seen_is_not_looked_at_again(tmp_path: Path) -> None:
-    model, photos = make(), [PHOTO, photo(40, 30), PHOTO]
-    sight = layer_sight(model, None, 16)
-    first = trace_batch(photos, model, sight, 0.2, FeatureCache(tmp_path, model))
+    model, photos = small_crate(), [PHOTO, photo(40, 30), PHOTO]
+    recipe = choose_layer_recipe(model, size=16, tau=0.2)
+    first = trace_batch(photos, model, recipe, FeatureCache(tmp_path, model))
     assert model.shown == 3
-    again = trace_batch(photos, model, sight, 0.2, FeatureCache(tmp_path, model))
+    again = trace_batch(photos, model, recipe, FeatureCache(tmp_path, model))
     assert model.shown == 3
     for one, other, image in zip(first, again, photos, strict=True):
-        (alone,) = trace_batch([image], make(), sight, 0.2)
+        (alone,) = trace_batch([image], small_crate(), recipe)
         for part in ("coding_rate", "zero_fraction", "attention", "components", "mask"):
             np.testing.assert_allclose(getattr(one, part), getattr(other, part), rtol=1e-6)
             np.testing.assert_allclose(getattr(one, part), getattr(alone, part), atol=1e-3)
@@ -168,10 +169,10 @@ def test_a_photo_seen_is_not_looked_at_again(tmp_path: Path) -> None:
 
 def test_what_was_kept_is_what_was_seen(tmp_path: Path) -> None:
     """To the last bit: `--jsonl` prints enough digits to tell."""
-    model = make()
-    sight = layer_sight(model, None, 16)
+    model = small_crate()
+    recipe = choose_layer_recipe(model, size=16)
     (first,), (again,) = (
-        trace_batch([PHOTO], model, sight, cache=FeatureCache(tmp_path, model)) for _ in "ab"
+        trace_batch([PHOTO], model, recipe, cache=FeatureCache(tmp_path, model)) for _ in "ab"
     )
     np.testing.assert_array_equal(again.coding_rate, first.coding_rate)
 
@@ -186,7 +187,7 @@ def test_what_was_kept_is_what_was_seen(tmp_path: Path) -> None:
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
-        cratecli.layers(PHOTO, make(), **options)
+        cratecli.layers(PHOTO, small_crate(), **options)
 
 
 def test_what_cannot_be_seen_is_an_input_error(tmp_path: Path) -> None:
@@ -202,37 +203,41 @@ def test_what_cannot_be_seen_is_an_input_error(tmp_path: Path) -> None:
 # The sheet.
 
 
-def traced(folder: Path, model: Counting, count: int, **options: Any) -> list[Traced]:
+def traced(folder: Path, model: Counting, count: int, **options: Any) -> list[LayersPhoto]:
     """Trace photos, the second broken."""
     for number in range(count):
         Image.fromarray(photo(60, 80, number)).save(folder / f"{number}.png")
     (folder / "1.png").write_bytes(b"no photo")
     jobs = [Job(folder / f"{number}.png", None) for number in range(count)]
-    outcomes = list(layers_jobs(jobs, Desk(model, 2), layer_sight(model, None, 16), **options))
+    recipe = choose_layer_recipe(model, size=16, **options)
+    outcomes = list(layers_run(Plan(tuple(jobs)), Desk(model, 2), recipe, made=None))
     assert [outcome.job for outcome in outcomes if isinstance(outcome, Failure)] == [jobs[1]]
-    done = [outcome for outcome in outcomes if isinstance(outcome, Traced)]
+    done = [outcome for outcome in outcomes if isinstance(outcome, LayersPhoto)]
     assert [each.job for each in done] == [jobs[0], *jobs[2:]]
     return done
 
 
 def test_four_photos_are_pictured_and_all_are_traced(tmp_path: Path) -> None:
-    done = traced(tmp_path, make(), 7)
+    done = traced(tmp_path, small_crate(), 7)
     assert [len(each.tiles) for each in done] == [4] * 6
     assert all(isinstance(each.trace, LayerTrace) for each in done)
     assert layers_sheet(done, "model").shape[0] == HEIGHT + GAP + LINE + 16 * (CELL.height + GAP + LINE)
 
 
 def test_tau_reaches_the_masks(tmp_path: Path) -> None:
-    done = traced(tmp_path, make(), 3, tau=-1.0)
-    (expected,) = trace_batch([photo(60, 80, 0)], make(), layer_sight(make(), None, 16), -1.0)
+    done = traced(tmp_path, small_crate(), 3, tau=-1.0)
+    (expected,) = trace_batch(
+        [photo(60, 80, 0)], small_crate(), choose_layer_recipe(small_crate(), size=16, tau=-1.0)
+    )
     np.testing.assert_array_equal(done[0].trace.mask, expected.mask)
     assert (
-        expected.mask != trace_batch([photo(60, 80, 0)], make(), layer_sight(make(), None, 16))[0].mask
+        expected.mask
+        != trace_batch([photo(60, 80, 0)], small_crate(), choose_layer_recipe(small_crate(), size=16))[0].mask
     ).any()
 
 
 def test_rows_are_attention_components_and_masks(tmp_path: Path) -> None:
-    each = traced(tmp_path, make(), 3)[0]
+    each = traced(tmp_path, small_crate(), 3)[0]
     shown = fit_within(photo(60, 80, 0), CELL)
     size = Size(*shown.shape[:2])
 
@@ -253,7 +258,7 @@ def test_rows_are_attention_components_and_masks(tmp_path: Path) -> None:
 
 
 def test_the_sheet_has_the_curves_over_the_rows(tmp_path: Path) -> None:
-    done = traced(tmp_path, make(), 3)
+    done = traced(tmp_path, small_crate(), 3)
     sheet = layers_sheet(done, "model")
     down, across = CELL.height + GAP + LINE, CELL.width + GAP
     assert sheet.shape == (HEIGHT + GAP + LINE + 8 * down, 4 * across + GAP, 3)
@@ -262,15 +267,16 @@ def test_the_sheet_has_the_curves_over_the_rows(tmp_path: Path) -> None:
             top, left = HEIGHT + GAP + 2 * LINE + number * down, GAP + column * across
             height, width = tile.picture.shape[:2]
             np.testing.assert_array_equal(sheet[top : top + height, left : left + width], tile.picture)
-    more = layers_sheet(traced(tmp_path, make(), 7), "model")
+    more = layers_sheet(traced(tmp_path, small_crate(), 7), "model")
     assert (sheet[:HEIGHT] != more[:HEIGHT]).any()  # the curves are of all photos
 
 
 def test_the_sheet_of_one_layer_is_as_wide_as_its_curves() -> None:
-    model, job = make(), Job(None, None)
+    model, job = small_crate(), Job(None, None)
     content = b"P6 4 3 255 " + bytes(range(36))
-    (only,) = layers_jobs([job], Desk(model, 1, stdin=content), layer_sight(model, [1], 16))
-    assert isinstance(only, Traced)
+    recipe = choose_layer_recipe(model, layers=[1], size=16)
+    (only,) = layers_run(Plan((job,)), Desk(model, 1, stdin=content), recipe, made=None)
+    assert isinstance(only, LayersPhoto)
     assert layers_sheet([only], "model").shape == (
         HEIGHT + GAP + LINE + 4 * (CELL.height + GAP + LINE),
         640,

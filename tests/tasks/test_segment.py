@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 import cratecli
-from cratecli.emergence.masks import Keep, bounding_box, iou
+from cratecli.emergence.masks import bounding_box, iou
+from cratecli.emergence.rules import Keep
 from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.geometry import Size
 from cratecli.model.config import CrateConfig
@@ -19,9 +20,12 @@ from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import Desk
 from cratecli.runs.jobs import Failure, Job, Skipped
-from cratecli.tasks.recipes import Recipe, choose_recipe, default_recipe
-from cratecli.tasks.segment import Segmentation, Segmented, segment_batch, segment_jobs
+from cratecli.runs.plan import Plan
+from cratecli.runs.session import Written
+from cratecli.tasks.recipes import Recipe, choose_recipe
+from cratecli.tasks.segment import Segmentation, SegmentedPhoto, segment_batch, segment_run
 from cratecli.weights.checkpoint import load_model
+from tests.support.photos import photo
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -30,15 +34,6 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def model() -> WhiteBox:
     """Load the built-in model."""
     return load_model("crate-nano", device="cpu")
-
-
-def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Draw a bright disc on a dark, grainy ground."""
-    random = np.random.default_rng(seed)
-    rows, cols = np.mgrid[:height, :width]
-    disc = (rows - height * 0.5) ** 2 + (cols - width * 0.4) ** 2 <= (min(height, width) * 0.3) ** 2
-    flat = np.where(disc[..., None], (220, 180, 60), (40, 70, 50))
-    return np.clip(flat + random.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -217,8 +212,8 @@ def test_a_map_that_is_not_finite_is_an_input_error(model: WhiteBox) -> None:
 
 def test_the_papers_recipe_for_models_of_its_size() -> None:
     config = CrateConfig(patch_size=16, width=12, heads=3, depth=4, image_size=224, classes=0)
-    recipe = default_recipe(Crate(config))
-    assert recipe.layers == (-2,)
+    recipe = choose_recipe(Crate(config))
+    assert recipe.layers == (2,)
     assert recipe.keep == Keep("mass", 0.6)
     assert set(recipe.sizes) == {224}
     assert recipe.refine == "none"
@@ -255,13 +250,13 @@ def jobs(folder: Path) -> list[Job]:
 
 @pytest.fixture
 def recipe(model: WhiteBox) -> Recipe:
-    return replace(default_recipe(model), sizes=(64,), refine="none")
+    return replace(choose_recipe(model), sizes=(64,), refine="none")
 
 
 def outcomes(
     planned: Sequence[Job], model: WhiteBox, recipe: Recipe, size: int
-) -> Iterator[Segmented | Failure | Skipped]:
-    return segment_jobs(planned, Desk(model, size), recipe, kind="mask")
+) -> Iterator[SegmentedPhoto | Failure | Skipped | Written]:
+    return segment_run(Plan(tuple(planned)), Desk(model, size), recipe, kind="mask")
 
 
 @pytest.mark.parametrize("size", [1, 2, 8])
@@ -274,7 +269,7 @@ def test_a_broken_photo_does_not_stop_the_others(
     assert [failure.job for failure in failed] == [planned[1]]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
     for outcome in done:
-        if isinstance(outcome, Segmented):
+        if isinstance(outcome, SegmentedPhoto):
             assert outcome.job.target is not None
             with Image.open(outcome.job.target) as written:
                 np.testing.assert_array_equal(np.asarray(written) > 0, outcome.segmentation.mask)

@@ -12,8 +12,14 @@ import torch
 from torch import Tensor
 
 from cratecli.errors import InputError, NothingMatchedError, UsageError
-from cratecli.training.batches import Order, Share, steps_in_pass, training_batches, validation_batches
-from cratecli.training.sources import Labelled, Source, open_source, training_source, validation_source
+from cratecli.training.batches import (
+    Share,
+    StepSampler,
+    steps_per_epoch,
+    training_batches,
+    validation_batches,
+)
+from cratecli.training.sources import OpenedDataset, Source, open_source, training_source, validation_source
 from tests.support.toy import CLASSES, RECIPE, packed, sharded, toy
 
 Batches = list[tuple[Tensor, Tensor]]
@@ -30,7 +36,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy(tmp_path_factory.mktemp("toy"))
 
 
-def opened(data: Path) -> Labelled:
+def opened(data: Path) -> OpenedDataset:
     return open_source(training_source(data), RECIPE, training=True)
 
 
@@ -51,7 +57,7 @@ def test_what_a_batch_is(data: Path) -> None:
 
 
 def test_every_image_once_a_pass(data: Path) -> None:
-    order = Order(36, 8, 0, range(8), Share())
+    order = StepSampler(36, 8, 0, range(8), Share())
     batches = list(order)
     assert len(order) == len(batches) == 8
     for number in range(2):
@@ -119,7 +125,7 @@ def test_a_stream_of_shards(data: Path, tmp_path: Path, workers: int, first_step
     pytest.importorskip("webdataset", reason="the extra `datasets` is not installed")
     shards = sharded(data, tmp_path / "shards")
 
-    def stream() -> Labelled:
+    def stream() -> OpenedDataset:
         return open_source(Source(shards, "wds/", "train"), RECIPE, training=True)
 
     assert stream().streamed
@@ -168,7 +174,7 @@ def test_what_is_no_data_set(tmp_path: Path) -> None:
 
 def test_fewer_images_than_a_batch(data: Path) -> None:
     with pytest.raises(UsageError, match="36 images do not fill a batch of 64"):
-        steps_in_pass(opened(data), replace(RECIPE, batch_size=64))
+        steps_per_epoch(opened(data), replace(RECIPE, batch_size=64))
 
 
 def test_a_stream_that_ends_early(data: Path) -> None:
@@ -187,7 +193,7 @@ def test_a_stream_that_ends_early(data: Path) -> None:
         def set_loader_cfg(self, num_workers: int) -> None:
             pass
 
-    labelled = Labelled(Short(), 24, 1, ("a",), "")
+    labelled = OpenedDataset(Short(), 24, 1, ("a",), "")
     batches = training_batches(labelled, RECIPE, range(3), workers=0)
     next(batches)
     with pytest.raises(InputError, match="ended after 1 batches, and promised 3"):
@@ -240,7 +246,7 @@ def test_what_cannot_be_read_does_not_validate(
     if not workers:
         assert [record.getMessage().count("passed over") for record in caplog.records] == [1, 1, 1]
         caplog.clear()
-        list(validation_batches(labelled, few, workers=0, tell=False))
+        list(validation_batches(labelled, few, workers=0, log=False))
         assert not caplog.records
 
 

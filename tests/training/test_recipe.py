@@ -70,7 +70,7 @@ def test_an_architecture_comes_first() -> None:
         ({"seed": "-1"}, "seed"),
         ({"width": "25"}, "multiple of 3 heads"),
         ({"image_size": "17"}, "multiple of patch size"),
-        ({"attention": "none"}, "mssa, mhsa"),
+        ({"attention": "none"}, "'mssa' or 'mhsa'"),
         ({"mean": "4"}, "unknown setting 'mean'"),
         ({"architecture": "vit"}, "is not one of"),
         ({"lr": "1"}, "unknown setting 'lr'"),

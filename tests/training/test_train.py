@@ -35,7 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def after(steps: int) -> Watch:
     """Be told to stop once so many steps more were taken."""
     taken = []
-    return Watch(stepped=lambda step, _steps: taken.append(step), stop=lambda: len(taken) >= steps)
+    return Watch(on_step=lambda step, _steps: taken.append(step), stop=lambda: len(taken) >= steps)
 
 
 def go(data: Path, folder: Path, recipe: TrainRecipe = RECIPE, **how: Any) -> Trained:
@@ -128,7 +128,7 @@ def test_a_fine_tune_is_resumed_from_its_model(data: Path, whole: Path, tmp_path
 def test_what_changes_the_bits_is_said(data: Path, tmp_path: Path) -> None:
     go(data, tmp_path / "run", watch=after(2))
     notes: list[str] = []
-    go(data, tmp_path / "run", None, resume=True, dtype="bfloat16", watch=Watch(noted=notes.append))  # type: ignore[arg-type]
+    go(data, tmp_path / "run", None, resume=True, dtype="bfloat16", watch=Watch(on_note=notes.append))  # type: ignore[arg-type]
     assert any("resumed with dtype bf16, not no" in note for note in notes)
 
 
@@ -160,7 +160,7 @@ def test_weights_that_are_no_numbers_are_not_kept(data: Path, tmp_path: Path) ->
                     next(module.parameters()).data.fill_(math.nan)
 
     with pytest.raises(InputError, match="no number"):
-        go(data, tmp_path / "run", watch=Watch(stepped=spoil))
+        go(data, tmp_path / "run", watch=Watch(on_step=spoil))
     state = torch.load(tmp_path / "run/state.pt", weights_only=True)
     assert state["step"] == 4
     assert all(tensor.isfinite().all() for tensor in state["model"].values())
@@ -195,7 +195,7 @@ def test_a_finished_run_stays_as_it_is(data: Path, tmp_path: Path) -> None:
     first = go(data, tmp_path / "run")
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     said: list[str] = []
-    watch = Watch(noted=said.append)
+    watch = Watch(on_note=said.append)
     again = go(data, tmp_path / "run", None, resume=True, watch=watch)  # type: ignore[arg-type]
     assert said[-1] == "the run was finished before, with step 12: nothing is left to do"
     assert (again.done, again.sha256, again.measures) == (True, first.sha256, first.measures)
@@ -281,7 +281,7 @@ def test_what_attention_finds_is_watched(data: Path, tmp_path: Path) -> None:
         assert not next(model.parameters()).requires_grad
         return {"auto IoU": 0.5}
 
-    done = go(data, tmp_path / "run", watch=Watch(judge=judge, every=0.5))
+    done = go(data, tmp_path / "run", watch=Watch(measure=judge, every=0.5))
     assert len(seen) == 6
     assert done.measures["auto IoU"] == 0.5
     assert sum("auto IoU" in row for row in rows(tmp_path / "run")) == 6
@@ -294,7 +294,7 @@ def test_weights_do_not_move_under_the_judge(data: Path, whole: Path, tmp_path: 
             next(model.parameters()).zero_()
         return {}
 
-    go(data, tmp_path / "run", watch=Watch(judge=meddle))
+    go(data, tmp_path / "run", watch=Watch(measure=meddle))
     assert rows(tmp_path / "run")[-1]["sha256"] == rows(whole)[-1]["sha256"]
 
 

@@ -20,35 +20,9 @@ from cratecli.model.blocks import ISTA
 from cratecli.model.config import Attention, CrateConfig, Sparsifier
 from cratecli.model.crate import Crate
 from cratecli.weights.checkpoint import load_model, read_config
+from tests.support.checkpoints import released
 
 SMALL = CrateConfig(patch_size=4, width=12, heads=3, depth=2, image_size=16, classes=5)
-RELEASED_NAMES = {  # ours: theirs, in the order they are replaced
-    "layers.": "transformer.layers.",
-    ".attention.norm": ".0.norm",
-    ".attention.subspaces": ".0.fn.qkv",
-    ".attention.output": ".0.fn.to_out.0",
-    ".sparsifier.norm": ".1.norm",
-    ".sparsifier.dictionary": ".1.fn.weight",
-    ".sparsifier.up": ".1.fn.net.0",
-    ".sparsifier.down": ".1.fn.net.3",
-    "stem.patch_norm": "to_patch_embedding.1",
-    "stem.linear": "to_patch_embedding.2",
-    "stem.token_norm": "to_patch_embedding.3",
-    "class_token": "cls_token",
-    "position_embedding": "pos_embedding",
-}
-
-
-def released(model: Crate) -> dict[str, Tensor]:
-    """Give a CRATE's tensors under the names of the released files."""
-    tensors = {}
-    for ours, tensor in model.state_dict().items():
-        name = ours
-        for mine, theirs in RELEASED_NAMES.items():
-            name = name.replace(mine, theirs)
-        name = name.replace("head.", "mlp_head.1.")
-        tensors[f"mlp_head.0.{name[5:]}" if name.startswith("norm.") else name] = tensor
-    return tensors
 
 
 def loaded(file: Path | str, **options: Any) -> Crate:

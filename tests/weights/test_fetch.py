@@ -10,34 +10,18 @@ from pathlib import Path
 import pytest
 
 from cratecli.errors import UsageError, WeightsError
-from cratecli.model.config import ARCHITECTURES
 from cratecli.weights import fetch
 from cratecli.weights.pull import pull
-from cratecli.weights.registry import BuiltIn, Checkpoint, Drive, Hub, Local, Source, Url
+from cratecli.weights.rows import BuiltIn, Drive, Hub, Local, Source, Url
+from tests.support.checkpoints import GOOD, NOTHING, SHA, WRONG, checkpoint, files
 from tests.support.server import REVISION
-
-GOOD = b"\x80\x02weights" * 1000
-WRONG = GOOD[:-1] + b"?"
-SHA = hashlib.sha256(GOOD).hexdigest()
-NOTHING = Checkpoint("m", "crate_tiny_patch16_224", ARCHITECTURES["crate_tiny_patch16_224"], None)
 
 pytestmark = pytest.mark.usefixtures("cache")
 
 
-def checkpoint(source: Source | None, *, pinned: bool = True) -> Checkpoint:
-    known = replace(NOTHING, source=source)
-    return replace(known, bytes=len(GOOD), sha256=SHA) if pinned else known
-
-
-def files(folder: Path) -> list[str]:
-    """List what a folder holds, locks aside."""
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(str(path) for path in found if path.suffix != ".lock")
-
-
 def test_missing_says_how_to_get_it() -> None:
     with pytest.raises(WeightsError, match="m is not on this machine; run: crate models pull m"):
-        fetch.require(checkpoint(Hub("owner/name", REVISION, "torch/m.pth")))
+        fetch.require(checkpoint(Hub("owner/name", "torch/m.pth", REVISION)))
     with pytest.raises(WeightsError, match=r"no download source \(gone\); run: crate models add FILE --as m"):
         pull(replace(NOTHING, note="gone"))
 
@@ -53,7 +37,7 @@ def test_built_in_and_local_files_are_found_and_never_fetched(cache: Path) -> No
     assert pull(checkpoint(Local("models/mine.pth"))) == cache / "models" / "mine.pth"
 
 
-@pytest.mark.parametrize("source", [None, Drive("abc"), Hub("owner/name", REVISION, "torch/m.pth")])
+@pytest.mark.parametrize("source", [None, Drive("abc"), Hub("owner/name", "torch/m.pth", REVISION)])
 def test_install_copies_a_right_file_and_keeps_no_wrong_one(
     tmp_path: Path, cache: Path, source: Source | None
 ) -> None:

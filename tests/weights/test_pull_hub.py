@@ -14,10 +14,10 @@ import cratecli.errors
 from cratecli.errors import WeightsError
 from cratecli.weights.download import from_hub
 from cratecli.weights.pull import pull
-from cratecli.weights.registry import Hub
+from cratecli.weights.rows import Hub
+from tests.support.checkpoints import GOOD, SHA, WRONG, checkpoint
 from tests.support.server import REVISION, Answer, Server
 from tests.support.waiting import until
-from tests.weights.test_fetch import GOOD, SHA, WRONG, checkpoint
 
 PAGE = b"<!DOCTYPE html><title>Please log in</title>"
 PULL = """
@@ -215,7 +215,7 @@ def test_what_xet_raises_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", broken)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    row = checkpoint(Hub("owner/name", REVISION, "m.pth"))
+    row = checkpoint(Hub("owner/name", "m.pth", REVISION))
     with pytest.raises(
         WeightsError, match=r"^cannot fetch m: Data processing error: CAS service error; if you"
     ):

@@ -9,13 +9,13 @@ import typer
 
 from cratecli.cli import options
 from cratecli.cli.console import put
-from cratecli.cli.report import Report, what_runs
+from cratecli.cli.report import Report
 from cratecli.cli.signals import Stop, finishing
 from cratecli.cli.tables import as_json, as_markdown, as_table
 from cratecli.errors import UsageError
 
 if TYPE_CHECKING:
-    from cratecli.evaluation.protocol import EvaluationProtocol, Stage
+    from cratecli.evaluation.protocol import EvaluationProtocol, Judged
     from cratecli.evaluation.result import Evaluation
     from cratecli.model.unroll import WhiteBox
 
@@ -61,7 +61,7 @@ class EvaluationRun:
             min=0, max=100_000, help="Bootstrap samples of the photos, for confidence intervals; 0 for none."
         ),
     ] = 1000
-    seed: Annotated[int, typer.Option(min=0, help="Random seed of the bootstrap.")] = 0
+    resample_seed: Annotated[int, typer.Option(min=0, help="Random seed of the bootstrap.")] = 0
     device: options.Device = "auto"
     dtype: options.Dtype = "auto"
     batch_size: options.BatchSize = 8
@@ -110,23 +110,24 @@ class EvaluationRun:
     def _evaluate_one(
         self, name: str | None, choose: "ChooseProtocol", report: Report, stop: Stop
     ) -> "Evaluation":
-        from cratecli.evaluation.protocol import JudgedPhoto
         from cratecli.evaluation.run import run_protocol
         from cratecli.io.opening import MAX_PIXELS
         from cratecli.runs.batch import Desk
         from cratecli.runs.cache import FeatureCache
+        from cratecli.runs.records import Record
+        from cratecli.runs.views import describe
         from cratecli.weights.checkpoint import load_model
         from cratecli.weights.fetch import cache_folder
 
         model = load_model(name, device=self.device, dtype=self.dtype)
         protocol = choose(model)
-        report.note(what_runs(model, protocol.summary))
+        report.note(describe(model, protocol.summary))
 
-        def follow(stage: "Stage[Any]") -> Iterator[object]:
-            for outcome in report.through(stage, len(protocol.pairs), stop, resumable=True):
-                if isinstance(outcome, JudgedPhoto):
-                    report.done({})
-                yield outcome
+        def follow(outcomes: "Judged[Any]") -> Iterator[object]:
+            total, passes = len(protocol.pairs), protocol.passes
+            for judged in report.through(outcomes, total, stop, resumable=True, passes=passes):
+                report.done(Record())
+                yield judged
 
         desk = Desk(
             model,
@@ -142,7 +143,7 @@ class EvaluationRun:
             scores=self.scores or cache_folder() / "evaluate",
             resume=self.resume,
             resamples=self.resamples,
-            resample_seed=self.seed,
+            resample_seed=self.resample_seed,
             follow=follow,
         )
 

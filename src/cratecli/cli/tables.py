@@ -17,7 +17,7 @@ WIDE = 200  # columns of a table that goes to no terminal
 
 def as_json(evaluations: "Sequence[Evaluation]") -> str:
     """Write an array of `EvaluationRecord`, one a model."""
-    records = [each.as_record().model_dump() for each in evaluations]
+    records = [each.as_record().as_data() for each in evaluations]
     return json.dumps(records, indent=2, ensure_ascii=False)
 
 

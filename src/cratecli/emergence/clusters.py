@@ -5,17 +5,17 @@ photos add up, so those of many samples of photos are judged at once.
 """
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from scipy.special import xlogy
+
+from cratecli.arrays import Labels
 
 Tables = Float[np.ndarray, "times found true"]
 Values = Float[np.ndarray, " times"]
 
 
-def contingency(
-    found: UInt8[np.ndarray, "height width"], true: UInt8[np.ndarray, "height width"]
-) -> Int[np.ndarray, "found true"]:
+def contingency(found: Labels, true: Labels) -> Int[np.ndarray, "found true"]:
     """Count the pixels of each pair of labels, up to the largest labels there are."""
     rows, cols = int(found.max()) + 1, int(true.max()) + 1
     pairs = found.astype(np.int64) * cols + true

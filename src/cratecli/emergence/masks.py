@@ -1,8 +1,6 @@
 """From a map to a mask: threshold rules, clean-up, and how far to trust the result."""
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 import cv2
@@ -11,44 +9,8 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from cratecli.arrays import Mask
+from cratecli.emergence.rules import Keep
 from cratecli.geometry import Box, Size
-
-
-@dataclass(frozen=True)
-class Keep:
-    """Which part of a map to keep.
-
-    `mass`: the smallest set of patches whose attention sums to `value` of all (DINO). `top`: the `value`
-    largest entries (2308.16271, B.3). `otsu` and `mean`: by the scaled map's own threshold. `value`: what
-    reaches `value` on the scaled map. Values are in 0–1.
-    """
-
-    rule: Literal["mass", "top", "otsu", "mean", "value"]
-    value: float = 0.0
-
-    @classmethod
-    def parse(cls, text: str) -> "Keep":
-        """Read `mass:F`, `top:F`, `otsu`, `mean` or a number in 0–1. Raises `ValueError` for anything else.
-
-        >>> Keep.parse("mass:0.6")
-        Keep(rule='mass', value=0.6)
-        """
-        if text == "otsu":
-            return cls("otsu")
-        if text == "mean":
-            return cls("mean")
-        if match := re.fullmatch(r"(?:(mass|top):)?([0-9]*\.?[0-9]+)", text):
-            value = float(match[2])
-            if 0 < value <= 1:
-                return cls("mass" if match[1] == "mass" else "top" if match[1] == "top" else "value", value)
-        raise ValueError(f"{text!r} is not mass:F, top:F, otsu, mean or a number, with 0 < F ≤ 1")
-
-    def __str__(self) -> str:
-        """Write the rule as the command line takes it."""
-        if self.rule in ("otsu", "mean"):
-            return self.rule
-        number = repr(self.value).removesuffix(".0")
-        return number if self.rule == "value" else f"{self.rule}:{number}"
 
 
 def scale(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
@@ -97,7 +59,7 @@ def enlarge(grid_map: Float[np.ndarray, "rows cols"], size: Size) -> Float[np.nd
     return cv2.resize(grid_map, (size.width, size.height), interpolation=cv2.INTER_LINEAR)
 
 
-def spread(grid_mask: Bool[np.ndarray, "rows cols"], size: Size) -> Bool[np.ndarray, "height width"]:
+def spread(grid_mask: Bool[np.ndarray, "rows cols"], size: Size) -> Mask:
     """Give every pixel what the patch under its middle has: nearest neighbour."""
     rows, cols = (
         ((2 * np.arange(pixels) + 1) * patches) // (2 * pixels)
@@ -116,16 +78,16 @@ def components(mask: Mask, connectivity: Literal[4, 8] = 8) -> Iterator[Mask]:
         yield labels == label
 
 
-def clean(mask: Mask, *, min_area: float = 0.0, largest: bool = False, fill_holes: bool = False) -> Mask:
-    """Drop components below `min_area` (a share of the image, 0–1), keep only the largest, fill holes."""
+def clean(mask: Mask, *, smallest: float = 0.0, largest: bool = False, fill_holes: bool = False) -> Mask:
+    """Drop components below `smallest` (a share of the image, 0–1), keep only the largest, fill holes."""
     if fill_holes:
         mask = ndimage.binary_fill_holes(mask)
     if largest:
         mask = next(components(mask), mask)
-    if min_area > 0 and mask.any():
+    if smallest > 0 and mask.any():
         labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
         areas = np.bincount(labels.reshape(-1), minlength=count + 1)
-        large = areas >= min_area * mask.size
+        large = areas >= smallest * mask.size
         large[0] = False
         mask = large[labels]
     return mask

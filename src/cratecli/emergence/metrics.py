@@ -1,9 +1,9 @@
 """How near maps, masks and boxes come to the truth: what the saliency field and VOC's segmentation count."""
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 
-from cratecli.arrays import Mask
+from cratecli.arrays import Labels, Mask, Soft
 from cratecli.geometry import Box
 
 BETA_SQUARED = 0.3  # of Fβ: precision weighs more than recall
@@ -12,7 +12,7 @@ HIT = 0.5  # IoU from which on a box counts as found
 VOID = 255  # the label of pixels that are not judged
 
 
-def f_curve(soft: Float[np.ndarray, "height width"], truth: Mask) -> Float[np.ndarray, "256"]:
+def f_curve(soft: Soft, truth: Mask) -> Float[np.ndarray, "256"]:
     """Give Fβ (β² = 0.3) of a soft map, 0–1, kept from each of 256 levels on: entry `i` from `i / 255`.
 
     `Fβ = (1 + β²) P R / (β² P + R)`, of precision P and recall R: 0 where nothing kept is right. The field's maxFβ is
@@ -28,7 +28,7 @@ def f_curve(soft: Float[np.ndarray, "height width"], truth: Mask) -> Float[np.nd
     return np.asarray((1 + BETA_SQUARED) * right / (BETA_SQUARED * np.count_nonzero(truth) + kept))
 
 
-def mean_absolute_error(soft: Float[np.ndarray, "height width"], truth: Mask) -> float:
+def mean_absolute_error(soft: Soft, truth: Mask) -> float:
     """Average how far a soft map, 0–1, is from the truth, over pixels."""
     return float(np.abs(soft - truth.astype(np.float32)).mean(dtype=np.float64))
 
@@ -54,7 +54,7 @@ def box_iou(one: Box | None, other: Box | None) -> float:
 
 
 def class_iou(
-    masks: Bool[np.ndarray, "maps height width"], labels: UInt8[np.ndarray, "height width"]
+    masks: Bool[np.ndarray, "maps height width"], labels: Labels
 ) -> Float[np.ndarray, "classes maps"]:
     """Give every mask's IoU, 0–1, with each class that a photo shows, by rising label.
 

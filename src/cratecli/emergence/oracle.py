@@ -10,7 +10,8 @@ from jaxtyping import Float
 from cratecli.arrays import Mask
 from cratecli.emergence.features import View
 from cratecli.emergence.heads import common_grid, resize
-from cratecli.emergence.masks import Keep, enlarge, iou, scale, threshold
+from cratecli.emergence.masks import enlarge, iou, scale, threshold
+from cratecli.emergence.rules import Keep
 from cratecli.geometry import Size
 
 RANKED = 96  # px of the longer side at which maps are compared: many are judged, and few differ there

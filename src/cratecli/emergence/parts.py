@@ -12,16 +12,16 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 
+from cratecli.arrays import Labels, Mask, Soft
 from cratecli.emergence.features import View
 from cratecli.emergence.heads import auto
-from cratecli.emergence.masks import Keep, enlarge, scale, threshold
+from cratecli.emergence.masks import enlarge, scale, threshold
 from cratecli.emergence.pca import Components, Moments
+from cratecli.emergence.rules import Foreground, Keep
 from cratecli.emergence.sample import Sample, keys_of
 from cratecli.geometry import Size
-
-Foreground = Literal["pca", "attention", "none"]
 
 SAMPLE = 20_000  # patches, of all photos together
 DIMENSIONS = 16  # principal components of the foreground that k-means sees
@@ -132,7 +132,7 @@ def _squares(
     return np.stack([((points - centroid) ** 2).sum(axis=1) for centroid in centroids], axis=1)
 
 
-class Learner:
+class VocabularyLearner:
     """Learns a vocabulary from photos that are read twice, in any order, and not kept.
 
     First all tokens, for the covariance that parts figure from ground; then the foreground's, for its own.
@@ -284,9 +284,9 @@ def paint(
     colours: Sequence[int],
     size: Size,
     *,
-    smooth: Callable[[Float[np.ndarray, "height width"]], Float[np.ndarray, "height width"]] | None = None,
-    figure: Bool[np.ndarray, "height width"] | None = None,
-) -> UInt8[np.ndarray, "height width"]:
+    smooth: Callable[[Soft], Soft] | None = None,
+    figure: Mask | None = None,
+) -> Labels:
     """Label every pixel by the part it is nearest to, 0 where it is ground; patches are interpolated bilinearly.
 
     `smooth` redraws each interpolated map (0–1); `figure` is a foreground found otherwise than by `margins`.

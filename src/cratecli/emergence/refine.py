@@ -2,9 +2,9 @@
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 
-from cratecli.arrays import RGB, Soft
+from cratecli.arrays import RGB, Mask, Soft
 
 GRABCUT_SIDE = 256  # px of the longer side at which GrabCut runs: its cost grows with the pixels
 SURE_FOREGROUND, SURE_BACKGROUND = 0.2, 0.6  # shares of each side, farthest from the cut, that stay
@@ -28,7 +28,7 @@ def guided_filter(rgb: RGB, soft: Soft, radius: int, epsilon: float = 1e-4) -> S
     return np.asarray(np.clip(mean(slope) * guide + mean(offset), 0, 1))
 
 
-def grabcut(rgb: RGB, soft: Soft, cut: float, rounds: int = 3) -> Bool[np.ndarray, "height width"]:
+def grabcut(rgb: RGB, soft: Soft, cut: float, rounds: int = 3) -> Mask:
     """Cut the photo by colour (GrabCut, Rother et al., 2004), seeded by a soft map and its threshold `cut`.
 
     The foreground's strongest pixels and the background's weakest are certain; the rest may change sides. A

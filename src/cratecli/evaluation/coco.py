@@ -16,7 +16,7 @@ from cratecli.emergence.masks import spread
 from cratecli.emergence.precision import AP50, AP75, Kind, Precision, average_precision
 from cratecli.errors import NothingMatchedError
 from cratecli.evaluation.intervals import Bootstrap
-from cratecli.evaluation.options import CocoOptions, ObjectOptions
+from cratecli.evaluation.options import CocoOptions
 from cratecli.evaluation.protocol import PhotoProtocol
 from cratecli.evaluation.published import COCO, COCO_PHOTOS, published
 from cratecli.evaluation.records import ProtocolName
@@ -28,8 +28,9 @@ from cratecli.io import datasets
 from cratecli.io.datasets import CocoSet, Pair
 from cratecli.io.formats.record import annotate
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import Question
-from cratecli.tasks.objects import MOST_PATCHES, ObjectRecipe, choose_object_recipe
+from cratecli.runs.views import Question
+from cratecli.tasks.options import CutOptions
+from cratecli.tasks.recipes import MOST_PATCHES, ObjectRecipe, choose_object_recipe
 
 PUBLISHED, OURS = "every score 1", "our scores"
 KINDS: tuple[tuple[str, Kind], ...] = (("box", "bbox"), ("mask", "segm"))
@@ -40,8 +41,8 @@ class Cut(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rle: dict[str, Any] = Field(description="The mask at the photo's upright size, as COCO's compressed RLE")
-    score: float = Field(description="The score of `crate objects`, 0–1")
+    rle: dict[str, Any] = Field(description="The mask at the photo's upright size, as COCO's compressed RLE.")
+    score: float = Field(description="The score of `crate objects`, 0–1.")
 
 
 class CocoScores(PhotoScores):
@@ -67,15 +68,17 @@ class CocoProtocol(PhotoProtocol[CocoScores]):
         return Question(layers, self.recipe.sizes[:1], most_patches=MOST_PATCHES, square=True)
 
     @property
-    def settings(self) -> dict[str, str | bool]:
-        """Give layers, size, τ and the most objects."""
-        return {name: self.recipe.settings[name] for name in ("layer", "size", "tau", "n")}
+    def settings(self) -> dict[str, Any]:
+        """Give all of the recipe that decides cuts and scores: every cut counts, and none is refined."""
+        unused = ("min_score", "refine")
+        return {name: value for name, value in self.recipe.as_data().items() if name not in unused}
 
     @property
     def summary(self) -> str:
         """Describe the recipe in one line."""
-        square = self.square(self.recipe.sizes[0])
-        return "layers {layer}, {square}, tau {tau}, n {n}".format(square=square, **self.settings)
+        recipe = self.recipe
+        layers = ",".join(map(str, recipe.layers))
+        return f"layers {layers}, {self.square(recipe.sizes[0])}, tau {recipe.tau}, n {recipe.count}"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -161,7 +164,7 @@ def _measures(word: str, precision: Precision) -> list[Measure]:
     ]
 
 
-def coco_protocol(path: Path, model: WhiteBox, **asked: Unpack[ObjectOptions]) -> CocoProtocol:
+def coco_protocol(path: Path, model: WhiteBox, **asked: Unpack[CutOptions]) -> CocoProtocol:
     """Read COCO's annotations. Raises `InputError`, `UsageError`, and `NothingMatchedError` without an object."""
     recipe = choose_object_recipe(model, **asked)
     coco = datasets.coco(path)

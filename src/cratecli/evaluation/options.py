@@ -1,41 +1,30 @@
-"""The options of evaluations, each said once: as keywords of the `evaluate_…` functions and of the protocols."""
+"""The options of evaluations, each said once. Imports neither torch nor NumPy."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Annotated
 
-from cratecli.emergence.parts import Foreground
-from cratecli.tasks.recipes import Refine
+from annotated_doc import Doc
+from typing_extensions import TypedDict
 
+from cratecli.tasks.options import CutOptions, InputSize, LayerChoice, PartOptions, SegmentOptions
 
-class SegmentOptions(TypedDict, total=False):
-    """How masks are made, as `segment` has it."""
-
-    layers: Sequence[int] | None
-    sizes: Sequence[int] | None
-    heads: Literal["auto", "all"] | Sequence[int]
-    keep: str | None
-    refine: Refine | None
+VAL = "val"
 
 
-class ObjectOptions(TypedDict, total=False):
-    """How objects are cut, as `objects` has it; each of `layers` is cut on its own."""
+class SaliencyProtocolOptions(SegmentOptions, total=False):
+    """Which masks are evaluated against a data set's masks."""
 
-    layers: Sequence[int] | None
-    size: int | None
-    count: int | None
-    tau: float | None
+    off_centre: Annotated[bool, Doc("Crop photos so that their object lies off-centre.")]
+    oracle: Annotated[bool, Doc("A row for the best head, layer and view by truth, not refined.")]
+    mean_of_heads: Annotated[bool, Doc("A row for the mean of all heads, not refined.")]
 
 
-class PartOptions(TypedDict, total=False):
-    """How parts are learned, as `parts` has it."""
+class VocProtocolOptions(TypedDict, total=False):
+    """Which attention is evaluated on which photos of PASCAL VOC; each layer on its own."""
 
-    k: int | Literal["auto"]
-    foreground: Foreground | None
-    refine: Refine
-    layers: Sequence[int] | None
-    sizes: Sequence[int] | None
-    seed: int
+    split: Annotated[str, Doc(f"The list in ImageSets/Segmentation, without .txt; {VAL} unless said.")]
+    layers: LayerChoice
+    size: Annotated[InputSize, Doc("Side of the square input, px.")]
 
 
 class RunOptions(TypedDict, total=False):
@@ -58,29 +47,15 @@ class EvaluationOptions(RunOptions, total=False):
     batch_size: int
 
 
-class SaliencyOptions(SegmentOptions, EvaluationOptions, total=False):
-    """The options of `evaluate_saliency`.
-
-    With `off_centre`, photos are cropped so that their object lies off-centre. `mean_of_heads` and `oracle` add a row
-    each: the mean of all heads, and the best head, layer and view by truth.
-    """
-
-    off_centre: bool
-    mean_of_heads: bool
-    oracle: bool
+class SaliencyOptions(SaliencyProtocolOptions, EvaluationOptions, total=False):
+    """The options of `evaluate_saliency`."""
 
 
-class VocOptions(EvaluationOptions, total=False):
-    """The options of `evaluate_voc`: the `split` of the data set, layers that are evaluated each on its own, and the
-    side of the square input in px.
-    """
-
-    split: str
-    layers: Sequence[int] | None
-    size: int | None
+class VocOptions(VocProtocolOptions, EvaluationOptions, total=False):
+    """The options of `evaluate_voc`."""
 
 
-class CocoOptions(ObjectOptions, EvaluationOptions, total=False):
+class CocoOptions(CutOptions, EvaluationOptions, total=False):
     """The options of `evaluate_coco`."""
 
 

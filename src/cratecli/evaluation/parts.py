@@ -1,13 +1,13 @@
 """Evaluate parts against labelled parts: NMI, ARI, and part IoU under the best matching."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from jaxtyping import Int
@@ -17,8 +17,8 @@ from cratecli.arrays import RGB
 from cratecli.emergence.clusters import contingency, mutual_information, part_iou, rand_index
 from cratecli.errors import InputError
 from cratecli.evaluation.intervals import Bootstrap
-from cratecli.evaluation.options import PartOptions, PartsOptions
-from cratecli.evaluation.protocol import EvaluationProtocol, JudgedPhoto, SeenPhoto, Stage
+from cratecli.evaluation.options import PartsOptions
+from cratecli.evaluation.protocol import EvaluationProtocol, Judged, JudgedPhoto
 from cratecli.evaluation.records import ProtocolName
 from cratecli.evaluation.result import Evaluation, ResultRow
 from cratecli.evaluation.run import evaluate
@@ -26,17 +26,22 @@ from cratecli.evaluation.scores import PhotoScores, ScoreStore
 from cratecli.io import datasets, images
 from cratecli.io.datasets import Pair
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import Desk, Photo
+from cratecli.runs.batch import DecodedPhoto, Desk
 from cratecli.runs.cache import FeatureCache
-from cratecli.runs.jobs import Job
-from cratecli.tasks.parts import Album, Labelled, PartRecipe, choose_part_recipe, label_album, learn_parts
+from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
+from cratecli.runs.plan import Plan
+from cratecli.runs.session import Session
+from cratecli.tasks.options import PartOptions
+from cratecli.tasks.parts import Album
+from cratecli.tasks.parts_album import LabelledPhoto, fill_album, label_album
+from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
 
 
 class PartsScores(PhotoScores):
     """A photo's contingency table."""
 
     table: list[list[int]] = Field(
-        description="Pixels by predicted part (rows) and true part (columns), each from 0, the background"
+        description="Pixels by predicted part (rows) and true part (columns), each from 0, the background."
     )
 
 
@@ -50,13 +55,14 @@ class PartsProtocol(EvaluationProtocol[PartsScores]):
 
     name: ClassVar[ProtocolName] = "parts"
     scores_type = PartsScores
+    passes = 2
 
     recipe: PartRecipe
 
     @property
-    def settings(self) -> dict[str, str | bool]:
-        """Give the options of `crate parts`."""
-        return self.recipe.settings
+    def settings(self) -> dict[str, Any]:
+        """Give the recipe."""
+        return self.recipe.as_data()
 
     @property
     def summary(self) -> str:
@@ -73,23 +79,58 @@ class PartsProtocol(EvaluationProtocol[PartsScores]):
             "parts are learned once, from all photos; for intervals only the judged photos are resampled",
         )
 
-    def stages(self, desk: Desk, store: ScoreStore[PartsScores]) -> Iterator[Stage[PartsScores]]:
+    def judge_all(self, desk: Desk, store: ScoreStore[PartsScores]) -> Judged[PartsScores]:
         """Show all photos to the model, and then label and judge them."""
         data_set = self._data_set() if store.path else ""
         known = [self.known(pair, store, data_set) for pair in self.pairs]
         if None not in known:
-            yield (photo for photo in known if photo is not None)
+            yield from (photo for photo in known if photo is not None)
             return
         features = None if store.path is None else store.path.with_suffix(".features")
         if features is not None and desk.cache is None:
             desk = replace(desk, cache=FeatureCache(features, self.model))
         pairs = {Job(pair.image, None): pair for pair in self.pairs}
-        with TemporaryDirectory(prefix="crate-") as folder:
-            album, seen = Album(Path(folder), self.recipe), list[Job]()
-            yield self._see(pairs, album, seen, desk)
-            yield self._label(pairs, album, seen, desk, store, data_set=data_set)
-        if features is not None:
+        judged: dict[Job, JudgedPhoto[PartsScores]] = {}
+
+        def judge(photo: DecodedPhoto, labelled: LabelledPhoto) -> LabelledPhoto:
+            pair = pairs[photo.job]
+            truth = datasets.read_labels(pair.truth)
+            scores = PartsScores(table=contingency(labelled.parts.labels, truth).tolist())
+            store.add(self.score_key(pair, photo.sha256, data_set), pair.name, scores)
+            judged[photo.job] = JudgedPhoto(pair.name, scores)
+            return labelled
+
+        with TemporaryDirectory(prefix="crate-") as folder, Session(Plan(tuple(pairs)), desk) as session:
+            album = Album(Path(folder), self.recipe)
+            seen = yield from self._fill(album, session, pairs)
+            if desk.stopping():
+                return
+            vocabulary = album.learn()
+            labelled = label_album(album, seen, session, vocabulary, self.recipe, written=judge)
+            with closing(labelled):
+                for outcome in labelled:
+                    yield judged.pop(outcome.job) if isinstance(outcome, LabelledPhoto) else outcome
+        if features is not None and not desk.stopping():
             rmtree(features, ignore_errors=True)
+
+    def _fill(
+        self, album: Album, session: Session, pairs: Mapping[Job, Pair]
+    ) -> Generator[SeenPhoto | Failure | Skipped, None, list[Job]]:
+        """Show all photos to the model; gives the jobs of those that could be read, in the album's order."""
+
+        def prepare(job: Job, rgb: RGB) -> RGB:
+            datasets.refuse_other_size(rgb, datasets.read_labels(pairs[job].truth).shape, pairs[job])
+            return rgb
+
+        seen = list[Job]()
+        with closing(fill_album(album, session, self.recipe, prepare)) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, Job):
+                    seen.append(outcome)
+                    yield SeenPhoto(outcome)
+                else:
+                    yield outcome
+        return seen
 
     def rows(self, scores: Mapping[str, PartsScores], bootstrap: Bootstrap) -> tuple[ResultRow, ...]:
         """Compute the measures of the photos' summed contingency tables."""
@@ -103,49 +144,6 @@ class PartsProtocol(EvaluationProtocol[PartsScores]):
             bootstrap.measure("part IoU", tables, part_iou),
         )
         return (ResultRow(f"k {self.recipe.k}", measures),)
-
-    def _see(
-        self, pairs: Mapping[Job, Pair], album: Album, seen: list[Job], desk: Desk
-    ) -> Stage[PartsScores]:
-        """Put photos into the album, and the jobs of those in it into `seen`."""
-
-        def prepare(job: Job, rgb: RGB) -> RGB:
-            datasets.refuse_other_size(rgb, datasets.read_labels(pairs[job].truth).shape, pairs[job])
-            return rgb
-
-        with closing(learn_parts(album, list(pairs), desk, self.recipe, prepare)) as outcomes:
-            for outcome in outcomes:
-                if isinstance(outcome, Job):
-                    seen.append(outcome)
-                    yield SeenPhoto(outcome)
-                else:
-                    yield outcome
-
-    def _label(
-        self,
-        pairs: Mapping[Job, Pair],
-        album: Album,
-        seen: Sequence[Job],
-        desk: Desk,
-        store: ScoreStore[PartsScores],
-        *,
-        data_set: str,
-    ) -> Stage[PartsScores]:
-        """Learn the parts, label every photo of the album, and compare its labels with the truth."""
-        vocabulary = album.learn()
-        judged: dict[Job, JudgedPhoto[PartsScores]] = {}
-
-        def judge(photo: Photo, labelled: Labelled) -> Labelled:
-            pair = pairs[photo.job]
-            truth = datasets.read_labels(pair.truth)
-            scores = PartsScores(table=contingency(labelled.parts.labels, truth).tolist())
-            store.add(self.score_key(pair, photo.sha256, data_set), pair.name, scores)
-            judged[photo.job] = JudgedPhoto(pair.name, scores)
-            return labelled
-
-        with closing(label_album(album, seen, desk, vocabulary, self.recipe, written=judge)) as outcomes:
-            for outcome in outcomes:
-                yield judged.pop(outcome.job) if isinstance(outcome, Labelled) else outcome
 
     def _data_set(self) -> str:
         """Name all photos and their truth by one SHA-256: the parts that are learned depend on each."""

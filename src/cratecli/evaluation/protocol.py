@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,10 @@ from cratecli.geometry import Size, fit_grid
 from cratecli.io import images
 from cratecli.io.datasets import Pair
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import Desk, Outcomes, Photo, Question, work_through
+from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, work_through
 from cratecli.runs.cache import identity
-from cratecli.runs.jobs import Job
+from cratecli.runs.jobs import Job, SeenPhoto
+from cratecli.runs.views import Question
 from cratecli.version import __version__
 
 FORMAT = 1  # of a photo's scores: a change of what they hold takes the next number
@@ -37,23 +38,20 @@ class JudgedPhoto(Generic[Scores]):
     known: bool = False
 
 
-@dataclass(frozen=True)
-class SeenPhoto:
-    """A photo that the model has seen, and that is judged once all have been seen."""
-
-    job: Job
-
-
-Stage = Outcomes[JudgedPhoto[Scores] | SeenPhoto]
-"""The outcomes of one pass over a data set; a bad photo is a `Failure`, not the end."""
+Judged = Outcomes[JudgedPhoto[Scores] | SeenPhoto]
+"""The outcomes of an evaluation; a bad photo is a `Failure`, not the end."""
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationProtocol(ABC, Generic[Scores]):
-    """How one model is evaluated on one data set: `pairs` are the photos of the folder `data` and their truth."""
+    """How one model is evaluated on one data set: the photos of the folder `data`, in `pairs` with their truth.
+
+    The model sees them, and they are judged, in one of `passes` over the data set, or each in a pass of its own.
+    """
 
     name: ClassVar[ProtocolName]
     scores_type: ClassVar[type[Any]]
+    passes: ClassVar[int] = 1
 
     model: WhiteBox
     data: Path
@@ -61,8 +59,8 @@ class EvaluationProtocol(ABC, Generic[Scores]):
 
     @property
     @abstractmethod
-    def settings(self) -> dict[str, str | bool]:
-        """Give all options that decide the scores by their names on the command line, defaults included."""
+    def settings(self) -> dict[str, Any]:
+        """Give all that decides the scores as plain data, nothing left to a default."""
 
     @property
     @abstractmethod
@@ -75,8 +73,8 @@ class EvaluationProtocol(ABC, Generic[Scores]):
         """Explain how the measures are computed, a sentence each."""
 
     @abstractmethod
-    def stages(self, desk: Desk, store: ScoreStore[Scores]) -> Iterator[Stage[Scores]]:
-        """Judge all photos whose scores the store does not know, in one pass over the data set or several."""
+    def judge_all(self, desk: Desk, store: ScoreStore[Scores]) -> Judged[Scores]:
+        """Judge all photos, and put their scores into the store; those that it knows are given first."""
 
     @abstractmethod
     def rows(self, scores: Mapping[str, Scores], bootstrap: Bootstrap) -> tuple[ResultRow, ...]:
@@ -153,11 +151,8 @@ class PhotoProtocol(EvaluationProtocol[Scores]):
     def judge(self, pair: Pair, rgb: RGB, views: Sequence[View]) -> Scores:
         """Score one photo against its truth. Raises `InputError`."""
 
-    def stages(self, desk: Desk, store: ScoreStore[Scores]) -> Iterator[Stage[Scores]]:
+    def judge_all(self, desk: Desk, store: ScoreStore[Scores]) -> Judged[Scores]:
         """Judge the photos in one pass."""
-        yield self._judge_all(desk, store)
-
-    def _judge_all(self, desk: Desk, store: ScoreStore[Scores]) -> Stage[Scores]:
         pairs: dict[Job, Pair] = {}
         for pair in self.pairs:
             if (known := self.known(pair, store)) is not None:
@@ -165,7 +160,7 @@ class PhotoProtocol(EvaluationProtocol[Scores]):
             else:
                 pairs[Job(pair.image, None)] = pair
 
-        def finish(photo: Photo, views: Sequence[View]) -> JudgedPhoto[Scores]:
+        def finish(photo: DecodedPhoto, views: Sequence[View]) -> JudgedPhoto[Scores]:
             pair = pairs[photo.job]
             scores = self.judge(pair, photo.rgb, views)
             store.add(self.score_key(pair, photo.sha256), pair.name, scores)

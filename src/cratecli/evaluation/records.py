@@ -2,51 +2,49 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, JsonValue
+
+from cratecli.runs.records import Record
 
 ProtocolName = Literal["voc", "coco", "saliency", "parts"]
 
 
-class MeasureRecord(BaseModel):
+class MeasureRecord(Record):
     """One measure over all photos, rounded to six digits."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    value: float | None = Field(description="The measure, 0–1; null where it is undefined")
-    low: float | None = Field(description="Lower end of its 95 % confidence interval; null without intervals")
-    high: float | None = Field(description="Upper end of the interval; null without intervals")
+    value: float | None = Field(description="The measure, 0–1; null where it is undefined.")
+    low: float | None = Field(
+        description="Lower end of its 95 % confidence interval; null without intervals."
+    )
+    high: float | None = Field(description="Upper end of the interval; null without intervals.")
     paper: float | None = Field(
-        description="The published number, 0–1, where model, data and settings are the paper's; else null"
+        description="The published number, 0–1, where model, data and settings are the paper's; else null."
     )
 
 
-class RowRecord(BaseModel):
+class RowRecord(Record):
     """One way to make masks, objects or parts, and its measures."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str = Field(
-        description="Which way, as in the table: `auto`, `oracle`, `best head, top 60 %`, `k 4`"
+        description="Which way, as in the table: `auto`, `oracle`, `best head, top 60 %`, `k 4`."
     )
     layer: int | None = Field(
-        description="The layer, counted from 0; null where the row is of no single layer"
+        description="The layer, counted from 0; null where the row is of no single layer."
     )
-    measures: dict[str, MeasureRecord] = Field(description="The measures by name, in the order of the table")
+    measures: dict[str, MeasureRecord] = Field(description="The measures by name, in the order of the table.")
 
 
-class EvaluationRecord(BaseModel):
+class EvaluationRecord(Record):
     """How good one model is on one data set, under one protocol."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    protocol: ProtocolName = Field(description="The evaluation protocol: the subcommand of `crate evaluate`")
-    data: str = Field(description="The data set's folder, as it was given")
-    photos: int = Field(description="How many photos the measures are of")
-    failed: int = Field(description="How many photos could not be evaluated, and are left out")
-    weights: str | None = Field(description="The model's name or file; null for a model without a name")
-    weights_sha256: str | None = Field(description="SHA-256 of the weights file, in hexadecimal; or null")
-    settings: dict[str, str | bool] = Field(
-        description="Every option that decides the measures, by its name on the command line, defaults included"
+    protocol: ProtocolName = Field(description="The evaluation protocol: the subcommand of `crate evaluate`.")
+    data: str = Field(description="The data set's folder, as it was given.")
+    photos: int = Field(description="How many photos the measures are of.")
+    failed: int = Field(description="How many photos could not be evaluated, and are left out.")
+    weights: str | None = Field(description="The model's name or file; null for a model without a name.")
+    weights_sha256: str | None = Field(description="SHA-256 of the weights file, in hexadecimal; or null.")
+    settings: dict[str, JsonValue] = Field(
+        description="Everything that decides the measures, by option; nothing left to a default."
     )
-    notes: list[str] = Field(description="How the measures are computed, a sentence each")
-    rows: list[RowRecord] = Field(description="The results, in the order of the table")
+    notes: list[str] = Field(description="How the measures are computed, a sentence each.")
+    rows: list[RowRecord] = Field(description="The results, in the order of the table.")

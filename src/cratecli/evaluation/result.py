@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cratecli.evaluation.records import EvaluationRecord, MeasureRecord, ProtocolName, RowRecord
 from cratecli.model.unroll import WeightsId
@@ -54,7 +55,7 @@ class Evaluation:
     """How good one model is on one data set.
 
     The measures are of `photos` photos; `failed` more could not be evaluated. `recipe` and `notes` explain how in
-    words; `settings` are the options that decide the measures, by their names on the command line.
+    words; `settings` hold everything that decides the measures, by the names of the options.
     """
 
     protocol: ProtocolName
@@ -63,7 +64,7 @@ class Evaluation:
     failed: int
     rows: tuple[ResultRow, ...]
     recipe: str
-    settings: Mapping[str, str | bool]
+    settings: Mapping[str, Any]
     notes: tuple[str, ...]
     weights: WeightsId | None
 

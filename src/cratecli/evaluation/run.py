@@ -7,7 +7,7 @@ from typing import Any
 
 from cratecli.evaluation.intervals import RESAMPLES
 from cratecli.evaluation.options import RunOptions
-from cratecli.evaluation.protocol import EvaluationProtocol, JudgedPhoto, Stage
+from cratecli.evaluation.protocol import EvaluationProtocol, Judged, JudgedPhoto
 from cratecli.evaluation.result import Evaluation
 from cratecli.evaluation.scores import Scores
 from cratecli.model.unroll import WhiteBox
@@ -16,10 +16,10 @@ from cratecli.runs.jobs import Failure
 from cratecli.runs.views import as_model
 
 
-def first_failure_ends(stage: Stage[Scores]) -> Iterator[object]:
-    """Follow a pass over a data set. Raises the error of the first bad photo."""
-    with closing(stage):
-        for outcome in stage:
+def first_failure_ends(outcomes: Judged[Scores]) -> Iterator[object]:
+    """Follow an evaluation. Raises the error of the first bad photo."""
+    with closing(outcomes):
+        for outcome in outcomes:
             if isinstance(outcome, Failure):
                 raise outcome.error
             yield outcome
@@ -33,19 +33,18 @@ def run_protocol(
     resume: bool = False,
     resamples: int = RESAMPLES,
     resample_seed: int = 0,
-    follow: Callable[[Stage[Scores]], Iterable[object]] = first_failure_ends,
+    follow: Callable[[Judged[Scores]], Iterable[object]] = first_failure_ends,
 ) -> Evaluation:
     """Judge all photos of a protocol, and compute the measures; see `RunOptions`.
 
-    `follow` hands on the outcomes of every pass, and decides what becomes of failures.
+    `follow` hands on the outcomes, and decides what becomes of failures.
     Raises `InputError` where no photo could be judged, `OutputError` where scores cannot be written.
     """
     judged: dict[str, JudgedPhoto[Scores]] = {}
     with protocol.open_store(scores, resume=resume) as store:
-        for stage in protocol.stages(desk, store):
-            for outcome in follow(stage):
-                if isinstance(outcome, JudgedPhoto):
-                    judged[outcome.name] = outcome
+        for outcome in follow(protocol.judge_all(desk, store)):
+            if isinstance(outcome, JudgedPhoto):
+                judged[outcome.name] = outcome
     if known := sum(each.known for each in judged.values()):
         desk.note(f"{known} photos were evaluated before")
     by_name = {name: each.scores for name, each in judged.items()}

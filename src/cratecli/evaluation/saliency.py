@@ -4,7 +4,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from jaxtyping import Float
@@ -12,14 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cratecli.arrays import RGB, Mask, Soft
 from cratecli.emergence import heads as heads_
-from cratecli.emergence.features import View, absolute_layers
+from cratecli.emergence.features import View
 from cratecli.emergence.masks import bounding_box, clean, enlarge, iou, scale, threshold
 from cratecli.emergence.metrics import HIT, accuracy, box_iou, f_curve, mean_absolute_error
 from cratecli.emergence.oracle import best_maps
 from cratecli.emergence.windows import off_centre as off_centre_window
 from cratecli.errors import NothingMatchedError
 from cratecli.evaluation.intervals import Bootstrap
-from cratecli.evaluation.options import SaliencyOptions, SegmentOptions
+from cratecli.evaluation.options import SaliencyOptions
 from cratecli.evaluation.protocol import PhotoProtocol
 from cratecli.evaluation.records import ProtocolName
 from cratecli.evaluation.result import Evaluation, ResultRow
@@ -29,7 +29,8 @@ from cratecli.geometry import Box, Size
 from cratecli.io import datasets
 from cratecli.io.datasets import Pair
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import Question
+from cratecli.runs.views import Question
+from cratecli.tasks.options import SegmentOptions
 from cratecli.tasks.recipes import Recipe, choose_recipe
 from cratecli.tasks.segment import decide
 
@@ -42,11 +43,11 @@ class MaskScores(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    iou: float = Field(description="Intersection over union of the masks, 0–1")
-    f_curve: str = Field(description="Fβ of the soft map at 256 thresholds: little-endian float32, base64")
-    mae: float = Field(description="Mean absolute error of the soft map, 0–1")
-    accuracy: float = Field(description="Share of pixels that are right, 0–1")
-    box_iou: float = Field(description="Intersection over union of the masks' bounding boxes, 0–1")
+    iou: float = Field(description="Intersection over union of the masks, 0–1.")
+    f_curve: str = Field(description="Fβ of the soft map at 256 thresholds: little-endian float32, base64.")
+    mae: float = Field(description="Mean absolute error of the soft map, 0–1.")
+    accuracy: float = Field(description="Share of pixels that are right, 0–1.")
+    box_iou: float = Field(description="Intersection over union of the masks' bounding boxes, 0–1.")
 
 
 class SaliencyScores(PhotoScores):
@@ -75,14 +76,14 @@ class SaliencyProtocol(PhotoProtocol[SaliencyScores]):
     @property
     def question(self) -> Question:
         """Ask what `segment` asks."""
-        return Question(self._layers, self.recipe.sizes)
+        return Question(self.recipe.layers, self.recipe.sizes)
 
     @property
-    def settings(self) -> dict[str, str | bool]:
-        """Give the options of `crate segment`, and this protocol's."""
-        return self.recipe.settings | {
-            "off-centre": bool(self.windows),
-            "mean-of-heads": self.mean_of_heads,
+    def settings(self) -> dict[str, Any]:
+        """Give the recipe, and this protocol's options."""
+        return self.recipe.as_data() | {
+            "off_centre": bool(self.windows),
+            "mean_of_heads": self.mean_of_heads,
             "oracle": self.oracle,
         }
 
@@ -117,7 +118,7 @@ class SaliencyProtocol(PhotoProtocol[SaliencyScores]):
     def judge(self, pair: Pair, rgb: RGB, views: Sequence[View]) -> SaliencyScores:
         """Score the mask of every row."""
         truth = self._cut(pair, datasets.read_mask(pair.truth))
-        segmentation = decide(rgb, views, self.recipe, self._layers, self.model)
+        segmentation = decide(rgb, views, self.recipe, self.model)
         rows = {self._main: _compare(segmentation.mask, segmentation.soft, truth)}
         if self.mean_of_heads:
             mean = heads_.fixed(views, range(self.model.heads)).log_attention
@@ -148,10 +149,6 @@ class SaliencyProtocol(PhotoProtocol[SaliencyScores]):
         return tuple(rows)
 
     @property
-    def _layers(self) -> tuple[int, ...]:
-        return absolute_layers(self.recipe.layers, self.model.depth)
-
-    @property
     def _main(self) -> str:
         heads = self.recipe.heads
         return heads if isinstance(heads, str) else f"heads {','.join(map(str, heads))}"
@@ -166,7 +163,7 @@ class SaliencyProtocol(PhotoProtocol[SaliencyScores]):
         recipe = self.recipe
         mask = clean(
             soft >= threshold(log_attention, recipe.keep),
-            min_area=recipe.min_area,
+            smallest=recipe.min_area,
             largest=recipe.largest,
             fill_holes=recipe.fill_holes,
         )

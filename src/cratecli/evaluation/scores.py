@@ -29,9 +29,9 @@ class ScoresLine(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    key: str = Field(description="SHA-256 of what the scores depend on: the photo, and its ground truth")
-    photo: str = Field(description="The photo's name in the data set")
-    scores: dict[str, JsonValue] = Field(description="The photo's scores, as the protocol defines them")
+    key: str = Field(description="SHA-256 of what the scores depend on: the photo, and its ground truth.")
+    photo: str = Field(description="The photo's name in the data set.")
+    scores: dict[str, JsonValue] = Field(description="The photo's scores, as the protocol defines them.")
 
 
 class ScoreStore(Generic[Scores]):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -11,11 +11,12 @@ from jaxtyping import Bool, Float
 from cratecli.arrays import RGB, Labels
 from cratecli.emergence import heads as heads_
 from cratecli.emergence.features import View
-from cratecli.emergence.masks import Keep, scale, spread, threshold
+from cratecli.emergence.masks import scale, spread, threshold
 from cratecli.emergence.metrics import VOID, class_iou
+from cratecli.emergence.rules import Keep
 from cratecli.errors import InputError
 from cratecli.evaluation.intervals import Bootstrap
-from cratecli.evaluation.options import VocOptions
+from cratecli.evaluation.options import VAL, VocOptions
 from cratecli.evaluation.protocol import PhotoProtocol
 from cratecli.evaluation.published import VOC, VOC_PHOTOS, published
 from cratecli.evaluation.records import ProtocolName
@@ -26,13 +27,12 @@ from cratecli.geometry import Size
 from cratecli.io import datasets
 from cratecli.io.datasets import Pair
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import Question
-from cratecli.tasks.objects import PAPER_SIZE
-from cratecli.tasks.recipes import THUMBNAIL, Sight, choose_sight, default_recipe
+from cratecli.runs.views import Question
+from cratecli.tasks.options import LayerOptions
+from cratecli.tasks.recipes import ViewRecipe, choose_voc_recipe
 
 LEAST = 1e-30  # attention whose logarithm stands for none
 TOP, MASS = Keep("top", 0.6), Keep("mass", 0.6)  # of the entries, as the paper; of the attention, as DINO
-VAL = "val"
 BEST_TOP, BEST_MASS, AUTO = "best head, top 60 %", "best head, 60 % of the mass", "auto, top 60 %"
 
 
@@ -44,28 +44,29 @@ class VocScores(PhotoScores):
 
 @dataclass(frozen=True, eq=False)
 class VocProtocol(PhotoProtocol[VocScores]):
-    """Photos with labelled classes; every layer of the sight is evaluated on its own, in a single view."""
+    """Photos with labelled classes; every layer of the recipe is evaluated on its own, in a single view."""
 
     name: ClassVar[ProtocolName] = "voc"
     scores_type = VocScores
 
-    sight: Sight
+    recipe: ViewRecipe
     split: str
 
     @property
     def question(self) -> Question:
         """Ask for the layers, of the photo squeezed into a square."""
-        return Question(self.sight.layers, self.sight.sizes[:1], square=True)
+        return Question(self.recipe.layers, self.recipe.sizes[:1], square=True)
 
     @property
-    def settings(self) -> dict[str, str | bool]:
+    def settings(self) -> dict[str, Any]:
         """Give layers, size and split."""
-        return self.sight.sight_settings | {"split": self.split}
+        return self.recipe.as_data() | {"split": self.split}
 
     @property
     def summary(self) -> str:
         """Describe the recipe in one line."""
-        return f"layers {self.settings['layer']}, {self.square(self.sight.sizes[0])}, single view"
+        layers = ",".join(map(str, self.recipe.layers))
+        return f"layers {layers}, {self.square(self.recipe.sizes[0])}, single view"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -79,7 +80,7 @@ class VocProtocol(PhotoProtocol[VocScores]):
     @property
     def official(self) -> bool:
         """Tell whether data and settings are the paper's, as far as it says."""
-        same = replace(voc_sight(self.model), layers=self.sight.layers) == self.sight
+        same = replace(choose_voc_recipe(self.model), layers=self.recipe.layers) == self.recipe
         return len(self.pairs) == VOC_PHOTOS and self.split == VAL and same
 
     def prepare(self, pair: Pair, rgb: RGB) -> RGB:
@@ -95,7 +96,7 @@ class VocProtocol(PhotoProtocol[VocScores]):
         if not np.any((labels > 0) & (labels < VOID)):
             raise InputError(f"{pair.truth}: shows no class")
         layers = {}
-        for place, layer in enumerate(self.sight.layers):
+        for place, layer in enumerate(self.recipe.layers):
             view = views[0].only(place)
             log_maps = np.log(np.maximum(view.attention[0], LEAST))
             auto = heads_.auto([view]).log_attention
@@ -108,9 +109,9 @@ class VocProtocol(PhotoProtocol[VocScores]):
 
     def rows(self, scores: Mapping[str, VocScores], bootstrap: Bootstrap) -> tuple[ResultRow, ...]:
         """Average over photos; the paper's number stands beside its own row and layer."""
-        default = voc_sight(self.model).layers
+        default = choose_voc_recipe(self.model).layers
         rows = []
-        for layer in self.sight.layers:
+        for layer in self.recipe.layers:
             for name in (BEST_TOP, BEST_MASS, AUTO):
                 measure = bootstrap.measure("mIoU", [each.layers[layer][name] for each in scores.values()])
                 whole = self.official and len(scores) == VOC_PHOTOS
@@ -132,30 +133,12 @@ def _best(masks: Bool[np.ndarray, "k height width"], labels: Labels) -> float:
     return round(float(class_iou(masks, labels).max(axis=1).mean()), DIGITS)
 
 
-def voc_sight(model: WhiteBox, layers: Sequence[int] | None = None, size: int | None = None) -> Sight:
-    """Choose the paper's layer, the penultimate of a CRATE and the last of a ViT, unless others are asked for.
-
-    The size is MaskCut's, 480 px, as the paper names none here; for a model trained on thumbnails the largest that
-    `segment` uses. Raises `UsageError`.
-    """
-    recipe = default_recipe(model)
-    small = model.image_size < THUMBNAIL
-    layer = -2 if small and model.depth > 1 else recipe.layers[-1]
-    default = Sight((layer,), (max(recipe.sizes) if small else PAPER_SIZE,))
-    return choose_sight(model, default, layers=layers, sizes=None if size is None else [size])
-
-
 def voc_protocol(
-    path: Path,
-    model: WhiteBox,
-    *,
-    split: str = VAL,
-    layers: Sequence[int] | None = None,
-    size: int | None = None,
+    path: Path, model: WhiteBox, *, split: str = VAL, **asked: Unpack[LayerOptions]
 ) -> VocProtocol:
     """List the photos of a VOCdevkit's split. Raises `InputError`, `NothingMatchedError`, `UsageError`."""
-    sight = voc_sight(model, layers, size)
-    return VocProtocol(model, path, datasets.voc(path, split), sight, split)
+    recipe = choose_voc_recipe(model, **asked)
+    return VocProtocol(model, path, datasets.voc(path, split), recipe, split)
 
 
 def evaluate_voc(

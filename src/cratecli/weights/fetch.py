@@ -16,7 +16,8 @@ from filelock import FileLock
 from cratecli.errors import UsageError, WeightsError
 from cratecli.files import replacing
 from cratecli.weights.download import explained, hub_leftovers
-from cratecli.weights.registry import BuiltIn, Checkpoint, Drive, Hub, Local, Url
+from cratecli.weights.registry import Checkpoint
+from cratecli.weights.rows import BuiltIn, Drive, Hub, Local, Url
 
 UNFINISHED = "weights.unfinished"
 _PACKAGE_DATA = Path(__file__).parents[1] / "data"

@@ -24,7 +24,8 @@ from cratecli.errors import UsageError, WeightsError
 from cratecli.model.config import ARCHITECTURES, CrateConfig
 from cratecli.weights import fetch, registry
 from cratecli.weights.download import OnBytes
-from cratecli.weights.registry import CUSTOM, Checkpoint, Local, load_registry
+from cratecli.weights.registry import Checkpoint, load_registry
+from cratecli.weights.rows import CUSTOM, Local
 
 app = typer.Typer(help="List, fetch, add and check models, and choose the default.", no_args_is_help=True)
 
