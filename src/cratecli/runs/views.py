@@ -1,7 +1,6 @@
 """One forward pass, many questions: photos become views, and views are kept for the next question."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -18,18 +17,14 @@ from cratecli.io import images
 from cratecli.model.device import out_of_memory
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.cache import FeatureCache, fingerprint
-from cratecli.weights.checkpoint import load_model
-from cratecli.weights.registry import default_name
+from cratecli.weights.checkpoint import cached_model
 
 FLAT = 8  # levels of 255, in every channel: photos that show something span a hundred
 
 
 def as_model(model: WhiteBox | str | Path | None) -> WhiteBox:
     """Take a model as Python callers have it: loaded, or a name or file of one; none is the default model."""
-    return model if isinstance(model, WhiteBox) else _loaded(str(model or default_name()))
-
-
-_loaded = lru_cache(maxsize=1)(load_model)
+    return model if isinstance(model, WhiteBox) else cached_model(model or None)
 
 
 def see(
