@@ -61,7 +61,6 @@ class Crate(WhiteBox):
             std=config.std,
         )
         self.config = config
-        self.paper_layer = -2 if config.depth > 1 else -1  # the penultimate (2308.16271, B.1)
         stem = {"linear": LinearStem, "conv": ConvStem}[config.stem]
         patches = (config.image_size // config.patch_size) ** 2
         self.stem = stem(config.width, config.patch_size)

@@ -68,7 +68,6 @@ class WhiteBox(nn.Module, ABC):
     """
 
     weights: WeightsId | None = None
-    paper_layer: int = -1  # that the paper shows (2308.16271, B.1): the last of a ViT
     least_confidence: float = 0.12  # low: what texture reaches, and what photos, differs from model to model
 
     def __init__(
