@@ -298,7 +298,7 @@ def test_a_bad_photo_among_good_ones(machine: Machine, here: Here) -> None:
         (["saliency", "set", "--heads", "some"], 2, "--heads 'some' is not whole numbers"),
         (["saliency", "set", "--keep", "most"], 2, "'most' is not mass:F"),
         (["voc", "set", "--layer", "-9"], 2, "layer -9 of a model with 8 layers, 0 to 7"),
-        (["voc", "set", "--size", "2000"], 2, "input size 2000 is not within 1 to 1536 px"),
+        (["voc", "set", "--size", "2000"], 2, "--size is 2000, not less than or equal to 1536"),
         (["saliency", "set", "--device", "cuda:9"], 5, "cuda:9 is not available"),
         (["saliency"], 2, "missing argument 'PATH'"),
     ],

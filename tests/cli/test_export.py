@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 
 from cratecli.cli.commands import export as command
 from cratecli.handover.finished_run import read_run
+from cratecli.handover.records import ExportRecord
 from cratecli.io.formats import png
 from cratecli.io.formats.record import annotate
 from cratecli.io.formats.table import FORMATS, OneFile
@@ -164,6 +165,7 @@ def test_records(machine: Machine, here: Here) -> None:
     records = [json.loads(line) for line in done.lines]
     assert (done.code, done.err) == (0, "")
     assert records[2] == {"input": "photos/b.png", "output": "out/b.png.png", "objects": 2, "iou": 1.0}
+    assert list(records[2]) == list(ExportRecord.model_fields)
     assert [each["input"] for each in records] == PHOTOS
     done = here("export", "run", "--as", "yolo", "-o", "out", "--json")
     records = json.loads(done.out)

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,6 +111,17 @@ def test_shared_pixels_are_lost_to_some_formats_and_that_is_told(tmp_path: Path)
     assert labels.iou is not None
     assert masks.iou < labels.iou < 1
     assert images.iou == 1
+
+
+def test_a_record_has_the_path_whatever_its_bytes(tmp_path: Path) -> None:
+    rows = [row(os.fsdecode(b"\xff.jpg"), "a.png", [])]
+    (done,) = exported(read_run(write_manifest(tmp_path, rows)), "mask", tmp_path / "out")
+    assert json.loads(json.dumps(done.record.model_dump())) == {
+        "input": os.fsdecode(bytes(tmp_path) + b"/\xff.jpg"),
+        "output": str(tmp_path / "out/a.png"),
+        "objects": 0,
+        "iou": 1.0,
+    }
 
 
 # What goes wrong.

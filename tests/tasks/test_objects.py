@@ -412,3 +412,15 @@ def test_what_refinement_erases_is_kept_as_it_was(painter: Painter, monkeypatch:
     assert len(erased) == len(plain) > 0
     for one, other in zip(plain, erased, strict=True):
         np.testing.assert_array_equal(one.mask, other.mask)
+
+
+def test_objects_of_many_photos_come_in_their_order(painter: Painter, tmp_path: Path) -> None:
+    photos = [TWO, PLAIN, TURNED]
+    many = list(cratecli.objects_many(photos, painter, batch_size=2, size=64, min_score=0.3))
+    assert [len(objects) for objects in many] == [2, 0, 2]
+    for objects, rgb in zip(many, photos, strict=True):
+        for one, alone in zip(objects, find(rgb, painter, size=64, min_score=0.3), strict=True):
+            np.testing.assert_array_equal(one.mask, alone.mask)
+    given = [TWO, tmp_path / "gone.png"]
+    _, gone = cratecli.objects_many(given, painter, errors="return", size=64)
+    assert isinstance(gone, InputError)

@@ -16,10 +16,10 @@ from cratecli.geometry import Size, fit_grid
 
 if TYPE_CHECKING:
     from cratecli.model.unroll import WhiteBox
+    from cratecli.records import Record
     from cratecli.runs.batch import Outcomes
     from cratecli.runs.jobs import Failure, SeenPhoto
     from cratecli.runs.plan import Plan
-    from cratecli.runs.records import Record
     from cratecli.runs.session import Written
 
 Result = TypeVar("Result")

@@ -1,4 +1,4 @@
-"""From a map to a mask: threshold rules, clean-up, and how far to trust the result."""
+"""Turn saliency maps into binary masks: thresholds, clean-up of components, contrast, boxes and IoU."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -14,7 +14,7 @@ from cratecli.geometry import Box, Size
 
 
 def scale(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Stretch values to 0–1; a constant becomes 0."""
+    """Scale a map linearly to 0–1; a constant map becomes 0."""
     low, high = values.min(), values.max()
     if not high - low > 1e-6:
         return np.zeros_like(values, dtype=np.float32)
@@ -22,7 +22,10 @@ def scale(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
 
 
 def threshold(log_attention: Float[np.ndarray, "rows cols"], keep: Keep) -> float:
-    """Find the cut on the scaled map (0–1) that keeps what `keep` says: a patch at or above it is kept."""
+    """Compute the threshold of a rule on the map scaled to 0–1: patches at or above it are the mask.
+
+    Otsu's threshold is that of 256 levels of the scaled map (Otsu, 1979); the rules are those of `Keep`.
+    """
     scaled = scale(log_attention)
     match keep.rule:
         case "otsu":
@@ -44,9 +47,10 @@ def threshold(log_attention: Float[np.ndarray, "rows cols"], keep: Keep) -> floa
 
 
 def contrast(log_attention: Float[np.ndarray, "rows cols"], cut: float) -> float:
-    """Tell how much of the attention that a patch of the mask gets one outside does without, 0–1.
+    """Compute the contrast of attention, 0–1, between the patches of the mask and those of the background.
 
-    It is `1 − outside / inside`, both geometric means; `cut` is on the scaled map. A mask of all or nothing has none.
+    It is `1 − outside / inside`, the geometric means of attention per patch; `cut` is the threshold on the map scaled
+    to 0–1. A mask of all patches, or of none, has contrast 0.
     """
     kept = scale(log_attention) >= cut
     if kept.all() or not kept.any():
@@ -55,12 +59,12 @@ def contrast(log_attention: Float[np.ndarray, "rows cols"], cut: float) -> float
 
 
 def enlarge(grid_map: Float[np.ndarray, "rows cols"], size: Size) -> Float[np.ndarray, "height width"]:
-    """Interpolate a map of patches bilinearly to pixels."""
+    """Resample a map from patches to pixels bilinearly."""
     return cv2.resize(grid_map, (size.width, size.height), interpolation=cv2.INTER_LINEAR)
 
 
 def spread(grid_mask: Bool[np.ndarray, "rows cols"], size: Size) -> Mask:
-    """Give every pixel what the patch under its middle has: nearest neighbour."""
+    """Resample a mask from patches to pixels by nearest neighbour."""
     rows, cols = (
         ((2 * np.arange(pixels) + 1) * patches) // (2 * pixels)
         for pixels, patches in zip(size, grid_mask.shape, strict=True)
@@ -69,7 +73,7 @@ def spread(grid_mask: Bool[np.ndarray, "rows cols"], size: Size) -> Mask:
 
 
 def components(mask: Mask, connectivity: Literal[4, 8] = 8) -> Iterator[Mask]:
-    """Yield the connected components of a mask, the largest first."""
+    """Yield the connected components of a mask, the largest first; a 4- or 8-neighbourhood connects pixels."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
         mask.astype(np.uint8), connectivity=connectivity
     )
@@ -79,7 +83,10 @@ def components(mask: Mask, connectivity: Literal[4, 8] = 8) -> Iterator[Mask]:
 
 
 def clean(mask: Mask, *, smallest: float = 0.0, largest: bool = False, fill_holes: bool = False) -> Mask:
-    """Drop components below `smallest` (a share of the image, 0–1), keep only the largest, fill holes."""
+    """Clean a mask: fill holes, keep only the largest component, drop 8-connected components below a size.
+
+    `smallest` is a share of the image, 0–1: smaller components are dropped. The three steps run in that order.
+    """
     if fill_holes:
         mask = ndimage.binary_fill_holes(mask)
     if largest:
@@ -94,7 +101,7 @@ def clean(mask: Mask, *, smallest: float = 0.0, largest: bool = False, fill_hole
 
 
 def bounding_box(mask: Mask) -> Box | None:
-    """Give the half-open box around a mask, in pixels; `None` for an empty one."""
+    """Compute the bounding box of a mask (px, half-open); `None` for an empty mask."""
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return None
@@ -102,6 +109,6 @@ def bounding_box(mask: Mask) -> Box | None:
 
 
 def iou(one: Bool[np.ndarray, "*shape"], other: Bool[np.ndarray, "*shape"]) -> float:
-    """Give intersection over union, 0–1; two empty masks agree."""
+    """Compute the intersection over union (IoU, 0–1) of two masks; 1 for two empty masks."""
     union = np.count_nonzero(one | other)
     return np.count_nonzero(one & other) / union if union else 1.0

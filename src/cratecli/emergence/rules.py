@@ -13,12 +13,12 @@ Foreground = Literal["attention", "pca", "none"]
 
 @dataclass(frozen=True)
 class Keep:
-    """Says which part of a saliency map becomes the mask.
+    """Chooses the patches of a saliency map that become the mask, by a threshold rule.
 
-    `mass` keeps the smallest set of patches whose attention sums to the share `value` of all (DINO, 2104.14294);
-    `top` the share `value` of patches with the largest entries (2308.16271, B.3); `otsu` and `mean` what reaches
-    that threshold of the map scaled to 0–1; `value` what reaches the threshold `value` on the scaled map.
-    `value` is above 0 and at most 1; `otsu` and `mean` have none.
+    `mass`: the smallest set of patches whose attention sums to the share `value` of all (DINO, 2104.14294). `top`: the
+    share `value` of patches with the largest entries (2308.16271, B.3). `otsu`, `mean`: the patches at or above Otsu's
+    threshold, or the mean, of the map scaled to 0–1. `value`: the patches at or above `value` on the scaled map.
+    `value` is above 0 and at most 1.
     """
 
     rule: Literal["mass", "top", "otsu", "mean", "value"]

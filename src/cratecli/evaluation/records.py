@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from cratecli.runs.records import Record
+from cratecli.records import Record
 
 ProtocolName = Literal["voc", "coco", "saliency", "parts"]
 

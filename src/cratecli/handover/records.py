@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from cratecli.runs.records import Record
+from cratecli.records import Record
 
 
 class ExportRecord(Record):

@@ -61,7 +61,6 @@ class Crate(WhiteBox):
             std=config.std,
         )
         self.config = config
-        self.paper_layer = -2 if config.depth > 1 else -1  # the penultimate (2308.16271, B.1)
         stem = {"linear": LinearStem, "conv": ConvStem}[config.stem]
         patches = (config.image_size // config.patch_size) ** 2
         self.stem = stem(config.width, config.patch_size)
@@ -71,6 +70,11 @@ class Crate(WhiteBox):
         self.norm = nn.LayerNorm(config.width, eps=config.final_norm_eps)
         self.pre_logits = nn.Linear(config.width, config.width) if config.pre_logits else nn.Identity()
         self.head = nn.Linear(config.width, config.classes) if config.classes else nn.Identity()
+
+    @property
+    def paper_layer(self) -> int:
+        """Give the layer that the paper's figures show: the penultimate (2308.16271, B.1), if there are two."""
+        return -2 if self.depth > 1 else -1
 
     def unroll(
         self, images: Float[Tensor, "b 3 h w"], kept: Int[Tensor, "b kept"] | None = None

@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError
 
 from cratecli.errors import InputError
 from cratecli.io.formats import record
-from cratecli.runs.records import Record, Rle
+from cratecli.records import Record
+from cratecli.runs.records import Rle
 
 MANIFEST = "manifest.jsonl"
 _BEGINNING = b'{"input": "'  # of every row

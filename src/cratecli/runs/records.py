@@ -1,20 +1,8 @@
-"""What programs read of a run, as typed records: the base of all, and those that every command prints."""
+"""The typed records that every command over photos prints."""
 
-from typing import Any
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field
-
-
-class Record(BaseModel):
-    """One record of `--json` and `--jsonl`: sizes and boxes are in px of the upright photo."""
-
-    model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, serialize_by_alias=True, validate_by_name=True
-    )
-
-    def as_data(self) -> dict[str, Any]:
-        """Give plain data for JSON: the fields that were set, in their order."""
-        return self.model_dump(exclude_unset=True)
+from cratecli.records import Record
 
 
 class FailureRecord(Record):

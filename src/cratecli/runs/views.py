@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -19,8 +18,7 @@ from cratecli.io import images
 from cratecli.model.device import out_of_memory
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.cache import MemoryCache, ViewCache, fingerprint
-from cratecli.weights.checkpoint import load_model
-from cratecli.weights.registry import default_name
+from cratecli.weights.checkpoint import cached_model
 
 FLAT = 8  # levels of 255, in every channel: photos that show something span a hundred
 
@@ -81,10 +79,7 @@ def look(image: "images.PhotoLike | Look", model: WhiteBox | str | Path | None =
 
 def as_model(model: WhiteBox | str | Path | None) -> WhiteBox:
     """Take a model as Python callers have it: loaded, or a name or file of one; none is the default model."""
-    return model if isinstance(model, WhiteBox) else _loaded(str(model or default_name()))
-
-
-_loaded = lru_cache(maxsize=1)(load_model)
+    return model if isinstance(model, WhiteBox) else cached_model(model or None)
 
 
 def describe(model: WhiteBox, *how: str) -> str:

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from cratecli.emergence.parts import Vocabulary
 from cratecli.model.unroll import WeightsId, WhiteBox
+from cratecli.records import Record
 from cratecli.runs.jobs import Job
-from cratecli.runs.records import Record, Rle
+from cratecli.runs.records import Rle
 from cratecli.tasks.heads import HeadsPhoto
 from cratecli.tasks.layers import LayersPhoto
 from cratecli.tasks.objects import ObjectsPhoto

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 from pydantic import Field, ValidationError
 
 from cratecli.errors import InputError, UsageError
-from cratecli.runs.records import Record
+from cratecli.records import Record
 from cratecli.tasks.options import ObjectOptions, SegmentOptions, check, explained
 
 Kind = TypeVar("Kind", bound=str)

@@ -25,7 +25,7 @@ DEAD_WORKER = "DataLoader worker (pid"
 
 KILLED = (
     "a process that reads images was killed, perhaps for want of memory (fewer --workers need less); "
-    "--resume goes back to the last state that was kept"
+    "--resume goes back to the last state that was kept, and python -X dev -m cratecli shows what libraries say"
 )
 
 Batch = tuple[Tensor, Tensor]  # images `b 3 h w`, uint8, and classes `b`
