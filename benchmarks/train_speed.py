@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 
 import torch
+from literal import attend, sparsify
 from page import command_line, publish
 from torch import Tensor, nn
 
-from cratecli.model.blocks import split_heads
 from cratecli.model.config import ARCHITECTURES
 from cratecli.model.crate import Crate
 from cratecli.training.recipe import read_recipe
@@ -40,26 +40,23 @@ class Literal(nn.Module):
         mean, std = (torch.tensor(each)[:, None, None] for each in (model.mean, model.std))
         tokens = next(model.unroll((images / 255 - mean) / std)).tokens
         for layer in model.layers:
-            attention, ista = layer.attention, layer.sparsifier
-            w = split_heads(attention.subspaces(attention.norm(tokens)), attention.heads)
-            weights = (w @ w.transpose(-1, -2) * w.shape[-1] ** -0.5).softmax(dim=-1)
-            tokens = tokens + attention.output((weights @ w).transpose(1, 2).flatten(2))
-            x, dictionary = ista.norm(tokens), ista.dictionary
-            gradient = x @ dictionary - (x @ dictionary.T) @ dictionary
-            tokens = torch.relu(x + ista.step_size * gradient - ista.step_size * ista.sparsity_weight)
+            tokens = sparsify(layer, tokens + attend(layer, tokens)[1])
         logits = model.forward_head(model.norm(tokens))
         return nn.functional.cross_entropy(logits, targets, label_smoothing=0.1)
 
 
 def make_step(
-    forward: nn.Module, optimizer: torch.optim.Optimizer, *given: Tensor | None, bfloat16: bool = False
+    forward: Callable[..., Tensor],
+    optimizer: torch.optim.Optimizer,
+    *given: Tensor | None,
+    bfloat16: bool = False,
 ) -> Step:
     """Make a step that gives its loss."""
 
     def step() -> float:
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             loss = forward(*given)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         optimizer.zero_grad()
         return float(loss.detach())
@@ -98,9 +95,8 @@ def ways() -> dict[str, Step]:
     )
     steps["literal, compiled"] = make_step(torch.compile(two), other, images.float(), targets)
     learner = Learner(model(), recipe.label_smoothing)
-    compiled: nn.Module = torch.compile(learner)
     steps["ours, compiled"] = make_step(
-        compiled, make_optimizer(learner.model, recipe), images, targets, None
+        torch.compile(learner), make_optimizer(learner.model, recipe), images, targets, None
     )
     return steps
 
