@@ -11,13 +11,12 @@ from functools import lru_cache
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from page import command_line, publish
-from photos import saliency
+from photos import Photo, saliency
 
 from cratecli.emergence.masks import iou
 from cratecli.emergence.precision import AP50, average_precision
@@ -26,6 +25,7 @@ from cratecli.io.datasets import CocoSet
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.objects import Object, choose_object_recipe, objects_batch
+from cratecli.tasks.recipes import Refine
 from cratecli.weights.checkpoint import load_model
 
 WINDOW, LEAST = 0.5, 96  # of each side; px
@@ -38,13 +38,13 @@ def _ready() -> WhiteBox:
     return load_model()
 
 
-def find(rgb: np.ndarray, refine: str, min_score: float | None = None) -> list[Object]:
+def find(rgb: np.ndarray, refine: Refine, min_score: float | None = None) -> list[Object]:
     """Find objects as `crate objects --refine …` does."""
     model = _ready()
     return objects_batch([rgb], model, choose_object_recipe(model, refine=refine, min_score=min_score))[0]
 
 
-def on_coco(path: Path, refine: str, min_score: float | None) -> Annotated:
+def on_coco(path: Path, refine: Refine, min_score: float | None) -> Annotated:
     """Find a COCO photo's objects."""
     rgb = images.read(path)
     height, width = rgb.shape[:2]
@@ -59,9 +59,9 @@ def on_coco(path: Path, refine: str, min_score: float | None) -> Annotated:
 def score_coco(found: Sequence[Annotated], coco: CocoSet) -> dict[str, float]:
     """Score what was found by pycocotools, all classes as one; crowds are ignored as COCO ignores them."""
     names = [Path(photo.name).name for photo in found]
-    truth, sizes = ([of[name] for name in names] for of in (coco.annotations, coco.sizes))
+    truth, sizes = [coco.annotations[name] for name in names], [coco.sizes[name] for name in names]
     ours = [[{"segmentation": each.rle, "score": each.score} for each in photo.objects] for photo in found]
-    scores = {}
+    scores: dict[str, float] = {}
     for kind in ("bbox", "segm"):
         precision = average_precision(truth, ours, sizes, kind, np.zeros((0, len(found)), np.int64))
         scores |= {
@@ -72,14 +72,14 @@ def score_coco(found: Sequence[Annotated], coco: CocoSet) -> dict[str, float]:
     return scores
 
 
-def on_ecssd(photo: Any, refine: str) -> tuple[float, float, bool]:
+def on_ecssd(photo: Photo, refine: Refine) -> tuple[float, float, bool]:
     """Give the first object's IoU with the truth, the best object's, and whether nothing was found."""
     found = find(photo.rgb, refine)
     shares = [iou(each.mask, photo.truth) for each in found]
     return (shares or [0.0])[0], max(shares, default=0.0), not found
 
 
-def window_without(photo: Any) -> np.ndarray | None:
+def window_without(photo: Photo) -> np.ndarray | None:
     """Cut a corner of half the sides that holds nothing of the object, if there is one of at least 96 px."""
     height, width = photo.truth.shape
     tall, wide = round(WINDOW * height), round(WINDOW * width)

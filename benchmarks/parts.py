@@ -7,7 +7,7 @@ chosen on photos with an even index by name; the others are the test. The halves
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -216,7 +216,7 @@ def with_auto(photos: Sequence[Photo], ours: Labelling) -> Iterator[str]:
 
 
 def foreground(
-    sets: dict[str, tuple[Sequence[Photo], Sequence[Seen], Sequence[Sequence[Seen]]]], recipe: PartRecipe
+    sets: Mapping[str, tuple[Sequence[Photo], Sequence[Seen], Sequence[Sequence[Seen]]]], recipe: PartRecipe
 ) -> Iterator[str]:
     """Write the foreground's mean IoU with the truth, for every rule."""
     yield "| mean IoU | " + " | ".join(f"{kind}: {name}" for kind in sets for name in GROUPS) + " |"
