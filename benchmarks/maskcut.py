@@ -64,7 +64,7 @@ def dense(features: np.ndarray) -> np.ndarray:
     """Solve the generalised eigenproblem as it is written, then choose the sign as ours does."""
     vector = scipy.linalg.eigh(*problem(features), subset_by_index=[1, 1])[1][:, 0]
     vector /= np.linalg.norm(vector)
-    return vector * np.sign(vector[np.abs(vector).argmax()])
+    return np.asarray(vector * np.sign(vector[np.abs(vector).argmax()]))
 
 
 def ours(features: np.ndarray) -> np.ndarray:
@@ -84,8 +84,8 @@ def pair(name: str, features: np.ndarray, cache: Path | None) -> Pair:
     kept = cache and cache / f"{hashlib.sha256(features.tobytes()).hexdigest()[:24]}.npz"
     if kept and kept.exists():
         with np.load(kept) as entry:
-            solved, our_seconds, dense_seconds = entry["dense"], *entry["seconds"].tolist()
-        return Pair(name, features, ours(features), solved, our_seconds, dense_seconds)
+            our_seconds, dense_seconds = entry["seconds"].tolist()
+            return Pair(name, features, ours(features), entry["dense"], our_seconds, dense_seconds)
     found, our_seconds = timed(ours, features)
     solved, dense_seconds = timed(dense, features)
     if kept:

@@ -20,12 +20,14 @@ from page import command_line, publish
 from photos import saliency
 
 from cratecli.emergence.masks import iou
-from cratecli.emergence.precision import AP50, average_precision
+from cratecli.emergence.precision import AP50, Kind, average_precision
 from cratecli.io import datasets, images
 from cratecli.io.datasets import CocoSet
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.objects import Object, choose_object_recipe, objects_batch
+from cratecli.tasks.objects import Object, objects_batch
+from cratecli.tasks.options import ObjectOptions, Refine
+from cratecli.tasks.recipes import choose_object_recipe
 from cratecli.weights.checkpoint import load_model
 
 WINDOW, LEAST = 0.5, 96  # of each side; px
@@ -38,13 +40,16 @@ def _ready() -> WhiteBox:
     return load_model()
 
 
-def find(rgb: np.ndarray, refine: str, min_score: float | None = None) -> list[Object]:
+def find(rgb: np.ndarray, refine: Refine, min_score: float | None = None) -> list[Object]:
     """Find objects as `crate objects --refine …` does."""
     model = _ready()
-    return objects_batch([rgb], model, choose_object_recipe(model, refine=refine, min_score=min_score))[0]
+    asked: ObjectOptions = {"refine": refine}
+    if min_score is not None:
+        asked["min_score"] = min_score
+    return objects_batch([rgb], model, choose_object_recipe(model, **asked))[0]
 
 
-def on_coco(path: Path, refine: str, min_score: float | None) -> Annotated:
+def on_coco(path: Path, refine: Refine, min_score: float | None) -> Annotated:
     """Find a COCO photo's objects."""
     rgb = images.read(path)
     height, width = rgb.shape[:2]
@@ -59,10 +64,11 @@ def on_coco(path: Path, refine: str, min_score: float | None) -> Annotated:
 def score_coco(found: Sequence[Annotated], coco: CocoSet) -> dict[str, float]:
     """Score what was found by pycocotools, all classes as one; crowds are ignored as COCO ignores them."""
     names = [Path(photo.name).name for photo in found]
-    truth, sizes = ([of[name] for name in names] for of in (coco.annotations, coco.sizes))
+    truth, sizes = [coco.annotations[name] for name in names], [coco.sizes[name] for name in names]
     ours = [[{"segmentation": each.rle, "score": each.score} for each in photo.objects] for photo in found]
-    scores = {}
-    for kind in ("bbox", "segm"):
+    scores: dict[str, float] = {}
+    kinds: tuple[Kind, ...] = ("bbox", "segm")
+    for kind in kinds:
         precision = average_precision(truth, ours, sizes, kind, np.zeros((0, len(found)), np.int64))
         scores |= {
             f"{kind} AP50": float(precision.whole[AP50]),
@@ -72,7 +78,7 @@ def score_coco(found: Sequence[Annotated], coco: CocoSet) -> dict[str, float]:
     return scores
 
 
-def on_ecssd(photo: Any, refine: str) -> tuple[float, float, bool]:
+def on_ecssd(photo: Any, refine: Refine) -> tuple[float, float, bool]:
     """Give the first object's IoU with the truth, the best object's, and whether nothing was found."""
     found = find(photo.rgb, refine)
     shares = [iou(each.mask, photo.truth) for each in found]

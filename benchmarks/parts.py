@@ -7,7 +7,7 @@ chosen on photos with an even index by name; the others are the test. The halves
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,12 +22,14 @@ from sklearn.cluster import KMeans
 
 from cratecli.emergence.clusters import contingency, mutual_information, rand_index
 from cratecli.emergence.masks import iou
-from cratecli.emergence.parts import Foreground, paint
+from cratecli.emergence.parts import paint
+from cratecli.emergence.rules import Foreground
 from cratecli.geometry import Size
 from cratecli.io import datasets, images
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.parts import Album, PartRecipe, Seen, choose_part_recipe, label, look
+from cratecli.tasks.parts import Album, PhotoFeatures, features_batch, label
+from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
 from cratecli.weights.checkpoint import load_model
 
 SEEDS = range(3)  # of random weights, over which their rows are a mean
@@ -67,7 +69,7 @@ class Score(NamedTuple):
 class Parts:
     """The command itself, on photos that a model has seen."""
 
-    def __init__(self, photos: Sequence[Photo], seen: Sequence[Seen], recipe: PartRecipe) -> None:
+    def __init__(self, photos: Sequence[Photo], seen: Sequence[PhotoFeatures], recipe: PartRecipe) -> None:
         self._photos, self._seen, self._recipe = photos, seen, recipe
 
     def __call__(self, group: slice, k: int | Literal["auto"]) -> list[np.ndarray]:
@@ -124,14 +126,14 @@ def nearness(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     return np.asarray(1 - squares / squares.max())
 
 
-def show(photos: Sequence[Photo], model: WhiteBox, recipe: PartRecipe) -> list[Seen]:
+def show(photos: Sequence[Photo], model: WhiteBox, recipe: PartRecipe) -> list[PhotoFeatures]:
     """Show photos to a model, one by one."""
-    return [look([photo.rgb], model, recipe)[0] for photo in photos]
+    return [features_batch([photo.rgb], model, recipe)[0] for photo in photos]
 
 
-def within(figure: Sequence[np.ndarray], seen: Sequence[Seen]) -> list[Seen]:
+def within(figure: Sequence[np.ndarray], seen: Sequence[PhotoFeatures]) -> list[PhotoFeatures]:
     """Put another foreground in place of what the heads gave."""
-    return [Seen(one.tokens, one.attention, other) for one, other in zip(seen, figure, strict=True)]
+    return [PhotoFeatures(one.tokens, one.attention, other) for one, other in zip(seen, figure, strict=True)]
 
 
 def true_figure(photo: Photo, like: np.ndarray) -> np.ndarray:
@@ -141,7 +143,10 @@ def true_figure(photo: Photo, like: np.ndarray) -> np.ndarray:
 
 
 def ways(
-    photos: Sequence[Photo], seen: Sequence[Seen], random: Sequence[Sequence[Seen]], recipe: PartRecipe
+    photos: Sequence[Photo],
+    seen: Sequence[PhotoFeatures],
+    random: Sequence[Sequence[PhotoFeatures]],
+    recipe: PartRecipe,
 ) -> dict[str, list[Labelling]]:
     """Name every way to label parts, some in several versions; `recipe` takes attention's foreground."""
     figure = [each.saliency for each in seen]
@@ -216,7 +221,8 @@ def with_auto(photos: Sequence[Photo], ours: Labelling) -> Iterator[str]:
 
 
 def foreground(
-    sets: dict[str, tuple[Sequence[Photo], Sequence[Seen], Sequence[Sequence[Seen]]]], recipe: PartRecipe
+    sets: Mapping[str, tuple[Sequence[Photo], Sequence[PhotoFeatures], Sequence[Sequence[PhotoFeatures]]]],
+    recipe: PartRecipe,
 ) -> Iterator[str]:
     """Write the foreground's mean IoU with the truth, for every rule."""
     yield "| mean IoU | " + " | ".join(f"{kind}: {name}" for kind in sets for name in GROUPS) + " |"
