@@ -10,8 +10,7 @@ and what is told are medians of ratios within a turn. For memory, a fresh proces
 
 import statistics
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from itertools import chain
@@ -19,7 +18,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock, get_ident
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
+from unittest.mock import patch
 
 import timm
 import torch
@@ -28,7 +28,10 @@ from page import command_line, publish
 import cratecli.model.zoo  # noqa: F401 - makes timm know the models
 from cratecli import load_model
 from cratecli.emergence import refine
+from cratecli.emergence.features import observe
 from cratecli.io import images
+from cratecli.io.formats.png import encode
+from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs import views
 from cratecli.runs.batch import Desk
@@ -50,7 +53,7 @@ PARTS: dict[str, Sequence[tuple[Any, str]]] = {
     "decoding": [(images, "decode")],
     "fitting to the grid": [(views, "model_inputs")],
     "forward": [(views, "observe")],
-    "heads and threshold": [(segment, "_decide")],
+    "heads and threshold": [(segment, "decide")],
     "refining (GrabCut)": [(refine, "grabcut")],
     "cleaning": [(segment, "clean")],
     "RLE": [(segment, "annotate")],
@@ -63,7 +66,7 @@ PARTS: dict[str, Sequence[tuple[Any, str]]] = {
 def base() -> WhiteBox:
     """Make CRATE base/16 with random weights, the same every time."""
     torch.manual_seed(0)
-    return timm.create_model("crate_base_patch16_224").requires_grad_(False).fold()
+    return cast(Crate, timm.create_model("crate_base_patch16_224")).requires_grad_(False).fold()
 
 
 def photos_of(data: Path) -> list[Path]:
@@ -97,7 +100,7 @@ def one_by_one(model: WhiteBox, photos: Sequence[Path]) -> None:
         for number, path in enumerate(photos):
             rgb = images.read(path)
             found = segment.segment_batch([rgb], model, recipe)[0]
-            png = segment.encode(rgb, found.mask, found.soft, "mask")
+            png = encode(rgb, found.mask, found.soft, "mask")
             (Path(place) / f"{number}.png").write_bytes(png)
 
 
@@ -105,7 +108,7 @@ class Clock:
     """Adds up the seconds of each part, in all threads; `whole` is what the run took."""
 
     def __init__(self) -> None:
-        self.all: Counter[str] = Counter()
+        self.all = dict.fromkeys(PARTS, 0.0)
         self.whole = 0.0
         self._lock = Lock()
         self._open: dict[int, list[str]] = {}
@@ -149,17 +152,13 @@ class Clock:
 def recording() -> Iterator[list[Callable[[], object]]]:
     """Keep every forward pass that is made in the block, with its fitted batch, to be made again."""
     calls: list[Callable[[], object]] = []
-    observe = views.observe
 
     def kept(*args: Any, **named: Any) -> Any:
         calls.append(lambda: observe(*args, **named))
         return observe(*args, **named)
 
-    views.observe = kept
-    try:
+    with patch.object(views, "observe", kept):
         yield calls
-    finally:
-        views.observe = observe
 
 
 class Took(NamedTuple):
@@ -199,7 +198,7 @@ def in_turn(model: WhiteBox, photos: Sequence[Path]) -> Found:
     found = Found([], [], [], Clock())
     ways = lambda: whole(model, photos), lambda: bare(calls), lambda: one_by_one(model, photos)
     for _ in range(TURNS):
-        for times, way in zip(found, ways, strict=False):
+        for times, way in zip((found.run, found.forward, found.loop), ways, strict=True):
             times.append(timed(way))
             print(f"{times[-1].clock:.1f} s, of the processors {times[-1].processor:.1f} s", flush=True)
     with found.parts.watching():
@@ -207,32 +206,32 @@ def in_turn(model: WhiteBox, photos: Sequence[Path]) -> Found:
     return found
 
 
-def ratio(ones: Sequence[float], others: Sequence[float]) -> str:
-    """Give the median of the ratios within a turn, and their range."""
-    ratios = [one / other for one, other in zip(ones, others, strict=True)]
+def ratio(ones: Sequence[Took], others: Sequence[Took], at: int) -> str:
+    """Give the median of the ratios within a turn, and their range; `at` chooses clock or processor."""
+    ratios = [one[at] / other[at] for one, other in zip(ones, others, strict=True)]
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def table(found: dict[str, Found], count: int) -> Iterator[str]:
     """Write ratios and shares as Markdown."""
 
-    def row(name: str, tell: Callable[[Found], str]) -> str:
-        return f"| {name} | {' | '.join(map(tell, found.values()))} |"
+    def row(name: str, cells: Iterable[str]) -> str:
+        return f"| {name} | {' | '.join(cells)} |"
+
+    all_found = found.values()
 
     yield f"| {count} photos, torch {torch.__version__.partition('+')[0]} | {' | '.join(found)} |"
     yield "|---|" + "---:|" * len(found)
     for at, kind in enumerate(("time", "processor time")):
-        for name, one, other in (("whole run / bare forward", 0, 1), ("plain loop / whole run", 2, 0)):
-            yield row(
-                f"{name}, {kind}",
-                lambda f, one=one, other=other, at=at: ratio(
-                    [took[at] for took in f[one]], [took[at] for took in f[other]]
-                ),
-            )
+        yield row(f"whole run / bare forward, {kind}", (ratio(f.run, f.forward, at) for f in all_found))
+        yield row(f"plain loop / whole run, {kind}", (ratio(f.loop, f.run, at) for f in all_found))
     for part in PARTS:
-        yield row(part, lambda f, part=part: f"{f.parts.all[part] / f.parts.whole:.1%}")
-    yield row("sum of parts", lambda f: f"{f.parts.all.total() / f.parts.whole:.0%}")
-    yield row("the model has nothing to do", lambda f: f"{1 - f.parts.all['forward'] / f.parts.whole:.1%}")
+        yield row(part, (f"{f.parts.all[part] / f.parts.whole:.1%}" for f in all_found))
+    yield row("sum of parts", (f"{sum(f.parts.all.values()) / f.parts.whole:.0%}" for f in all_found))
+    yield row(
+        "the model has nothing to do",
+        (f"{1 - f.parts.all['forward'] / f.parts.whole:.1%}" for f in all_found),
+    )
 
 
 def _sizes(photos: Sequence[Path]) -> list[tuple[int, float, float]]:

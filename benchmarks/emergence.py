@@ -19,15 +19,16 @@ from page import command_line, publish
 from photos import Photo, off_centre, saliency
 
 from cratecli.emergence import heads, refine
-from cratecli.emergence.features import View
+from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.maskcut import maskcut
 from cratecli.emergence.masks import clean, enlarge, iou, scale, threshold
 from cratecli.emergence.oracle import best_maps
 from cratecli.emergence.rules import Keep
 from cratecli.geometry import Size
 from cratecli.model.crate import Crate
-from cratecli.runs.views import Question, views_of
-from cratecli.tasks.recipes import TAU, defaults
+from cratecli.runs.views import see
+from cratecli.tasks.objects import choose_object_recipe
+from cratecli.tasks.recipes import TAU, default_recipe
 from cratecli.weights.checkpoint import load_model
 
 ELLIPSE = 0.36  # semi-axes of the centre ellipse, as a share of height and width: the best on ECSSD
@@ -83,15 +84,14 @@ class Ways:
         assert isinstance(model, Crate)
         torch.manual_seed(0)
         self.model, self.random = model, Crate(model.config).requires_grad_(False).fold()
-        self.recipe, cut = defaults(model).segment, defaults(model).objects
-        self.question = Question(self.recipe.layers, self.recipe.sizes)
-        self.cut = Question(cut.layers, cut.sizes)
+        self.recipe, self.cut = default_recipe(model), choose_object_recipe(model)
+        self.layers = absolute_layers(self.recipe.layers, model.depth)
 
     def rows(self, photo: Photo) -> dict[str, Score]:
         """Judge every row, and every head of every layer without refinement (to find the best fixed one)."""
-        views, keep = views_of([photo.rgb], self.model, self.question)[0], self.recipe.keep
-        random = views_of([photo.rgb], self.random, self.question)[0]
-        last = views_of([photo.rgb], self.model, self.cut)[0][0]
+        views, keep = see([photo.rgb], self.model, self.layers, self.recipe.sizes)[0], self.recipe.keep
+        random = see([photo.rgb], self.random, self.layers, self.recipe.sizes)[0]
+        last = see([photo.rgb], self.model, self.cut.layers, self.cut.sizes)[0][0]
         rows = {
             "centre ellipse": centre_ellipse(photo),
             "random weights, auto": judge(photo, heads.auto(random).log_attention, keep),
@@ -100,15 +100,16 @@ class Ways:
             "auto": judge(photo, heads.auto(views).log_attention, keep),
             "oracle": self._oracle(photo, views),
         }
-        for layer, head in product(range(len(self.recipe.layers)), range(self.model.heads)):
+        for layer, head in product(range(len(self.layers)), range(self.model.heads)):
             raw = self._head(photo, views, layer, head, refined=False)
             rows[f"head {layer} {head}"] = Score(raw.raw, float("nan"))
         return rows
 
     def fixed_head(self, photo: Photo, layer: int, head: int) -> Score:
         """Judge one head of one layer, over all sizes."""
-        views = views_of([photo.rgb], self.model, self.question)[0]
-        return self._head(photo, views, layer, head, refined=True)
+        return self._head(
+            photo, see([photo.rgb], self.model, self.layers, self.recipe.sizes)[0], layer, head, refined=True
+        )
 
     def _head(self, photo: Photo, views: Sequence[View], layer: int, head: int, *, refined: bool) -> Score:
         one = [view.only(layer) for view in views]
@@ -116,7 +117,7 @@ class Ways:
 
     def _oracle(self, photo: Photo, views: Sequence[View]) -> Score:
         """Choose by truth one head, layer and view, apart for raw and refined (of which the 4 best are tried)."""
-        keep, every = self.recipe.keep, len(views) * len(self.recipe.layers) * self.model.heads
+        keep, every = self.recipe.keep, len(views) * len(self.layers) * self.model.heads
         maps = best_maps(views, photo.truth, keep, every)
         raw = [judge(photo, log_map, keep, refined=False).raw for log_map in maps]
         best = sorted(range(every), key=raw.__getitem__, reverse=True)[:4]

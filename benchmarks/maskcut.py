@@ -84,8 +84,7 @@ def pair(name: str, features: np.ndarray, cache: Path | None) -> Pair:
     kept = cache and cache / f"{hashlib.sha256(features.tobytes()).hexdigest()[:24]}.npz"
     if kept and kept.exists():
         with np.load(kept) as entry:
-            our_seconds, dense_seconds = entry["seconds"].tolist()
-            return Pair(name, features, ours(features), entry["dense"], our_seconds, dense_seconds)
+            return Pair(name, features, ours(features), entry["dense"], *map(float, entry["seconds"]))
     found, our_seconds = timed(ours, features)
     solved, dense_seconds = timed(dense, features)
     if kept:

@@ -11,23 +11,21 @@ from functools import lru_cache
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from page import command_line, publish
-from photos import saliency
+from photos import Photo, saliency
 
 from cratecli.emergence.masks import iou
-from cratecli.emergence.precision import AP50, Kind, average_precision
+from cratecli.emergence.precision import AP50, average_precision
 from cratecli.io import datasets, images
 from cratecli.io.datasets import CocoSet
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.objects import Object, objects_batch
-from cratecli.tasks.options import ObjectOptions, Refine
-from cratecli.tasks.recipes import choose_object_recipe
+from cratecli.tasks.objects import Object, choose_object_recipe, objects_batch
+from cratecli.tasks.recipes import Refine
 from cratecli.weights.checkpoint import load_model
 
 WINDOW, LEAST = 0.5, 96  # of each side; px
@@ -43,10 +41,7 @@ def _ready() -> WhiteBox:
 def find(rgb: np.ndarray, refine: Refine, min_score: float | None = None) -> list[Object]:
     """Find objects as `crate objects --refine …` does."""
     model = _ready()
-    asked: ObjectOptions = {"refine": refine}
-    if min_score is not None:
-        asked["min_score"] = min_score
-    return objects_batch([rgb], model, choose_object_recipe(model, **asked))[0]
+    return objects_batch([rgb], model, choose_object_recipe(model, refine=refine, min_score=min_score))[0]
 
 
 def on_coco(path: Path, refine: Refine, min_score: float | None) -> Annotated:
@@ -67,8 +62,7 @@ def score_coco(found: Sequence[Annotated], coco: CocoSet) -> dict[str, float]:
     truth, sizes = [coco.annotations[name] for name in names], [coco.sizes[name] for name in names]
     ours = [[{"segmentation": each.rle, "score": each.score} for each in photo.objects] for photo in found]
     scores: dict[str, float] = {}
-    kinds: tuple[Kind, ...] = ("bbox", "segm")
-    for kind in kinds:
+    for kind in ("bbox", "segm"):
         precision = average_precision(truth, ours, sizes, kind, np.zeros((0, len(found)), np.int64))
         scores |= {
             f"{kind} AP50": float(precision.whole[AP50]),
@@ -78,14 +72,14 @@ def score_coco(found: Sequence[Annotated], coco: CocoSet) -> dict[str, float]:
     return scores
 
 
-def on_ecssd(photo: Any, refine: Refine) -> tuple[float, float, bool]:
+def on_ecssd(photo: Photo, refine: Refine) -> tuple[float, float, bool]:
     """Give the first object's IoU with the truth, the best object's, and whether nothing was found."""
     found = find(photo.rgb, refine)
     shares = [iou(each.mask, photo.truth) for each in found]
     return (shares or [0.0])[0], max(shares, default=0.0), not found
 
 
-def window_without(photo: Any) -> np.ndarray | None:
+def window_without(photo: Photo) -> np.ndarray | None:
     """Cut a corner of half the sides that holds nothing of the object, if there is one of at least 96 px."""
     height, width = photo.truth.shape
     tall, wide = round(WINDOW * height), round(WINDOW * width)

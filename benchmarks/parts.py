@@ -22,14 +22,12 @@ from sklearn.cluster import KMeans
 
 from cratecli.emergence.clusters import contingency, mutual_information, rand_index
 from cratecli.emergence.masks import iou
-from cratecli.emergence.parts import paint
-from cratecli.emergence.rules import Foreground
+from cratecli.emergence.parts import Foreground, paint
 from cratecli.geometry import Size
 from cratecli.io import datasets, images
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.parts import Album, PhotoFeatures, features_batch, label
-from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
+from cratecli.tasks.parts import Album, PartRecipe, Seen, choose_part_recipe, label, look
 from cratecli.weights.checkpoint import load_model
 
 SEEDS = range(3)  # of random weights, over which their rows are a mean
@@ -69,7 +67,7 @@ class Score(NamedTuple):
 class Parts:
     """The command itself, on photos that a model has seen."""
 
-    def __init__(self, photos: Sequence[Photo], seen: Sequence[PhotoFeatures], recipe: PartRecipe) -> None:
+    def __init__(self, photos: Sequence[Photo], seen: Sequence[Seen], recipe: PartRecipe) -> None:
         self._photos, self._seen, self._recipe = photos, seen, recipe
 
     def __call__(self, group: slice, k: int | Literal["auto"]) -> list[np.ndarray]:
@@ -126,14 +124,14 @@ def nearness(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     return np.asarray(1 - squares / squares.max())
 
 
-def show(photos: Sequence[Photo], model: WhiteBox, recipe: PartRecipe) -> list[PhotoFeatures]:
+def show(photos: Sequence[Photo], model: WhiteBox, recipe: PartRecipe) -> list[Seen]:
     """Show photos to a model, one by one."""
-    return [features_batch([photo.rgb], model, recipe)[0] for photo in photos]
+    return [look([photo.rgb], model, recipe)[0] for photo in photos]
 
 
-def within(figure: Sequence[np.ndarray], seen: Sequence[PhotoFeatures]) -> list[PhotoFeatures]:
+def within(figure: Sequence[np.ndarray], seen: Sequence[Seen]) -> list[Seen]:
     """Put another foreground in place of what the heads gave."""
-    return [PhotoFeatures(one.tokens, one.attention, other) for one, other in zip(seen, figure, strict=True)]
+    return [Seen(one.tokens, one.attention, other) for one, other in zip(seen, figure, strict=True)]
 
 
 def true_figure(photo: Photo, like: np.ndarray) -> np.ndarray:
@@ -143,10 +141,7 @@ def true_figure(photo: Photo, like: np.ndarray) -> np.ndarray:
 
 
 def ways(
-    photos: Sequence[Photo],
-    seen: Sequence[PhotoFeatures],
-    random: Sequence[Sequence[PhotoFeatures]],
-    recipe: PartRecipe,
+    photos: Sequence[Photo], seen: Sequence[Seen], random: Sequence[Sequence[Seen]], recipe: PartRecipe
 ) -> dict[str, list[Labelling]]:
     """Name every way to label parts, some in several versions; `recipe` takes attention's foreground."""
     figure = [each.saliency for each in seen]
@@ -221,8 +216,7 @@ def with_auto(photos: Sequence[Photo], ours: Labelling) -> Iterator[str]:
 
 
 def foreground(
-    sets: Mapping[str, tuple[Sequence[Photo], Sequence[PhotoFeatures], Sequence[Sequence[PhotoFeatures]]]],
-    recipe: PartRecipe,
+    sets: Mapping[str, tuple[Sequence[Photo], Sequence[Seen], Sequence[Sequence[Seen]]]], recipe: PartRecipe
 ) -> Iterator[str]:
     """Write the foreground's mean IoU with the truth, for every rule."""
     yield "| mean IoU | " + " | ".join(f"{kind}: {name}" for kind in sets for name in GROUPS) + " |"

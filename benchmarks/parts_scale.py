@@ -30,11 +30,12 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
-from cratecli.emergence.rules import Keep
 from cratecli.emergence.masks import threshold
 from cratecli.emergence.parts import DIMENSIONS, STARTS, Ground, Vocabulary, centred
 from cratecli.emergence.pca import Components
+from cratecli.emergence.rules import Keep
 from cratecli.io import images
+from cratecli.runs.batch import Desk
 from cratecli.runs.jobs import Job
 from cratecli.tasks.parts import Album, PartRecipe, Seen, choose_part_recipe, label, learn_parts, look
 from cratecli.weights.checkpoint import load_model
@@ -156,13 +157,18 @@ def run(data: Path, way: str, count: int) -> Run:
     return Run(clock, processor, learning, before, peak(), np.concatenate(labels).tolist())
 
 
+def run_apart(data: Path, way: str, count: int) -> Run:
+    """Run in a fresh process."""
+    command = [sys.executable, __file__, str(data), "--run", way, str(count)]
+    return Run(*json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+
+
 def in_turn(data: Path) -> dict[tuple[int, str], list[Run]]:
     """Run all ways in fresh processes, in turn."""
     found: dict[tuple[int, str], list[Run]] = {}
     for count, rounds in ROUNDS.items():
         for way in WAYS * rounds:
-            command = [sys.executable, __file__, str(data), "--run", way, str(count)]
-            one = Run(*json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+            one = run_apart(data, way, count)
             found.setdefault((count, way), []).append(one)
             print(count, way, *(f"{value:.1f}" for value in one[:-1]), file=sys.stderr, flush=True)
     return found
@@ -183,8 +189,8 @@ def table(found: dict[tuple[int, str], list[Run]]) -> Iterator[str]:
             labels = np.array(runs[0].labels)
             memory = max(one.peak for one in runs), max(one.peak - one.before for one in runs)
             times = (
-                ratio([one[at] for one in runs], [one[at] for one in ours])
-                for at in (Run._fields.index(name) for name in ("clock", "processor", "learning"))
+                ratio([getattr(one, name) for one in runs], [getattr(one, name) for one in ours])
+                for name in ("clock", "processor", "learning")
             )
             yield (
                 f"| {count} | {TITLES[way]} | "
@@ -246,7 +252,10 @@ def labels_of(jobs: Sequence[Job], batch_size: int, recipe: PartRecipe) -> dict[
     model = load_model()
     with TemporaryDirectory() as place:
         album = Album(Path(place), recipe)
-        vocabulary, read = learn_parts(album, jobs, model, recipe, batch_size=batch_size, failed=print)
+        read = [
+            job for job in learn_parts(album, jobs, Desk(model, batch_size), recipe) if isinstance(job, Job)
+        ]
+        vocabulary = album.learn()
         return {job: patch_labels(vocabulary, album.open(index)[1]) for index, job in enumerate(read)}
 
 

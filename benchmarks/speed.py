@@ -15,14 +15,15 @@ from collections.abc import Callable
 from multiprocessing import get_context
 
 import torch
+from literal import attend, sparsify
 from page import command_line, publish
 from torch import Tensor
 
-from cratecli.model.blocks import split_heads
 from cratecli.model.config import ARCHITECTURES
 from cratecli.model.crate import Crate
 
 LAYER = 10  # the penultimate one
+SIDE, LARGE = 480, 960  # px
 PAIRS = 5
 
 
@@ -49,15 +50,10 @@ def literal(model: Crate, image: Tensor) -> Tensor:
     """Run the equations as they are written."""
     tokens = next(model.unroll(image)).tokens
     for index, layer in enumerate(model.layers):
-        attention, ista = layer.attention, layer.sparsifier
-        w = split_heads(attention.subspaces(attention.norm(tokens)), attention.heads)
-        weights = (w @ w.transpose(-1, -2) * w.shape[-1] ** -0.5).softmax(dim=-1)
+        weights, compressed = attend(layer, tokens)
         if index == LAYER:
             return weights[:, :, 0, 1:].float()
-        tokens = tokens + attention.output((weights @ w).transpose(1, 2).flatten(2))
-        x, dictionary = ista.norm(tokens), ista.dictionary
-        gradient = x @ dictionary - (x @ dictionary.T) @ dictionary
-        tokens = torch.relu(x + ista.step_size * gradient - ista.step_size * ista.sparsity_weight)
+        tokens = sparsify(layer, tokens + compressed)
     raise ValueError(f"no layer {LAYER}")
 
 
@@ -96,22 +92,22 @@ def main() -> None:
     """Run the benchmark."""
     arguments = command_line(__doc__, data=False, every=False).parse_args()
     # First of all: a process inherits the peak of the one that starts it.
-    single_memory, literal_memory = peak("ours", 480, torch.float32), peak("literal", 480, torch.float32)
-    large = peak("ours", 960, torch.float32)
+    single_memory, literal_memory = peak("ours", SIDE, torch.float32), peak("literal", SIDE, torch.float32)
+    large = peak("ours", LARGE, torch.float32)
     single, half = build(torch.float32), build(torch.bfloat16)
-    image, rough = photo(480, torch.float32), photo(480, torch.bfloat16)
+    image, rough = photo(SIDE, torch.float32), photo(SIDE, torch.bfloat16)
     exact, found, low = literal(single, image), ours(single, image), ours(half, rough)
     names = f"torch {torch.__version__.partition('+')[0]}, {torch.get_num_threads()} threads"
     lines = [
-        f"| CRATE-B/8, 6 heads, 480 × 480, CPU, {names} | |",
+        f"| CRATE-B/8, 6 heads, {SIDE} × {SIDE}, CPU, {names} | |",
         "|---|---:|",
         f"| literal / ours, float32, time | {ratio(lambda: literal(single, image), lambda: ours(single, image)):.2f} |",
         f"| ours float32 / ours bfloat16, time | {ratio(lambda: ours(single, image), lambda: ours(half, rough)):.2f} |",
-        f"| ours / literal, float32, extra memory | {single_memory[0] / literal_memory[0]:.2f} "
+        f"| ours / literal, float32, extra memory | {single_memory[0] / max(literal_memory[0], 1):.2f} "
         f"({single_memory[0]:.0f} of {literal_memory[0]:.0f} MB) |",
         f"| largest error of ours, float32, as a share of the largest attention | {error(found, exact):.1e} |",
         f"| largest error of ours, bfloat16, as a share of the largest attention | {error(low, exact):.1e} |",
-        f"| whole process at 960 × 960, float32, peak | {large[1] / 1024:.2f} GB |",
+        f"| whole process at {LARGE} × {LARGE}, float32, peak | {large[1] / 1024:.2f} GB |",
     ]
     publish(lines, arguments.write)
 

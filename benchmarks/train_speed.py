@@ -11,6 +11,7 @@ one process. bfloat16 is autocast's: weights stay float32; it is fast where the 
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from page import command_line, publish
@@ -40,7 +41,8 @@ class Literal(nn.Module):
         mean, std = (torch.tensor(each)[:, None, None] for each in (model.mean, model.std))
         tokens = next(model.unroll((images / 255 - mean) / std)).tokens
         for layer in model.layers:
-            attention, ista = layer.attention, layer.sparsifier
+            attention: Any = layer.attention
+            ista: Any = layer.sparsifier
             w = split_heads(attention.subspaces(attention.norm(tokens)), attention.heads)
             weights = (w @ w.transpose(-1, -2) * w.shape[-1] ** -0.5).softmax(dim=-1)
             tokens = tokens + attention.output((weights @ w).transpose(1, 2).flatten(2))
@@ -52,7 +54,10 @@ class Literal(nn.Module):
 
 
 def make_step(
-    forward: nn.Module, optimizer: torch.optim.Optimizer, *given: Tensor | None, bfloat16: bool = False
+    forward: Callable[..., Tensor],
+    optimizer: torch.optim.Optimizer,
+    *given: Tensor | None,
+    bfloat16: bool = False,
 ) -> Step:
     """Make a step that gives its loss."""
 
@@ -87,21 +92,19 @@ def ways() -> dict[str, Step]:
     )
     steps["literal"] = make_step(one, plain, images.float(), targets)
     for name, kept in (("ours", None), ("ours, half the patches dropped", half)):
-        learner = ModelWithLoss(model(), recipe.label_smoothing)
-        steps[name] = make_step(learner, make_optimizer(learner.model, recipe), images, targets, kept)
-    learner = ModelWithLoss(model(), recipe.label_smoothing)
-    optimizer = make_optimizer(learner.model, recipe)
-    steps["ours, bfloat16"] = make_step(learner, optimizer, images, targets, None, bfloat16=True)
+        ours = ModelWithLoss(model(), recipe.label_smoothing)
+        steps[name] = make_step(ours, make_optimizer(ours.model, recipe), images, targets, kept)
+    ours = ModelWithLoss(model(), recipe.label_smoothing)
+    optimizer = make_optimizer(ours.model, recipe)
+    steps["ours, bfloat16"] = make_step(ours, optimizer, images, targets, None, bfloat16=True)
     two = Literal(model())
     other = torch.optim.AdamW(
         two.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=False
     )
     steps["literal, compiled"] = make_step(torch.compile(two), other, images.float(), targets)
-    learner = ModelWithLoss(model(), recipe.label_smoothing)
-    compiled: nn.Module = torch.compile(learner)
-    steps["ours, compiled"] = make_step(
-        compiled, make_optimizer(learner.model, recipe), images, targets, None
-    )
+    ours = ModelWithLoss(model(), recipe.label_smoothing)
+    optimizer = make_optimizer(ours.model, recipe)
+    steps["ours, compiled"] = make_step(torch.compile(ours), optimizer, images, targets, None)
     return steps
 
 

@@ -20,6 +20,8 @@ from cratecli.runs.manifest import MANIFEST
 from tests.support.environment import environment
 from tests.support.photos import photo
 from tests.support.runs import read_rows
+from tests.support.waiting import PATIENCE
+from tests.support.warm import warm_crate
 
 CRATE = str(Path(sysconfig.get_path("scripts")) / "crate")
 """The script that installing made."""
@@ -60,27 +62,36 @@ class Machine:
         *arguments: str | Path,
         stdin: bytes = b"",
         stdout: int | IO[bytes] = subprocess.PIPE,
+        installed: bool = False,
         **more: str,
     ) -> Done:
-        """Run the installed `crate` in a process of its own; `more` is added to its environment."""
+        """Run `crate` in a process of its own; `more` is added to its environment.
+
+        It is the installed one if that is asked for, or if variables of Python's are given; else it starts warm.
+        """
+        installed = installed or any(name.startswith("PYTHON") for name in more)
         done = subprocess.run(
-            [CRATE, *arguments],
+            [CRATE if installed else warm_crate(), *arguments],
             cwd=self.desk,
             env=self.environment | more,
             input=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,
-            timeout=300,
+            timeout=PATIENCE,
             check=False,
         )
         return Done(done.returncode, done.stdout or b"", done.stderr.decode())
 
     def start(
-        self, *arguments: str | Path, stdin: int = subprocess.DEVNULL, **more: str
+        self,
+        *arguments: str | Path,
+        stdin: int = subprocess.DEVNULL,
+        installed: bool = True,
+        **more: str,
     ) -> subprocess.Popen[str]:
-        """Start the installed `crate`, its streams pipes of text; `more` is added to its environment."""
+        """Start `crate`, its streams pipes of text; `more` is added to its environment."""
         return subprocess.Popen(
-            [CRATE, *arguments],
+            [CRATE if installed else warm_crate(), *arguments],
             cwd=self.desk,
             env=self.environment | more,
             stdin=stdin,
@@ -88,6 +99,19 @@ class Machine:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def shell(self, script: str) -> Done:
+        """Run a script of bash, for which `crate` is a program that starts warm."""
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=self.desk,
+            env=self.environment | {"PATH": f"{warm_crate().parent}:{self.environment['PATH']}"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr.decode())
 
     def register(self, row: str) -> None:
         """Write the user's own registry."""

@@ -8,30 +8,16 @@ import struct
 import subprocess
 import sys
 import termios
-from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import CRATE, Done, Machine, inputs, outputs
+from tests.cli.conftest import Machine, inputs, outputs
 from tests.support.runs import read_rows
+from tests.support.warm import warm_crate
 
 FAST = "--size 32 --refine none"
 OUT = "a-rather-long-folder-" * 4
 LONG = f"{'a-rather-long-name-' * 8}.jpg"
-
-
-def shell(machine: Machine, line: str) -> Done:
-    """Run a line of shell on the desk, where `crate` is the installed one."""
-    path = f"{Path(CRATE).parent}:{machine.environment['PATH']}"
-    done = subprocess.run(
-        ["bash", "-c", line],
-        cwd=machine.desk,
-        env=machine.environment | {"PATH": path},
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
-    return Done(done.returncode, done.stdout, done.stderr.decode())
 
 
 @pytest.fixture
@@ -46,11 +32,11 @@ def test_find_and_xargs_four_at_a_time(twelve: Machine) -> None:
     """FAULTS 13: all done, once, in one manifest."""
     twelve.photo("in/c/photo 99.png")
     found = "find in -name '*.png' -print0"
-    done = shell(twelve, f"{found} | xargs -0 -P 4 -n 5 crate segment -o new/ -q --jsonl {FAST}")
+    done = twelve.shell(f"{found} | xargs -0 -P 4 -n 5 crate segment -o new/ -q --jsonl {FAST}")
     assert (done.code, done.err) == (0, "")
     assert len(set(inputs(done))) == len(done.lines) == 13
     assert len(list(read_rows(twelve.desk / "new"))) == 13
-    done = shell(twelve, f"{found} | crate segment --files-from - -0 -o list -q {FAST}")
+    done = twelve.shell(f"{found} | crate segment --files-from - -0 -o list -q {FAST}")
     assert (done.code, done.err) == (0, "")
     assert len(outputs(twelve.desk / "list")) == 13
 
@@ -61,7 +47,7 @@ def test_photos_that_processes_would_write_to_one_place(machine: Machine) -> Non
     machine.photo("two/a.png", seed=1)
     command = f"crate segment -o out/ -q {FAST}"
     line = f"{command} one/a.png -q & {command} two/a.png; echo $?; wait $!; echo $?"
-    done = shell(machine, line)
+    done = machine.shell(line)
     if sorted(code for code in done.lines if code.isdecimal()) == ["0", "1"]:  # they met
         assert "would be" in done.err or "was just made from" in done.err
         assert len(done.err.splitlines()) == 1
@@ -73,14 +59,12 @@ def test_photos_that_processes_would_write_to_one_place(machine: Machine) -> Non
 def test_a_reader_that_leaves(twelve: Machine) -> None:
     """FAULTS 12: 141, and what was done is on record."""
     line = f"crate segment in -r -o out --jsonl {FAST} --batch-size 1 | head -n 1; echo ${{PIPESTATUS[0]}}"
-    done = shell(twelve, line)
+    done = twelve.shell(line)
     assert done.lines[1] == "141"
     assert "Traceback" not in done.err
     before = len(outputs(twelve.desk / "out"))
     assert before >= 1
-    done = shell(
-        twelve, f"crate segment in -r -o out --jsonl --resume {FAST} <&- 2>&-"
-    )  # and without streams
+    done = twelve.shell(f"crate segment in -r -o out --jsonl --resume {FAST} <&- 2>&-")  # and without streams
     assert (done.code, len(done.lines), done.err) == (0, 12 - before, "")
     assert len(outputs(twelve.desk / "out")) == 12
 
@@ -88,10 +72,10 @@ def test_a_reader_that_leaves(twelve: Machine) -> None:
 def test_closed_streams(twelve: Machine) -> None:
     """FAULTS 12, 16: none is needed, and no file takes the place of one."""
     (twelve.desk / "in/a/bad.png").write_bytes(b"no photo")
-    done = shell(twelve, f"crate segment in -r -o out {FAST} <&- >&- 2>&-")
+    done = twelve.shell(f"crate segment in -r -o out {FAST} <&- >&- 2>&-")
     assert (done.code, done.out, done.err) == (1, b"", "")
     assert len(outputs(twelve.desk / "out")) == 12
-    done = shell(twelve, f"crate segment - 'in/a/photo 00.png' -o new {FAST} -q <&-")
+    done = twelve.shell(f"crate segment - 'in/a/photo 00.png' -o new {FAST} -q <&-")
     assert done.code == 1
     assert done.err.splitlines()[0] == "crate: standard input: empty"
     assert outputs(twelve.desk / "new") == ["in/a/photo 00.png"]
@@ -104,7 +88,7 @@ class Terminal:
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
         with subprocess.Popen(
-            [CRATE, *arguments],
+            [warm_crate(), *arguments],
             cwd=machine.desk,
             env=machine.environment | {"TERM": "xterm-256color"},
             stdin=subprocess.DEVNULL,

@@ -2,15 +2,12 @@
 
 import re
 import shutil
-import subprocess
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import CRATE, Machine
+from tests.cli.conftest import Machine
 
 PAGE = Path(__file__).parents[2] / "docs/recipes.md"
 RECIPES = {
@@ -53,12 +50,6 @@ GIVES: dict[str, list[str]] = {
 }
 """What files each recipe leaves, beside those that were there."""
 
-SLOW = {
-    *("Leave a folder out", "Only what is new", "Two at once, or two machines", "Several processes"),
-    *("In a Makefile", "NumPy", "A contact sheet"),
-}
-"""What other tests show too."""
-
 SAYS: dict[str, tuple[str, str]] = {
     "See first": ("plan.txt", r"photos/a\.jpg +masks/a\.png\n"),
     "What `find` finds": ("areas.csv", r'(?m)^"photos/sub/c\.jpg",\d+,[\d.]+$'),
@@ -70,40 +61,12 @@ SAYS: dict[str, tuple[str, str]] = {
 }
 """What stands in a file that a recipe leaves."""
 
-Ran = Callable[[str], tuple[Machine, subprocess.CompletedProcess[bytes]]]
-
 
 def lay_out(machine: Machine) -> None:
     """Lay the folder out as the page says."""
     for seed, name in enumerate(GIVEN[:-1]):
         machine.photo(name, seed=seed)
     (machine.desk / "list.txt").write_text("photos/b.jpg\nphotos/sub/c.jpg\n")
-
-
-@pytest.fixture(scope="module")
-def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """Run the recipes that are asked for, two at a time, each in a folder of its own."""
-    asked = {item.callspec.params.get("title") for item in request.session.items if hasattr(item, "callspec")}
-
-    def run(machine: Machine, block: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            ["bash", "-c", f"set -euo pipefail\n{block}"],
-            cwd=machine.desk,
-            env=machine.environment | {"PATH": f"{Path(CRATE).parent}:{machine.environment['PATH']}"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=300,
-            check=False,
-        )
-
-    runs: dict[str, tuple[Machine, Future[subprocess.CompletedProcess[bytes]]]] = {}
-    with ThreadPoolExecutor(2) as pool:
-        for title, block in RECIPES.items():
-            if title in asked and not _lacking(block):
-                machine = Machine(tmp_path_factory.mktemp("recipe"))
-                lay_out(machine)
-                runs[title] = machine, pool.submit(run, machine, block)
-    return lambda title: (runs[title][0], runs[title][1].result())
 
 
 def _lacking(block: str) -> list[str]:
@@ -116,14 +79,13 @@ def test_every_recipe_has_its_check() -> None:
     assert PAGE.read_text().count("```sh\n") == len(RECIPES)
 
 
-@pytest.mark.parametrize(
-    "title", [pytest.param(title, marks=[pytest.mark.slow] if title in SLOW else []) for title in RECIPES]
-)
-def test_a_recipe_leaves_what_it_says(ran: Ran, title: str) -> None:
+@pytest.mark.parametrize("title", RECIPES)
+def test_a_recipe_leaves_what_it_says(machine: Machine, title: str) -> None:
     if lacking := _lacking(RECIPES[title]):
         pytest.skip(f"this machine has no {lacking[0]}")
-    machine, done = ran(title)
-    assert done.returncode == 0, done.stderr.decode()
+    lay_out(machine)
+    done = machine.shell(f"set -euo pipefail\n{RECIPES[title]}")
+    assert done.code == 0, done.err
     made = {name for name in machine.files() if name not in GIVEN}
     assert made == set(GIVES[title])
     for name in GIVES[title]:

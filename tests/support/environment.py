@@ -33,10 +33,11 @@ def inheriting_nothing(home: Path) -> Iterator[None]:
     for each in handlers:
         signal.signal(each, _ignore)
     umask = os.umask(0o022)
+    variables = environment(home) | {"COLUMNS": "80", "LINES": "24"}
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if not name.startswith("PYTEST_")]:
             patch.delenv(name)
-        for name, value in (environment(home) | {"COLUMNS": "80", "LINES": "24"}).items():
+        for name, value in variables.items():
             patch.setenv(name, value)
         time.tzset()
         yield

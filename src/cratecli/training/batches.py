@@ -70,11 +70,13 @@ def augmentation(recipe: TrainRecipe, *, training: bool) -> Any:
 
 
 def seed_all(*numbers: int) -> None:
-    """Seed Python's, NumPy's and torch's generators by the numbers that name a piece of work."""
+    """Seed Python's, NumPy's and torch's generators, on the CPU, by the numbers that name a piece of work."""
     first, second = np.random.SeedSequence(numbers).generate_state(2)
     random.seed(int(first))
     np.random.seed(int(first))
-    torch.manual_seed((int(first) << 32) + int(second))
+    torch.default_generator.manual_seed(
+        (int(first) << 32) + int(second)
+    )  # the GPUs' would cost more than an image
 
 
 class LabelledPhotos:
@@ -275,6 +277,7 @@ def _loader(dataset: Any, workers: int, seed: int, **how: Any) -> Iterator[Batch
             if batch is not None:
                 yield batch
     except (RuntimeError, OSError, EOFError, ValueError) as error:  # also what a worker raised
+        error.__traceback__ = None  # its frames hold the loader, with which the workers end
         if str(error).startswith(DEAD_WORKER) or isinstance(error, ConnectionError | EOFError):
             raise InputError(KILLED) from None
         reason = str(error).strip().splitlines() or [type(error).__name__]

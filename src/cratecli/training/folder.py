@@ -19,14 +19,9 @@ from cratecli.training.recipe import TrainRecipe, read_recipe
 from cratecli.training.records import MetricsRow
 
 RECIPE, METRICS, STATE, CHECKPOINT = "recipe.toml", "metrics.jsonl", "state.pt", "model.safetensors"
-LOCK = (
-    ".lock"  # stays when the run has ended: whoever removed it could lock another file than the next process
-)
+LOCK = ".lock"  # never removed here: two processes could lock two files of this name
 
-_NO_LOCKS = (
-    errno.ENOLCK,
-    errno.EOPNOTSUPP,
-)  # of file systems without locks: processes do not see each other there
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems where processes do not see each other's locks
 
 
 @dataclass

@@ -50,46 +50,63 @@ class TrainRecipe:
     model: Annotated[CrateConfig, BeforeValidator(_read_model)] = Field(
         description="Sizes, blocks and constants."
     )
-    epochs: float = Field(90.0, gt=0, le=1e5, description="Passes over the training data.")
-    batch_size: int = Field(512, ge=1, le=1_000_000, description="Images a step, over all processes.")
-    optimizer: Literal["lion", "adamw"] = Field("adamw", description="By timm's name.")
-    learning_rate: float = Field(1e-3, gt=0, le=100, description="At its peak, after the warm-up.")
+    epochs: float = Field(default=90.0, gt=0, le=1e5, description="Passes over the training data.")
+    batch_size: int = Field(default=512, ge=1, le=1_000_000, description="Images a step, over all processes.")
+    optimizer: Literal["lion", "adamw"] = Field(default="adamw", description="By timm's name.")
+    learning_rate: float = Field(default=1e-3, gt=0, le=100, description="At its peak, after the warm-up.")
     weight_decay: float = Field(
-        0.05, ge=0, le=100, description="Of weight matrices; biases, norms and positions do not decay."
+        default=0.05,
+        ge=0,
+        le=100,
+        description="Of weight matrices; biases, norms and positions do not decay.",
     )
     schedule: Literal["cosine", "linear", "constant"] = Field(
-        "cosine", description="Of the learning rate, after the warm-up."
+        default="cosine", description="Of the learning rate, after the warm-up."
     )
     warmup_epochs: float = Field(
-        0.0, ge=0, le=1e5, description="Passes over which the learning rate rises linearly."
+        default=0.0, ge=0, le=1e5, description="Passes over which the learning rate rises linearly."
     )
-    clip_norm: float = Field(0.0, ge=0, le=1e6, description="Largest norm of the gradient; 0 for no limit.")
+    clip_norm: float = Field(
+        default=0.0, ge=0, le=1e6, description="Largest norm of the gradient; 0 for no limit."
+    )
     ema: float = Field(
-        0.0, ge=0, le=0.999999, description="Decay a step of the weights' moving average; 0 for no average."
+        default=0.0,
+        ge=0,
+        le=0.999999,
+        description="Decay a step of the weights' moving average; 0 for no average.",
     )
     label_smoothing: float = Field(
-        0.0, ge=0, le=0.99, description="Share of the target, 0-1, that is spread over all classes."
+        default=0.0, ge=0, le=0.99, description="Share of the target, 0-1, that is spread over all classes."
     )
     drop_patches: float = Field(
-        0.0, ge=0, le=0.95, description="Share of an image's patches, 0-1, that a step does not show."
+        default=0.0, ge=0, le=0.95, description="Share of an image's patches, 0-1, that a step does not show."
     )
-    full_epochs: float = Field(0.0, ge=0, le=1e5, description="Passes at the end that show every patch.")
+    full_epochs: float = Field(
+        default=0.0, ge=0, le=1e5, description="Passes at the end that show every patch."
+    )
     crop: Literal["rrc", "rkrc", "rkrr"] = Field(
-        "rrc", description="By timm's name: random size and place, the centre, or a random place."
+        default="rrc", description="By timm's name: random size and place, the centre, or a random place."
     )
     crop_area: float = Field(
-        0.08, ge=0.001, le=1, description="Least share of the image's area, 0-1, in a crop of random size."
+        default=0.08,
+        ge=0.001,
+        le=1,
+        description="Least share of the image's area, 0-1, in a crop of random size.",
     )
-    flip: float = Field(0.5, ge=0, le=1, description="Probability, 0-1, that an image is mirrored.")
+    flip: float = Field(default=0.5, ge=0, le=1, description="Probability, 0-1, that an image is mirrored.")
     colour_jitter: float = Field(
-        0.0, ge=0, le=10, description="timm's strength; `auto_augment` switches it off."
+        default=0.0, ge=0, le=10, description="timm's strength; `auto_augment` switches it off."
     )
-    auto_augment: str = Field("", description="timm's policy, such as rand-m9-mstd0.5; empty for none.")
-    mixup: float = Field(0.0, ge=0, le=100, description="timm's alpha; 0 for no mixup.")
-    cutmix: float = Field(0.0, ge=0, le=100, description="timm's alpha; 0 for no CutMix.")
-    seed: int = Field(0, ge=0, lt=2**32, description="Of first weights, order of images and augmentation.")
+    auto_augment: str = Field(
+        default="", description="timm's policy, such as rand-m9-mstd0.5; empty for none."
+    )
+    mixup: float = Field(default=0.0, ge=0, le=100, description="timm's alpha; 0 for no mixup.")
+    cutmix: float = Field(default=0.0, ge=0, le=100, description="timm's alpha; 0 for no CutMix.")
+    seed: int = Field(
+        default=0, ge=0, lt=2**32, description="Of first weights, order of images and augmentation."
+    )
     stored: Literal["float32", "float16"] = Field(
-        "float32", description="Number format of the checkpoint's weights."
+        default="float32", description="Number format of the checkpoint's weights."
     )
 
     @model_validator(mode="wrap")

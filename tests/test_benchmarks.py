@@ -1,0 +1,164 @@
+"""Every benchmark runs: each can be imported, and its smallest case comes to an end, on photos made here."""
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib import import_module
+from multiprocessing import dummy
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cratecli.geometry import Grid
+from cratecli.model.crate import Crate
+from cratecli.model.unroll import WhiteBox
+from cratecli.weights.checkpoint import load_model
+from cratecli.weights.store import store_model
+from tests.support.models import CONFIG, small_crate
+from tests.support.photos import photo
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
+HELPERS = {"literal", "page", "photos"}
+HEIGHT, WIDTH, COUNT = 48, 64, 3  # px, and photos of each data set
+
+# pycocotools' own decoder, not ours, speaks NumPy 1.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def small() -> Crate:
+    return small_crate(replace(CONFIG, width=24))
+
+
+def load_small(name: str | Path = "crate-nano") -> WhiteBox:
+    """Give a smaller model in place of the built-in one, and load files as ever."""
+    return load_model(name) if isinstance(name, Path) else small()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lay out what the benchmarks call DATA: four data sets of a few photos, a disc on each."""
+    folder = tmp_path_factory.mktemp("data")
+    rows, cols = np.mgrid[:HEIGHT, :WIDTH]
+    disc = ((rows - HEIGHT * 0.5) ** 2 + (cols - WIDTH * 0.3) ** 2 <= (HEIGHT * 0.2) ** 2).astype(np.uint8)
+    truths = {"ecssd200": {"masks": disc * 255}, "horses40": {"masks": disc * 255}, "coco128": {}}
+    truths["car_parts80"] = {"masks_part": disc * (1 + (rows > HEIGHT / 2))}
+    for name, pictures in truths.items():
+        for number in range(COUNT):
+            for place, pixels in ({"images": photo(HEIGHT, WIDTH, number)} | pictures).items():
+                path = folder / name / place / f"{number}.{'jpg' if place == 'images' else 'png'}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels.astype(np.uint8)).save(path)
+    corners = [11, 10, 40, 10, 40, 38, 11, 38]
+    things = [
+        {"id": number + 1, "image_id": number, "category_id": 1, "segmentation": [corners]}
+        | {"bbox": [11, 10, 29, 28], "area": 812, "iscrowd": 0}
+        for number in range(COUNT)
+    ]
+    shown = [
+        {"id": number, "file_name": f"{number}.jpg", "height": HEIGHT, "width": WIDTH}
+        for number in range(COUNT)
+    ]
+    whole = {"images": shown, "annotations": things, "categories": [{"id": 1, "name": "thing"}]}
+    (folder / "coco128/instances.json").write_text(json.dumps(whole))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lay out the folder that `crate train` left when it made the built-in model, with a smaller model in it."""
+    folder = tmp_path_factory.mktemp("run")
+    for name in ("metrics.jsonl", "recipe.toml"):
+        stem, _, ending = name.partition(".")
+        shutil.copy(BENCHMARKS / f"crate-nano/{stem}-64.{ending}", folder / name)
+    model = small()
+    store_model(folder / "model.safetensors", model.config, model.state_dict())
+    return folder
+
+
+STAND_INS: dict[str, Any] = {"get_context": lambda _: dummy, "load_model": load_small}
+Load = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+    """Import a benchmark as its own folder sees it; processes are threads, and the built-in model a smaller one."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+    def load(name: str) -> ModuleType:
+        module = import_module(name)
+        for known, stand_in in STAND_INS.items():
+            if hasattr(module, known):
+                monkeypatch.setattr(module, known, stand_in)
+        return module
+
+    yield load
+    for name in NAMES:
+        sys.modules.pop(name, None)
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "batch": {"EACH": 2, "TURNS": 1, "TIMES": 1, "STEP": 1, "base": small},
+    "maskcut": {"GRID": Grid(8, 8)},
+    "objects": {"LEAST": 16},
+    "noise": {"SIGMAS": (25,), "SHARES": (0.5,), "SHOWN": ((0, 0.0), (25, 0.5))},
+    "nothing": {"SIZES": ((64, 64),), "SEEDS": range(1)},
+    "parts": {"SEEDS": range(1), "COUNTS": range(2, 3)},
+    "parts_scale": {"ROUNDS": {2: 1}, "ORDERS": ((2, 1),)},
+    "speed": {"LAYER": 1, "PAIRS": 1, "SIDE": 64, "LARGE": 64},
+    "train_speed": {"BATCH": 2, "PAIRS": 1},
+}
+"""What makes a case small, by the names of its module."""
+
+ARGUMENTS: dict[str, list[str]] = {
+    "ablation": ["DATA", "RUN"],
+    "named": ["DATA/coco128", "--pictures", "PAGE/pictures"],
+    "noise": ["DATA", "--figure", "PAGE/figure.jpg"],
+    "speed": [],
+    "train_speed": [],
+    "training": ["DATA", "RUN"],
+}
+
+
+def test_every_one_is_tried_or_helps_others(load: Load) -> None:
+    assert {name for name in NAMES if not hasattr(load(name), "main")} == HELPERS
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in HELPERS])
+def test_its_smallest_case(
+    name: str,
+    load: Load,
+    data: Path,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    module = load(name)
+    for constant, value in SMALL.get(name, {}).items():
+        assert hasattr(module, constant)
+        monkeypatch.setattr(module, constant, value)
+    if name == "parts_scale":
+        monkeypatch.setattr(module, "run_apart", module.run)
+    if name == "speed":
+        monkeypatch.setitem(module.ARCHITECTURES, "crate_base_demo_patch8_224", CONFIG)
+    monkeypatch.setattr(torch, "compile", lambda module: module)  # which takes a minute
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- table -->\n<!-- end -->\nafter\n")
+    places = {"DATA": data, "RUN": trained, "PAGE": tmp_path}
+    arguments = ARGUMENTS.get(name, ["DATA"]) + ([] if name == "named" else ["--write", str(page)])
+    for place, path in places.items():
+        arguments = [each.replace(place, str(path)) for each in arguments]
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    module.main()
+    told = capsys.readouterr().out if name == "named" else page.read_text()
+    assert re.search(r"^\|---", told, re.M)
+    assert "nan" not in told.lower().replace("crate-nano", "").replace("`nano`", "")
