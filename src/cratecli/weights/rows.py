@@ -123,6 +123,9 @@ _SOURCES: Mapping[str, Callable[[Any], Source]] = {
     "url": Url,
     "file": Local,
 }
+_Addresses = Annotated[
+    tuple[str, ...], BeforeValidator(_check_addresses, json_schema_input_type=str | list[str])
+]
 _FileSize = Annotated[int, Field(strict=True, ge=1)]
 
 
@@ -145,9 +148,7 @@ class RegistryRow(BaseModel):
     drive: Annotated[str, matching(r"[\w-]+", "a Google Drive file id")] | None = Field(
         None, description="The file's id on Google Drive."
     )
-    url: Annotated[tuple[str, ...], BeforeValidator(_check_addresses)] | None = Field(
-        None, description="The file's address, or a list of them, asked in turn."
-    )
+    url: _Addresses | None = Field(None, description="The file's address, or a list of them, asked in turn.")
     file: str | None = Field(
         None, description="The file on this machine: absolute, or relative to the cache folder."
     )
