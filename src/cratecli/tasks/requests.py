@@ -86,6 +86,9 @@ def read_request(fields: Mapping[str, Any]) -> Request:
     given = {name: value for name, value in fields.items() if name in _ENVELOPE}
     if empty := [name for name, value in given.items() if value is None and name != "id"]:
         raise UsageError(f"{empty[0]} is None, not a value: leave the field out")
+    for name in ("input", "output"):
+        if name in fields and not _is_path(fields[name]):
+            raise UsageError(f"{name} is {short(fields[name])}, not a path")
     asked = check(options, {name: value for name, value in fields.items() if name not in _ENVELOPE})
     try:
         request = Request.model_validate(given | {"asked": asked})
@@ -93,9 +96,6 @@ def read_request(fields: Mapping[str, Any]) -> Request:
         raise UsageError(explained(error, given)) from None
     if ("input" in fields) == ("image" in fields):
         raise UsageError("a request has either input, a path, or image, a photo's bytes in base64")
-    for name in ("input", "output"):
-        if name in fields and not _is_path(fields[name]):
-            raise UsageError(f"{name} is {short(fields[name])}, not a path")
     return request
 
 
