@@ -1,10 +1,10 @@
-"""The paper's Table 2 in small: what attention finds with MSSA or MHSA, with ISTA or an MLP.
+"""The paper's Table 2 in small: segmentation from attention with MSSA or MHSA, with ISTA or an MLP.
 
     python benchmarks/ablation.py DATA RUN... --write benchmarks/ablation.md
 
 DATA holds `coco128` (`images`, `instances.json`), `ecssd200` and `horses40` (`images`, `masks`); a RUN is a folder that
-`crate train` left. VOC's protocol is asked of the COCO photos, laid out as VOC is: classes of `instances.json`, larger
-objects under smaller ones, crowds void. Every layer is judged, and the best one told.
+`crate train` left. VOC's protocol is run on the COCO photos, laid out as VOC is: classes of `instances.json`, larger
+objects under smaller ones, crowds void. Every layer is evaluated, and the best one is shown.
 """
 
 import sys
@@ -22,7 +22,7 @@ from pycocotools.coco import COCO
 from cratecli import evaluate_coco, evaluate_voc, load_model
 from cratecli.evaluation.coco import PUBLISHED
 from cratecli.evaluation.voc import BEST_TOP
-from training import accuracy, found, metrics
+from training import accuracy, metrics, saliency_cells
 
 VOID = 255
 HEADS = (
@@ -86,7 +86,7 @@ def line(run: Path, data: Path, voc: Path) -> str:
         f"{accuracy(run):.1%}",
         f"{100 * best['mIoU']:.1f} (layer {best.layer})",
         f"{precision} (layer {boxes.layer})",
-        *found(run / "model.safetensors", data, SETS),
+        *saliency_cells(run / "model.safetensors", data, SETS),
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -21,8 +21,9 @@ from photos import Photo, off_centre, saliency
 from cratecli.emergence import heads, refine
 from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.maskcut import maskcut
-from cratecli.emergence.masks import Keep, clean, enlarge, iou, scale, threshold
+from cratecli.emergence.masks import clean, enlarge, iou, scale, threshold
 from cratecli.emergence.oracle import best_maps
+from cratecli.emergence.rules import Keep
 from cratecli.geometry import Size
 from cratecli.model.crate import Crate
 from cratecli.runs.views import see
@@ -42,7 +43,7 @@ class Score(NamedTuple):
 
 def tidy(mask: np.ndarray) -> np.ndarray:
     """Clean every mask as `crate segment` does by default."""
-    return clean(mask, min_area=0.01, fill_holes=True)
+    return clean(mask, smallest=0.01, fill_holes=True)
 
 
 def score(photo: Photo, soft: np.ndarray, cut: float, *, refined: bool = True) -> Score:

@@ -11,16 +11,17 @@ one process. bfloat16 is autocast's: weights stay float32; it is fast where the 
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from literal import attend, sparsify
 from page import command_line, publish
 from torch import Tensor, nn
 
+from cratecli.model.blocks import split_heads
 from cratecli.model.config import ARCHITECTURES
 from cratecli.model.crate import Crate
 from cratecli.training.recipe import read_recipe
-from cratecli.training.step import Learner, make_optimizer
+from cratecli.training.step import ModelWithLoss, make_optimizer
 
 BATCH, PAIRS = 256, 7
 
@@ -40,7 +41,14 @@ class Literal(nn.Module):
         mean, std = (torch.tensor(each)[:, None, None] for each in (model.mean, model.std))
         tokens = next(model.unroll((images / 255 - mean) / std)).tokens
         for layer in model.layers:
-            tokens = sparsify(layer, tokens + attend(layer, tokens)[1])
+            attention: Any = layer.attention
+            ista: Any = layer.sparsifier
+            w = split_heads(attention.subspaces(attention.norm(tokens)), attention.heads)
+            weights = (w @ w.transpose(-1, -2) * w.shape[-1] ** -0.5).softmax(dim=-1)
+            tokens = tokens + attention.output((weights @ w).transpose(1, 2).flatten(2))
+            x, dictionary = ista.norm(tokens), ista.dictionary
+            gradient = x @ dictionary - (x @ dictionary.T) @ dictionary
+            tokens = torch.relu(x + ista.step_size * gradient - ista.step_size * ista.sparsity_weight)
         logits = model.forward_head(model.norm(tokens))
         return nn.functional.cross_entropy(logits, targets, label_smoothing=0.1)
 
@@ -56,7 +64,7 @@ def make_step(
     def step() -> float:
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             loss = forward(*given)
-        torch.autograd.backward(loss)
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         return float(loss.detach())
@@ -84,20 +92,19 @@ def ways() -> dict[str, Step]:
     )
     steps["literal"] = make_step(one, plain, images.float(), targets)
     for name, kept in (("ours", None), ("ours, half the patches dropped", half)):
-        learner = Learner(model(), recipe.label_smoothing)
-        steps[name] = make_step(learner, make_optimizer(learner.model, recipe), images, targets, kept)
-    learner = Learner(model(), recipe.label_smoothing)
-    optimizer = make_optimizer(learner.model, recipe)
-    steps["ours, bfloat16"] = make_step(learner, optimizer, images, targets, None, bfloat16=True)
+        ours = ModelWithLoss(model(), recipe.label_smoothing)
+        steps[name] = make_step(ours, make_optimizer(ours.model, recipe), images, targets, kept)
+    ours = ModelWithLoss(model(), recipe.label_smoothing)
+    optimizer = make_optimizer(ours.model, recipe)
+    steps["ours, bfloat16"] = make_step(ours, optimizer, images, targets, None, bfloat16=True)
     two = Literal(model())
     other = torch.optim.AdamW(
         two.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=False
     )
     steps["literal, compiled"] = make_step(torch.compile(two), other, images.float(), targets)
-    learner = Learner(model(), recipe.label_smoothing)
-    steps["ours, compiled"] = make_step(
-        torch.compile(learner), make_optimizer(learner.model, recipe), images, targets, None
-    )
+    ours = ModelWithLoss(model(), recipe.label_smoothing)
+    optimizer = make_optimizer(ours.model, recipe)
+    steps["ours, compiled"] = make_step(torch.compile(ours), optimizer, images, targets, None)
     return steps
 
 

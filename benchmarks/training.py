@@ -1,4 +1,4 @@
-"""What training runs came to: accuracy, and what raw attention finds, run by run.
+"""The results of training runs: accuracy, and the saliency IoU of raw attention, run by run.
 
     python benchmarks/training.py DATA RUN... --write benchmarks/training.md --draw RUN...
 
@@ -31,7 +31,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def changes(run: Path) -> str:
-    """Say where a run began, and how its recipe departs from `nano`."""
+    """List the model a run began from, and the settings in which its recipe differs from `nano`."""
     plain = tomllib.loads(read_recipe("nano").to_toml())
     mine = tomllib.loads((run / "recipe.toml").read_text())
     pairs = [(mine, plain), (mine["model"], plain["model"])]
@@ -52,8 +52,8 @@ def accuracy(run: Path) -> float:
     return float([row["accuracy"] for row in metrics(run) if "accuracy" in row][-1])
 
 
-def found(model: str | Path, data: Path, sets: Iterable[str] = SETS) -> list[str]:
-    """Give the IoU of each row on each set, a cell a set."""
+def saliency_cells(model: str | Path, data: Path, sets: Iterable[str] = SETS) -> list[str]:
+    """Measure the IoU of each row on each set, a cell a set."""
     loaded = load_model(model)
     cells = []
     for folder, off_centre in (SETS[name] for name in sets):
@@ -82,19 +82,19 @@ def line(run: Path, data: Path) -> str:
         f"{samples / 1e3:.0f} k",
         f"{last['seconds'] / 60:.0f} on {rows[0]['processes'] * rows[0]['threads']}",
         f"{accuracy(run):.1%}",
-        *found(run / "model.safetensors", data),
+        *saliency_cells(run / "model.safetensors", data),
     ]
     return f"| {' | '.join(cells)} |"
 
 
 def table(data: Path, runs: list[Path]) -> Iterator[str]:
     """Write every run, and the built-in model for comparison."""
-    heads = ["run", "departs from `nano` by", "weights", "images", "minutes on threads", "accuracy", *SETS]
-    yield f"| {' | '.join(heads)} |"
-    yield "|---|---|" + "---:|" * (len(heads) - 2)
+    columns = ["run", "departs from `nano` by", "weights", "images", "minutes on threads", "accuracy", *SETS]
+    yield f"| {' | '.join(columns)} |"
+    yield "|---|---|" + "---:|" * (len(columns) - 2)
     for run in runs:
         yield line(run, data)
-    yield f"| the model that comes along | | | | | | {' | '.join(found(BUILT_IN, data))} |"
+    yield f"| the model that comes along | | | | | | {' | '.join(saliency_cells(BUILT_IN, data))} |"
 
 
 def draw(runs: list[Path], picture: Path) -> None:

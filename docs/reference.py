@@ -7,6 +7,7 @@ python docs/reference.py --check    # only tell whether a page is stale
 import re
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -53,7 +54,9 @@ def options(name: str) -> str:
 
 
 def _choices(kind: object) -> list[str]:
-    """Give the words of a Literal, also inside a union."""
+    """Give the words of a Literal, also inside a union, or of an enum."""
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return list(kind)
     if get_origin(kind) is Literal:
         return [str(choice) for choice in get_args(kind)]
     return [choice for part in get_args(kind) for choice in _choices(part)]

@@ -9,7 +9,12 @@ MODULES = (
     "cratecli.geometry",
     "cratecli.emergence.features",
     "cratecli.emergence.heads",
-    "cratecli.emergence.masks",
+    "cratecli.emergence.keep",
+    "cratecli.emergence.metrics",
+    "cratecli.io.formats.cvat_images",
+    "cratecli.io.formats.indexed",
+    "cratecli.io.formats.names",
+    "cratecli.io.formats.record",
 )
 
 

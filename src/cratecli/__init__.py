@@ -16,42 +16,83 @@ from cratecli.errors import (
 from cratecli.version import __version__
 
 if TYPE_CHECKING:
+    from cratecli.emergence.rules import Keep
     from cratecli.evaluation.coco import evaluate_coco
+    from cratecli.evaluation.options import (
+        CocoOptions,
+        EvaluationOptions,
+        PartsOptions,
+        SaliencyOptions,
+        VocOptions,
+    )
     from cratecli.evaluation.parts import evaluate_parts
     from cratecli.evaluation.result import Evaluation
     from cratecli.evaluation.saliency import evaluate_saliency
     from cratecli.evaluation.voc import evaluate_voc
-    from cratecli.model.unroll import LayerState
-    from cratecli.runs.views import prepare
+    from cratecli.geometry import Box, Size
+    from cratecli.model.unroll import LayerState, WeightsId, WhiteBox
+    from cratecli.runs.views import Look, look, prepare
     from cratecli.tasks.heads import HeadMaps, heads
     from cratecli.tasks.layers import LayerTrace, layers
-    from cratecli.tasks.objects import Object, objects
-    from cratecli.tasks.parts import PartMap, parts
-    from cratecli.tasks.segment import Segmentation, segment
+    from cratecli.tasks.objects import Object, objects, objects_many
+    from cratecli.tasks.options import (
+        CutOptions,
+        LayerOptions,
+        ObjectOptions,
+        PartOptions,
+        SegmentOptions,
+        ViewOptions,
+    )
+    from cratecli.tasks.parts import Part, PartMap, parts
+    from cratecli.tasks.recipes import LayerRecipe, ObjectRecipe, PartRecipe, Recipe, ViewRecipe
+    from cratecli.tasks.segment import Segmentation, segment, segment_many
     from cratecli.training.recipe import TrainRecipe
     from cratecli.training.train import train
     from cratecli.training.watch import Trained, Watch
     from cratecli.weights.checkpoint import load_model
 
 __all__ = [
+    "Box",
+    "CocoOptions",
     "CrateError",
+    "CutOptions",
     "DeviceError",
     "Evaluation",
+    "EvaluationOptions",
     "HeadMaps",
     "InputError",
+    "Keep",
+    "LayerOptions",
+    "LayerRecipe",
     "LayerState",
     "LayerTrace",
+    "Look",
     "NothingMatchedError",
     "Object",
+    "ObjectOptions",
+    "ObjectRecipe",
     "OutputError",
+    "Part",
     "PartMap",
+    "PartOptions",
+    "PartRecipe",
+    "PartsOptions",
+    "Recipe",
     "RegistryError",
+    "SaliencyOptions",
+    "SegmentOptions",
     "Segmentation",
+    "Size",
     "TrainRecipe",
     "Trained",
     "UsageError",
+    "ViewOptions",
+    "ViewRecipe",
+    "VocOptions",
     "Watch",
     "WeightsError",
+    "WeightsId",
+    "WhiteBox",
     "__version__",
     "evaluate_coco",
     "evaluate_parts",
@@ -60,37 +101,93 @@ __all__ = [
     "heads",
     "layers",
     "load_model",
+    "look",
     "objects",
+    "objects_many",
     "parts",
     "prepare",
     "segment",
+    "segment_many",
     "train",
 ]
 
-_HOMES = {
-    "Evaluation": "cratecli.evaluation.result",
-    "HeadMaps": "cratecli.tasks.heads",
-    "LayerState": "cratecli.model.unroll",
-    "LayerTrace": "cratecli.tasks.layers",
-    "Object": "cratecli.tasks.objects",
-    "PartMap": "cratecli.tasks.parts",
-    "Segmentation": "cratecli.tasks.segment",
-    "evaluate_coco": "cratecli.evaluation.coco",
-    "evaluate_parts": "cratecli.evaluation.parts",
-    "evaluate_saliency": "cratecli.evaluation.saliency",
-    "evaluate_voc": "cratecli.evaluation.voc",
-    "heads": "cratecli.tasks.heads",
-    "layers": "cratecli.tasks.layers",
-    "load_model": "cratecli.weights.checkpoint",
-    "objects": "cratecli.tasks.objects",
-    "parts": "cratecli.tasks.parts",
-    "prepare": "cratecli.runs.views",
-    "TrainRecipe": "cratecli.training.recipe",
-    "Trained": "cratecli.training.watch",
-    "Watch": "cratecli.training.watch",
-    "segment": "cratecli.tasks.segment",
-    "train": "cratecli.training.train",
+_ROOMS = {
+    "emergence.rules": ("Keep",),
+    "evaluation.coco": ("evaluate_coco",),
+    "evaluation.options": (
+        "CocoOptions",
+        "EvaluationOptions",
+        "PartsOptions",
+        "SaliencyOptions",
+        "VocOptions",
+    ),
+    "evaluation.parts": ("evaluate_parts",),
+    "evaluation.result": ("Evaluation",),
+    "evaluation.saliency": ("evaluate_saliency",),
+    "evaluation.voc": ("evaluate_voc",),
+    "geometry": (
+        "Box",
+        "Size",
+    ),
+    "model.unroll": (
+        "LayerState",
+        "WeightsId",
+        "WhiteBox",
+    ),
+    "runs.views": (
+        "Look",
+        "look",
+        "prepare",
+    ),
+    "tasks.heads": (
+        "HeadMaps",
+        "heads",
+    ),
+    "tasks.layers": (
+        "LayerTrace",
+        "layers",
+    ),
+    "tasks.objects": (
+        "Object",
+        "objects",
+        "objects_many",
+    ),
+    "tasks.options": (
+        "CutOptions",
+        "LayerOptions",
+        "ObjectOptions",
+        "PartOptions",
+        "SegmentOptions",
+        "ViewOptions",
+    ),
+    "tasks.parts": (
+        "Part",
+        "PartMap",
+        "parts",
+    ),
+    "tasks.recipes": (
+        "LayerRecipe",
+        "ObjectRecipe",
+        "PartRecipe",
+        "Recipe",
+        "ViewRecipe",
+    ),
+    "tasks.segment": (
+        "Segmentation",
+        "segment",
+        "segment_many",
+    ),
+    "training.recipe": ("TrainRecipe",),
+    "training.train": ("train",),
+    "training.watch": (
+        "Trained",
+        "Watch",
+    ),
+    "weights.checkpoint": ("load_model",),
 }
+"""Where public names live, so that `import cratecli` loads nothing that needs torch."""
+
+_HOMES = {name: f"cratecli.{room}" for room, names in _ROOMS.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,11 @@ CrateError
 └── DeviceError         5  the device asked for is not there
 """
 
-from typing import ClassVar
+from reprlib import repr as short
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class CrateError(Exception):
@@ -53,3 +57,25 @@ class DeviceError(CrateError):
     """The device asked for is not there."""
 
     exit_code = 5
+
+
+def validation_message(error: "ValidationError", within: int = 0) -> str:
+    """Say in one line what pydantic refused first: the field, its value, and what it should be.
+
+    The first `within` parts of the field's path are left out, for callers that have named them.
+    """
+    first = error.errors(include_url=False)[0]
+    parts = [part for part in first["loc"][within:] if part != "[key]"]
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")
+    match first["type"]:
+        case "missing":
+            return f"{name} is missing"
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            return f"unknown field {short(name)}"
+        case "value_error":
+            reason = str(first["ctx"]["error"])
+        case "dict_type" | "model_type" | "dataclass_type":
+            reason = "should be a table of named fields"
+        case _:
+            reason = first["msg"].removeprefix("Input ")
+    return f"{name} is {short(first['input'])}: {reason}" if name else reason

@@ -1,29 +1,52 @@
 """`crate evaluate` as its user meets it: tables, records, what is kept, and what goes wrong."""
 
 import json
+import os
 import resource
 import signal
 import subprocess
-import time
+import sys
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 import cratecli
 from cratecli.cli import tables
-from cratecli.evaluation.result import Evaluation, Measure, Row
+from cratecli.evaluation.records import EvaluationRecord
+from cratecli.evaluation.result import Evaluation, Measure, ResultRow
+from cratecli.evaluation.scores import ScoreStore
 from cratecli.geometry import Box
 from cratecli.model.unroll import WeightsId
-from tests.cli.conftest import CRATE, Here, Machine, failed
+from tests.cli.conftest import Here, Machine, failed
 from tests.support.painted import coco, devkit, labelled, pairs, save
 from tests.support.photos import photo
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+KILLED = """
+import os, signal
+from itertools import count
+from cratecli.cli.app import main
+from cratecli.evaluation.scores import ScoreStore
+
+add, added = ScoreStore.add, count(1)
+
+def dying(store, *scores):
+    add(store, *scores)
+    if next(added) == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+ScoreStore.add = dying
+main()
+"""
+"""A process that is killed when it has written the scores of five photos."""
 
 QUICK = ("--size", "32", "--resamples", "20")
 MASKS = (*QUICK, "--refine", "none")
@@ -42,19 +65,17 @@ def saliency_set(folder: Path, count: int = 3) -> Path:
     return pairs(folder, "masks", *((disc(seed), truth()) for seed in range(count)))
 
 
-def measures(record: dict[str, Any], row: int = 0) -> dict[str, float]:
+def values(record: dict[str, Any], row: int = 0) -> dict[str, float]:
     return {name: each["value"] for name, each in record["rows"][row]["measures"].items()}
 
 
-def test_a_table_of_what_segment_makes(shared: Machine) -> None:
+def test_a_table_of_what_segment_makes(machine: Machine, here: Here) -> None:
     """The masks of `crate segment`, for truth: all is right."""
     for seed in range(3):
-        shared.photo(f"own/images/{seed}.png", (64, 48), seed)
-    assert (
-        shared.crate("segment", "own/images", "-o", "own/masks", "--size", "32", "--refine", "none").code == 0
-    )
-    (shared.desk / "own/masks/manifest.jsonl").unlink()
-    done = shared.crate("evaluate", "saliency", "own", *MASKS, "-m", "crate-nano")
+        machine.photo(f"own/images/{seed}.png", (64, 48), seed)
+    assert here("segment", "own/images", "-o", "own/masks", "--size", "32", "--refine", "none").code == 0
+    (machine.desk / "own/masks/manifest.jsonl").unlink()
+    done = here("evaluate", "saliency", "own", *MASKS, "-m", "crate-nano")
     assert done.code == 0, done.err
     assert done.err.startswith(
         "crate: crate-nano, layers 4,5,6,7, sizes 32, heads auto, keep otsu, refine none, cpu"
@@ -75,16 +96,17 @@ def test_records_say_all_and_nothing_else_stands_on_stdout(machine: Machine, her
     assert (record["data"], record["photos"], record["failed"]) == ("set", 3, 0)
     assert record["weights"] == "crate-nano"
     assert record["settings"]["refine"] == "none"
+    assert record["settings"]["oracle"] is True
     assert [row["name"] for row in record["rows"]] == ["auto", "mean of heads", "oracle"]
-    found = cratecli.evaluate_saliency(
+    result = cratecli.evaluate_saliency(
         machine.desk / "set", "crate-nano", sizes=[32], refine="none", oracle=True, mean_of_heads=True
     )
-    for row, told in zip(found.rows, record["rows"], strict=True):
+    for row, printed in zip(result.rows, record["rows"], strict=True):
         assert {each.name: each.value for each in row.measures} == pytest.approx(
-            {name: each["value"] for name, each in told["measures"].items()}, abs=1e-6
+            {name: each["value"] for name, each in printed["measures"].items()}, abs=1e-6
         )
-        assert all(each["low"] <= each["value"] <= each["high"] for each in told["measures"].values())
-        assert all(each["paper"] is None for each in told["measures"].values())
+        assert all(each["low"] <= each["value"] <= each["high"] for each in printed["measures"].values())
+        assert all(each["paper"] is None for each in printed["measures"].values())
 
 
 def test_several_models_and_markdown(machine: Machine, here: Here) -> None:
@@ -112,7 +134,7 @@ def test_voc(machine: Machine, here: Here) -> None:
     assert done.code == 0, done.err
     (record,) = json.loads(done.out)
     assert [row["layer"] for row in record["rows"]] == [layer for layer in range(8) for _ in range(3)]
-    assert all(0 < measures(record, row)["mIoU"] < 1 for row in range(24))
+    assert all(0 < values(record, row)["mIoU"] < 1 for row in range(24))
     table = here("evaluate", "voc", "VOCdevkit/VOC2012", *QUICK, "-q")
     assert table.lines[0].split() == ["model", "layer", "mIoU", "%"]
     assert len(table.lines) == 9
@@ -131,8 +153,15 @@ def test_coco(machine: Machine, here: Here) -> None:
         ("every score 1", 6),
         ("our scores", 6),
     ]
-    assert {name.split()[0] for name in measures(record)} == {"box", "mask"}
-    assert record["settings"] == {"layer": "6", "size": "64", "tau": "0.15", "n": "3"}
+    assert {name.split()[0] for name in values(record)} == {"box", "mask"}
+    attention = [4, 5, 6, 7]
+    assert record["settings"] == {
+        "layers": [6],
+        "sizes": [64],
+        "attention": attention,
+        "tau": 0.15,
+        "count": 3,
+    }
     other = here("evaluate", "coco", "set", "--tau", "0.3", "--n", "1", "--layer", "-1", "-q", *QUICK)
     assert "layers 7, 32 × 32 px, tau 0.3, n 1" in other.out.decode()
 
@@ -163,66 +192,63 @@ def test_parts(machine: Machine, here: Here) -> None:
     done = here("evaluate", "parts", "set", "-k", "2", "--json", "-q", *QUICK)
     assert done.code == 0, done.err
     (record,) = json.loads(done.out)
-    assert list(measures(record)) == ["NMI", "ARI", "NMI, object", "ARI, object", "part IoU"]
-    assert record["settings"]["k"] == "2"
+    assert list(values(record)) == ["NMI", "ARI", "NMI, object", "ARI, object", "part IoU"]
+    assert record["settings"]["k"] == 2
     again = here("evaluate", "parts", "set", "-k", "2", "--json", "--resume", *QUICK)
     assert again.out == done.out
-    assert again.err.splitlines()[-1] == "crate: 2 photos were judged before"
+    assert again.err.splitlines()[-1] == "crate: 2 photos were evaluated before"
     failed(
         here("evaluate", "parts", "set", "-k", "many", "-q"),
         2,
-        "-k 'many' is neither a whole number nor auto",
+        "--k 'many' is not whole numbers",
     )
 
 
 def test_killed_in_the_middle_and_taken_up(machine: Machine, here: Here) -> None:
-    """FAULTS 12: what was kept is not judged again, and the numbers are those of an unbroken run."""
-    saliency_set(machine.desk / "set", 150)
-    command = [CRATE, "evaluate", "saliency", "set", *MASKS, "--scores", "kept", "--resume", "--json"]
-    kept = machine.desk / "kept"
-    before = 0
-    for more in (5, 20):
-        process = subprocess.Popen(
-            command, cwd=machine.desk, env=machine.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        until = time.monotonic() + 120
-        while sum(len(path.read_bytes().splitlines()) for path in kept.glob("*.jsonl")) < before + more:
-            assert process.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.005)
-        process.kill()
-        assert process.communicate()[0] == b""
-        assert process.returncode == -signal.SIGKILL
-        (file,) = kept.glob("*.jsonl")
-        before = file.read_bytes().count(b"\n")
-    assert 25 <= before < 150
+    """FAULTS 12: known scores are not computed again, and the numbers are those of an unbroken run."""
+    saliency_set(machine.desk / "set", 20)
+    command = ["evaluate", "saliency", "set", *MASKS, "--scores", "kept", "--resume", "--json"]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *command],
+        cwd=machine.desk,
+        env=machine.environment,
+        capture_output=True,
+        check=False,
+    )
+    assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, b"")
+    (file,) = machine.desk.glob("kept/*.jsonl")
+    before = file.read_bytes().count(b"\n")
+    assert 5 <= before < 20
     with file.open("ab") as stream:
         stream.write(b'{"key": "torn')
-    taken_up = here(*command[1:])
+    taken_up = here(*command)
     assert taken_up.code == 0
-    assert taken_up.err.splitlines()[-1] == f"crate: {before} photos were judged before"
-    assert len(file.read_bytes().splitlines()) == 150
-    unbroken = here(*command[1:], "--scores", "other")
+    assert taken_up.err.splitlines()[-1] == f"crate: {before} photos were evaluated before"
+    assert len(file.read_bytes().splitlines()) == 20
+    unbroken = here(*command, "--scores", "other")
     assert "before" not in unbroken.err
     assert unbroken.out == taken_up.out
 
 
-def test_asked_to_end(machine: Machine) -> None:
-    saliency_set(machine.desk / "set", 150)
-    command = [CRATE, "evaluate", "saliency", "set", *MASKS, "--scores", "kept"]
-    process = subprocess.Popen(
-        command, cwd=machine.desk, env=machine.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    while not any(path.stat().st_size for path in machine.desk.glob("kept/*.jsonl")):
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (143, b"")
+def test_asked_to_end(machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in hand is finished; the rest is for --resume."""
+    saliency_set(machine.desk / "set", 30)
+    add, added = ScoreStore.add, count(1)
+
+    def asking(store: ScoreStore[Any], *scores: Any) -> None:
+        add(store, *scores)
+        if next(added) == 3:
+            assert callable(signal.getsignal(signal.SIGTERM))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(ScoreStore, "add", asking)
+    ended = here("evaluate", "saliency", "set", *MASKS, "--scores", "kept", "--batch-size", "1")
+    assert (ended.code, ended.out) == (143, b"")
     (file,) = machine.desk.glob("kept/*.jsonl")
     done = len(file.read_bytes().splitlines())
-    told = f"crate: interrupted: {done} of 150 photos done, {150 - done} left; --resume goes on from here"
-    assert err.decode().splitlines()[-1] == told
+    assert 3 <= done < 30
+    last = f"crate: interrupted: {done} of 30 photos done, {30 - done} left; --resume goes on from here"
+    assert ended.err.splitlines()[-1] == last
 
 
 def test_a_bad_photo_among_good_ones(machine: Machine, here: Here) -> None:
@@ -239,7 +265,7 @@ def test_a_bad_photo_among_good_ones(machine: Machine, here: Here) -> None:
         "crate: set/images/d.png: 48 × 36 px, but 36 × 48 px in set/masks/d.png",
         "crate: set/masks/c.png: no pixel is brighter than 127: a mask is 0 and 255",
     ]
-    assert "2 photos of set, 3 could not be judged; " in done.out.decode()
+    assert "2 photos of set, 3 could not be evaluated; " in done.out.decode()
     first = here("evaluate", "saliency", "set", *MASKS, "-q", "--fail-fast", "--batch-size", "1")
     assert (first.code, first.out) == (1, b"")
     for name in "ae":
@@ -248,7 +274,7 @@ def test_a_bad_photo_among_good_ones(machine: Machine, here: Here) -> None:
     assert none.code == 1
     assert none.err.splitlines()[-2:] == [
         "crate: 5 of 5 photos failed",
-        "crate: set: no photo of it could be judged",
+        "crate: set: none of its photos could be evaluated",
     ]
 
 
@@ -272,7 +298,7 @@ def test_a_bad_photo_among_good_ones(machine: Machine, here: Here) -> None:
         (["saliency", "set", "--heads", "some"], 2, "--heads 'some' is not whole numbers"),
         (["saliency", "set", "--keep", "most"], 2, "'most' is not mass:F"),
         (["voc", "set", "--layer", "-9"], 2, "layer -9 of a model with 8 layers, 0 to 7"),
-        (["voc", "set", "--size", "2000"], 2, "input size 2000 is not within 1 to 1536 px"),
+        (["voc", "set", "--size", "2000"], 2, "--size is 2000, not less than or equal to 1536"),
         (["saliency", "set", "--device", "cuda:9"], 5, "cuda:9 is not available"),
         (["saliency"], 2, "missing argument 'PATH'"),
     ],
@@ -284,58 +310,103 @@ def test_what_goes_wrong_is_one_line(
     (folder / "images/c.png").unlink()
     for name in ("images", "masks"):
         (machine.desk / "empty" / name).mkdir(parents=True)
-    told = here("evaluate", *arguments, *(() if arguments == ["saliency"] else ("-q",)))
-    failed(told, code, reason)
+    failed(here("evaluate", *arguments, *(() if arguments == ["saliency"] else ("-q",))), code, reason)
 
 
-def test_scores_that_cannot_be_kept(machine: Machine, here: Here) -> None:
+def test_scores_that_cannot_be_written(machine: Machine, here: Here) -> None:
     saliency_set(machine.desk / "set")
     (machine.desk / "file").write_text("")
     done = here("evaluate", "saliency", "set", *MASKS, "-q", "--scores", "file/x")
-    failed(done, 1, "scores cannot be kept: Not a directory")
+    failed(done, 1, "scores cannot be written: Not a directory")
 
 
-def test_a_limit_of_file_sizes(machine: Machine, here: Here) -> None:
-    """FAULTS 11: one line, and the rows that were written are believed."""
-    saliency_set(machine.desk / "set", 20)
-    command = ("evaluate", "saliency", "set", *MASKS, "--scores", "kept", "--resume", "-q")
-    done = subprocess.run(
-        [CRATE, *command],
-        cwd=machine.desk,
-        env=machine.environment | {"PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
-    )
+def test_another_process_at_work_on_the_same_scores(machine: Machine, here: Here) -> None:
+    saliency_set(machine.desk / "set", 1)
+    command = ("evaluate", "saliency", "set", *MASKS, "-q", "--scores", "kept")
+    assert here(*command).code == 0
     (file,) = machine.desk.glob("kept/*.jsonl")
-    told = f"crate: {file.relative_to(machine.desk)}: scores cannot be kept: File too large\n"
-    assert (done.returncode, done.stdout, done.stderr.decode()) == (1, b"", told)
+    content = file.read_bytes()
+    with FileLock(file.with_name(f".{file.name}.lock")):
+        failed(here(*command), 1, f"kept/{file.name}: another crate is at work on it: wait for it")
+    assert file.read_bytes() == content
+
+
+def test_a_limit_of_file_sizes(machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS 11: one line, and the scores that were written are known."""
+    saliency_set(machine.desk / "set", 20)
+    command = ("evaluate", "saliency", "set", *MASKS, "--scores", "kept", "--resume")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, most[1]))
+    try:
+        done = here(*command, "-q")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    (file,) = machine.desk.glob("kept/*.jsonl")
+    line = f"crate: {file.relative_to(machine.desk)}: scores cannot be written: File too large\n"
+    assert (done.code, done.out, done.err) == (1, b"", line)
     rows = file.read_bytes().count(b"\n")
     assert 0 < rows < 20
-    taken_up = here(*(each for each in command if each != "-q"))
-    assert (taken_up.code, taken_up.err.splitlines()[-1]) == (0, f"crate: {rows} photos were judged before")
+    taken_up = here(*command)
+    assert taken_up.code == 0
+    assert taken_up.err.splitlines()[-1] == f"crate: {rows} photos were evaluated before"
     assert file.read_bytes().count(b"\n") == 20
 
 
 def test_the_papers_number_in_a_column_of_its_own() -> None:
     """Only where there is one."""
     rows = (
-        Row("best", (Measure("mIoU", 0.2345, 0.2, 0.26, paper=0.27),), 11),
-        Row("auto", (Measure("mIoU", 0.2, float("nan"), float("nan")),), 11),
+        ResultRow("best", (Measure("mIoU", 0.2345, 0.2, 0.26, paper=0.27),), 11),
+        ResultRow("auto", (Measure("mIoU", 0.2, float("nan"), float("nan")),), 11),
     )
-    found = Evaluation("voc", Path("VOC[red]\x1b"), 1449, 0, rows, "a recipe", {}, ("a note",), None)
-    header, _, best, auto, _, *notes = tables.as_markdown([found]).splitlines()
+    result = Evaluation("voc", Path("VOC[red]\x1b"), 1449, 0, rows, "a recipe", {}, ("a note",), None)
+    header, _, best, auto, _, *notes = tables.as_markdown([result]).splitlines()
     assert header == "| model |  | layer | mIoU % | paper |"
     assert best == "| a model without a name | best | 11 | 23.4 (20.0–26.0) | 27.0 |"
     assert auto == "| a model without a name | auto | 11 | 20.0 |  |"
     assert notes == ["- 1449 photos of VOC[red]\\x1b; a recipe", "- a note"]
-    table = tables.as_table([found]).splitlines()
+    table = tables.as_table([result]).splitlines()
     assert table[0].split() == ["model", "layer", "mIoU", "%", "paper"]
     assert table[1].split()[-3:] == ["23.4", "(20.0–26.0)", "27.0"]
     assert table[4] == "1449 photos of VOC[red]\\x1b; a recipe"
-    (record,) = json.loads(tables.as_json([found]))
-    assert record["rows"][0]["measures"]["mIoU"] == {"value": 0.2345, "low": 0.2, "high": 0.26, "paper": 0.27}
-    assert record["rows"][1]["measures"]["mIoU"] == {"value": 0.2, "low": None, "high": None, "paper": None}
+
+
+def test_the_record_of_an_evaluation() -> None:
+    """Keys in this order, numbers rounded, NaN null; a folder's name may be no Unicode."""
+    best = ResultRow("best", (Measure("mIoU", 0.23456789, 0.2, 0.26, paper=0.27),), 11)
+    auto = ResultRow("auto", (Measure("mIoU", 0.2, float("nan"), float("nan")),))
+    settings = {"layers": [11], "split": "val"}
+    weights = WeightsId("crate-nano", "0" * 64)
+    result = Evaluation(
+        "voc", Path("VOC\udcff"), 1449, 2, (best, auto), "a recipe", settings, ("note",), weights
+    )
+    (printed,) = json.loads(tables.as_json([result]))
+    assert list(printed.items()) == [
+        ("protocol", "voc"),
+        ("data", "VOC\udcff"),
+        ("photos", 1449),
+        ("failed", 2),
+        ("weights", "crate-nano"),
+        ("weights_sha256", "0" * 64),
+        ("settings", settings),
+        ("notes", ["note"]),
+        (
+            "rows",
+            [
+                {
+                    "name": "best",
+                    "layer": 11,
+                    "measures": {"mIoU": {"value": 0.234568, "low": 0.2, "high": 0.26, "paper": 0.27}},
+                },
+                {
+                    "name": "auto",
+                    "layer": None,
+                    "measures": {"mIoU": {"value": 0.2, "low": None, "high": None, "paper": None}},
+                },
+            ],
+        ),
+    ]
+    assert EvaluationRecord.model_validate(printed) == result.as_record()
 
 
 def test_a_narrow_terminal_breaks_numbers_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,10 +414,10 @@ def test_a_narrow_terminal_breaks_numbers_nowhere(monkeypatch: pytest.MonkeyPatc
     for name, value in (("COLUMNS", "80"), ("TERM", "dumb"), ("NO_COLOR", "1")):
         monkeypatch.setenv(name, value)
     names = ("IoU", "maxFβ", "MAE", "accuracy", "CorLoc")
-    rows = (Row("mean of heads", tuple(Measure(name, 0.123, 0.045, 0.678) for name in names)),)
+    rows = (ResultRow("mean of heads", tuple(Measure(name, 0.123, 0.045, 0.678) for name in names)),)
     weights = WeightsId("crate-nano", "0")
-    found = Evaluation("saliency", Path("set"), 3, 0, rows, "a recipe", {}, (), weights)
-    table = tables.as_table([found])
+    result = Evaluation("saliency", Path("set"), 3, 0, rows, "a recipe", {}, (), weights)
+    table = tables.as_table([result])
     assert all(len(line) <= 80 for line in table.splitlines())
     assert "…" not in table
     for number in ("0.123", "(0.045", "0.678)"):

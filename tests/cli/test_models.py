@@ -1,12 +1,9 @@
-"""`crate models` as its user meets it: a process with its own home, its streams and its exit code."""
+"""`crate models` as its user meets it: a home of its own, its streams and its exit code."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -16,49 +13,21 @@ from torch import Tensor
 
 from cratecli.model.config import ARCHITECTURES, CrateConfig
 from cratecli.weights.registry import load_registry
-from tests.cli.conftest import Done, Here, Machine
+from tests.cli.conftest import Here, Machine
+from tests.support.server import Answer, Server
 
 Models = Callable[..., tuple[int, str, str]]
 
 
-def as_text(crate: Callable[..., Done]) -> Models:
-    """Give exit code, stdout and stderr, as text, of a `crate models` run by `crate`."""
+@pytest.fixture
+def models(here: Here) -> Models:
+    """Run `crate models`, and give exit code, stdout and stderr."""
 
     def run(*arguments: str | Path, **environment: str) -> tuple[int, str, str]:
-        done = crate("models", *arguments, **environment)
+        done = here("models", *arguments, **environment)
         return done.code, done.out.decode(), done.err
 
     return run
-
-
-@pytest.fixture
-def models(machine: Machine) -> Models:
-    """Run `crate models` in a process of its own."""
-    return as_text(machine.crate)
-
-
-@pytest.fixture
-def models_here(here: Here) -> Models:
-    """Run `crate models` in this process, where torch is loaded already."""
-    return as_text(here)
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """Serve a folder at an address."""
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            """Say nothing."""
-
-    folder = tmp_path / "shelf"
-    folder.mkdir()
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder)) as http:
-        thread = Thread(target=http.serve_forever, args=(0.01,))
-        thread.start()
-        yield folder, f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
-        thread.join()
 
 
 def released_crate(config: CrateConfig) -> dict[str, Tensor]:
@@ -98,9 +67,10 @@ def small(tmp_path: Path) -> Path:
     return file
 
 
-def test_list_is_a_table_that_loads_no_model(machine: Machine, models: Models) -> None:
-    code, out, err = models("list")
-    assert (code, err) == (0, "")
+def test_list_is_a_table_that_loads_no_model(machine: Machine) -> None:
+    done = machine.crate("models", "list")
+    assert (done.code, done.err) == (0, "")
+    out = done.out.decode()
     for name in load_registry().names:
         assert f" {name} " in out
     row = next(line for line in out.splitlines() if " crate-alpha-b16-in1k " in line)
@@ -119,15 +89,14 @@ def test_list_json_is_one_record_a_model(machine: Machine, models: Models) -> No
     assert "zz: [red]:boom:[/red]" in models("list")[1]
 
 
-def test_pull_path_verify(machine: Machine, models: Models, shelf: tuple[Path, str]) -> None:
-    folder, address = shelf
+def test_pull_path_verify(machine: Machine, models: Models, server: Server) -> None:
     body = b"PK weights" * 99
     sha = hashlib.sha256(body).hexdigest()
-    source = f'url = "{address}/far.pth"\nsha256 = "{sha}"\n'
+    source = f'url = "{server.address}/far.pth"\nsha256 = "{sha}"\n'
     machine.register(f'[models.far]\narchitecture = "crate_tiny_patch16_224"\n{source}')
     assert models("path", "far") == (4, "", "crate: far is not on this machine; run: crate models pull far\n")
     assert models("pull", "far")[0] == 4
-    (folder / "far.pth").write_bytes(body)
+    server.answers["/far.pth"] = Answer(body)
     path = machine.cache / "models/far/weights"
     assert models("pull", "far") == (0, f"{path}\n", "")
     assert path.read_bytes() == body
@@ -155,11 +124,11 @@ def test_a_broken_user_registry_is_named_with_its_line(machine: Machine, models:
     machine.register('[models.x]\narchitecture = "?"\n')
     code, out, err = models("list")
     assert (code, out) == (2, "")
-    assert err.startswith(f"crate: {machine.user_registry}:2: models.x: unknown architecture")
+    assert err.startswith(f"crate: {machine.user_registry}:2: models.x: architecture is '?': unknown")
 
 
-def test_add_a_new_name_by_its_heads(machine: Machine, models_here: Models, small: Path) -> None:
-    code, out, err = models_here("add", small, "--as", "mine", "--heads", "3", "--sparsity-weight", "5")
+def test_add_a_new_name_by_its_heads(machine: Machine, models: Models, small: Path) -> None:
+    code, out, err = models("add", small, "--as", "mine", "--heads", "3", "--sparsity-weight", "5")
     path = machine.cache / "models/mine/weights.pth"
     assert (code, out, err) == (0, f"{path}\n", "")
     row = load_registry([machine.user_registry]).find("mine")
@@ -167,23 +136,23 @@ def test_add_a_new_name_by_its_heads(machine: Machine, models_here: Models, smal
     assert (row.config.heads, row.config.width, row.config.classes) == (3, 12, 5)
     assert (row.config.step_size, row.config.sparsity_weight) == (0.1, 5.0)
     assert (row.bytes, row.sha256) == (small.stat().st_size, hashlib.sha256(small.read_bytes()).hexdigest())
-    assert models_here("verify", "mine")[0] == 0
-    code, _, err = models_here("add", small, "--as", "mine", "--heads", "3")
+    assert models("verify", "mine")[0] == 0
+    code, _, err = models("add", small, "--as", "mine", "--heads", "3")
     assert code == 2
     assert "mine is registered" in err
 
 
-def test_add_a_new_name_by_its_architecture(machine: Machine, models_here: Models, small: Path) -> None:
+def test_add_a_new_name_by_its_architecture(machine: Machine, models: Models, small: Path) -> None:
     named = ARCHITECTURES["crate_nano_patch8_64"]
     file = machine.desk / "trained.safetensors"
     changed = CrateConfig(patch_size=8, width=192, heads=6, depth=8, image_size=32, classes=7)
     save_file(released_crate(changed), file)
-    assert models_here("add", file, "--as", "mine", "--architecture", "crate_nano_patch8_64")[0] == 0
+    assert models("add", file, "--as", "mine", "--architecture", "crate_nano_patch8_64")[0] == 0
     row = load_registry([machine.user_registry]).find("mine")
     assert row.architecture == "crate_nano_patch8_64"
     assert row.config == changed
     assert named.classes != 7
-    code, _, err = models_here("add", small, "--as", "other", "--architecture", "crate_nano_patch8_64")
+    code, _, err = models("add", small, "--as", "other", "--architecture", "crate_nano_patch8_64")
     assert code == 4
     assert "is no crate_nano_patch8_64: patch_size 2, not 8; width 12, not 192; depth 1, not 8" in err
 
@@ -208,9 +177,9 @@ def test_add_a_new_name_by_its_architecture(machine: Machine, models_here: Model
     ],
 )
 def test_add_refuses_and_leaves_nothing(
-    machine: Machine, models_here: Models, small: Path, options: tuple[str, ...], code: int, reason: str
+    machine: Machine, models: Models, small: Path, options: tuple[str, ...], code: int, reason: str
 ) -> None:
-    got, out, err = models_here("add", small, *options)
+    got, out, err = models("add", small, *options)
     assert (got, out) == (code, "")
     assert reason in err
     assert not machine.user_registry.exists()

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,14 @@ print("after", file=sys.stderr)
     first, second, third = done.stderr.splitlines()
     assert (first, third) == ("ours, and é", "after")
     assert second.startswith("from C")
+
+
+def test_where_a_library_ended_the_process_is_said() -> None:
+    """An abort in C++ is silent on our stderr; Python says in which line the program was."""
+    done = run("with only_our_words():\n    os.abort()")
+    assert done.returncode == -signal.SIGABRT
+    assert done.stderr.startswith("Fatal Python error: Aborted")
+    assert 'File "<string>", line 4' in done.stderr
 
 
 def test_a_traceback_of_ours_is_seen() -> None:

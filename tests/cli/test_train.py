@@ -1,13 +1,10 @@
-"""`crate train` as its user meets it: killed and resumed, stopped by a signal, on two processes, watched on the way."""
+"""`crate train` as its user meets it: stopped by a signal, on two processes, watched on the way."""
 
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
+import socket
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,17 +12,16 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from cratecli.training.train import train
-from cratecli.training.watch import Watch
-from tests.cli.conftest import CRATE, Done, Here, Machine
-from tests.support.toy import TOML, toy
+from tests.cli.conftest import Here, Machine
+from tests.support.forked import Forked, fork_crate
+from tests.support.toy import TOML, metrics, toy
 
 # timm leaves the closing of files to the collector.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
-LENIENT = "error,ignore::ResourceWarning"
-LONG = ("--set", "epochs=400", "--every", "100")
+TOY = ("--recipe", "toy.toml", "-o", "run")
+LONG = (*TOY, "--set", "epochs=400", "--every", "100", "--workers", "1")
 
 
 @pytest.fixture
@@ -36,40 +32,20 @@ def desk(machine: Machine) -> Machine:
     return machine
 
 
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+def start(machine: Machine, *arguments: str, err: str = "", **more: str) -> Forked:
+    """Start `crate train` in a process of its own; `more` is added to its environment."""
+    return fork_crate(machine.desk, machine.environment | more, "train", "data", *arguments, err=err)
 
 
-def timeless(folder: Path) -> list[dict[str, Any]]:
-    clock = {"seconds", "images_per_second", "judged_in"}
-    return [{name: value for name, value in row.items() if name not in clock} for row in metrics(folder)]
-
-
-def start(machine: Machine, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [CRATE, "train", "data", *arguments],
-        cwd=machine.desk,
-        env=machine.environment | {"PYTHONWARNINGS": LENIENT},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-
-
-def wait_for_rows(folder: Path, count: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until a run has written so many rows."""
-    for _ in range(6000):
-        if (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").read_bytes().count(
-            b"\n"
-        ) >= count:
-            return
-        assert process.poll() is None, process.communicate()[1].decode()
-        time.sleep(0.01)
-    raise AssertionError("the run wrote nothing in a minute")
+def start_training(desk: Machine) -> Forked:
+    """Start a long run, and wait until it has taken some steps."""
+    process, rows = start(desk, *LONG), desk.desk / "run/metrics.jsonl"
+    process.wait_until(lambda: rows.exists() and rows.read_bytes().count(b"\n") >= 5)
+    return process
 
 
 def test_trained_and_used_at_once(desk: Machine, here: Here) -> None:
-    done = desk.crate("train", "data", "--recipe", "toy.toml", "-o", "run", PYTHONWARNINGS=LENIENT)
+    done = here("train", "data", *TOY)
     assert (done.code, done.lines) == (0, ["run/model.safetensors"])
     assert "36 images of 3 classes" in done.err
     assert done.err.count("accuracy") == 3
@@ -80,54 +56,21 @@ def test_trained_and_used_at_once(desk: Machine, here: Here) -> None:
     assert here("models", "add", "run/model.safetensors", "--as", "toy").code == 0
 
 
-def test_killed_and_resumed(desk: Machine) -> None:
-    """kill -9 in the middle, several times: the end is that of a run that was left alone."""
-    recipe = ("--recipe", "toy.toml", "--set", "epochs=24", "--every", "2")
-    whole = {"epochs": "24"}
-    train(
-        desk.desk / "data",
-        desk.desk / "whole",
-        str(desk.desk / "toy.toml"),
-        changes=whole,
-        watch=Watch(every=2),
-    )
-    folder = desk.desk / "run"
-    arguments = ["-o", "run", "-q", *recipe]
-    for rows in (20, 70):
-        process = start(desk, *arguments)
-        wait_for_rows(folder, rows, process)
-        process.kill()
-        process.communicate()
-        arguments = ["-o", "run", "-q", "--resume", "--every", "2"]
-    done = desk.crate("train", "data", *arguments, PYTHONWARNINGS=LENIENT)
-    assert (done.code, done.err) == (0, "")
-    assert timeless(folder) == timeless(desk.desk / "whole")
-    assert (folder / "model.safetensors").read_bytes() == (desk.desk / "whole/model.safetensors").read_bytes()
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "metrics.jsonl",
-        "model.safetensors",
-        "recipe.toml",
-        "state.pt",
-    ]
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_well(desk: Machine, here: Here, number: signal.Signals, code: int) -> None:
     """Sent to the whole group, as shells, `timeout` and `torchrun` do: the workers leave it to the one that trains.
 
     While it trains, nobody else trains in its folder.
     """
-    process = start(desk, "--recipe", "toy.toml", "-o", "run", *LONG, "--workers", "1")
-    wait_for_rows(desk.desk / "run", 5, process)
+    process = start_training(desk)
     for second in (["--resume"], ["--recipe", "toy.toml"]):
         refused = here("train", "data", "-o", "run", *second)
         assert (refused.code, "run: another process trains in it" in refused.err) == (2, True)
     os.killpg(process.pid, number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == code, err.decode()
-    assert out == b"run/model.safetensors\n"
-    assert "--resume goes on from here" in err.decode()
-    assert "Traceback" not in err.decode()
+    ended = process.wait()
+    assert (ended.code, ended.out) == (code, "run/model.safetensors\n"), ended.err
+    assert "--resume goes on from here" in ended.err
+    assert "Traceback" not in ended.err
     steps = metrics(desk.desk / "run")[-1]["step"]
     again = here("train", "data", "-o", "run", "--resume", "--limit-minutes", "0", "--json")
     (record,) = json.loads(again.out)
@@ -137,46 +80,35 @@ def test_a_signal_ends_it_well(desk: Machine, here: Here, number: signal.Signals
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found in /proc")
 def test_a_killed_worker_is_said(desk: Machine) -> None:
-    process = start(desk, "--recipe", "toy.toml", "-o", "run", *LONG, "--workers", "1")
-    wait_for_rows(desk.desk / "run", 5, process)
+    process = start_training(desk)
     (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(worker), signal.SIGKILL)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 1, err.decode()
-    assert "a process that reads images was killed" in err.decode()
-    assert "Traceback" not in err.decode()
+    ended = process.wait()
+    assert ended.code == 1, ended.err
+    assert "a process that reads images was killed" in ended.err
+    assert "Traceback" not in ended.err
 
 
-def test_two_processes_train_one_model(desk: Machine) -> None:
-    """As `torchrun` starts them: the weights are those of one process, but for the order of sums."""
-    alone = desk.crate("train", "data", "--recipe", "toy.toml", "-o", "one", "-q", PYTHONWARNINGS=LENIENT)
-    assert alone.code == 0
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "cratecli",
+def test_two_processes_train_one_model(desk: Machine, here: Here) -> None:
+    """The weights are those of one process, but for the order of sums; the first process alone speaks and writes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    together = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}  # as `torchrun` says it
+    arguments = ("--recipe", "toy.toml", "--device", "cpu", "--workers", "0", "-o")
+    processes = [
+        start(desk, *arguments, "two", "--json", **together, RANK=rank, LOCAL_RANK=rank) for rank in "01"
     ]
-    command = ["train", "data", "--recipe", "toy.toml", "-o", "two", "--device", "cpu", "--json"]
-    done = subprocess.run(
-        [*launch, *command],
-        cwd=desk.desk,
-        env=desk.environment | {"PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    assert json.loads(done.stdout)[0]["done"]  # the first process alone speaks
+    first, second = [process.wait() for process in processes]
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert json.loads(first.out)[0]["done"]
+    assert second.out == ""
     assert metrics(desk.desk / "two")[0]["processes"] == 2
+    assert here("train", "data", *arguments, "one").code == 0
     one, two = (load_file(desk.desk / name / "model.safetensors") for name in ("one", "two"))
     assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
     accuracies = [
-        [row["accuracy"] for row in metrics(desk.desk / n) if "accuracy" in row] for n in ("one", "two")
+        [row["accuracy"] for row in metrics(desk.desk / name) if "accuracy" in row] for name in ("one", "two")
     ]
     assert accuracies[0] == accuracies[1]
 
@@ -203,7 +135,7 @@ def test_emergence_is_watched(desk: Machine, here: Here) -> None:
     [
         (["none", "-o", "run"], 3, "none: is not there"),
         (["data", "-o", "run", "--val", "held"], 3, "held: is neither in data nor a path"),
-        (["data", "-o", "run", "--recipe", "mine"], 2, "no recipe named 'mine'"),
+        (["data", "-o", "run", "--recipe", "mine"], 2, "no recipe or file is named 'mine'"),
         (["data", "-o", "run", "--set", "epochs"], 2, "--set 'epochs' is not NAME=VALUE"),
         (["data", "-o", "run", "--set", "lr=1"], 2, "unknown setting 'lr'"),
         (["data", "-o", "run", "--recipe", "nano"], 2, "36 images do not fill a batch of 256"),
@@ -234,12 +166,13 @@ def test_what_cannot_be_trained(
 def test_broken_pictures_are_passed_over(desk: Machine) -> None:
     broken = desk.desk / "data/train/red/0.png"
     broken.write_bytes(broken.read_bytes()[:60])
-    done: Done = desk.crate("train", "data", "--recipe", "toy.toml", "-o", "run", PYTHONWARNINGS=LENIENT)
+    short = ("--recipe", "toy.toml", "--set", "epochs=1", "-o")
+    done = start(desk, *short, "run").wait()
     assert done.code == 0, done.err
     assert "data/train/red/0.png: cannot be read as an image" in done.err
     assert "Traceback" not in done.err
-    quick = ("--recipe", "toy.toml", "--set", "epochs=0.5", "-o", "quiet", "-q")
-    assert desk.crate("train", "data", *quick, PYTHONWARNINGS=LENIENT).err == ""
+    quiet = start(desk, *short, "quiet", "-q").wait()
+    assert (quiet.code, quiet.err) == (0, "")
 
 
 @pytest.mark.usefixtures("desk")
@@ -254,25 +187,16 @@ def test_in_a_terminal(desk: Machine) -> None:
     import pty
 
     parent, child = pty.openpty()
-    process = subprocess.Popen(
-        [CRATE, "train", "data", "--recipe", "toy.toml", "-o", "run"],
-        cwd=desk.desk,
-        env=desk.environment | {"PYTHONWARNINGS": LENIENT, "TERM": "xterm"},
-        stdout=subprocess.DEVNULL,
-        stderr=child,
-    )
+    process = start(desk, *TOY, err=os.ttyname(child), TERM="xterm")
+    seen = os.read(parent, 65536)  # the process has opened its end
     os.close(child)
-    seen = b""
     while True:
         try:
-            piece = os.read(parent, 65536)
-        except OSError:  # the other end was closed
+            seen += os.read(parent, 65536)
+        except OSError:  # the process has closed it
             break
-        if not piece:
-            break
-        seen += piece
     os.close(parent)
-    assert process.wait(timeout=60) == 0
+    assert process.wait().code == 0
     assert b"images/s" in seen
     assert b"12/12" in seen
     assert b"accuracy" in seen

@@ -1,4 +1,4 @@
-"""`crate train`, killed where it hurts most, and by more than one process: minutes, for `pytest -m slow`."""
+"""`crate train`, killed where it hurts most, and launched as several processes: minutes, for `pytest -m slow`."""
 
 import os
 import signal
@@ -12,10 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.cli.conftest import CRATE, Machine
-from tests.cli.test_train import desk, metrics, timeless, wait_for_rows
-from tests.support.toy import sharded
-
-__all__ = ["desk"]  # a fixture
+from tests.support.toy import TOML, metrics, same_end, sharded, toy
 
 pytestmark = pytest.mark.slow
 TWO = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -56,6 +53,14 @@ if __name__ == "__main__":
 """
 
 
+@pytest.fixture
+def desk(machine: Machine) -> Machine:
+    """Lay out data and a recipe."""
+    toy(machine.desk / "data")
+    (machine.desk / "toy.toml").write_text(TOML)
+    return machine
+
+
 def run(machine: Machine, *command: str, code: int = 0) -> str:
     done = subprocess.run(
         command,
@@ -69,11 +74,6 @@ def run(machine: Machine, *command: str, code: int = 0) -> str:
     return done.stderr.decode()
 
 
-def same_end(one: Path, other: Path) -> bool:
-    checkpoints = [folder / "model.safetensors" for folder in (one, other)]
-    return timeless(one) == timeless(other) and checkpoints[0].read_bytes() == checkpoints[1].read_bytes()
-
-
 def kill_after(machine: Machine, rows: int, *command: str) -> None:
     """Start a command that trains in `run`, and kill it and its children once there are so many rows."""
     process = subprocess.Popen(
@@ -84,7 +84,10 @@ def kill_after(machine: Machine, rows: int, *command: str) -> None:
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    wait_for_rows(machine.desk / "run", rows, process)
+    written = machine.desk / "run/metrics.jsonl"
+    while not (written.exists() and written.read_bytes().count(b"\n") >= rows):
+        assert process.poll() is None, process.communicate()[1].decode()
+        time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     for child in _of_the_session(process.pid):  # torchrun's workers have groups of their own
         os.kill(child, signal.SIGKILL)
@@ -92,14 +95,15 @@ def kill_after(machine: Machine, rows: int, *command: str) -> None:
 
 
 def _of_the_session(session: int) -> list[int]:
-    found = []
+    """List the processes of a session."""
+    processes = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             if os.getsid(int(path.name)) == session:
-                found.append(int(path.name))
+                processes.append(int(path.name))
         except OSError:
             continue
-    return found
+    return processes
 
 
 def test_killed_while_it_saves(desk: Machine) -> None:
@@ -145,9 +149,6 @@ def test_two_processes_are_killed(desk: Machine) -> None:
     recipe = ("--recipe", "toy.toml", "--set", "epochs=40")
     run(desk, *command, "whole", *recipe)
     kill_after(desk, 60, *command, "run", *recipe)
-    until = time.monotonic() + 60
-    while not (desk.desk / "run/state.pt").exists() and time.monotonic() < until:
-        time.sleep(0.1)
     run(desk, *command, "run", "--resume")
     assert same_end(desk.desk / "run", desk.desk / "whole")
 
@@ -177,8 +178,8 @@ def test_a_stream_on_two_processes(desk: Machine) -> None:
     """Every process has a shard of its own: each picture of a pass is seen by one of them."""
     sharded(desk.desk / "data", desk.desk / "shards")
     command = (*TWO, "-m", "cratecli", "train", "shards", "--dataset", "wds/", "--device", "cpu", "-o", "run")
-    told = run(desk, *command, "--recipe", "toy.toml", *("--set", "epochs=6", "--set", "classes=3"))
-    assert "36 images of 3 classes" in told
+    err = run(desk, *command, "--recipe", "toy.toml", *("--set", "epochs=6", "--set", "classes=3"))
+    assert "36 images of 3 classes" in err
     rows = metrics(desk.desk / "run")
     assert (rows[0]["processes"], rows[0]["images"], rows[-1]["step"]) == (2, 36, 24)
     losses = [row["loss"] for row in rows if "loss" in row]

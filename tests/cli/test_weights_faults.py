@@ -1,4 +1,4 @@
-"""Faults 17 to 22 of weights, each provoked through the installed `crate`; a local server plays the network."""
+"""Faults 17 to 22 of weights, each provoked through `crate`; a local server plays the network."""
 
 import hashlib
 import json
@@ -6,7 +6,6 @@ import pickle
 import re
 import signal
 import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -18,7 +17,8 @@ import torch
 
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
-from tests.cli.conftest import Done, Machine
+from cratecli.weights import download, drive
+from tests.cli.conftest import Done, Here, Machine
 from tests.support.checkpoints import released
 from tests.support.server import REVISION, Answer, Server
 from tests.support.waiting import until
@@ -31,6 +31,13 @@ HTML = {"Content-Type": "text/html"}
 QUOTA = b"<!DOCTYPE html><title>Google Drive - Quota exceeded</title>"
 HUB_FILE = f"/owner/name/resolve/{REVISION}/torch/m.pth"
 NO_XET: dict[str, Any] = {"HF_HUB_DISABLE_XET": "1"}
+
+
+@pytest.fixture
+def hub(machine: Machine, server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Let the server stand in for the Hub in this process."""
+    server.stand_in_for_hub(machine.home / "cache/huggingface/hub", monkeypatch)
+    return server
 
 
 def row(name: str, source: str, *, pinned: bool = True) -> str:
@@ -67,51 +74,53 @@ class Bomb:
         return Path.touch, (self.marker,)
 
 
-def test_17_code_in_a_file_is_refused_never_run_and_not_advised(machine: Machine) -> None:
+def test_17_code_in_a_file_is_refused_never_run_and_not_advised(machine: Machine, here: Here) -> None:
     marker, file = machine.home / "ran", machine.desk / "m.pth"
     torch.save({"model": {"a": torch.zeros(1)}, "args": Bomb(marker)}, file)
     force: dict[str, Any] = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
-    err = refused(machine.crate("segment", machine.photo("a.png"), "-m", file, **force))
+    err = refused(here("segment", machine.photo("a.png"), "-m", file, **force))
     assert err == f"crate: {file}: refused: it is not a file of plain tensors\n"
     pickled = machine.desk / "m.pkl"
     pickled.write_bytes(pickle.dumps(Bomb(marker)))
-    err = refused(machine.crate("models", "add", pickled, "--as", "m", "--heads", "3", **force))
+    err = refused(here("models", "add", pickled, "--as", "m", "--heads", "3", **force))
     assert err == f"crate: {pickled}: refused: it is not a file of plain tensors\n"
     assert not marker.exists()
 
 
-def test_18_wrong_bytes_of_the_right_size_and_damaged_copies(machine: Machine, server: Server) -> None:
-    machine.register(row("far", f'url = "{server.address}/m"') + row("hub", on_hub()))
-    hub: dict[str, Any] = {"HF_ENDPOINT": server.address, **NO_XET}
-    server.answers["/m"] = Answer(WRONG)
-    server.serve_hub(WRONG, SHA)
+def test_18_wrong_bytes_of_the_right_size_and_damaged_copies(
+    machine: Machine, here: Here, hub: Server
+) -> None:
+    machine.register(row("far", f'url = "{hub.address}/m"') + row("hub", on_hub()))
+    hub.answers["/m"] = Answer(WRONG)
+    hub.serve_hub(WRONG, SHA)
     for name in ("far", "hub"):
-        err = refused(machine.crate("models", "pull", name, **hub))
+        err = refused(here("models", "pull", name))
         assert (
             f" has sha256 {hashlib.sha256(WRONG).hexdigest()}, not {SHA}; if you have the file, run: " in err
         )
     assert kept(machine) == []
-    server.answers["/m"] = Answer(GOOD)
-    server.serve_hub(GOOD, SHA)
+    hub.answers["/m"] = Answer(GOOD)
+    hub.serve_hub(GOOD, SHA)
     for name in ("far", "hub"):
-        done = machine.crate("models", "pull", name, **hub)
+        done = here("models", "pull", name)
         assert (done.code, done.err) == (0, "")
         file = Path(done.lines[0])
         file.resolve().write_bytes(WRONG)
-        if name == "far":
-            err = refused(machine.crate("segment", machine.photo("a.png"), "-m", name, **hub))
-            assert err.endswith(f", not {SHA}: refused as far; run: crate models pull far\n")
-        assert machine.crate("models", "pull", name, **hub).code == 0
+        err = refused(here("segment", machine.photo("a.png"), "-m", name))
+        assert err.endswith(f", not {SHA}: refused as {name}; run: crate models pull {name}\n")
+        assert here("models", "pull", name).code == 0
         assert file.read_bytes() == GOOD
 
 
-def test_18_an_unpinned_file_is_what_it_was_at_first_use(machine: Machine, server: Server) -> None:
+def test_18_an_unpinned_file_is_what_it_was_at_first_use(
+    machine: Machine, here: Here, server: Server
+) -> None:
     machine.register(row("far", f'url = "{server.address}/m"', pinned=False))
     server.answers["/m"] = Answer(GOOD)
-    file = Path(machine.crate("models", "pull", "far").lines[0])
+    file = Path(here("models", "pull", "far").lines[0])
     assert json.loads((machine.cache / "hashes.json").read_text()) == {"far": SHA}
     file.write_bytes(WRONG)
-    done = machine.crate("models", "verify", "far")
+    done = here("models", "verify", "far")
     assert (done.code, done.err) == (4, "crate: not as registered: far; run: crate models pull far\n")
 
 
@@ -131,7 +140,7 @@ def test_18_an_unpinned_file_is_what_it_was_at_first_use(machine: Machine, serve
     ],
 )
 def test_19_what_is_not_the_file_is_one_line_and_never_kept(
-    machine: Machine, server: Server, answer: Answer, reason: str
+    machine: Machine, here: Here, server: Server, answer: Answer, reason: str
 ) -> None:
     machine.register(
         f'[models.far]\narchitecture = "{TINY}"\nsha256 = "{SHA}"\nurl = "{server.address}/m"\n'
@@ -139,63 +148,47 @@ def test_19_what_is_not_the_file_is_one_line_and_never_kept(
         else row("far", f'url = "{server.address}/m"', pinned=False)
     )
     server.answers["/m"] = answer
-    err = refused(machine.crate("models", "pull", "far"))
+    err = refused(here("models", "pull", "far"))
     assert err.startswith(f"crate: cannot fetch far: 127.0.0.1: {reason}")
     assert err.endswith("; if you have the file, run: crate models add FILE --as far\n")
     assert kept(machine) == (["models/far/weights.unfinished"] if answer.announced else [])
 
 
-def test_19_a_gated_model_says_what_to_do(machine: Machine, server: Server) -> None:
+def test_19_a_gated_model_says_what_to_do(machine: Machine, here: Here, hub: Server) -> None:
     machine.register(row("hub", on_hub()))
-    server.answers[HUB_FILE] = Answer(b"", 403, {"X-Error-Code": "GatedRepo"})
-    err = refused(machine.crate("models", "pull", "hub", HF_ENDPOINT=server.address, **NO_XET))
+    hub.answers[HUB_FILE] = Answer(b"", 403, {"X-Error-Code": "GatedRepo"})
+    err = refused(here("models", "pull", "hub"))
     assert (
         "the server answered 403: accept its terms on its page at https://huggingface.co, then run: hf auth"
         in err
     )
 
 
-def test_19_mirrors_are_tried_in_turn_and_each_failure_is_told(machine: Machine, server: Server) -> None:
+def test_19_mirrors_are_tried_in_turn_and_each_failure_is_told(
+    machine: Machine, here: Here, server: Server
+) -> None:
     closed = "http://localhost:1/m"
     machine.register(
         row("good", f'url = ["{closed}", "{server.address}/none", "{server.address}/m"]')
         + row("bad", f'url = ["{closed}", "{server.address}/none"]')
     )
     server.answers["/m"] = Answer(GOOD)
-    assert machine.crate("models", "pull", "good").code == 0
-    err = refused(machine.crate("models", "pull", "bad"))
+    assert here("models", "pull", "good").code == 0
+    err = refused(here("models", "pull", "bad"))
     assert re.search(
         r"cannot fetch bad: localhost: .*refused; 127\.0\.0\.1: the server answered 404; if ", err
     )
 
 
-PATCHED = """
-import sys
-from cratecli.cli.app import main
-from cratecli.weights import download, drive
-drive.ADDRESS, download._TIMEOUT = sys.argv.pop(1), 0.5
-main()
-"""
-
-
-def patched(machine: Machine, address: str, *arguments: str) -> Done:
-    """Run `crate` with `address` for Drive, and half a second of patience."""
-    done = subprocess.run(
-        [sys.executable, "-c", PATCHED, address, *arguments],
-        cwd=machine.desk,
-        env=machine.environment,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    return Done(done.returncode, done.stdout, done.stderr.decode())
-
-
-def test_19_drives_pages_and_a_server_that_stalls(machine: Machine, server: Server) -> None:
+def test_19_drives_pages_and_a_server_that_stalls(
+    machine: Machine, here: Here, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drive, "ADDRESS", f"{server.address}/download")
+    monkeypatch.setattr(download, "_TIMEOUT", 0.5)
     machine.register(row("drive", 'drive = "abc-1"') + row("far", f'url = "{server.address}/m"'))
     first = "/download?id=abc-1&export=download&confirm=t"
     server.answers[first] = Answer(QUOTA, headers=HTML)
-    err = refused(patched(machine, server.address + "/download", "models", "pull", "drive"))
+    err = refused(here("models", "pull", "drive"))
     quota = (
         "cannot fetch drive: Google Drive: its download quota for this file is used up: try again in a day;"
     )
@@ -204,45 +197,45 @@ def test_19_drives_pages_and_a_server_that_stalls(machine: Machine, server: Serv
     form = b'<form id="download-form"><input type="hidden" name="uuid" value="7"></form>'
     server.answers[first] = Answer(form, headers=HTML)
     server.answers[first + "&uuid=7"] = Answer(GOOD)
-    done = patched(machine, server.address + "/download", "models", "pull", "drive")
+    done = here("models", "pull", "drive")
     assert (done.code, done.err) == (0, "")
     server.answers["/m"] = Answer(GOOD[:99], announced=len(GOOD), stalls=True)
-    assert "127.0.0.1: the server stalled; " in refused(patched(machine, "", "models", "pull", "far"))
+    assert "127.0.0.1: the server stalled; " in refused(here("models", "pull", "far"))
 
 
-@pytest.mark.parametrize("how", ["--offline", "HF_HUB_OFFLINE"])
-def test_19_offline_is_answered_at_once(machine: Machine, server: Server, how: str) -> None:
-    machine.register(row("far", f'url = "{server.address}/m"') + row("hub", on_hub()))
-    options = ["--offline"] if how == "--offline" else []
-    environment: dict[str, Any] = {"HF_ENDPOINT": server.address} | ({} if options else {how: "1"})
-    for name in ("far", "hub"):
-        begun = time.monotonic()
-        err = refused(machine.crate("models", "pull", name, *options, **environment))
+def test_19_offline_is_answered_at_once(machine: Machine, here: Here, hub: Server) -> None:
+    machine.register(row("far", f'url = "{hub.address}/m"') + row("hub", on_hub()))
+    variable: dict[str, Any] = {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": hub.address}
+    for name, why, done in (
+        ("far", "--offline", here("models", "pull", "far", "--offline")),
+        ("hub", "--offline", here("models", "pull", "hub", "--offline")),
+        ("hub", "HF_HUB_OFFLINE", machine.crate("models", "pull", "hub", **variable)),
+    ):
         remedy = f"pull it without, or if you have the file, run: crate models add FILE --as {name}"
-        assert err == f"crate: {name} is not on this machine, and {how} forbids to fetch it: {remedy}\n"
-        assert time.monotonic() - begun < 10
+        expected = f"crate: {name} is not on this machine, and {why} forbids to fetch it: {remedy}\n"
+        assert refused(done) == expected
     brought = machine.desk / "brought.pth"
     brought.write_bytes(GOOD)
-    added = machine.crate("models", "add", brought, "--as", "far", **environment)
+    added = here("models", "add", brought, "--as", "far")
     assert (added.code, added.err) == (0, "")
-    assert machine.crate("models", "pull", "far", *options, **environment).lines == added.lines
-    assert server.asked == []
+    assert here("models", "pull", "far", "--offline").lines == added.lines
+    assert hub.asked == []
 
 
-def test_20_packed_records_and_unfit_tensors(machine: Machine) -> None:
+def test_20_packed_records_and_unfit_tensors(machine: Machine, here: Here) -> None:
     whole, packed, unfit = (machine.desk / name for name in ("whole.pth", "packed.pth", "unfit.pth"))
     torch.save({"a": torch.zeros(99, 99)}, whole)
     with zipfile.ZipFile(whole) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():
             new.writestr(name, old.read(name))
-    err = refused(machine.crate("models", "add", packed, "--as", "m", "--heads", "3"))
+    err = refused(here("models", "add", packed, "--as", "m", "--heads", "3"))
     assert err.endswith("its records are compressed, or more than the file holds\n")
     torch.save({"cls_token": torch.zeros(1).expand(10**6, 10**6)}, unfit)
-    err = refused(machine.crate("segment", machine.photo("a.png"), "-m", unfit))
+    err = refused(here("segment", machine.photo("a.png"), "-m", unfit))
     assert err.endswith("refused: its tensors claim to be larger than the file\n")
 
 
-def test_20_every_tensor_that_does_not_fit_is_listed(machine: Machine) -> None:
+def test_20_every_tensor_that_does_not_fit_is_listed(machine: Machine, here: Here) -> None:
     tensors = released(Crate(CrateConfig(patch_size=4, width=12, heads=3, depth=2, image_size=16, classes=5)))
     del tensors["cls_token"]
     tensors["mlp_head.1.bias"] = torch.zeros(7)
@@ -250,9 +243,8 @@ def test_20_every_tensor_that_does_not_fit_is_listed(machine: Machine) -> None:
     tensors["pos_embedding"] = torch.full_like(tensors["pos_embedding"], torch.nan)
     file = machine.desk / "m.pth"
     torch.save(tensors, file)
-    added = machine.crate("models", "add", file, "--as", "m", "--heads", "3")
-    assert added.code == 0  # its shapes tell a model; loading looks closer
-    err = refused(machine.crate("segment", machine.photo("a.png"), "-m", "m"))
+    assert here("models", "add", file, "--as", "m", "--heads", "3").code == 0  # loading looks closer
+    err = refused(here("segment", machine.photo("a.png"), "-m", "m"))
     assert err.endswith(
         ": does not fit its architecture; missing: class_token; "
         "unexpected: layers.1.sparsifier.up.weight; misshapen: head.bias (7,) for (5,); "
@@ -268,21 +260,26 @@ def test_21_the_token_goes_to_no_other_endpoint(machine: Machine, server: Server
     stored.parent.mkdir(parents=True)
     stored.write_text("hf_stored")
     mirror = NO_XET | {"HF_ENDPOINT": server.address}
-    for token in ({"HF_TOKEN": "hf_secret"}, {"HF_HOME": str(stored.parent)}):
-        for name in ("far", "hub"):
-            done = machine.crate("models", "pull", name, **mirror | token)
-            assert (done.code, done.err) == (0, "")
+    given, saved = {"HF_TOKEN": "hf_secret"}, {"HF_HOME": str(stored.parent)}
+    for name, token in (("far", given | saved), ("hub", given), ("hub", saved)):
+        done = machine.crate("models", "pull", name, **mirror | token)
+        assert (done.code, done.err) == (0, "")
     assert ("GET", HUB_FILE) in server.asked
     assert server.tokens == []
 
 
 def start(machine: Machine, name: str, **more: Any) -> subprocess.Popen[str]:
-    return machine.start("models", "pull", name, **NO_XET, **more)
+    """Start a pull that SIGINT ends, even where this process ignores it, as one in a shell's background does."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # unlike SIG_IGN, not inherited
+    try:
+        return machine.start("models", "pull", name, **NO_XET, **more)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("ranges", [True, False])
 def test_21_a_pull_that_was_killed_goes_on_or_begins_again(
-    machine: Machine, server: Server, ranges: bool
+    machine: Machine, here: Here, server: Server, ranges: bool
 ) -> None:
     machine.register(row("far", f'url = "{server.address}/m"'))
     half = len(GOOD) // 2
@@ -294,25 +291,26 @@ def test_21_a_pull_that_was_killed_goes_on_or_begins_again(
     process.communicate()
     came = unfinished.stat().st_size
     server.answers["/m"] = Answer(GOOD, ranges=ranges)
-    done = machine.crate("models", "pull", "far")
+    done = here("models", "pull", "far")
     assert (done.code, done.err) == (0, "")
     assert Path(done.lines[0]).read_bytes() == GOOD
     assert server.ranges == [f"bytes={came}-"]
     assert kept(machine) == ["models/far/weights"]
 
 
-def test_21_an_interrupted_pull_says_so_and_goes_on(machine: Machine, server: Server) -> None:
+def test_21_an_interrupted_pull_says_so_and_goes_on(machine: Machine, here: Here, server: Server) -> None:
     machine.register(row("far", f'url = "{server.address}/m"'))
-    server.answers["/m"] = Answer(GOOD, ranges=True, pause=0.2)
+    server.answers["/m"] = Answer(GOOD[: len(GOOD) // 2], announced=len(GOOD), stalls=True)
     process = start(machine, "far")
     unfinished = machine.cache / "models/far/weights.unfinished"
     until(lambda: unfinished.exists() and unfinished.stat().st_size > 0)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (130, "", "crate: interrupted\n")
-    server.answers["/m"].pause = 0
-    assert machine.crate("models", "pull", "far").code == 0
-    assert len(server.ranges) == 1
+    came = unfinished.stat().st_size
+    server.answers["/m"] = Answer(GOOD, ranges=True)
+    assert here("models", "pull", "far").code == 0
+    assert server.ranges == [f"bytes={came}-"]
     assert kept(machine) == ["models/far/weights"]
 
 
@@ -338,16 +336,13 @@ def test_21_a_pull_that_is_killed_again_and_again_ends_whole(
 
 
 def test_21_four_processes_fetch_once(machine: Machine, server: Server) -> None:
-    machine.register(row("far", f'url = "{server.address}/m"') + row("hub", on_hub()))
-    server.answers["/m"] = Answer(GOOD)
+    """From the Hub; from an address in `tests/weights/test_pull_hub.py`."""
+    machine.register(row("hub", on_hub()))
     server.serve_hub(GOOD, SHA)
-    processes = [
-        start(machine, name, HF_ENDPOINT=server.address) for name in ("far", "hub") for _ in range(4)
-    ]
+    processes = [start(machine, "hub", HF_ENDPOINT=server.address) for _ in range(4)]
     for process in processes:
         _, err = process.communicate(timeout=60)
         assert (process.returncode, err) == (0, "")
-    assert server.asked.count(("GET", "/m")) == 1
     assert server.asked.count(("GET", HUB_FILE)) == 1
 
 
@@ -360,29 +355,29 @@ def test_21_four_processes_fetch_once(machine: Machine, server: Server) -> None:
         (b"# \n# \xff\n", 2, "not UTF-8"),
         (b"a = " + b"[" * 3000, 1, "nested too deeply"),
         (b"\n[models.m]\nnote = 'x'\n", 2, "models.m: architecture is missing"),
-        (b"[models.m]\narchitecture = 'crate_tony'\n", 2, "models.m: unknown architecture 'crate_tony'"),
+        (b"[models.m]\narchitecture = 'crate_tony'\n", 2, "models.m: architecture is 'crate_tony': unknown"),
         (
             b"[models.m]\narchitecture = 'crate_tiny_patch16_224'\ndepth = 1e9\n",
             3,
-            "models.m: depth is 1000000000.0, not",
+            "models.m: depth is 1000000000.0: should be a valid integer",
         ),
     ],
 )
 def test_22_a_broken_registry_is_named_with_file_and_line(
-    machine: Machine, text: bytes, line: int, reason: str
+    machine: Machine, here: Here, text: bytes, line: int, reason: str
 ) -> None:
     mine = machine.desk / "mine.toml"
     mine.write_bytes(text)
-    err = refused(machine.crate("models", "list", CRATE_WEIGHTS_TOML=str(mine)), code=2)
+    err = refused(here("models", "list", CRATE_WEIGHTS_TOML=str(mine)), code=2)
     assert err.startswith(f"crate: {mine}:{line}: ")
     assert reason in err
 
 
-def test_22_registries_go_over_each_other(machine: Machine) -> None:
+def test_22_registries_go_over_each_other(machine: Machine, here: Here) -> None:
     machine.register(row("a", 'note = "own"') + row("b", 'note = "own"'))
     mine = machine.desk / "mine.toml"
     mine.write_text(row("b", 'note = "mine"') + row("crate-alpha-b16-in1k", 'note = "mine"'))
-    done = machine.crate("models", "list", "--json", CRATE_WEIGHTS_TOML=str(mine))
+    done = here("models", "list", "--json", CRATE_WEIGHTS_TOML=str(mine))
     notes = {record["name"]: record["note"] for record in json.loads(done.out)}
     assert (notes["a"], notes["b"], notes["crate-alpha-b16-in1k"]) == ("own", "mine", "mine")
     assert "crate-nano" in notes

@@ -5,7 +5,7 @@ import pytest
 
 from cratecli.emergence.metrics import accuracy, box_iou, class_iou, f_curve, mean_absolute_error
 from cratecli.geometry import Box
-from tests.emergence.test_masks import drawn
+from tests.support.masks import drawn
 
 SOFT = np.array([[1.0, 0.5], [0.0, 0.0]], np.float32)
 TRUTH = np.array([[True, False], [False, True]])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cratecli.emergence.features import View
-from cratecli.emergence.masks import Keep
 from cratecli.emergence.oracle import best_maps
+from cratecli.emergence.rules import Keep
 
 
 def view(attention: np.ndarray) -> View:

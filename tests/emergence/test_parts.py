@@ -18,8 +18,8 @@ from cratecli.emergence.parts import (
     MOST,
     Foreground,
     Ground,
-    Learner,
     Vocabulary,
+    VocabularyLearner,
     centred,
     choose_k,
     describe,
@@ -31,7 +31,7 @@ from cratecli.emergence.parts import (
 )
 from cratecli.emergence.pca import Components, principal_components
 from cratecli.geometry import Size
-from tests.emergence.test_heads import blob, view
+from tests.support.views import blob, view
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +87,7 @@ def learned(
 ) -> Vocabulary:
     """Learn from photos; the second reading may be in another order."""
     photos = list(photos)
-    learner = Learner(rule, WIDTH)
+    learner = VocabularyLearner(rule, WIDTH)
     for photo in photos:
         learner.read(photo.tokens, photo.attention, photo.content)
     ground = learner.ground()
@@ -180,7 +180,7 @@ def otsu(values: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("brighter", [1, -1])
 def test_figure_is_where_attention_is(turned: int, brighter: int) -> None:
     """Whatever the sign of the component, and on whichever side attention lies."""
-    learner = Learner("pca", WIDTH)
+    learner = VocabularyLearner("pca", WIDTH)
     for photo in PHOTOS:
         learner.read(turned * photo.tokens, 2 + brighter * photo.attention, photo.content)
     ground = learner.ground()
@@ -192,7 +192,7 @@ def test_figure_is_where_attention_is(turned: int, brighter: int) -> None:
 
 def test_the_cut_is_otsus_over_all_photos() -> None:
     photos = [made(content, grain=0.5) for content in range(6)]
-    learner = Learner("pca", WIDTH)
+    learner = VocabularyLearner("pca", WIDTH)
     for photo in photos:
         learner.read(photo.tokens, photo.attention, photo.content)
     ground = learner.ground()
@@ -214,7 +214,7 @@ def test_other_rules() -> None:
     photo = PHOTOS[0]
     saliency = noise(8, 10)
     for rule, expected in (("attention", saliency), ("none", np.ones((8, 10)))):
-        learner = Learner(rule, WIDTH)  # type: ignore[arg-type]
+        learner = VocabularyLearner(rule, WIDTH)  # type: ignore[arg-type]
         learner.read(photo.tokens, photo.attention, photo.content)
         ground = learner.ground()
         assert ground.rule == rule
@@ -224,7 +224,7 @@ def test_other_rules() -> None:
 @pytest.mark.parametrize("rule", ["pca", "attention", "none"])
 def test_where_all_tokens_are_alike_all_is_figure(rule: Foreground) -> None:
     """There is nothing to part by; attention may still tell."""
-    learner = Learner(rule, 6)
+    learner = VocabularyLearner(rule, 6)
     for content in range(3):
         learner.read(np.full((4, 5, 6), float(content)), np.ones((4, 5)), content)
     ground = learner.ground()
@@ -236,7 +236,7 @@ def test_where_all_tokens_are_alike_all_is_figure(rule: Foreground) -> None:
 
 def test_no_photo_has_no_ground() -> None:
     with pytest.raises(ValueError, match="no tokens have no principal components"):
-        Learner("pca", 6).ground()
+        VocabularyLearner("pca", 6).ground()
 
 
 def test_the_heads_say_what_is_figure() -> None:
@@ -361,9 +361,9 @@ def test_nothing_is_written_into_the_tokens() -> None:
     np.testing.assert_array_equal(photo.attention, before[1])
 
 
-def inside_of(tokens: np.ndarray) -> Learner:
+def inside_of(tokens: np.ndarray) -> VocabularyLearner:
     """Read patches that all are foreground."""
-    learner = Learner("none", tokens.shape[1])
+    learner = VocabularyLearner("none", tokens.shape[1])
     learner.read(tokens[None], np.ones((1, len(tokens))), 0)
     learner.read_inside(tokens[None], np.ones((1, len(tokens)), bool), 0)
     return learner
@@ -378,7 +378,7 @@ def test_too_little_foreground_has_no_parts() -> None:
         assert len(learner.learn(learner.ground(), "auto").centroids) <= 4
     learner = inside_of(np.ones((30, WIDTH)))
     assert len(learner.learn(learner.ground(), "auto").centroids) == 1
-    learner = Learner("none", WIDTH)
+    learner = VocabularyLearner("none", WIDTH)
     learner.read(noise(1, 3, WIDTH), np.ones((1, 3)), 0)
     learner.read_inside(noise(1, 3, WIDTH), np.zeros((1, 3), bool), 0)
     for k in (1, "auto"):

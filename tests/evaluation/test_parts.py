@@ -15,7 +15,7 @@ LEFT, RIGHT = Box(0, 64, 64, 128), Box(0, 128, 64, 192)
 PHOTO = paint((LEFT, RED), (RIGHT, GREEN), width=192)
 APART = labelled((LEFT, 1), (RIGHT, 2), width=192)
 ONE = labelled((LEFT, 1), (RIGHT, 1), width=192)
-THREE: dict[str, Any] = {"k": 3, "sizes": [64], "foreground": "none"}
+THREE: dict[str, Any] = {"k": 3, "sizes": [64], "foreground": "none", "resamples": 0}
 
 
 @pytest.fixture
@@ -24,14 +24,14 @@ def painter() -> Painter:
     return Painter((2.0, 2.0, -2.0))
 
 
-def numbers(folder: Path, painter: Painter, **how: Any) -> dict[str, float]:
-    (row,) = evaluate_parts(folder, painter, **THREE, **how).rows
+def numbers(folder: Path, painter: Painter, **asked: Any) -> dict[str, float]:
+    (row,) = evaluate_parts(folder, painter, **THREE, **asked).rows
     return {each.name: each.value for each in row.measures}
 
 
 def test_stripes_that_are_found(tmp_path: Path, painter: Painter) -> None:
-    found = numbers(pairs(tmp_path, "masks_part", (PHOTO, APART), (PHOTO, APART)), painter)
-    assert found == pytest.approx(
+    result = numbers(pairs(tmp_path, "masks_part", (PHOTO, APART), (PHOTO, APART)), painter)
+    assert result == pytest.approx(
         {"NMI": 1, "ARI": 1, "NMI, object": 1, "ARI, object": 1, "part IoU": 1}, abs=1e-9
     )
 
@@ -42,21 +42,21 @@ def test_a_truth_that_puts_two_stripes_together(tmp_path: Path, painter: Painter
     Parts: 2 of 3 for the red, 1 of 2 for the green. Pairs within the object: 4 stripes, of which the clusters are 2
     and 2 and the truth 3 and 1; many pixels a stripe, so a pair is a product of shares.
     """
-    found = numbers(pairs(tmp_path, "masks_part", (PHOTO, APART), (PHOTO, ONE)), painter)
-    assert found["part IoU"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    result = numbers(pairs(tmp_path, "masks_part", (PHOTO, APART), (PHOTO, ONE)), painter)
+    assert result["part IoU"] == pytest.approx((2 / 3 + 1 / 2) / 2)
 
     def entropy(*shares: float) -> float:
         return float(-sum(share * np.log(share) for share in shares))
 
     clusters, truth, both = entropy(1 / 2, 1 / 2), entropy(3 / 4, 1 / 4), entropy(1 / 2, 1 / 4, 1 / 4)
-    assert found["NMI, object"] == pytest.approx(2 * (clusters + truth - both) / (clusters + truth))
+    assert result["NMI, object"] == pytest.approx(2 * (clusters + truth - both) / (clusters + truth))
     together, expected = (1 / 4 + 1 / 16 + 1 / 16), (1 / 2) * (10 / 16)
-    assert found["ARI, object"] == pytest.approx(
+    assert result["ARI, object"] == pytest.approx(
         (together - expected) / ((1 / 2 + 10 / 16) / 2 - expected), abs=1e-3
     )
 
 
-def test_scores_that_are_kept_are_believed_for_the_same_photos_only(tmp_path: Path, painter: Painter) -> None:
+def test_known_scores_hold_for_the_same_photos_only(tmp_path: Path, painter: Painter) -> None:
     folder = pairs(tmp_path / "set", "masks_part", (PHOTO, APART), (PHOTO[::-1].copy(), APART))
     kept: dict[str, Any] = {"scores": tmp_path / "kept", "resume": True}
     first = numbers(folder, painter, **kept)
@@ -71,7 +71,7 @@ def test_scores_that_are_kept_are_believed_for_the_same_photos_only(tmp_path: Pa
     assert painter.shown > shown
 
 
-def test_what_was_seen_before_a_run_broke_off_is_not_asked_again(tmp_path: Path, painter: Painter) -> None:
+def test_a_resumed_run_does_not_ask_the_model_again(tmp_path: Path, painter: Painter) -> None:
     folder = pairs(tmp_path / "set", "masks_part", (PHOTO, APART), (PHOTO, np.zeros((8, 8), np.uint8)))
     kept: dict[str, Any] = {"scores": tmp_path / "kept", "resume": True}
     with pytest.raises(InputError, match=r"b\.png: 192 × 64 px, but 8 × 8 px"):

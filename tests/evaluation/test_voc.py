@@ -1,6 +1,5 @@
 """Coarse segmentation of painted photos: which patches a head keeps, and so every IoU, is known."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +7,9 @@ import pytest
 
 from cratecli.errors import InputError, UsageError
 from cratecli.evaluation import voc as task
-from cratecli.evaluation.voc import AUTO, BEST_MASS, BEST_TOP, evaluate_voc, voc_sight
+from cratecli.evaluation.voc import AUTO, BEST_MASS, BEST_TOP, evaluate_voc
 from cratecli.geometry import Box
-from cratecli.model.config import ARCHITECTURES
-from cratecli.model.crate import Crate
 from cratecli.model.unroll import WeightsId
-from cratecli.model.vit import UnrolledViT
-from cratecli.tasks.recipes import Sight
-from tests.support.models import tiny_vit
 from tests.support.painted import Painter, devkit, labelled, save
 
 SIDE = 40  # px, 5 × 5 patches: 60 % are 15, three rows
@@ -39,13 +33,13 @@ def test_the_best_head_of_every_class(tmp_path: Path, painter: Painter) -> None:
     Of the mass it is a patch: of ten for class 1, of five for class 7. In the second photo the third row is void.
     """
     folder = devkit(tmp_path, (PHOTO, PLAIN), (PHOTO, VOID))
-    found = evaluate_voc(folder, painter, size=SIDE)
-    assert (found.photos, [row.layer for row in found.rows]) == (2, [1, 1, 1])
-    assert found[BEST_TOP]["mIoU"] == pytest.approx(((2 / 3 + 1 / 3) / 2 + 1) / 2, abs=1e-6)
-    assert found[BEST_MASS]["mIoU"] == pytest.approx(((1 / 10 + 1 / 5) / 2 + 1 / 10) / 2, abs=1e-6)
-    assert "40 × 40 px" in found.recipe
+    result = evaluate_voc(folder, painter, size=SIDE)
+    assert (result.photos, [row.layer for row in result.rows]) == (2, [2, 2, 2])
+    assert result[BEST_TOP]["mIoU"] == pytest.approx(((2 / 3 + 1 / 3) / 2 + 1) / 2, abs=1e-6)
+    assert result[BEST_MASS]["mIoU"] == pytest.approx(((1 / 10 + 1 / 5) / 2 + 1 / 10) / 2, abs=1e-6)
+    assert "40 × 40 px" in result.recipe
     assert "40 × 40 px" in evaluate_voc(folder, painter, size=43).recipe
-    assert any("nearest" in note for note in found.notes)
+    assert any("nearest" in note for note in result.notes)
 
 
 def test_auto_needs_no_truth(tmp_path: Path) -> None:
@@ -55,8 +49,8 @@ def test_auto_needs_no_truth(tmp_path: Path) -> None:
     photo = np.kron(rows, np.ones((8, 8, 1), np.uint8))
     labels = labelled((Box(0, 0, 48, 80), 3), height=80, width=80)
     painter = Painter((2.0, 0.0, -2.0), (3.0, 0.0, -1.0))
-    found = evaluate_voc(devkit(tmp_path, (photo, labels)), painter, size=80)
-    assert found[AUTO]["mIoU"] == found[BEST_TOP]["mIoU"] == 1
+    result = evaluate_voc(devkit(tmp_path, (photo, labels)), painter, size=80)
+    assert result[AUTO]["mIoU"] == result[BEST_TOP]["mIoU"] == 1
     other = evaluate_voc(
         devkit(tmp_path / "other", (photo, labelled((Box(48, 0, 80, 80), 3), height=80, width=80))),
         painter,
@@ -67,26 +61,17 @@ def test_auto_needs_no_truth(tmp_path: Path) -> None:
 
 def test_layers_are_judged_each_on_its_own(tmp_path: Path, painter: Painter) -> None:
     folder = devkit(tmp_path, (PHOTO, PLAIN))
-    found = evaluate_voc(folder, painter, layers=[-1, 0], size=SIDE)
-    assert [row.layer for row in found.rows] == [2, 2, 2, 0, 0, 0]
-    assert len({row["mIoU"] for row in found.rows if row.name == BEST_TOP}) == 1
+    result = evaluate_voc(folder, painter, layers=[-1, 0], size=SIDE)
+    assert [row.layer for row in result.rows] == [2, 2, 2, 0, 0, 0]
+    assert len({row["mIoU"] for row in result.rows if row.name == BEST_TOP}) == 1
 
 
 def test_maps_reach_a_photo_that_is_no_square(tmp_path: Path, painter: Painter) -> None:
     """The photo is squeezed to 5 × 5 patches, and masks spread over its own size."""
     wide = np.kron(FALLING, np.ones((8, 24, 1), np.uint8))
     labels = labelled((Box(0, 0, 24, 120), 5), height=40, width=120)
-    found = evaluate_voc(devkit(tmp_path, (wide, labels)), painter, size=SIDE)
-    assert found[BEST_TOP]["mIoU"] == 1
-
-
-def test_the_papers_layer_and_size() -> None:
-    config = replace(ARCHITECTURES["crate_tiny_patch16_224"], depth=3, classes=2)
-    assert voc_sight(Crate(config)) == Sight((1,), (480,))
-    small = replace(config, image_size=64, patch_size=8)
-    assert voc_sight(Crate(small)) == Sight((1,), (192,))
-    vit = UnrolledViT(tiny_vit())
-    assert voc_sight(vit).layers == (vit.depth - 1,)
+    result = evaluate_voc(devkit(tmp_path, (wide, labels)), painter, size=SIDE)
+    assert result[BEST_TOP]["mIoU"] == 1
 
 
 def test_the_papers_number_stands_beside_what_it_is_of(
@@ -96,13 +81,13 @@ def test_the_papers_number_stands_beside_what_it_is_of(
     folder = devkit(tmp_path, (PHOTO, PLAIN), (PHOTO, VOID))
     monkeypatch.setattr(task, "VOC_PHOTOS", 2)
 
-    def papers(**how: int | list[int]) -> list[float | None]:
-        return [row.measures[0].paper for row in evaluate_voc(folder, painter, **how).rows]  # type: ignore[arg-type]
+    def papers(**asked: int | list[int]) -> list[float | None]:
+        return [row.measures[0].paper for row in evaluate_voc(folder, painter, resamples=0, **asked).rows]  # type: ignore[arg-type]
 
     assert papers() == [None] * 3
     painter.weights = WeightsId("vit-small-patch8-dino", "0")
     assert papers() == [0.27, None, None]
-    assert papers(layers=[0, 1]) == [None] * 3 + [0.27, None, None]
+    assert papers(layers=[0, 2]) == [None] * 3 + [0.27, None, None]
     assert papers(size=SIDE) == [None] * 3
     monkeypatch.setattr(task, "VOC_PHOTOS", 1449)
     assert papers() == [None] * 3

@@ -113,7 +113,7 @@ def read_or_refuse(content: bytes) -> bool:
 def run(first: int, count: int) -> None:
     done = subprocess.run(
         [sys.executable, "-m", __name__, str(first), str(count)],
-        cwd=Path(broken.__file__).parents[1],
+        cwd=Path(broken.__file__).parents[2],
         capture_output=True,
         text=True,
         errors="replace",

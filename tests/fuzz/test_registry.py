@@ -11,7 +11,8 @@ import tomli_w
 
 from cratecli.errors import RegistryError
 from cratecli.model.config import CrateConfig
-from cratecli.weights.registry import Checkpoint, Hub, load_registry
+from cratecli.weights.registry import load_registry
+from cratecli.weights.rows import Hub, RegistryRow
 from tests.support.survival import damages, odd_value, slow_count, survive
 
 SMALL = f"""
@@ -54,8 +55,9 @@ def odd_rows(random: np.random.Generator) -> bytes:
 
 
 FIELDS = sorted(
-    {field.name for kind in (CrateConfig, Checkpoint, Hub) for field in fields(kind)}
-    | {"normalisation", "url", "drive", "builtin", "hub", "\x1b[2J\n", "x" * 5000}
+    {field.name for kind in (CrateConfig, Hub) for field in fields(kind)}
+    | set(RegistryRow.model_fields)
+    | {"name", "config", "source", "\x1b[2J\n", "x" * 5000}
 )
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from PIL import Image
 
 from cratecli.errors import OutputError, UsageError
 from cratecli.handover.export import Exported, beside_path, export
-from cratecli.handover.finished_run import Run, read_run
+from cratecli.handover.finished_run import FinishedRun, read_run
 from cratecli.io.formats import coco, cvat_masks, label_studio, png, yolo
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.io.formats.table import FORMATS, FileEach, OneFile
@@ -20,7 +22,7 @@ from tests.support.annotations import MET, blobs, split
 from tests.support.runs import lay_out, row, write_manifest, write_photo
 
 
-def exported(run: Run, kind: str, target: Path | None) -> list[Exported]:
+def exported(run: FinishedRun, kind: str, target: Path | None) -> list[Exported]:
     outcomes = list(export(run, FORMATS[kind], target, lambda _: None))
     assert all(isinstance(each, Exported) for each in outcomes)
     return [each for each in outcomes if isinstance(each, Exported)]
@@ -39,7 +41,7 @@ def test_every_format_comes_back(tmp_path: Path, kind: str) -> None:
     target = tmp_path / (f"out.{form.ending}" if isinstance(form, OneFile) else "out")
     done = exported(run, kind, target)
     assert [each.objects for each in done] == [1, 0, 2, 1]
-    assert [each.entry for each in done] == list(run.entries)
+    assert [each.photo for each in done] == list(run.photos)
     for each in done:
         assert each.target is not None
         assert each.target.is_file()
@@ -111,6 +113,17 @@ def test_shared_pixels_are_lost_to_some_formats_and_that_is_told(tmp_path: Path)
     assert images.iou == 1
 
 
+def test_a_record_has_the_path_whatever_its_bytes(tmp_path: Path) -> None:
+    rows = [row(os.fsdecode(b"\xff.jpg"), "a.png", [])]
+    (done,) = exported(read_run(write_manifest(tmp_path, rows)), "mask", tmp_path / "out")
+    assert json.loads(json.dumps(done.record.model_dump())) == {
+        "input": os.fsdecode(bytes(tmp_path) + b"/\xff.jpg"),
+        "output": str(tmp_path / "out/a.png"),
+        "objects": 0,
+        "iou": 1.0,
+    }
+
+
 # What goes wrong.
 
 
@@ -168,7 +181,9 @@ def test_one_file_that_is_not_what_was_meant_is_not_written(tmp_path: Path) -> N
             outcomes.append(outcome)
     reasons = [str(each.error) for each in outcomes if isinstance(each, Failure)]
     assert len(reasons) == 3
-    assert reasons[0].startswith(f"{tmp_path}/photos/a.jpg: what was written is not what was meant: IoU 0.99")
+    assert reasons[0].startswith(
+        f"{tmp_path}/photos/a.jpg: the written file decodes to other masks than the run's: IoU 0.99"
+    )
     assert target.read_text() == "as before"
 
 
@@ -189,10 +204,13 @@ def test_one_file_that_does_not_read_back_is_not_written(tmp_path: Path, left: i
 def test_a_file_that_is_not_what_was_meant_fails_alone(tmp_path: Path) -> None:
     form = FORMATS["mask"]
     assert isinstance(form, FileEach)
-    turned = replace(form, encode=lambda photo, names, look: png.encode_mask(photo.mask.T))
-    unread = replace(form, encode=lambda photo, names, look: b"no picture")
+    turned = replace(form, encode=lambda photo, names, read: png.encode_mask(photo.mask.T))
+    unread = replace(form, encode=lambda photo, names, read: b"no picture")
     run = read_run(lay_out(tmp_path))
-    for broken, reason in ((turned, "is not what was meant: IoU 0.0000"), (unread, "does not read back")):
+    for broken, reason in (
+        (turned, "decodes to other masks than the run's: IoU 0.0000"),
+        (unread, "does not read back"),
+    ):
         outcomes = list(export(run, broken, tmp_path / "out", lambda _: None))
         assert [reason in str(each.error) for each in outcomes if isinstance(each, Failure)] == [True] * 4
         assert not files(tmp_path / "out")
@@ -212,9 +230,9 @@ def test_nothing_of_the_run_is_overwritten(tmp_path: Path, kind: str) -> None:
     rows = [row("../photos/a.jpg", "a.npz", []), row("labels/b.txt", "b.png", []), row("c.jpg", "c.png", [])]
     write_manifest(folder, rows)
     before = files(tmp_path)
-    with pytest.raises(UsageError, match="is of the run itself: choose another output"):
+    with pytest.raises(UsageError, match="belongs to the run itself: choose another output"):
         list(export(read_run(folder), FORMATS[kind], folder, lambda _: None))
-    with pytest.raises(UsageError, match="is of the run itself"):
+    with pytest.raises(UsageError, match="belongs to the run itself"):
         list(export(read_run(folder), FORMATS["coco"], folder / "manifest.jsonl", lambda _: None))
     assert files(tmp_path) == before
 

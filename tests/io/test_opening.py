@@ -103,7 +103,7 @@ for name, content in bombs.items():
         pass
 print(peak_memory() - before)
 """
-    root = Path(broken.__file__).parents[1]
+    root = Path(broken.__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script],
         cwd=root,

@@ -12,7 +12,6 @@ from cratecli.io.formats.png import (
     Kind,
     decode_cutout,
     decode_mask,
-    decode_soft,
     encode,
     overlay,
 )
@@ -105,15 +104,6 @@ def test_masks_are_the_same_again() -> None:
         np.testing.assert_array_equal(decode_cutout(encode(RGB, mask, SOFT, "cutout")), mask)
 
 
-@pytest.mark.parametrize(("kind", "most"), [("soft", 255), ("soft16", 65535)])
-def test_soft_maps_are_the_same_again_to_their_depth(kind: Kind, most: int) -> None:
-    exact = (np.arange(77).reshape(7, 11) * (most // 77) / np.float32(most)).astype(np.float32)
-    np.testing.assert_array_equal(decode_soft(encode(RGB, MASK, exact, kind)), exact)
-    np.testing.assert_allclose(
-        decode_soft(encode(RGB, MASK, SOFT, kind)), SOFT, rtol=1e-6, atol=0.5 / most + 1e-7
-    )
-
-
 def saved(image: Image.Image, kind: str = "PNG") -> bytes:
     stream = io.BytesIO()
     image.save(stream, kind)
@@ -138,11 +128,10 @@ def test_what_is_no_mask(content: bytes) -> None:
         decode_mask(content)
 
 
-def test_what_is_no_cutout_and_no_soft_map() -> None:
+def test_what_is_no_cutout() -> None:
     half = saved(Image.new("RGBA", (4, 3), (0, 0, 0, 128)))
-    for read in (decode_cutout, decode_soft):
-        with pytest.raises(ValueError, match=r"PNG|values"):
-            read(half)
+    with pytest.raises(ValueError, match="values"):
+        decode_cutout(half)
 
 
 def test_masks_beyond_pillows_limit_for_photos(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cratecli.arrays import RGB
+from cratecli.io.formats import FormatName
 from cratecli.io.formats.compare import agreement
 from cratecli.io.formats.record import Annotated, classes
 from cratecli.io.formats.table import FORMATS, OneFile
@@ -39,6 +40,10 @@ def decoded(kind: str, contents: Iterable[bytes], photos: list[Annotated]) -> li
     assert form.decode is not None
     names = classes(photos)
     return [form.decode(each, photo, names) for each, photo in zip(contents, photos, strict=True)]
+
+
+def test_every_name_has_a_format() -> None:
+    assert list(FORMATS) == list(FormatName)
 
 
 @pytest.mark.parametrize("kind", READ)

@@ -15,6 +15,7 @@ from cratecli.geometry import Grid
 from cratecli.model.blocks import MHSA, MSSA
 from cratecli.model.config import Attention, CrateConfig, Sparsifier, Stem
 from cratecli.model.crate import Crate, Layer, resize_position_embedding
+from cratecli.model.unroll import WhiteBox
 from cratecli.weights.checkpoint import load_model
 
 SMALL = CrateConfig(patch_size=4, width=12, heads=3, depth=3, image_size=16, classes=5)
@@ -76,6 +77,20 @@ def test_unroll_ends_at_forward(model: Crate) -> None:
     assert all(state.grid == Grid(6, 10) for state in (*layers, last))
     assert torch.equal(model.head(model.norm(last.tokens)[:, 0]), model(images))
     assert torch.equal(model.norm(last.tokens), model.forward_features(images))
+
+
+@pytest.mark.parametrize(("depth", "layer"), [(1, -1), (2, -2), (12, -2)])
+def test_the_papers_layer_is_the_penultimate(depth: int, layer: int) -> None:
+    assert Crate(replace(SMALL, depth=depth)).paper_layer == layer
+
+
+def test_a_model_without_unroll_cannot_be_made() -> None:
+    class Opaque(WhiteBox):
+        """No white box at all."""
+
+    sizes = {"depth": 1, "heads": 1, "patch_size": 8, "image_size": 32}
+    with pytest.raises(TypeError, match="Opaque"):
+        Opaque(**sizes, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))  # type: ignore[abstract]
 
 
 def test_the_last_state_has_no_layer_to_ask(model: Crate) -> None:

@@ -48,7 +48,7 @@ def literal_attention(vit: VisionTransformer, index: int, tokens: Tensor) -> Ten
 def test_unrolled_is_timms_own_forward(case: Case, size: tuple[int, ...]) -> None:
     vit, images = tiny_vit(**case.options), torch.randn(size)
     model = UnrolledViT(vit)
-    assert (model.depth, model.heads, model.patch_size) == (2, 3, 8)
+    assert (model.depth, model.heads, model.patch_size, model.paper_layer) == (2, 3, 8, -1)
     torch.testing.assert_close(model(images), vit(images))
     *_, last = model.unroll(images)
     assert last.grid == Grid(size[2] // 8, size[3] // 8)

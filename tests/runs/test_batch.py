@@ -19,10 +19,11 @@ from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import LayerState
 from cratecli.runs import batch
-from cratecli.runs.batch import Desk, Photo, Question, work_through
+from cratecli.runs.batch import DecodedPhoto, Desk, work_through
 from cratecli.runs.jobs import Failure, Job, Skipped
 from cratecli.runs.ledger import Ledger
 from cratecli.runs.limits import MemoryBudget
+from cratecli.runs.views import Question
 from tests.support.ledgers import made
 from tests.support.processes import Other
 
@@ -81,7 +82,7 @@ def photos(count: int, sizes: Sequence[tuple[int, int]] = SIZES) -> list[Job]:
     return jobs
 
 
-def name(photo: Photo, views: list[View]) -> str:
+def name(photo: DecodedPhoto, views: list[View]) -> str:
     assert len(views) == 1
     return photo.job.name
 
@@ -111,7 +112,7 @@ def test_outcomes_come_in_the_same_order_whatever_the_threads_do(model: Model) -
         Path(f"{broken:03}.png").write_bytes(b"no photo")
     random = np.random.default_rng(0)
 
-    def slowly(photo: Photo, views: list[View]) -> str:
+    def slowly(photo: DecodedPhoto, views: list[View]) -> str:
         time.sleep(random.uniform(0, 0.01))
         return name(photo, views)
 
@@ -193,7 +194,7 @@ def test_a_photo_too_large_for_memory_is_seen_in_tiles(model: Model, monkeypatch
 
     monkeypatch.setattr(Model, "unroll", small_only)
 
-    def grid(photo: Photo, views: list[View]) -> str:
+    def grid(photo: DecodedPhoto, views: list[View]) -> str:
         assert all(np.isfinite(part).all() for part in (views[0].attention, views[0].tokens))
         return f"{photo.job.name} {views[0].grid.rows}"
 
@@ -218,7 +219,7 @@ def test_a_photo_that_even_tiles_do_not_save_fails_alone(model: Model) -> None:
 def test_what_fails_behind_the_model_fails_alone(model: Model, error: Exception) -> None:
     """FAULTS 14: refinement and drawing take memory too."""
 
-    def finish(photo: Photo, views: list[View]) -> str:
+    def finish(photo: DecodedPhoto, views: list[View]) -> str:
         if photo.job.name == "001.png":
             raise error
         return photo.job.name
@@ -246,7 +247,7 @@ def test_a_map_that_is_not_finite_fails_alone(model: Model, monkeypatch: pytest.
 
 
 def test_a_bug_is_not_taken_for_a_bad_photo(model: Model) -> None:
-    def finish(photo: Photo, views: list[View]) -> str:
+    def finish(photo: DecodedPhoto, views: list[View]) -> str:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -257,7 +258,7 @@ def test_an_output_that_cannot_be_written_ends_the_run(model: Model) -> None:
     """FAULTS 11."""
     finished = []
 
-    def finish(photo: Photo, views: list[View]) -> str:
+    def finish(photo: DecodedPhoto, views: list[View]) -> str:
         finished.append(photo)
         raise OutputError("no space")
 
@@ -270,7 +271,7 @@ def test_a_run_that_is_asked_to_end_finishes_what_the_model_has(model: Model) ->
     """FAULTS 12."""
     finished: list[str] = []
 
-    def finish(photo: Photo, views: list[View]) -> str:
+    def finish(photo: DecodedPhoto, views: list[View]) -> str:
         time.sleep(0.01)
         finished.append(photo.job.name)
         return photo.job.name
@@ -367,7 +368,7 @@ def test_photos_are_cropped_or_refused_before_the_model_sees_them(model: Model) 
             raise InputError("001.png: not this one")
         return np.ascontiguousarray(rgb[:16, :16])
 
-    def shape(photo: Photo, views: list[View]) -> str:
+    def shape(photo: DecodedPhoto, views: list[View]) -> str:
         return str((photo.rgb.shape, tuple(views[0].grid)))
 
     outcomes = told(work_through(photos(3), Desk(model), QUESTION, shape, prepare))

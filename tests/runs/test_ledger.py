@@ -46,9 +46,9 @@ def test_a_row_says_what_was_done() -> None:
         "input_sha256": sha("photo"),
         "output": "sub/c.png",
         "output_sha256": sha("mask of photo"),
-        "options": made().options,
+        "options": made().digest,
     }
-    assert row["made"]["settings"] == {"keep": "otsu"}
+    assert row["made"]["recipe"] == {"keep": "otsu"}
     assert row["made"]["threshold"] == 0.5
     assert (row["height"], row["width"], len(row["objects"])) == (4, 5, 1)
     assert row["objects"][0]["area"] == 4
@@ -66,13 +66,13 @@ def test_a_start_reads_each_row_once(monkeypatch: pytest.MonkeyPatch, resume: bo
     run(ledger())
     read: list[str] = []
 
-    def counted(line: str | bytes) -> manifest.Row:
+    def counted(line: str | bytes) -> manifest.ManifestRow:
         row = from_json(line)
         read.append(row.key)
         return row
 
-    from_json = manifest.Row.from_json
-    monkeypatch.setattr(manifest.Row, "from_json", counted)
+    from_json = manifest.ManifestRow.from_json
+    monkeypatch.setattr(manifest.ManifestRow, "from_json", counted)
     with ledger() as book:
         book.open(JOBS[:1], resume=resume)
         assert read == ["a.png", "b.png", "sub/c.png"] + ([] if resume else ["b.png", "sub/c.png"])

@@ -1,6 +1,6 @@
 """A photo seen once is not looked at again: views are kept, checked when read, and never mistaken."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from cratecli.emergence.features import View
-from cratecli.errors import OutputError
+from cratecli.errors import OutputError, UsageError
 from cratecli.geometry import Grid
 from cratecli.model.unroll import WeightsId
-from cratecli.runs.cache import FeatureCache, fingerprint
-from cratecli.runs.views import FLAT, flat, see
+from cratecli.runs.cache import FeatureCache, MemoryCache, ViewCache, fingerprint
+from cratecli.runs.views import FLAT, Question, flat, look, views_of
 from tests.support.models import CONFIG, Counting, small_crate
 
 PARTS = ("attention", "tokens", "coding_rate", "zero_fraction")
@@ -26,6 +26,18 @@ def photo(seed: int, height: int = 20, width: int = 24) -> np.ndarray:
 PHOTOS = [photo(0), photo(1, 30, 20), photo(2)]
 
 
+def ask(
+    photos: Sequence[np.ndarray],
+    model: Counting,
+    layers: Sequence[int],
+    sizes: Sequence[int],
+    *,
+    cache: ViewCache | None = None,
+    **how: bool,
+) -> list[list[View]]:
+    return views_of(photos, model, Question(tuple(layers), tuple(sizes), **how), cache=cache)
+
+
 def assert_same(ones: list[list[View]], others: list[list[View]]) -> None:
     for one, other in zip(chain(*ones), chain(*others), strict=True):
         for part in PARTS:
@@ -35,37 +47,37 @@ def assert_same(ones: list[list[View]], others: list[list[View]]) -> None:
 def test_the_second_question_needs_no_inference(tmp_path: Path) -> None:
     model = small_crate()
     cache = FeatureCache(tmp_path / "kept", model)
-    first = see(PHOTOS, model, [0, 2], [16, 24], cache=cache)
+    first = ask(PHOTOS, model, [0, 2], [16, 24], cache=cache)
     assert model.shown == 2 * len(PHOTOS)
-    again = see(PHOTOS[::-1], model, [-1, 0], [16, 24], cache=FeatureCache(tmp_path / "kept", model))
+    again = ask(PHOTOS[::-1], model, [-1, 0], [16, 24], cache=FeatureCache(tmp_path / "kept", model))
     assert model.shown == 2 * len(PHOTOS)
     assert_same([[view.only(1, 0) for view in views] for views in first], again[::-1])
-    assert_same(first, see(PHOTOS, model, [0, 2], [16, 24]))
+    assert_same(first, ask(PHOTOS, model, [0, 2], [16, 24]))
 
 
 def test_only_what_is_missing_is_computed(tmp_path: Path) -> None:
     model = small_crate()
     cache = FeatureCache(tmp_path, model)
-    see(PHOTOS[:2], model, [1], [16], cache=cache)
+    ask(PHOTOS[:2], model, [1], [16], cache=cache)
     model.shown = 0
-    see(PHOTOS, model, [1], [16], cache=cache)
+    ask(PHOTOS, model, [1], [16], cache=cache)
     assert model.shown == 1
-    see(PHOTOS, model, [0, 1], [16], cache=cache)  # another layer
+    ask(PHOTOS, model, [0, 1], [16], cache=cache)  # another layer
     assert model.shown == 1 + 3
-    see(PHOTOS, model, [1], [32], cache=cache)  # another size
+    ask(PHOTOS, model, [1], [32], cache=cache)  # another size
     assert model.shown == 1 + 6
-    see(PHOTOS[:1], model, [1], [16, 16], cache=cache)  # mirrored
+    ask(PHOTOS[:1], model, [1], [16, 16], cache=cache)  # mirrored
     assert model.shown == 1 + 7
 
 
 def test_a_trace_is_computed_when_it_is_asked_for(tmp_path: Path) -> None:
     model = small_crate()
     cache = FeatureCache(tmp_path, model)
-    assert np.isnan(see(PHOTOS[:1], model, [2], [16], cache=cache)[0][0].zero_fraction).all()
-    (view,) = see(PHOTOS[:1], model, [2], [16], cache=cache, trace=True)[0]
+    assert np.isnan(ask(PHOTOS[:1], model, [2], [16], cache=cache)[0][0].zero_fraction).all()
+    (view,) = ask(PHOTOS[:1], model, [2], [16], cache=cache, trace=True)[0]
     assert np.isfinite(view.zero_fraction).all()
     assert model.shown == 2
-    assert_same(see(PHOTOS[:1], model, [2], [16], cache=cache), [[view]])
+    assert_same(ask(PHOTOS[:1], model, [2], [16], cache=cache), [[view]])
     assert model.shown == 2
 
 
@@ -82,22 +94,22 @@ def test_a_trace_is_computed_when_it_is_asked_for(tmp_path: Path) -> None:
 )
 def test_what_another_model_saw_is_not_taken(tmp_path: Path, other: Counting) -> None:
     model = small_crate()
-    see(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path, model))
+    ask(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path, model))
     other.shown = 0
-    kept = see(PHOTOS[:1], other, [1], [16], cache=FeatureCache(tmp_path, other))
+    kept = ask(PHOTOS[:1], other, [1], [16], cache=FeatureCache(tmp_path, other))
     assert other.shown == 1
-    assert_same(kept, see(PHOTOS[:1], other, [1], [16]))
+    assert_same(kept, ask(PHOTOS[:1], other, [1], [16]))
 
 
 def test_weights_are_told_apart_by_their_hash(tmp_path: Path) -> None:
     model = small_crate()
     model.weights = WeightsId("mine", "a" * 64)
-    see(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path, model))
+    ask(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path, model))
     model.weights = WeightsId("renamed", "a" * 64)
-    see(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path, model))
+    ask(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path, model))
     assert model.shown == 1
     model.weights = WeightsId("mine", "b" * 64)
-    see(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path, model))
+    ask(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path, model))
     assert model.shown == 2
 
 
@@ -121,11 +133,11 @@ def flip(content: bytes) -> bytes:
 def test_a_damaged_entry_is_computed_again(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     model = small_crate()
     cache = FeatureCache(tmp_path, model)
-    first = see(PHOTOS[:1], model, [1], [16], cache=cache)
+    first = ask(PHOTOS[:1], model, [1], [16], cache=cache)
     (entry,) = tmp_path.rglob("*.safetensors")
     whole = entry.read_bytes()
     entry.write_bytes(damage(whole))
-    assert_same(see(PHOTOS[:1], model, [1], [16], cache=cache), first)
+    assert_same(ask(PHOTOS[:1], model, [1], [16], cache=cache), first)
     assert model.shown == 2
     assert entry.read_bytes() == whole
 
@@ -134,7 +146,7 @@ def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("here first")
     model = small_crate()
     with pytest.raises(OutputError, match=r"file.*: features cannot be kept: "):
-        see(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path / "file", model))
+        ask(PHOTOS[:1], model, [1], [16], cache=FeatureCache(tmp_path / "file", model))
     assert (tmp_path / "file").read_text() == "here first"
 
 
@@ -151,12 +163,12 @@ def test_squares_are_views_of_their_own(tmp_path: Path) -> None:
     """Squeezed, photos of any shape share a grid, and are not mistaken for those that keep theirs."""
     model = small_crate()
     cache = FeatureCache(tmp_path, model)
-    squares = see(PHOTOS, model, [0], [16], cache=cache, square=True)
+    squares = ask(PHOTOS, model, [0], [16], cache=cache, square=True)
     assert {views[0].grid for views in squares} == {(4, 4)}
-    kept = see(PHOTOS, model, [0], [16], cache=cache)
+    kept = ask(PHOTOS, model, [0], [16], cache=cache)
     assert [views[0].grid for views in kept] == [(4, 5), (6, 4), (4, 5)]
     assert model.shown == 2 * len(PHOTOS)
-    assert_same(see(PHOTOS, model, [0], [16], cache=cache, square=True), squares)
+    assert_same(ask(PHOTOS, model, [0], [16], cache=cache, square=True), squares)
     assert model.shown == 2 * len(PHOTOS)
 
 
@@ -177,3 +189,35 @@ def test_a_patch_that_differs_in_one_channel_is_something(channel: int) -> None:
         rgb = GROUND.copy()
         rgb[8:16, 16:24, channel] += levels
         assert flat(rgb, Grid(6, 8)) is expected
+
+
+def test_a_look_is_asked_many_questions_in_one_forward_pass() -> None:
+    model = small_crate()
+    opened = look(PHOTOS[0], model)
+    assert look(opened) is opened
+    assert model.shown == 0
+    first = ask([opened.rgb], model, [0, 2], [16, 16], cache=opened.cache)
+    assert model.shown == 2
+    assert_same(ask([opened.rgb], model, [0, 2], [16, 16], cache=opened.cache), first)
+    assert model.shown == 2
+    fewer = ask([opened.rgb], model, [2], [16], cache=opened.cache)
+    assert model.shown == 2
+    assert_same(fewer, [[first[0][0].only(1)]])
+
+
+def test_a_look_at_another_model_is_refused() -> None:
+    opened = look(PHOTOS[0], small_crate())
+    with pytest.raises(UsageError, match="opened for another model"):
+        look(opened, small_crate(seed=1))
+
+
+def test_memory_keeps_what_was_traced() -> None:
+    """A view without a trace is no answer to a question that wants one, and does not take a traced one's place."""
+    model, memory = small_crate(), MemoryCache()
+    ask(PHOTOS[:1], model, [1], [16], cache=memory)
+    ask(PHOTOS[:1], model, [1], [16], cache=memory, trace=True)
+    assert model.shown == 2
+    ask(PHOTOS[:1], model, [1, 2], [16], cache=memory)  # one layer is not known: both are looked at again
+    assert model.shown == 3
+    assert np.isfinite(ask(PHOTOS[:1], model, [1], [16], cache=memory, trace=True)[0][0].zero_fraction).all()
+    assert model.shown == 3

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from cratecli.model.config import ARCHITECTURES
 from cratecli.model.crate import Crate
-from cratecli.weights.registry import Checkpoint, Source
+from cratecli.weights.registry import Checkpoint
+from cratecli.weights.rows import Source
 
 GOOD = b"\x80\x02weights" * 1000
 WRONG = GOOD[:-1] + b"?"

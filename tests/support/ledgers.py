@@ -19,7 +19,13 @@ ledger = Ledger(Path("out/manifest.jsonl"), made())
 
 
 def made(keep: str = "otsu") -> Provenance:
-    return Provenance("segment", {"keep": keep}, "nano", "0" * 64, {"dtype": "float32"})
+    return Provenance(
+        command="segment",
+        recipe={"keep": keep},
+        weights="nano",
+        weights_sha256="0" * 64,
+        dtype="float32",
+    )
 
 
 def ledger(keep: str = "otsu") -> Ledger:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cratecli.io.formats.record import Annotated, Annotation
-from cratecli.runs.manifest import MANIFEST, Row, read_manifest
+from cratecli.runs.manifest import MANIFEST, ManifestRow, read_manifest
 from tests.support.annotations import blobs, specks, split
 
 
@@ -18,13 +18,15 @@ def row(
     objects: Sequence[Annotation],
     sha256: str = "0",
     size: tuple[int, int] = (40, 60),
-) -> Row:
+) -> ManifestRow:
     """Give a row as a run would write it."""
     made = {"command": "segment", "weights": "crate-nano"}
-    return Row(source, sha256, output, "0", "digest", made, Annotated(source, size[0], size[1], objects))
+    about = {"input": source, "input_sha256": sha256, "output": output, "output_sha256": "0"}
+    photo = Annotated(source, size[0], size[1], objects)
+    return ManifestRow.of(photo, **about, options="digest", made=made)
 
 
-def write_manifest(folder: Path, rows: Sequence[Row]) -> Path:
+def write_manifest(folder: Path, rows: Sequence[ManifestRow]) -> Path:
     """Write a run's manifest into its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "manifest.jsonl"
@@ -39,7 +41,7 @@ def write_photo(path: Path, size: tuple[int, int] = (40, 60), seed: int = 0) -> 
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def read_rows(folder: Path) -> Iterator[Row]:
+def read_rows(folder: Path) -> Iterator[ManifestRow]:
     """Read the rows of a run's manifest."""
     return (line.row for line in read_manifest(folder / MANIFEST))
 

@@ -20,8 +20,9 @@ from cratecli.model.vit import UnrolledViT
 from cratecli.runs.batch import Desk
 from cratecli.runs.cache import FeatureCache
 from cratecli.runs.jobs import Failure, Job
-from cratecli.tasks.heads import HeadMaps, Judged, heads_batch, heads_jobs, heads_sheet
-from cratecli.tasks.recipes import Recipe, choose_recipe
+from cratecli.runs.plan import Plan
+from cratecli.tasks.heads import HeadMaps, HeadsPhoto, heads_batch, heads_run, heads_sheet
+from cratecli.tasks.recipes import ViewRecipe, choose_recipe
 from cratecli.tasks.segment import segment_batch
 from tests.support.models import CONFIG, small_crate, tiny_vit
 from tests.support.photos import photo
@@ -151,11 +152,12 @@ def laid_out(folder: Path) -> list[Job]:
     return [Job(folder / f"{name}.png", None) for name in "abc"]
 
 
-def judge(folder: Path, model: WhiteBox, recipe: Recipe, batch_size: int = 8) -> list[Judged]:
-    outcomes = list(heads_jobs(laid_out(folder), Desk(model, batch_size), recipe))
+def judge(folder: Path, model: WhiteBox, recipe: ViewRecipe, batch_size: int = 8) -> list[HeadsPhoto]:
+    plan = Plan(tuple(laid_out(folder)))
+    outcomes = list(heads_run(plan, Desk(model, batch_size), recipe, made=None))
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     assert [failure.job.name for failure in failures] == [str(folder / "b.png")]
-    return [outcome for outcome in outcomes if isinstance(outcome, Judged)]
+    return [outcome for outcome in outcomes if isinstance(outcome, HeadsPhoto)]
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])

@@ -26,7 +26,9 @@ from cratecli.model.vit import UnrolledViT
 from cratecli.runs.batch import Desk
 from cratecli.runs.cache import FeatureCache
 from cratecli.runs.jobs import Failure, Job
-from cratecli.tasks.layers import LayerTrace, Traced, layer_sight, layers_jobs, layers_sheet, trace_batch
+from cratecli.runs.plan import Plan
+from cratecli.tasks.layers import LayersPhoto, LayerTrace, layers_run, layers_sheet, trace_batch
+from cratecli.tasks.recipes import choose_layer_recipe
 from tests.support.models import CONFIG, Counting, small_crate, tiny_vit
 from tests.support.photos import photo
 
@@ -117,9 +119,9 @@ def test_some_layers_are_some_of_all() -> None:
 
 def test_what_is_left_out_is_every_layer_at_the_largest_size_of_segment() -> None:
     model = small_crate()
-    sight = layer_sight(model)
-    assert (sight.layers, sight.sizes) == ((0, 1, 2), (48,))
-    assert layer_sight(model, [-2], 20) == replace(sight, layers=(1,), sizes=(20,))
+    recipe = choose_layer_recipe(model)
+    assert (recipe.layers, recipe.sizes) == ((0, 1, 2), (48,))
+    assert choose_layer_recipe(model, layers=[-2], size=20) == replace(recipe, layers=(1,), sizes=(20,))
     assert cratecli.layers(PHOTO, model).mask.shape == (3, 12, 16)
 
 
@@ -153,13 +155,13 @@ def test_components_that_narrow_tokens_lack_are_black() -> None:
 
 def test_a_photo_seen_is_not_looked_at_again(tmp_path: Path) -> None:
     model, photos = small_crate(), [PHOTO, photo(40, 30), PHOTO]
-    sight = layer_sight(model, None, 16)
-    first = trace_batch(photos, model, sight, 0.2, FeatureCache(tmp_path, model))
+    recipe = choose_layer_recipe(model, size=16, tau=0.2)
+    first = trace_batch(photos, model, recipe, FeatureCache(tmp_path, model))
     assert model.shown == 3
-    again = trace_batch(photos, model, sight, 0.2, FeatureCache(tmp_path, model))
+    again = trace_batch(photos, model, recipe, FeatureCache(tmp_path, model))
     assert model.shown == 3
     for one, other, image in zip(first, again, photos, strict=True):
-        (alone,) = trace_batch([image], small_crate(), sight, 0.2)
+        (alone,) = trace_batch([image], small_crate(), recipe)
         for part in ("coding_rate", "zero_fraction", "attention", "components", "mask"):
             np.testing.assert_allclose(getattr(one, part), getattr(other, part), rtol=1e-6)
             np.testing.assert_allclose(getattr(one, part), getattr(alone, part), atol=1e-3)
@@ -168,9 +170,9 @@ def test_a_photo_seen_is_not_looked_at_again(tmp_path: Path) -> None:
 def test_what_was_kept_is_what_was_seen(tmp_path: Path) -> None:
     """To the last bit: `--jsonl` prints enough digits to tell."""
     model = small_crate()
-    sight = layer_sight(model, None, 16)
+    recipe = choose_layer_recipe(model, size=16)
     (first,), (again,) = (
-        trace_batch([PHOTO], model, sight, cache=FeatureCache(tmp_path, model)) for _ in "ab"
+        trace_batch([PHOTO], model, recipe, cache=FeatureCache(tmp_path, model)) for _ in "ab"
     )
     np.testing.assert_array_equal(again.coding_rate, first.coding_rate)
 
@@ -201,15 +203,16 @@ def test_what_cannot_be_seen_is_an_input_error(tmp_path: Path) -> None:
 # The sheet.
 
 
-def traced(folder: Path, model: Counting, count: int, **options: Any) -> list[Traced]:
+def traced(folder: Path, model: Counting, count: int, **options: Any) -> list[LayersPhoto]:
     """Trace photos, the second broken."""
     for number in range(count):
         Image.fromarray(photo(60, 80, number)).save(folder / f"{number}.png")
     (folder / "1.png").write_bytes(b"no photo")
     jobs = [Job(folder / f"{number}.png", None) for number in range(count)]
-    outcomes = list(layers_jobs(jobs, Desk(model, 2), layer_sight(model, None, 16), **options))
+    recipe = choose_layer_recipe(model, size=16, **options)
+    outcomes = list(layers_run(Plan(tuple(jobs)), Desk(model, 2), recipe, made=None))
     assert [outcome.job for outcome in outcomes if isinstance(outcome, Failure)] == [jobs[1]]
-    done = [outcome for outcome in outcomes if isinstance(outcome, Traced)]
+    done = [outcome for outcome in outcomes if isinstance(outcome, LayersPhoto)]
     assert [each.job for each in done] == [jobs[0], *jobs[2:]]
     return done
 
@@ -223,11 +226,13 @@ def test_four_photos_are_pictured_and_all_are_traced(tmp_path: Path) -> None:
 
 def test_tau_reaches_the_masks(tmp_path: Path) -> None:
     done = traced(tmp_path, small_crate(), 3, tau=-1.0)
-    (expected,) = trace_batch([photo(60, 80, 0)], small_crate(), layer_sight(small_crate(), None, 16), -1.0)
+    (expected,) = trace_batch(
+        [photo(60, 80, 0)], small_crate(), choose_layer_recipe(small_crate(), size=16, tau=-1.0)
+    )
     np.testing.assert_array_equal(done[0].trace.mask, expected.mask)
     assert (
         expected.mask
-        != trace_batch([photo(60, 80, 0)], small_crate(), layer_sight(small_crate(), None, 16))[0].mask
+        != trace_batch([photo(60, 80, 0)], small_crate(), choose_layer_recipe(small_crate(), size=16))[0].mask
     ).any()
 
 
@@ -269,8 +274,9 @@ def test_the_sheet_has_the_curves_over_the_rows(tmp_path: Path) -> None:
 def test_the_sheet_of_one_layer_is_as_wide_as_its_curves() -> None:
     model, job = small_crate(), Job(None, None)
     content = b"P6 4 3 255 " + bytes(range(36))
-    (only,) = layers_jobs([job], Desk(model, 1, stdin=content), layer_sight(model, [1], 16))
-    assert isinstance(only, Traced)
+    recipe = choose_layer_recipe(model, layers=[1], size=16)
+    (only,) = layers_run(Plan((job,)), Desk(model, 1, stdin=content), recipe, made=None)
+    assert isinstance(only, LayersPhoto)
     assert layers_sheet([only], "model").shape == (
         HEIGHT + GAP + LINE + 4 * (CELL.height + GAP + LINE),
         640,

@@ -27,16 +27,10 @@ from cratecli.model.vit import UnrolledViT
 from cratecli.runs.batch import Desk
 from cratecli.runs.cache import FeatureCache
 from cratecli.runs.jobs import Failure, Job
+from cratecli.runs.plan import Plan
 from cratecli.tasks import objects as task
-from cratecli.tasks.objects import (
-    Found,
-    Object,
-    Picture,
-    choose_object_recipe,
-    default_object_recipe,
-    objects_batch,
-    objects_jobs,
-)
+from cratecli.tasks.objects import Object, ObjectsPhoto, Picture, objects_batch, objects_run
+from cratecli.tasks.recipes import choose_object_recipe
 from tests.support.models import tiny_vit
 from tests.support.photos import photo
 
@@ -263,8 +257,8 @@ def test_the_papers_recipe_for_models_of_its_size() -> None:
     config = CrateConfig(patch_size=16, width=12, heads=3, depth=4, image_size=224, classes=0)
     paper = {"sizes": (480,), "tau": 0.15, "count": 3, "refine": "none"}
     for model, layer in ((Crate(config), -2), (UnrolledViT(tiny_vit()), -1)):
-        recipe = default_object_recipe(model)
-        assert recipe.layers == (layer,)
+        recipe = choose_object_recipe(model)
+        assert recipe.layers == recipe.attention == (model.depth + layer,)
         assert {name: getattr(recipe, name) for name in paper} == paper
 
 
@@ -285,16 +279,16 @@ def test_what_was_asked_for_stands_instead(nano: WhiteBox) -> None:
     ("options", "reason"),
     [
         ({"layers": [3]}, "layer 3 of a model with 3 layers, 0 to 2"),
-        ({"layers": []}, "at least one"),
-        ({"size": 0}, "input size 0 is not within"),
-        ({"size": 1537}, "input size 1537 is not within"),
-        ({"count": 0}, "0 objects a photo is not within 1 to 100"),
-        ({"count": 101}, "101 objects a photo"),
-        ({"tau": 1.5}, "tau 1.5 is not a cosine"),
-        ({"tau": float("nan")}, "tau nan is not a cosine"),
-        ({"min_score": -0.1}, "min-score -0.1 is not within 0 to 1"),
-        ({"min_score": float("nan")}, "min-score nan is not within"),
-        ({"refine": "edges"}, "refine 'edges' is not one of none, guided, grabcut"),
+        ({"layers": []}, "layers is empty: at least one"),
+        ({"size": 0}, "size is 0, not greater than or equal to 1"),
+        ({"size": 1537}, "size is 1537, not less than or equal to 1536"),
+        ({"count": 0}, "count is 0, not greater than or equal to 1"),
+        ({"count": 101}, "count is 101, not less than or equal to 100"),
+        ({"tau": 1.5}, "tau is 1.5, not less than or equal to 1"),
+        ({"tau": float("nan")}, "tau is nan, not"),
+        ({"min_score": -0.1}, "min_score is -0.1, not greater than or equal to 0"),
+        ({"min_score": float("nan")}, "min_score is nan, not"),
+        ({"refine": "edges"}, "refine is 'edges', not 'none', 'guided' or 'grabcut'"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(
@@ -331,7 +325,7 @@ def test_a_bad_photo_is_an_input_error(painter: Painter, tmp_path: Path) -> None
 # What is written.
 
 
-def run(folder: Path, model: WhiteBox, picture: Picture | None, batch_size: int = 8) -> list[Found]:
+def run(folder: Path, model: WhiteBox, picture: Picture | None, batch_size: int = 8) -> list[ObjectsPhoto]:
     """Search four photos, the second broken; a file is written for each but the last."""
     contents = {"a": TWO, "b": None, "c": TURNED, "d": PLAIN}
     jobs = []
@@ -343,9 +337,9 @@ def run(folder: Path, model: WhiteBox, picture: Picture | None, batch_size: int 
             Image.fromarray(rgb).save(path)
         jobs.append(Job(path, None if name == "d" else folder / "out" / path.name))
     recipe = choose_object_recipe(model, size=64, min_score=0.3, refine="none")
-    outcomes = list(objects_jobs(jobs, Desk(model, batch_size), recipe, picture=picture))
+    outcomes = list(objects_run(Plan(tuple(jobs)), Desk(model, batch_size), recipe, kind=picture))
     assert [outcome.job for outcome in outcomes if isinstance(outcome, Failure)] == [jobs[1]]
-    found = [outcome for outcome in outcomes if isinstance(outcome, Found)]
+    found = [outcome for outcome in outcomes if isinstance(outcome, ObjectsPhoto)]
     return sorted(found, key=lambda each: jobs.index(each.job))  # those of a size come together
 
 
@@ -418,3 +412,15 @@ def test_what_refinement_erases_is_kept_as_it_was(painter: Painter, monkeypatch:
     assert len(erased) == len(plain) > 0
     for one, other in zip(plain, erased, strict=True):
         np.testing.assert_array_equal(one.mask, other.mask)
+
+
+def test_objects_of_many_photos_come_in_their_order(painter: Painter, tmp_path: Path) -> None:
+    photos = [TWO, PLAIN, TURNED]
+    many = list(cratecli.objects_many(photos, painter, batch_size=2, size=64, min_score=0.3))
+    assert [len(objects) for objects in many] == [2, 0, 2]
+    for objects, rgb in zip(many, photos, strict=True):
+        for one, alone in zip(objects, find(rgb, painter, size=64, min_score=0.3), strict=True):
+            np.testing.assert_array_equal(one.mask, alone.mask)
+    given = [TWO, tmp_path / "gone.png"]
+    _, gone = cratecli.objects_many(given, painter, errors="return", size=64)
+    assert isinstance(gone, InputError)

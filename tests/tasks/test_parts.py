@@ -30,19 +30,13 @@ from cratecli.model.unroll import LayerState, WhiteBox, patch_grid
 from cratecli.runs.batch import Desk
 from cratecli.runs.cache import FeatureCache
 from cratecli.runs.jobs import Failure, Job
-from cratecli.runs.views import see
-from cratecli.tasks.parts import (
-    Album,
-    Labelled,
-    PartMap,
-    PartRecipe,
-    choose_part_recipe,
-    label_album,
-    label_jobs,
-    learn_parts,
-    look,
-)
+from cratecli.runs.plan import Plan
+from cratecli.runs.session import Session
+from cratecli.runs.views import Question, views_of
+from cratecli.tasks.parts import Album, PartMap, features_batch
+from cratecli.tasks.parts_album import LabelledPhoto, fill_album, label_album, label_photos
 from cratecli.tasks.parts_pictures import draw, parts_sheet, thumbnail
+from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
 from tests.support.photos import photo
 
 CONFIG = CrateConfig(patch_size=4, width=12, heads=3, depth=3, image_size=16, classes=0)
@@ -146,16 +140,16 @@ def test_what_was_asked_for_is_taken(random: WhiteBox) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"k": 0}, "k 0 is not auto, or within 1 to 100"),
-        ({"k": -3}, "k -3 is not auto"),
-        ({"k": 101}, "k 101 is not auto, or within 1 to 100"),
-        ({"foreground": "cat"}, "foreground 'cat' is not one of pca, attention, none"),
-        ({"refine": "edges"}, "refine 'edges' is not one of none, guided, grabcut"),
+        ({"k": 0}, "k is 0, not greater than or equal to 1 or 'auto'"),
+        ({"k": -3}, "k is -3, not greater"),
+        ({"k": 101}, "k is 101, not less than or equal to 100 or 'auto'"),
+        ({"foreground": "cat"}, "foreground is 'cat', not 'attention', 'pca' or 'none'"),
+        ({"refine": "edges"}, "refine is 'edges', not 'none', 'guided' or 'grabcut'"),
         ({"layers": [3]}, "layer 3 of a model with 3 layers, 0 to 2"),
-        ({"layers": []}, "at least one layer"),
-        ({"sizes": [0]}, "input size 0 is not within"),
-        ({"seed": -1}, "seed -1 is not within 0 to 4294967295"),
-        ({"seed": 2**32}, "seed 4294967296 is not within"),
+        ({"layers": []}, "layers is empty: at least one"),
+        ({"sizes": [0]}, r"sizes is 0, not greater than or equal to 1"),
+        ({"seed": -1}, "seed is -1, not greater than or equal to 0"),
+        ({"seed": 2**32}, "seed is 4294967296, not less than 4294967296"),
     ],
 )
 def test_what_makes_no_sense_is_refused(random: WhiteBox, options: dict[str, Any], reason: str) -> None:
@@ -276,7 +270,7 @@ def test_the_components_are_those_of_all_photos(random: WhiteBox) -> None:
     """Figure 6: of all patches, each photo stretched to 0–1."""
     (one, *_) = cratecli.parts(TINY, random)
     everything = one.vocabulary.ground.everything
-    tokens = centred(look(TINY[:1], random, choose_part_recipe(random))[0].tokens)
+    tokens = centred(features_batch(TINY[:1], random, choose_part_recipe(random))[0].tokens)
     for number in range(4):
         values = (tokens - everything.mean) @ everything.directions[number]
         expected = (values - values.min()) / np.ptp(values)
@@ -307,19 +301,20 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     recipe = choose_part_recipe(model, **({"k": 3} | options))
     album = Album(folder, recipe)
-    desk = Desk(model, batch_size, cache, stdin=stdin)
-    outcomes = list(learn_parts(album, [Job(path, None) for path in jobs], desk, recipe))
+    plan = Plan(tuple(Job(path, None) for path in jobs))
+    session = Session(plan, Desk(model, batch_size, cache, stdin=stdin))
+    outcomes = list(fill_album(album, session, recipe))
     failed = [str(outcome.error) for outcome in outcomes if isinstance(outcome, Failure)]
     read = [outcome for outcome in outcomes if isinstance(outcome, Job)]
     vocabulary = album.learn()
     ran = Ran(vocabulary, failed=failed)
     assert len(album) == len(read) == len(jobs) - len(failed)
     between()
-    for outcome in label_album(album, read, desk, vocabulary, recipe):
+    for outcome in label_album(album, read, session, vocabulary, recipe):
         if isinstance(outcome, Failure):
             failed.append(str(outcome.error))
         else:
-            assert isinstance(outcome, Labelled)
+            assert isinstance(outcome, LabelledPhoto)
             assert outcome.parts.vocabulary is vocabulary
             ran.maps[Path(outcome.job.name).name] = outcome.parts
     return ran
@@ -395,7 +390,7 @@ def test_python_and_the_command_lines_way_agree(tmp_path: Path, random: WhiteBox
     found = cratecli.parts(paths, random, k=3)
     for path, each in zip(paths, found, strict=True):
         np.testing.assert_array_equal(each.labels, ran.maps[path.name].labels)
-    mixed: list[images.Photo] = [Image.fromarray(TINY[0]), str(paths[1]), paths[2], *TINY[3:]]
+    mixed: list[images.PhotoLike] = [Image.fromarray(TINY[0]), str(paths[1]), paths[2], *TINY[3:]]
     for each, other in zip(cratecli.parts(mixed, random, k=3), found, strict=True):
         np.testing.assert_array_equal(each.labels, other.labels)
 
@@ -407,11 +402,10 @@ def test_a_known_vocabulary_labels_as_it_did_when_it_was_learned(tmp_path: Path,
     recipe = choose_part_recipe(random, k=3)
     for batch_size in (1, 3):
         for jobs in (paths, paths[4:5], paths[::-1]):
-            outcomes = label_jobs(
-                [Job(path, None) for path in jobs], Desk(random, batch_size), ran.vocabulary, recipe
-            )
+            plan = Plan(tuple(Job(path, None) for path in jobs))
+            outcomes = label_photos(Session(plan, Desk(random, batch_size)), ran.vocabulary, recipe)
             for outcome in outcomes:
-                assert isinstance(outcome, Labelled)
+                assert isinstance(outcome, LabelledPhoto)
                 expected = ran.maps[Path(outcome.job.name).name].labels
                 assert np.mean(outcome.parts.labels == expected) > (0.999 if batch_size > 1 else 0.999999)
 
@@ -581,7 +575,7 @@ def test_a_full_disk_is_said(random: WhiteBox, temporary: Path, monkeypatch: pyt
 def test_an_album_hands_out_what_was_put_in(tmp_path: Path, random: WhiteBox) -> None:
     recipe = choose_part_recipe(random)
     album = Album(tmp_path, recipe)
-    seen = look(TINY[:2], random, recipe)
+    seen = features_batch(TINY[:2], random, recipe)
     for rgb, each in zip(TINY, seen, strict=False):
         album.add(rgb, each)
     for index, each in enumerate(seen):
@@ -597,10 +591,33 @@ def test_an_album_hands_out_what_was_put_in(tmp_path: Path, random: WhiteBox) ->
 def test_the_largest_size_describes(random: WhiteBox) -> None:
     """Layers are kept apart: those asked for describe, those of `segment` are asked for the foreground."""
     recipe = PartRecipe((2, 0), (16, 32, 24), (1, 2), foreground="attention")
-    for rgb, seen in zip(TINY[:3], look(TINY[:3], random, recipe), strict=True):
-        ((view,),) = see([rgb], random, [2, 0], [32])
+    for rgb, seen in zip(TINY[:3], features_batch(TINY[:3], random, recipe), strict=True):
+        ((view,),) = views_of(
+            [rgb],
+            random,
+            Question(
+                (
+                    2,
+                    0,
+                ),
+                (32,),
+            ),
+        )
         # The second of several sizes is seen mirrored.
-        ((_, mirrored),) = see([rgb], random, [2, 0], [16, 32])
+        ((_, mirrored),) = views_of(
+            [rgb],
+            random,
+            Question(
+                (
+                    2,
+                    0,
+                ),
+                (
+                    16,
+                    32,
+                ),
+            ),
+        )
         assert seen.tokens.shape == (*view.grid, 24)
         np.testing.assert_allclose(seen.tokens, describe(mirrored), atol=1e-4)
         expected = mirrored.attention.mean(axis=(0, 1))
@@ -610,16 +627,16 @@ def test_the_largest_size_describes(random: WhiteBox) -> None:
 
 def test_heads_are_not_asked_unless_they_are_needed(random: WhiteBox) -> None:
     recipe = PartRecipe((2,), (16, 32), (1, 2), foreground="pca")
-    (seen,) = look(TINY[:1], random, recipe)
+    (seen,) = features_batch(TINY[:1], random, recipe)
     assert seen.saliency.size == 0
-    ((view,),) = see(TINY[:1], random, [2], [32])
+    ((view,),) = views_of(TINY[:1], random, Question((2,), (32,)))
     np.testing.assert_allclose(seen.tokens, describe(view), atol=1e-5)
 
 
 def test_a_vocabulary_of_other_descriptors_labels_nothing(tmp_path: Path, random: WhiteBox) -> None:
     ran = run(saved(tmp_path / "in"), random, tmp_path / "1", layers=[0, 2])
-    jobs = [Job(tmp_path / "in/a.png", None)]
-    (failed,) = label_jobs(jobs, Desk(random, 1), ran.vocabulary, choose_part_recipe(random))
+    session = Session(Plan((Job(tmp_path / "in/a.png", None),)), Desk(random, 1))
+    (failed,) = label_photos(session, ran.vocabulary, choose_part_recipe(random))
     assert isinstance(failed, Failure)
     assert "the part vocabulary knows patches by 24 numbers, the model by 12" in str(failed.error)
 
@@ -650,14 +667,14 @@ def opened(png: bytes) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def found(colours: WhiteBox) -> Labelled:
+def found(colours: WhiteBox) -> LabelledPhoto:
     """Give a labelled photo whose size is no multiple of the patch."""
     rgb = blobs(3)[:101, :155]
     (parts, *_) = cratecli.parts([rgb, *BLOBS], colours, k=3)
-    return Labelled(Job(Path("some/cat.jpg"), None), rgb, parts)
+    return LabelledPhoto(Job(Path("some/cat.jpg"), None), rgb, parts)
 
 
-def test_labels_are_an_indexed_picture_and_an_overlay(found: Labelled) -> None:
+def test_labels_are_an_indexed_picture_and_an_overlay(found: LabelledPhoto) -> None:
     pictures = draw(found, "labels")
     assert set(pictures) == {"labels", "overlays"}
     labels = opened(pictures["labels"])
@@ -669,7 +686,7 @@ def test_labels_are_an_indexed_picture_and_an_overlay(found: Labelled) -> None:
     np.testing.assert_array_equal(np.asarray(overlay), tint(found.rgb, found.parts.labels, voc_palette()))
 
 
-def test_figure_3_is_the_first_three_components_on_black(found: Labelled) -> None:
+def test_figure_3_is_the_first_three_components_on_black(found: LabelledPhoto) -> None:
     (picture,) = draw(found, "rgb").values()
     shown = np.asarray(opened(picture))
     assert shown.shape == (101, 155, 3)
@@ -679,7 +696,7 @@ def test_figure_3_is_the_first_three_components_on_black(found: Labelled) -> Non
     np.testing.assert_allclose(shown[row, col], 255 * found.parts.colours[at], atol=12)
 
 
-def test_figure_6_is_grey_and_three_components(found: Labelled) -> None:
+def test_figure_6_is_grey_and_three_components(found: LabelledPhoto) -> None:
     (picture,) = draw(found, "components").values()
     shown = np.asarray(opened(picture)).astype(int)
     assert shown.shape == (101, 2 * 155, 3)
@@ -695,11 +712,11 @@ def test_figure_6_is_grey_and_three_components(found: Labelled) -> None:
 
 
 @pytest.mark.parametrize("size", [Size(1000, 700), Size(80, 900), Size(50, 40), Size(1, 1), Size(1, 3000)])
-def test_a_thumbnail_fits_a_cell(found: Labelled, size: Size) -> None:
+def test_a_thumbnail_fits_a_cell(found: LabelledPhoto, size: Size) -> None:
     labels = np.zeros(size, np.uint8)
     parts = found.parts
     tile = thumbnail(
-        Labelled(
+        LabelledPhoto(
             found.job,
             np.zeros((*size, 3), np.uint8),
             PartMap(labels, parts.colours, parts.components, parts.inside, parts.vocabulary),
@@ -716,7 +733,7 @@ def shown_of(rgb: np.ndarray) -> set[int]:
     return set(np.unique(rgb.astype(int) @ np.array([1 << 16, 1 << 8, 1])).tolist())
 
 
-def test_the_sheet_shows_the_colours_and_the_photos(found: Labelled) -> None:
+def test_the_sheet_shows_the_colours_and_the_photos(found: LabelledPhoto) -> None:
     sheet = parts_sheet(found.parts.vocabulary, [thumbnail(found)] * 8)
     assert shown_of(sheet) >= shown_of(voc_palette()[1:4])
     one = parts_sheet(found.parts.vocabulary, [thumbnail(found)])
@@ -724,7 +741,7 @@ def test_the_sheet_shows_the_colours_and_the_photos(found: Labelled) -> None:
     assert sheet.shape[0] > one.shape[0] + CELL.height / 2
 
 
-def test_a_sheet_of_many_parts(found: Labelled) -> None:
+def test_a_sheet_of_many_parts(found: LabelledPhoto) -> None:
     words = found.parts.vocabulary
     many = Vocabulary(
         words.ground,

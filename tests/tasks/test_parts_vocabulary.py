@@ -15,14 +15,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from cratecli.emergence.parts import Foreground, Ground, Vocabulary
+from cratecli.emergence.parts import Ground, Vocabulary
 from cratecli.emergence.pca import Components
+from cratecli.emergence.rules import Foreground
 from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WeightsId
-from cratecli.tasks.parts import PartRecipe
 from cratecli.tasks.parts_vocabulary import FORMAT, Saved, load_vocabulary, save_vocabulary
+from cratecli.tasks.recipes import PartRecipe
 
 CONFIG = CrateConfig(patch_size=4, width=12, heads=3, depth=3, image_size=16, classes=0)
 

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 import cratecli
-from cratecli.emergence.masks import Keep, bounding_box, iou
+from cratecli.emergence.masks import bounding_box, iou
+from cratecli.emergence.rules import Keep
 from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.geometry import Size
 from cratecli.model.config import CrateConfig
@@ -19,9 +20,12 @@ from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import Desk
 from cratecli.runs.jobs import Failure, Job, Skipped
-from cratecli.tasks.recipes import Recipe, choose_recipe, default_recipe
-from cratecli.tasks.segment import Segmentation, Segmented, segment_batch, segment_jobs
+from cratecli.runs.plan import Plan
+from cratecli.runs.session import Written
+from cratecli.tasks.recipes import Recipe, choose_recipe
+from cratecli.tasks.segment import Segmentation, SegmentedPhoto, segment_batch, segment_run
 from cratecli.weights.checkpoint import load_model
+from tests.support.models import small_crate
 from tests.support.photos import photo
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -176,9 +180,9 @@ def test_options_reach_the_mask(model: WhiteBox) -> None:
         ({"keep": "mass:1.5"}, "'mass:1.5' is not mass:F"),
         ({"sizes": [0]}, "size"),
         ({"sizes": [64, 5000]}, "size"),
-        ({"refine": "edges"}, "refine 'edges' is not one of none, guided, grabcut"),
-        ({"min_area": 1.0}, "min-area 1.0 is not a share"),
-        ({"min_area": -0.1}, "min-area -0.1 is not a share"),
+        ({"refine": "edges"}, "refine is 'edges', not 'none', 'guided' or 'grabcut'"),
+        ({"min_area": 1.0}, "min_area is 1.0, not less than 1"),
+        ({"min_area": -0.1}, "min_area is -0.1, not greater than or equal to 0"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(
@@ -209,8 +213,8 @@ def test_a_map_that_is_not_finite_is_an_input_error(model: WhiteBox) -> None:
 
 def test_the_papers_recipe_for_models_of_its_size() -> None:
     config = CrateConfig(patch_size=16, width=12, heads=3, depth=4, image_size=224, classes=0)
-    recipe = default_recipe(Crate(config))
-    assert recipe.layers == (-2,)
+    recipe = choose_recipe(Crate(config))
+    assert recipe.layers == (2,)
     assert recipe.keep == Keep("mass", 0.6)
     assert set(recipe.sizes) == {224}
     assert recipe.refine == "none"
@@ -247,13 +251,13 @@ def jobs(folder: Path) -> list[Job]:
 
 @pytest.fixture
 def recipe(model: WhiteBox) -> Recipe:
-    return replace(default_recipe(model), sizes=(64,), refine="none")
+    return replace(choose_recipe(model), sizes=(64,), refine="none")
 
 
 def outcomes(
     planned: Sequence[Job], model: WhiteBox, recipe: Recipe, size: int
-) -> Iterator[Segmented | Failure | Skipped]:
-    return segment_jobs(planned, Desk(model, size), recipe, kind="mask")
+) -> Iterator[SegmentedPhoto | Failure | Skipped | Written]:
+    return segment_run(Plan(tuple(planned)), Desk(model, size), recipe, kind="mask")
 
 
 @pytest.mark.parametrize("size", [1, 2, 8])
@@ -266,7 +270,7 @@ def test_a_broken_photo_does_not_stop_the_others(
     assert [failure.job for failure in failed] == [planned[1]]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
     for outcome in done:
-        if isinstance(outcome, Segmented):
+        if isinstance(outcome, SegmentedPhoto):
             assert outcome.job.target is not None
             with Image.open(outcome.job.target) as written:
                 np.testing.assert_array_equal(np.asarray(written) > 0, outcome.segmentation.mask)
@@ -321,3 +325,68 @@ def test_layers_are_counted_from_0_whoever_chose_them(model: WhiteBox) -> None:
     assert choose_recipe(model).layers == (4, 5, 6, 7)
     assert choose_recipe(model, layers=[-2], heads=[2, 2, 0]).layers == (6,)
     assert choose_recipe(model, heads=[2, 2, 0]).heads == (2, 0)
+
+
+# Many photos, and many questions.
+
+
+def test_many_photos_are_segmented_in_their_order(tmp_path: Path, model: WhiteBox) -> None:
+    """Sizes that go through the model together come back where they belong; photos are taken as they are needed."""
+    photos = [photo(40, 50, 0), photo(64, 48, 1), photo(40, 50, 2), photo(64, 48, 3), photo(30, 30, 4)]
+    paths = [tmp_path / f"{number}.png" for number in range(5)]
+    for path, rgb in zip(paths, photos, strict=True):
+        Image.fromarray(rgb).save(path)
+    given = [paths[0], str(paths[1]), Image.fromarray(photos[2]), photos[3], paths[4]]
+    quick = {"sizes": [64], "refine": "none", "heads": "all"}
+    for batch_size in (1, 2, 8):
+        many = list(cratecli.segment_many(iter(given), model, batch_size=batch_size, **quick))
+        for found, rgb in zip(many, photos, strict=True):
+            alone = cratecli.segment(rgb, model, **quick)
+            assert found.size == alone.size
+            assert iou(found.mask, alone.mask) > 0.99
+    assert list(cratecli.segment_many([], model)) == []
+
+
+def test_a_bad_photo_among_many_raises_or_stands_in_its_place(tmp_path: Path, model: WhiteBox) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no photo")
+    given = [photo(40, 50, 0), tmp_path / "bad.png", photo(64, 48, 1)]
+    results = list(cratecli.segment_many(given, model, errors="return", sizes=[64]))
+    assert [type(each).__name__ for each in results] == ["Segmentation", "InputError", "Segmentation"]
+    with pytest.raises(InputError, match=r"bad\.png"):
+        list(cratecli.segment_many(given, model, sizes=[64]))
+    with pytest.raises(ValueError, match="no RGB photo"):
+        list(cratecli.segment_many([np.zeros((4, 4), np.uint8)], model))
+
+
+def test_what_many_photos_showed_is_kept_for_the_next_question(tmp_path: Path) -> None:
+    model, photos = small_crate(), [photo(40, 50, 0), photo(64, 48, 1)]
+    first = list(cratecli.segment_many(photos, model, cache=tmp_path, keep="otsu"))
+    shown = model.shown
+    again = list(cratecli.segment_many(photos, model, cache=tmp_path, keep="top:0.2"))
+    assert model.shown == shown > 0
+    assert [each.threshold for each in first] != [each.threshold for each in again]
+
+
+def test_one_look_answers_many_questions() -> None:
+    """Of the same layers and sizes in one forward pass, and as a photo would."""
+    model, rgb = small_crate(), photo(40, 50, 0)
+    opened = cratecli.look(rgb, model)
+    found = cratecli.segment(opened)
+    passes = model.shown
+    maps = cratecli.heads(opened)
+    assert model.shown == passes
+    np.testing.assert_array_equal(maps.scores, found.head_scores)
+    one = cratecli.segment(opened, heads=[1], layers=[-1])
+    assert model.shown == passes
+    assert len(cratecli.objects(opened, min_score=0)) > 0
+    assert model.shown == passes + 1  # its size is another
+    cratecli.objects(opened, min_score=0.9, tau=0.3)
+    cratecli.parts([opened], k=2, foreground="attention")
+    assert model.shown == passes + 1
+    alone = cratecli.segment(rgb, small_crate(), heads=[1], layers=[-1])
+    np.testing.assert_array_equal(one.mask, alone.mask)
+
+
+def test_an_option_that_is_none_is_a_type_error(model: WhiteBox) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'size'"):
+        cratecli.segment(photo(20, 30), model, size=64)  # type: ignore[call-arg]

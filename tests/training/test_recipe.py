@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from cratecli.errors import UsageError
 from cratecli.training.recipe import TrainRecipe, parse_recipe, read_recipe
@@ -16,16 +17,16 @@ def test_what_comes_along(name: str) -> None:
     assert recipe.model.classes == 1000 or recipe.model.image_size == 64
 
 
-def told(name: str) -> tuple[object, ...]:
-    """Say what REFERENCE §5 says of a recipe."""
+def settings(name: str) -> tuple[object, ...]:
+    """Give the settings of a recipe that the paper names."""
     recipe = read_recipe(name)
     optimizer = recipe.optimizer, recipe.learning_rate, recipe.weight_decay, recipe.batch_size, recipe.epochs
     return *optimizer, recipe.crop, recipe.flip, recipe.label_smoothing
 
 
 def test_the_papers_recipes() -> None:
-    assert told("in1k") == ("lion", 2e-4, 0.05, 512, 200, "rrc", 0.5, 0.1)
-    assert told("in21k") == ("lion", 9.6e-5, 0.05, 4096, 90, "rkrc", 0.5, 0.0)
+    assert settings("in1k") == ("lion", 2e-4, 0.05, 512, 200, "rrc", 0.5, 0.1)
+    assert settings("in21k") == ("lion", 9.6e-5, 0.05, 4096, 90, "rkrc", 0.5, 0.0)
 
 
 def test_written_and_read(tmp_path: Path) -> None:
@@ -58,22 +59,23 @@ def test_an_architecture_comes_first() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"epochs": "many"}, "not a number"),
-        ({"epochs": "0"}, "positive"),
+        ({"epochs": "many"}, "epochs is 'many': it should be a valid number"),
+        ({"epochs": "0"}, "epochs is 0: it should be greater than 0"),
         ({"epochs": "nan"}, "epochs"),
-        ({"batch_size": "1.5"}, "not a whole number"),
+        ({"batch_size": "1.5"}, "batch_size is 1.5: it should be a valid integer"),
         ({"output_bias": "maybe"}, "true or false"),
-        ({"optimizer": "sgd"}, "lion, adamw"),
-        ({"crop": "centre"}, "rrc, rkrc, rkrr"),
+        ({"optimizer": "sgd"}, "'lion' or 'adamw'"),
+        ({"crop": "centre"}, "'rrc', 'rkrc' or 'rkrr'"),
         ({"ema": "1"}, "ema"),
         ({"drop_patches": "0.99"}, "drop_patches"),
         ({"seed": "-1"}, "seed"),
         ({"width": "25"}, "multiple of 3 heads"),
         ({"image_size": "17"}, "multiple of patch size"),
-        ({"attention": "none"}, "mssa, mhsa"),
+        ({"attention": "none"}, "'mssa' or 'mhsa'"),
         ({"mean": "4"}, "unknown setting 'mean'"),
         ({"architecture": "vit"}, "is not one of"),
         ({"lr": "1"}, "unknown setting 'lr'"),
+        ({"auto_augment": "3"}, "auto_augment is 3: it should be a valid string"),
         ({"mixup": "0.8", "batch_size": "7"}, "even"),
     ],
 )
@@ -86,9 +88,18 @@ def test_what_makes_no_sense(changes: dict[str, str], words: str) -> None:
     ("text", "words"),
     [
         ("epochs = 1", "missing"),
-        ("epochs = '1'\n[model]\narchitecture = 'crate_nano_patch8_64'", "not a number"),
-        ("epochs = true\n[model]\narchitecture = 'crate_nano_patch8_64'", "not a number"),
-        ("optimizer = 3\n[model]\narchitecture = 'crate_nano_patch8_64'", "not text"),
+        (
+            "epochs = '1'\n[model]\narchitecture = 'crate_nano_patch8_64'",
+            "epochs is '1': it should be a valid",
+        ),
+        (
+            "epochs = true\n[model]\narchitecture = 'crate_nano_patch8_64'",
+            "epochs is True: it should be a valid",
+        ),
+        (
+            "optimizer = 3\n[model]\narchitecture = 'crate_nano_patch8_64'",
+            "optimizer is 3: it should be 'lion'",
+        ),
         ("model = 3", "not a table"),
         ("epoch = 1\n[model]\narchitecture = 'crate_nano_patch8_64'", "unknown setting epoch"),
         ("[model]\narchitecture = ['a']", "is not one of"),
@@ -104,7 +115,7 @@ def test_files_that_are_no_recipes(tmp_path: Path, text: str, words: str) -> Non
 
 
 def test_no_such_recipe(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there are in1k, in21k, nano, finetune"):
+    with pytest.raises(UsageError, match="the recipes are in1k, in21k, nano, finetune"):
         read_recipe("in2k")
     with pytest.raises(UsageError, match="cannot be read"):
         read_recipe(str(tmp_path))
@@ -117,3 +128,23 @@ def test_whole_numbers_are_numbers() -> None:
     assert parse_recipe(
         {"epochs": 3, "model": {"architecture": "crate_nano_patch8_64"}}, "here"
     ) == TrainRecipe(read_recipe("nano").model, epochs=3.0)
+
+
+def test_text_is_read_as_its_setting_is() -> None:
+    changed = RECIPE.changed(
+        {"ema": ".5", "batch_size": "16", "pre_logits": "True", "auto_augment": "rand-m9"}
+    )
+    assert (changed.ema, changed.batch_size, changed.auto_augment) == (0.5, 16, "rand-m9")
+    assert changed.model.pre_logits
+
+
+def test_every_setting_says_what_it_is() -> None:
+    for name, setting in TypeAdapter(TrainRecipe).json_schema()["properties"].items():
+        assert setting["description"], name
+
+
+def test_a_recipe_stays_as_it_is() -> None:
+    with pytest.raises(AttributeError, match="epochs"):
+        RECIPE.epochs = 1.0  # type: ignore[misc]
+    with pytest.raises(UsageError, match="unknown setting epoch"):
+        TrainRecipe(MODEL, epoch=1.0)  # type: ignore[call-arg]

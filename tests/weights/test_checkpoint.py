@@ -173,7 +173,7 @@ def test_an_absurd_config_stored_inside_is_refused_at_once(
     file = tmp_path / "m.safetensors"
     save_file(released(model), file, {"config": json.dumps(SMALL.to_dict() | absurd)})
     with pytest.raises(
-        WeightsError, match=f"{file}: cannot be read as a checkpoint: {next(iter(absurd))} is "
+        WeightsError, match=rf"{file}: cannot be read as a checkpoint: {next(iter(absurd))}(\[2\])? is "
     ):
         loaded(file)
 

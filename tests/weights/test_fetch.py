@@ -12,7 +12,7 @@ import pytest
 from cratecli.errors import UsageError, WeightsError
 from cratecli.weights import fetch
 from cratecli.weights.pull import pull
-from cratecli.weights.registry import BuiltIn, Drive, Hub, Local, Source, Url
+from cratecli.weights.rows import BuiltIn, Drive, Hub, Local, Source, Url
 from tests.support.checkpoints import GOOD, NOTHING, SHA, WRONG, checkpoint, files
 from tests.support.server import REVISION
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 def test_missing_says_how_to_get_it() -> None:
     with pytest.raises(WeightsError, match="m is not on this machine; run: crate models pull m"):
-        fetch.require(checkpoint(Hub("owner/name", REVISION, "torch/m.pth")))
+        fetch.require(checkpoint(Hub("owner/name", "torch/m.pth", REVISION)))
     with pytest.raises(WeightsError, match=r"no download source \(gone\); run: crate models add FILE --as m"):
         pull(replace(NOTHING, note="gone"))
 
@@ -37,7 +37,7 @@ def test_built_in_and_local_files_are_found_and_never_fetched(cache: Path) -> No
     assert pull(checkpoint(Local("models/mine.pth"))) == cache / "models" / "mine.pth"
 
 
-@pytest.mark.parametrize("source", [None, Drive("abc"), Hub("owner/name", REVISION, "torch/m.pth")])
+@pytest.mark.parametrize("source", [None, Drive("abc"), Hub("owner/name", "torch/m.pth", REVISION)])
 def test_install_copies_a_right_file_and_keeps_no_wrong_one(
     tmp_path: Path, cache: Path, source: Source | None
 ) -> None:

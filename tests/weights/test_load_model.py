@@ -1,5 +1,6 @@
 """Models by their registry names: CRATEs, ViTs, and names that lead nowhere."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cratecli.errors import DeviceError, UsageError, WeightsError
+from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
+from cratecli.model.unroll import WhiteBox
 from cratecli.model.vit import UnrolledViT
 from cratecli.weights import fetch, registry
-from cratecli.weights.checkpoint import load_model
+from cratecli.weights.checkpoint import cached_model, load_model
+from cratecli.weights.store import store_model
 
 
 def test_the_built_in_model_by_name_and_by_default() -> None:
@@ -62,7 +66,7 @@ def test_a_device_is_checked_before_any_file_is_read(monkeypatch: pytest.MonkeyP
 
 
 def register(row: str) -> None:
-    registry.user_registry().parent.mkdir(parents=True)
+    registry.user_registry().parent.mkdir(parents=True, exist_ok=True)
     registry.user_registry().write_text(row)
 
 
@@ -83,3 +87,67 @@ def test_a_timm_name_that_is_no_vit_is_a_usage_error(tmp_path: Path) -> None:
     register(f'[models.net]\narchitecture = "timm:resnet18"\nfile = "{tmp_path}/a.safetensors"\n')
     with pytest.raises(UsageError, match="net: timm makes no ViT named 'resnet18'"):
         load_model("net", device="cpu")
+
+
+# The model that is kept
+
+
+SMALL = CrateConfig(patch_size=4, width=12, heads=3, depth=1, image_size=8, classes=2)
+
+
+def store(file: Path, classes: int = 2) -> Path:
+    """Write a small CRATE with random weights."""
+    store_model(file, replace(SMALL, classes=classes), Crate(replace(SMALL, classes=classes)).state_dict())
+    return file
+
+
+def test_a_model_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = store(tmp_path / "a.safetensors")
+    model = cached_model(file)
+    monkeypatch.setattr("cratecli.weights.checkpoint.read_tensors", lambda _: pytest.fail("read again"))
+    assert cached_model(file) is model
+    assert cached_model(str(file)) is model
+
+
+def test_a_file_that_is_replaced_is_loaded_anew(tmp_path: Path) -> None:
+    file = store(tmp_path / "a.safetensors")
+    model = cached_model(file)
+    store(file)  # of the same size
+    again = cached_model(file)
+    assert model.weights != again.weights
+    assert again.weights is not None
+    assert again.weights.sha256 == fetch.fingerprint(file)[1]
+    file.unlink()
+    with pytest.raises(UsageError, match="no model"):
+        cached_model(file)
+
+
+def test_a_link_that_leads_elsewhere_is_loaded_anew(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    for name in ("a", "b"):
+        file = store(tmp_path / name)
+        link.unlink(missing_ok=True)
+        link.symlink_to(file)
+        weights = cached_model(link).weights
+        assert weights is not None
+        assert (weights.name, weights.sha256) == (str(link), fetch.fingerprint(file)[1])
+
+
+def test_a_name_that_is_registered_anew_is_loaded_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRATE_MODEL", "mine")
+    sizes = "patch_size = 4\nwidth = 12\nheads = 3\ndepth = 1\nimage_size = 8\nclasses = 2"
+    models: list[WhiteBox] = []
+    hashes = []
+    for name, step_size in (("a", 0.1), ("b", 0.1), ("b", 0.2)):
+        file = tmp_path / name if (tmp_path / name).exists() else store(tmp_path / name)
+        hashes.append(fetch.fingerprint(file)[1])
+        register(
+            f'[models.mine]\narchitecture = "custom"\n{sizes}\nstep_size = {step_size}\n'
+            f'file = "{file}"\nsha256 = "{hashes[-1]}"\n'
+        )
+        models.append(cached_model())
+        assert cached_model() is models[-1]
+    assert [model.weights and model.weights.sha256 for model in models] == hashes
+    assert [model.config.step_size for model in models if isinstance(model, Crate)] == [0.1, 0.1, 0.2]

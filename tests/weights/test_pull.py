@@ -9,7 +9,8 @@ import pytest
 from cratecli.errors import WeightsError
 from cratecli.weights import download, drive, fetch
 from cratecli.weights.pull import pull
-from cratecli.weights.registry import Checkpoint, Drive, Hub, Url
+from cratecli.weights.registry import Checkpoint
+from cratecli.weights.rows import Drive, Hub, Url
 from tests.support.checkpoints import GOOD, NOTHING, SHA, WRONG, checkpoint, files
 from tests.support.server import REVISION, Answer, Server
 
@@ -345,7 +346,7 @@ def test_offline_answers_from_what_is_here_and_asks_nobody(
     with pytest.raises(WeightsError, match=f"{path} has sha256 .*, not {SHA}, and {remedy}"):
         pull(row, offline=asked)
     path.unlink()
-    for source in (row.source, Drive("abc-1"), Hub("owner/name", REVISION, "torch/m.pth")):
+    for source in (row.source, Drive("abc-1"), Hub("owner/name", "torch/m.pth", REVISION)):
         with pytest.raises(WeightsError, match=f"^m is not on this machine, and {remedy}"):
             pull(replace(row, source=source), offline=asked)
     with pytest.raises(WeightsError, match="m is not on this machine; it has no download source"):

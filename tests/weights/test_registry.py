@@ -11,16 +11,8 @@ import pytest
 from cratecli.errors import RegistryError, UsageError
 from cratecli.model.config import ARCHITECTURES
 from cratecli.weights import fetch, registry
-from cratecli.weights.registry import (
-    CUSTOM,
-    Checkpoint,
-    Drive,
-    Hub,
-    Local,
-    Url,
-    load_registry,
-    save_checkpoint,
-)
+from cratecli.weights.registry import Checkpoint, load_registry, save_checkpoint
+from cratecli.weights.rows import CUSTOM, Drive, Hub, Local, Url
 
 SHA = "ab" * 32
 TINY = "crate_tiny_patch16_224"
@@ -54,8 +46,8 @@ def test_packaged_rows_match_the_reference() -> None:
     alpha = known.find("crate-alpha-b32-in21k")
     assert alpha.source == Hub(
         "UCSC-VLAA/CRATE-alpha",
-        "24a82372e2d3d11fd173fd826999bc410c8f1341",
         "torch/in21k_Pretrain/crate_alpha_B32_in21k.pth",
+        "24a82372e2d3d11fd173fd826999bc410c8f1341",
     )
     assert (alpha.bytes, alpha.pinned, alpha.unverified) == (351873409, True, False)
     assert alpha.config == replace(ARCHITECTURES["crate_alpha_base_patch32_224"], classes=19167)
@@ -111,51 +103,76 @@ def test_the_registry_of_the_page_is_sound(tmp_path: Path) -> None:
         (b"# \n# \xff\n", 2, "not UTF-8"),
         ("a = " + "[" * 3_000, 1, "nested"),
         ("x = 1", 1, "unknown field 'x'"),
-        ("models = 3", 1, "models is 3, not a table"),
-        ("[models]\nm = 3", 2, "models: m is 3, not a table"),
-        ('[models."a/b"]\n', 1, "a name takes letters"),
+        ("models = 3", 1, "models is 3: should be a table of named fields"),
+        ("[models]\nm = 3", 2, "models.m: should be a table of named fields"),
+        ('[models."a/b"]\n', 1, "models.a/b: should be a name of letters, digits, - and _"),
         ("\n[models.m]\nnote = 'x'\n", 2, "models.m: architecture is missing"),
         (
             '[models.m]\nnote = "x"\narchitecture = "crate_tony_patch16_224"',
             3,
-            "did you mean crate_tiny_patch16",
+            "models.m: architecture is 'crate_tony_patch16_224': unknown, did you mean crate_tiny_patch16_224?",
         ),
         (ROW + "colour = 1", 3, "models.m: unknown field 'colour'"),
-        (ROW + 'classes = "10"', 3, "classes is '10', not a whole number"),
-        (ROW + "classes = true", 3, "classes is True, not a whole number"),
-        (ROW + "classes = -1", 1, "too small"),
-        (ROW + "step_size = nan", 3, "step_size is nan, not a number"),
-        (ROW + "mean = [1, 2]", 1, "mean is (1.0, 2.0), not three numbers"),
-        (ROW + 'stem = "root"', 1, "stem is 'root'"),
-        (ROW + 'normalisation = "mine"', 3, "normalisation is not one of imagenet"),
-        (ROW + "bytes = 0", 3, "bytes is not positive"),
-        (ROW + "least_confidence = 1.5", 3, "least_confidence is not within 0 to 1"),
-        (ROW + 'least_confidence = "low"', 3, "not a number"),
-        (ROW + 'sha256 = "AB"', 3, "sha256 is not 64"),
-        (ROW + f"step_size = {'9' * 400}", 3, "not a number"),
-        (ROW + f"depth = {'9' * 400}", 1, "depth is 999"),
-        (ROW + "depth = 2000", 1, "depth is 2000: too large"),
-        (ROW + "std = [0.2, 0.2, nan]", 1, "std is (0.2, 0.2, nan), not three numbers"),
-        (ROW + 'url = "ftp://x"', 3, "not an http"),
-        (ROW + 'url = "https://[::1"', 3, "not an http"),
-        (ROW + 'url = "https://x:port/"', 3, "not an http"),
-        (ROW + "url = []", 3, "not an http"),
-        (ROW + 'url = ["https://x", 3]', 3, "not an http"),
-        (ROW + "url = 3", 3, "url is 3, not a string"),
-        (ROW + 'drive = "a&b"', 3, "not a Google Drive"),
-        (ROW + 'url = "https://x"\ndrive = "y"', 3, "one source is enough"),
-        (ROW + 'hub = { repository = "a/b" }', 1, "models.m.hub: file is missing"),
+        (ROW + "config = 1", 3, "models.m: unknown field 'config'"),
+        (ROW + 'name = "n"', 3, "models.m: unknown field 'name'"),
+        (ROW + 'classes = "10"', 3, "models.m: classes is '10': should be a valid integer"),
+        (ROW + "classes = true", 3, "classes is True: should be a valid integer"),
+        (ROW + "classes = -1", 3, "classes is -1: should be greater than or equal to 0"),
+        (ROW + "heads = 7", 1, "models.m: width 384 is not a multiple of 7 heads"),
+        (ROW + "step_size = nan", 3, "step_size is nan: should be less than or equal to 1000000000"),
+        (ROW + "mean = [1, 2]", 3, "mean[2] is missing"),
+        (ROW + 'stem = "root"', 3, "stem is 'root': should be 'linear' or 'conv'"),
+        (ROW + 'normalisation = "mine"', 3, "normalisation is 'mine': should be 'imagenet'"),
+        (ROW + "bytes = 0", 3, "bytes is 0: should be greater than or equal to 1"),
+        (ROW + "bytes = 1.0", 3, "bytes is 1.0: should be a valid integer"),
+        (ROW + 'note = "a"\n note = 3', 4, "Cannot overwrite"),
+        (ROW + "note = 3", 3, "note is 3: should be a valid string"),
+        (ROW + 'unverified = "yes"', 3, "unverified is 'yes': should be a valid boolean"),
+        (ROW + "least_confidence = 1.5", 3, "least_confidence is 1.5: should be less than or equal to 1"),
+        (ROW + 'least_confidence = "low"', 3, "least_confidence is 'low': should be a valid number"),
+        (ROW + 'sha256 = "AB"', 3, "sha256 is 'AB': should be 64 lower-case hexadecimal digits"),
+        (ROW + f"step_size = {'9' * 400}", 3, "9999: should be a valid number"),
+        (ROW + f"depth = {'9' * 400}", 3, "9999: should be less than or equal to 1024"),
+        (ROW + "depth = 2000", 3, "depth is 2000: should be less than or equal to 1024"),
+        (ROW + "std = [0.2, 0.2, nan]", 3, "std[2] is nan: should be"),
+        (ROW + 'url = "ftp://x"', 3, "url is 'ftp://x': should be an http(s) address, or a list of them"),
+        (ROW + 'url = "https://[::1"', 3, "should be an http"),
+        (ROW + 'url = "https://x:port/"', 3, "should be an http"),
+        (ROW + "url = []", 3, "url is []: should be an http"),
+        (ROW + 'url = ["https://x", 3]', 3, "should be an http"),
+        (ROW + "url = 3", 3, "url is 3: should be an http"),
+        (ROW + 'drive = "a&b"', 3, "drive is 'a&b': should be a Google Drive file id"),
+        (ROW + 'drive = "y"\nurl = "https://x"', 4, "one source is enough, and drive is given"),
+        (ROW + 'hub = { repository = "a/b" }', 3, "models.m: hub.file is missing"),
+        (ROW + "hub = 3", 3, "models.m: hub is 3: should be a table of named fields"),
         (
             ROW + '[models.m.hub]\nrepository = "a/b"\nrevision = "371210c"\nfile = "f"',
             5,
-            "not a whole commit",
+            "hub.revision is '371210c': should be a whole commit (40 hexadecimal digits)",
         ),
-        (ROW + '[models.m.hub]\nrepository = "a/b"\nfile = "../f"', 5, "not a path inside"),
-        (ROW + '[models.m.hub]\nrepository = "a"\nfile = "f"', 4, "not OWNER/NAME"),
-        ('[models.v]\narchitecture = "timm:vit"\nheads = 3', 3, "unknown field 'heads'"),
-        ('[models.v]\narchitecture = "timm:hf-hub:a/b"\n', 2, "'timm:hf-hub:a/b' is not timm: and a name"),
-        ('[models.v]\narchitecture = "timm:"\n', 2, "is not timm: and a name"),
-        ('[models.c]\narchitecture = "custom"\nwidth = 8', 1, "patch_size is missing"),
+        (
+            ROW + '[models.m.hub]\nrepository = "a/b"\nfile = "../f"',
+            5,
+            "hub.file is '../f': should be a path",
+        ),
+        (
+            ROW + '[models.m.hub]\nrepository = "a"\nfile = "f"',
+            4,
+            "hub.repository is 'a': should be OWNER/NA",
+        ),
+        (
+            ROW + '[models.m.hub]\nrepository = "a/b"\nfile = "f"\nbranch = "b"',
+            6,
+            "unknown field 'hub.branch'",
+        ),
+        ('[models.v]\narchitecture = "timm:vit"\nheads = 3', 3, "models.v: unknown field 'heads'"),
+        (
+            '[models.v]\narchitecture = "timm:hf-hub:a/b"\n',
+            2,
+            "'timm:hf-hub:a/b': should be timm: and a name",
+        ),
+        ('[models.v]\narchitecture = "timm:"\n', 2, "architecture is 'timm:': should be timm: and a name"),
+        ('[models.c]\narchitecture = "custom"\nwidth = 8', 1, "models.c: patch_size is missing"),
     ],
 )
 def test_a_broken_file_is_refused_with_file_and_line(
@@ -240,7 +257,7 @@ def test_user_row_round_trip_and_user_goes_over_packaged() -> None:
 
 def test_a_row_that_would_break_the_user_registry_is_not_saved() -> None:
     config = ARCHITECTURES["crate_tiny_patch16_224"]
-    with pytest.raises(RegistryError, match="sha256 is not 64"):
+    with pytest.raises(RegistryError, match="sha256 is 'AB': should be 64"):
         save_checkpoint(Checkpoint("mine", CUSTOM, config, Local("x"), sha256="AB"))
     assert not list(registry.user_registry().parent.iterdir())
 

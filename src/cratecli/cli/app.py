@@ -1,6 +1,7 @@
 """The face of `crate`: the commands, and the one place where an error becomes a line and an exit code."""
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -29,18 +30,28 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-app.command()(segment)
-app.command()(parts)
-app.command()(objects)
-app.command()(heads)
-app.command()(layers)
-app.command()(train)
-app.command()(export)
-app.command()(explain)
-app.command()(worker)
-app.command()(doctor)
-app.add_typer(evaluate.app, name="evaluate")
-app.add_typer(models.app, name="models")
+ASK, MEASURE, MAKE, LOOK_AFTER = "Ask", "Measure", "Make", "Look after"
+"""The headings of `crate --help`."""
+
+COMMANDS: dict[Callable[..., None], tuple[str, str, str]] = {
+    segment: (ASK, "crate segment photo.jpg -o mask.png", "crate segment photos/ -o masks/ --resume"),
+    parts: (ASK, "crate parts photos/ -k 4 -o parts/", "crate parts new/ --parts birds.safetensors"),
+    objects: (ASK, "crate objects photo.jpg --n 5", "crate objects photos/ -o coco.json"),
+    heads: (ASK, "crate heads photo.jpg", "crate heads photos/ --layer all -o heads.png"),
+    layers: (ASK, "crate layers photo.jpg", "crate layers photos/ --json | jq '.[].coding_rate'"),
+    train: (MAKE, "crate train photos/ --recipe nano -o run/", "crate train photos/ -o run/ --resume"),
+    export: (MAKE, "crate export masks/ --as yolo", "crate export masks/ --as cvat-masks -o masks.zip"),
+    explain: (LOOK_AFTER, "crate explain mask.png", "crate explain mask.png --json | jq .recipe"),
+    worker: (ASK, "crate worker < requests.jsonl", 'echo \'{"input": "photo.jpg"}\' | crate worker'),
+    doctor: (LOOK_AFTER, "crate doctor", "crate doctor --json | jq '.[] | select(.level == \"problem\")'"),
+}
+"""Every command, the heading that it stands under, and two examples for the end of its help."""
+
+for _command, (_heading, *_examples) in COMMANDS.items():
+    _epilog = "\n\n".join(["Examples:", *_examples])
+    app.command(rich_help_panel=_heading, epilog=_epilog)(_command)
+app.add_typer(evaluate.app, name="evaluate", rich_help_panel=MEASURE)
+app.add_typer(models.app, name="models", rich_help_panel=LOOK_AFTER)
 
 
 def _version(wanted: bool) -> None:

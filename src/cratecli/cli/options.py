@@ -1,13 +1,15 @@
 """The options that commands share, each said once. Imports no torch."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from cratecli.errors import UsageError
 
-Photos = Annotated[
+PhotoArguments = Annotated[
     list[str] | None, typer.Argument(metavar="PHOTO...", help="Photos, folders, or `-` for stdin.")
 ]
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Look into the folders of folders too.")]
@@ -64,33 +66,6 @@ SheetOutput = Annotated[
     str | None,
     typer.Option("-o", "--output", metavar="FILE", help="The picture, a PNG; `-` is stdout."),
 ]
-Layers = Annotated[
-    str | None, typer.Option("--layer", metavar="LIST", help="Layers, from 0; `-1` is the last: `-2,-1`.")
-]
-LayersOrAll = Annotated[
-    str | None,
-    typer.Option("--layer", metavar="LIST|all", help="Layers, from 0; `-1` is the last: `-2,-1`."),
-]
-Heads = Annotated[
-    str,
-    typer.Option(metavar="auto|all|LIST", help="`auto` chooses and combines heads for each photo."),
-]
-Keep = Annotated[
-    str | None,
-    typer.Option(metavar="mass:F|top:F|otsu|mean|VALUE", help="What part of the map is the mask."),
-]
-Refine = Annotated[
-    Literal["none", "guided", "grabcut"] | None, typer.Option(help="How edges follow the photo.")
-]
-Sizes = Annotated[
-    str | None,
-    typer.Option("--size", metavar="LIST", help="Input short sides, px; every second is seen mirrored."),
-]
-Size = Annotated[int | None, typer.Option("--size", metavar="PX", help="Input short side, px.")]
-Tau = Annotated[
-    float | None,
-    typer.Option(min=-1.0, max=1.0, help="MaskCut's τ: the cosine above which two patches are alike."),
-]
 Device = Annotated[
     str, typer.Option(envvar="CRATE_DEVICE", metavar="auto|cpu|cuda[:N]|mps", help="Where the model runs.")
 ]
@@ -121,8 +96,61 @@ def whole_numbers(text: str, option: str) -> tuple[int, ...]:
         raise UsageError(f"{option} {text!r} is not whole numbers with commas between") from None
 
 
-def heads_named(text: str) -> Literal["auto", "all"] | tuple[int, ...]:
-    """Read `auto`, `all` or a list of heads. Raises `UsageError`."""
+def _whole_numbers_or(*words: str) -> Callable[[str, str], Any]:
+    def read(text: str, option: str) -> Any:
+        return text if text in words else whole_numbers(text, option)
+
+    return read
+
+
+def _whole_number_or_auto(text: str, option: str) -> int | str:
     if text == "auto":
-        return "auto"
-    return "all" if text == "all" else whole_numbers(text, "--heads")
+        return text
+    numbers = whole_numbers(text, option)
+    if len(numbers) > 1:
+        raise UsageError(f"{option} {text!r} is not one whole number, or auto")
+    return numbers[0]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How the command line spells an option of a question: its names, what stands for its value, how that is read."""
+
+    names: tuple[str, ...]
+    metavar: str | None = None
+    read: Callable[[str, str], Any] | None = None
+
+    @property
+    def long(self) -> str:
+        """Give the name by which people know it."""
+        return self.names[-1].partition("/")[0]
+
+    def value(self, given: Any) -> Any:
+        """Read what was given. Raises `UsageError`."""
+        return given if self.read is None else self.read(given, self.long)
+
+    @staticmethod
+    def spell(value: Any) -> str:
+        """Write a value as the command line takes it."""
+        if isinstance(value, str):
+            return value
+        return ",".join(map(str, value)) if isinstance(value, list | tuple) else repr(value)
+
+
+FLAGS = {
+    "layers": Flag(("--layer",), "LIST|all", _whole_numbers_or("all")),
+    "sizes": Flag(("--size",), "LIST", whole_numbers),
+    "size": Flag(("--size",), "PX"),
+    "heads": Flag(("--heads",), "auto|all|LIST", _whole_numbers_or("auto", "all")),
+    "keep": Flag(("--keep",), "mass:F|top:F|otsu|mean|VALUE"),
+    "largest": Flag(("--largest/--all-pieces",)),
+    "fill_holes": Flag(("--fill-holes/--keep-holes",)),
+    "count": Flag(("--n",)),
+    "k": Flag(("-k", "--k"), "N|auto", _whole_number_or_auto),
+}
+"""Options of questions that are not spelt like their field; the one place that maps fields to flags."""
+
+
+def flag_of(field: str) -> Flag:
+    """Give the spelling of an option, by the name of its field."""
+    return FLAGS.get(field) or Flag((f"--{field.replace('_', '-')}",))

@@ -1,9 +1,11 @@
-"""Where what a command makes goes: a picture a photo, or one for all; stdout only where that makes sense."""
+"""Where outputs go: a picture a photo, or one file for all; stdout only where that makes sense."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cratecli.cli.console import stdout_is_terminal
 from cratecli.errors import UsageError
+from cratecli.tasks.options import COMBINED
 
 if TYPE_CHECKING:
     from cratecli.runs.inputs import Inputs
@@ -42,6 +44,20 @@ def one_for_all(
     to_stdout = piped or output == STDOUT
     planned = plan_one(inputs, None if output == STDOUT else output, kind, to_stdout=to_stdout, ending=ending)
     return planned, output is not None or not records
+
+
+def each_or_combined(
+    inputs: "Inputs", output: str | None, kind: str, *, each: str, all_: str, records: bool
+) -> "Plan":
+    """Plan a picture for `each` photo, or where the kind is one file for all photos, one named after `all_`."""
+    if kind in COMBINED:
+        return one_for_all(inputs, output, all_, records=records, ending="json")[0]
+    return one_each(inputs, output, each, records=records)
+
+
+def wants_combined(output: str | None) -> bool:
+    """Tell whether an output's name asks for a COCO file."""
+    return output is not None and Path(output).suffix.lower() == ".json"
 
 
 def _refuse_stdout(output: str | None, *, records: bool, picture: bool = True) -> None:

@@ -15,18 +15,18 @@ from cratecli.errors import UsageError
 from cratecli.geometry import Size, fit_grid
 
 if TYPE_CHECKING:
-    from cratecli.model.unroll import WeightsId, WhiteBox
+    from cratecli.model.unroll import WhiteBox
+    from cratecli.records import Record
     from cratecli.runs.batch import Outcomes
-    from cratecli.runs.jobs import Failure
+    from cratecli.runs.jobs import Failure, SeenPhoto
+    from cratecli.runs.plan import Plan
+    from cratecli.runs.session import Written
 
 Result = TypeVar("Result")
 
 
 class Report:
-    """A run's words. What was done is on record even where an error ends the run.
-
-    `order` is that of the inputs, by name: that of the array's records.
-    """
+    """What a command says of its outcomes. What is done is on record even where an error ends the run."""
 
     def __init__(
         self, *, json_: bool, jsonl: bool, quiet: bool, progress: bool = True, fail_fast: bool = False
@@ -37,8 +37,8 @@ class Report:
         self._json, self._jsonl, self._quiet = json_, jsonl, quiet
         self._progress, self._fail_fast = progress and not quiet, fail_fast
         self._bar = Bar(0, wanted=False)
-        self._records: list[dict[str, Any]] = []
-        self.order: dict[str, int] = {}
+        self._records: list[dict[str, Any]] = []  # in the order they are done
+        self._order: dict[str, int] = {}
         self._failed = self._photos = self._skipped = 0
 
     @property
@@ -53,29 +53,41 @@ class Report:
 
     def starts(self, model: "WhiteBox", how: str, sizes: Iterable[int]) -> None:
         """Say which model runs, how and where, and which short sides (px) are not whole patches."""
-        self.note(what_runs(model, how))
+        from cratecli.runs.views import describe
+
+        self.note(describe(model, how))
         patch = model.patch_size
         for size in dict.fromkeys(sizes):
             used = fit_grid(Size(size, size), size, patch).pixels(patch).height
             if used != size:
                 self.note(f"size {size} is rounded to {used}: whole patches of {patch} px")
 
+    def follow(
+        self, plan: "Plan", outcomes: "Outcomes[Result | SeenPhoto | Written]", stop: Stop, *, passes: int = 1
+    ) -> "Iterator[Result]":
+        """Follow a run over the photos of a plan, in one pass or several; see `through`."""
+        self._order = {job.name: place for place, job in enumerate(plan.jobs)}
+        resumable = plan.manifest is not None
+        return self.through(outcomes, len(plan.jobs), stop, resumable=resumable, passes=passes)
+
     def through(
         self,
-        outcomes: "Outcomes[Result]",
+        outcomes: "Outcomes[Result | SeenPhoto | Written]",
         total: int,
         stop: Stop,
         *,
         resumable: bool = False,
-    ) -> Iterator[Result]:
-        """Follow a run: give what was done, tell of what failed, and draw how far it is.
+        passes: int = 1,
+    ) -> "Iterator[Result]":
+        """Give what is done, tell of what failed and of files of the whole run, and draw how far it is.
 
         Ends the program where the run was asked to end, or with `--fail-fast` at the first failure.
         """
-        from cratecli.runs.jobs import Failure, Skipped
+        from cratecli.runs.jobs import Failure, SeenPhoto, Skipped
+        from cratecli.runs.session import Written
 
         before = self._photos + self._skipped
-        with closing(outcomes), Bar(total, wanted=self._progress) as self._bar:
+        with closing(outcomes), Bar(total * passes, wanted=self._progress) as self._bar:
             for outcome in outcomes:
                 if isinstance(outcome, Failure):
                     self.fail(outcome)
@@ -84,6 +96,10 @@ class Report:
                 elif isinstance(outcome, Skipped):
                     self._skipped += 1
                     self._bar.step(skipped=True)
+                elif isinstance(outcome, Written):
+                    self.wrote(outcome.content if outcome.target is None else str(outcome.target))
+                elif isinstance(outcome, SeenPhoto):
+                    self._bar.step()
                 else:
                     yield outcome
                     self._bar.step()
@@ -99,15 +115,18 @@ class Report:
         self._bar.step(failed=True)
         tell(str(failure.error))
         if self._jsonl:
-            self._print(json.dumps({"input": failure.job.name, "error": str(failure.error)}))
+            from cratecli.runs.records import FailureRecord
 
-    def done(self, record: dict[str, Any], *written: str | bytes) -> None:
+            record = FailureRecord(input=failure.job.name, error=str(failure.error))
+            self._print(json.dumps(record.as_data()))
+
+    def done(self, record: "Record", *written: str | bytes) -> None:
         """Tell of one photo: its record, or what was written (paths, or a picture's bytes)."""
         self._photos += 1
         if self._jsonl:
-            self._print(json.dumps(record))
+            self._print(json.dumps(record.as_data()))
         elif self._json:
-            self._records.append(record)
+            self._records.append(record.as_data())
         else:
             self._print(*written)
 
@@ -128,7 +147,7 @@ class Report:
     ) -> None:
         """Print the array, and end with 1 where a photo failed."""
         if self._json:
-            ordered = sorted(self._records, key=lambda record: self.order.get(record["input"], 0))
+            ordered = sorted(self._records, key=lambda record: self._order.get(record["input"], 0))
             put([json.dumps(ordered, indent=2)])
         if self._skipped:
             self.note(f"{self._skipped} photos were done before")
@@ -136,18 +155,3 @@ class Report:
             tell(f"{self._failed} of {self._photos} photos failed")
         if self._failed and kind is None:
             raise typer.Exit(1)
-
-
-def named(weights: "WeightsId | None") -> dict[str, str | None]:
-    """Say in a record which weights made it."""
-    return {
-        "weights": None if weights is None else weights.name,
-        "weights_sha256": None if weights is None else weights.sha256,
-    }
-
-
-def what_runs(model: "WhiteBox", *how: str) -> str:
-    """Say which model runs, how and where."""
-    place = next(model.parameters())
-    name = model.weights.name if model.weights else "a model without a name"
-    return ", ".join([name, *how, f"{place.device} {str(place.dtype).removeprefix('torch.')}"])

@@ -1,27 +1,30 @@
-"""What every command over photos shares: which photos, on what they run, where outputs go, how it is told."""
+"""What every command over photos shares: which photos, how it runs, and how the run is followed."""
 
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+
+import typer
 
 from cratecli.cli import options
 from cratecli.cli.console import stdin_bytes
 from cratecli.cli.report import Report
-from cratecli.cli.signals import finishing
-from cratecli.errors import InputError, OutputError, UsageError
+from cratecli.cli.signals import Stop, finishing
+from cratecli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from cratecli.io.formats.record import Annotated
+    from collections.abc import Mapping
+
     from cratecli.model.unroll import WhiteBox
     from cratecli.runs.batch import Desk, Outcomes
     from cratecli.runs.inputs import Inputs
-    from cratecli.runs.jobs import Job
-    from cratecli.runs.ledger import Ledger
+    from cratecli.runs.jobs import SeenPhoto
     from cratecli.runs.plan import Plan
-    from cratecli.runs.provenance import Provenance, Setting
+    from cratecli.runs.provenance import Command, Provenance, Selection
+    from cratecli.runs.session import Written
 
 Result = TypeVar("Result")
 
@@ -29,12 +32,12 @@ STDIN = "-"
 
 
 @dataclass(frozen=True)
-class Photos:
+class PhotoOptions:
     """Which photos."""
 
     PANEL: ClassVar = "Which photos"
 
-    photos: options.Photos = None
+    photos: options.PhotoArguments = None
     recursive: options.Recursive = False
     include: options.Include = None
     exclude: options.Exclude = None
@@ -60,17 +63,17 @@ class Photos:
         """Give what was named; a list is no part of it."""
         return tuple(self.photos or ())
 
-    @property
-    def settings(self) -> "dict[str, Setting]":
-        """Say in the command line's words what else than names chose the photos."""
-        told = {
-            "recursive": self.recursive,
-            "include": self.include,
-            "exclude": self.exclude,
-            "files-from": self.files_from,
-            "null": self.null,
-        }
-        return {name: value for name, value in told.items() if value}
+    def selection(self) -> "Selection":
+        """Say what else than names chose the photos, as outputs record it."""
+        from cratecli.runs.provenance import Selection
+
+        return Selection(
+            recursive=self.recursive,
+            include=self.include or [],
+            exclude=self.exclude or [],
+            files_from=self.files_from,
+            null=self.null,
+        )
 
     def _listed(self) -> tuple[str, ...]:
         if self.files_from is None:
@@ -118,16 +121,27 @@ class Running:
             fail_fast=self.fail_fast,
         )
 
-    @property
-    def settings(self) -> "dict[str, Setting]":
-        """Say in the command line's words what else decides the outcome."""
-        return {} if self.max_pixels is None else {"max-pixels": str(self.max_pixels)}
-
     def load(self) -> "WhiteBox":
         """Load the model. Raises what `load_model` raises."""
         from cratecli.weights.checkpoint import load_model
 
         return load_model(self.model, device=self.device, dtype=self.dtype)
+
+    def provenance(
+        self,
+        command: "Command",
+        recipe: "Mapping[str, Any]",
+        model: "WhiteBox",
+        photos: PhotoOptions | None = None,
+        **more: Any,
+    ) -> "Provenance":
+        """Say how outputs are made; how photos were chosen is a part of that where an output is of several."""
+        from cratecli.runs.provenance import provenance
+
+        chosen: dict[str, Any] = {"photos": photos.selection(), "inputs": photos.given} if photos else {}
+        return provenance(
+            command, recipe, model, self.batch_size, max_pixels=self.max_pixels, **chosen, **more
+        )
 
 
 @dataclass(frozen=True)
@@ -141,42 +155,39 @@ class Writing:
 
 
 class Run:
-    """One run of a command, from its plan to its last word."""
+    """One run of a command over photos: its plan, settled before any model is loaded, and its last word."""
 
     def __init__(
         self, plan: "Plan", running: Running, report: Report, writing: Writing | None = None
     ) -> None:
-        """Look at what is there. Raises `UsageError` for outputs that must not be."""
-        from cratecli.runs.plan import without_existing
+        """Settle what becomes of outputs that are there.
 
-        self.report, self._running, self._writing = report, running, writing or Writing()
-        self._found: dict[Job, Annotated] = {}
-        self._before: set[Job] = set()
-        self._ledger: Ledger | None = None
-        self.plan = without_existing(plan, self._writing.exists)
-        report.order = {job.name: index for index, job in enumerate(plan.jobs)}
-        if self._writing.resume and plan.manifest is None:
-            raise UsageError("--resume goes by the manifest in an output folder: give -o FOLDER")
-        if len(plan.jobs) > len(self.plan.jobs):
-            report.note(f"{len(plan.jobs) - len(self.plan.jobs)} photos have an output already: skipped")
+        Ends the program for --dry-run, which prints the plan, and where no photo is there. Raises `UsageError` for
+        outputs that must not be.
+        """
+        from cratecli.runs.plan import beside_existing
 
-    def over(self) -> bool:
-        """Tell whether that was all, with no model needed: --dry-run prints its plan, or no photo is there."""
-        return self._rehearsed() or self._missing()
+        writing = writing or Writing()
+        self.plan = beside_existing(plan, writing.exists, resume=writing.resume)
+        self._running, self._report, self._stop = running, report, Stop()
+        if self.plan.skipped:
+            report.note(f"{self.plan.skipped} photos have an output already: skipped")
+        if running.dry_run:
+            self._rehearse()
+        self._refuse_missing()
 
-    def _rehearsed(self) -> bool:
-        """With --dry-run, print which photo would go where: a tab between, or as records."""
-        if not self._running.dry_run:
-            return False
-        for job in self.plan.jobs:
-            target = self.plan.target if job.target is None else job.target
-            name = "-" if target is None else str(target)
-            record = {"input": "-" if job.source is None else str(job.source), "output": name}
-            self.report.done(record, f"{record['input']}\t{name}")
-        with self.report:
-            return True
+    def _rehearse(self) -> NoReturn:
+        """Print which photo would go where: a tab between, or as records."""
+        from cratecli.runs.records import PlannedRecord
 
-    def _missing(self) -> bool:
+        with self._report:
+            for job in self.plan.jobs:
+                target = self.plan.target if job.target is None else job.target
+                source, name = ("-" if path is None else str(path) for path in (job.source, target))
+                self._report.done(PlannedRecord(input=source, output=name), f"{source}\t{name}")
+        raise typer.Exit
+
+    def _refuse_missing(self) -> None:
         """Say of every photo that it is missing, unless one is there."""
         from cratecli.io.images import refuse_missing
         from cratecli.runs.jobs import Failure
@@ -184,91 +195,43 @@ class Run:
         failures = []
         for job in self.plan.jobs:
             if job.source is None:
-                return False
+                return
             try:
                 refuse_missing(job.source, job.name)
             except InputError as error:
                 failures.append(Failure(job, error))
             else:
-                return False
-        if not failures:
-            return False
-        with self.report, finishing() as stop:
-            for _ in self.report.through((each for each in failures), len(failures), stop):
-                pass
-        return True
+                return
+        if failures:
+            with self._report, finishing(self._stop):
+                for _ in self._report.follow(self.plan, (each for each in failures), self._stop):
+                    pass
+            raise typer.Exit(1)
 
     @contextmanager
-    def desk(
-        self, model: "WhiteBox", made: "Provenance | None" = None, *, shared: bool = True
-    ) -> "Iterator[Desk]":
-        """Make ready, listen for signals, and with `made` keep a manifest, where there is a place for one.
-
-        Raises `OutputError` where another process is at work on it and photos cannot be `shared`.
-        """
+    def desk(self, model: "WhiteBox") -> "Iterator[Desk]":
+        """Listen for signals, and give what the engine works with."""
+        from cratecli.io.images import BYTES_A_PIXEL
         from cratecli.io.opening import MAX_PIXELS
         from cratecli.runs.batch import Desk
         from cratecli.runs.cache import FeatureCache
-        from cratecli.runs.ledger import Ledger
 
         running = self._running
         most = running.max_pixels or MAX_PIXELS
-        desk = Desk(
-            model,
-            running.batch_size,
-            FeatureCache(running.features_cache, model) if running.features_cache else None,
-            stdin=self._stdin(most),
-            max_pixels=most,
-            note=self.report.note,
-        )
-        with self.report, finishing() as self._stop:
-            desk.stopping = self._stop
-            if self.plan.manifest is None or made is None:
-                yield desk
-                return
-            with Ledger(self.plan.manifest, made) as ledger:
-                if ledger.open(self.plan.jobs, resume=self._writing.resume, also=self.plan.also):
-                    told = f"another crate is at work on {self.plan.manifest}"
-                    if not shared:
-                        raise OutputError(f"{told}: wait for it, or give another folder")
-                    self.report.note(f"{told}: sharing the photos")
-                desk.ledger = self._ledger = ledger
-                yield desk
+        piped = any(job.source is None for job in self.plan.jobs)
+        with self._report, finishing(self._stop):
+            yield Desk(
+                model,
+                running.batch_size,
+                FeatureCache(running.features_cache, model) if running.features_cache else None,
+                stdin=stdin_bytes(BYTES_A_PIXEL * most) if piped else b"",
+                max_pixels=most,
+                stopping=self._stop,
+                note=self._report.note,
+            )
 
-    def keep(self, job: "Job", annotated: "Annotated") -> None:
-        """Remember what was found, where one file stands for all."""
-        if self.plan.jobs[0].target is None:
-            self._found[job] = annotated
-
-    def kept(self) -> "list[Annotated]":
-        """Give what was found in all photos, in their order, also by runs before this one."""
-        found = []
-        for job in dict.fromkeys(self.plan.jobs):
-            row = self._ledger.row(job) if self._ledger and job in self._before else None
-            if annotated := row.annotated if row else self._found.get(job):
-                found.append(replace(annotated, name=job.name))
-        return found
-
-    def _stdin(self, max_pixels: int) -> bytes:
-        """Read what the photo on standard input, if there is one, can have of bytes, and no more."""
-        from cratecli.io.images import BYTES_A_PIXEL
-
-        if all(job.source is not None for job in self.plan.jobs):
-            return b""
-        return stdin_bytes(BYTES_A_PIXEL * max_pixels)
-
-    def through(self, outcomes: "Outcomes[Result]") -> Iterator[Result]:
+    def follow(
+        self, outcomes: "Outcomes[Result | SeenPhoto | Written]", *, passes: int = 1
+    ) -> "Iterator[Result]":
         """Follow the run: see `Report.through`."""
-        return self.report.through(
-            self._noting(outcomes), len(self.plan.jobs), self._stop, resumable=self.plan.manifest is not None
-        )
-
-    def _noting(self, outcomes: "Outcomes[Result]") -> "Outcomes[Result]":
-        """Note which photos were done before."""
-        from cratecli.runs.jobs import Skipped
-
-        with closing(outcomes):
-            for outcome in outcomes:
-                if isinstance(outcome, Skipped):
-                    self._before.add(outcome.job)
-                yield outcome
+        return self._report.follow(self.plan, outcomes, self._stop, passes=passes)

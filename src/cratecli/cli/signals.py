@@ -48,9 +48,9 @@ def _show_cursor() -> None:
 
 
 @contextmanager
-def finishing() -> Iterator[Stop]:
-    """Take the signals for the block; a thread that may not take any just runs on."""
-    stop = Stop()
+def finishing(stop: Stop | None = None) -> Iterator[Stop]:
+    """Take the signals for the block, and note them in `stop`; a thread that may not take any just runs on."""
+    stop = stop or Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

@@ -1,5 +1,6 @@
-"""Stderr for our lines alone: what libraries say past us goes nowhere."""
+"""Stderr for our lines alone: what libraries write there past us goes nowhere."""
 
+import faulthandler
 import os
 import sys
 import warnings
@@ -17,7 +18,8 @@ def only_our_words() -> Iterator[None]:
     libtiff, libjpeg and others write there themselves, about files of which we say all there is to say. Where
     stderr is closed its place is held, or the next file that is opened would get their words.
     Pillow's warnings, which are for its callers, are silenced; Python's own, and tracebacks, are not.
-    For whoever looks for a crash in C, `python -X dev -m cratecli` lets all of it through.
+    Should a library end the process (an abort of C++, a failed assert of CUDA), Python says where the program was;
+    `python -X dev -m cratecli` shows what the library said.
     """
     if sys.flags.dev_mode:
         yield
@@ -31,10 +33,13 @@ def only_our_words() -> Iterator[None]:
     words = _speaking_through(kept, before)
     if words is not None:
         sys.stderr = words
+        faulthandler.enable(words)
     try:
         yield
     finally:
         sys.stderr = before
+        if words is not None:
+            faulthandler.disable()
         if kept is None:
             os.close(STDERR)
         else:

@@ -1,30 +1,32 @@
-"""What an examination of this machine finds, one line each."""
+"""One finding of `crate doctor`: a line about this machine."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 Level = Literal["ok", "warning", "problem"]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What was looked at, how it is, and one line that for a problem also says what to do."""
+class Finding(BaseModel):
+    """One finding of `crate doctor`."""
 
-    name: str
-    level: Level
-    text: str
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="The package, device, folder, model or variable that was examined.")
+    level: Level = Field(description="`ok`; `warning`, for what works but may surprise; `problem`.")
+    text: str = Field(description="Its state in one line; for a problem also what to do.")
 
 
 def fine(name: str, text: str) -> Finding:
-    """Find that something is as it should be."""
-    return Finding(name, "ok", text)
+    """Report that something is as it should be."""
+    return Finding(name=name, level="ok", text=text)
 
 
 def warning(name: str, text: str) -> Finding:
-    """Find what works, but may surprise."""
-    return Finding(name, "warning", text)
+    """Report something that works, but may surprise."""
+    return Finding(name=name, level="warning", text=text)
 
 
 def problem(name: str, text: str) -> Finding:
-    """Find what does not work."""
-    return Finding(name, "problem", text)
+    """Report something that does not work."""
+    return Finding(name=name, level="problem", text=text)

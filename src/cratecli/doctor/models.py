@@ -11,7 +11,8 @@ from cratecli.doctor.finding import Finding, fine, problem, warning
 from cratecli.errors import RegistryError
 from cratecli.weights import fetch, registry
 from cratecli.weights.download import hub_leftovers
-from cratecli.weights.registry import Checkpoint, Hub
+from cratecli.weights.registry import Checkpoint
+from cratecli.weights.rows import Hub
 
 _ROOM = 2_000_000_000  # bytes; the largest published checkpoint has 1.3 GB
 

@@ -1,60 +1,60 @@
-"""How near clusters come to true parts: information, pairs, and overlap under the best matching.
+"""Compare predicted part labels with true ones: mutual information (NMI), Rand index (ARI), matched part IoU.
 
-All is counted from contingency tables: how many pixels have a found label (rows) and a true one (columns). Tables of
-photos add up, so those of many samples of photos are judged at once.
+All are computed from contingency tables: how many pixels have a predicted label (rows) and a true one (columns).
+Tables of photos add up, so all bootstrap samples are evaluated at once.
 """
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from scipy.special import xlogy
 
-Tables = Float[np.ndarray, "times found true"]
+from cratecli.arrays import Labels
+
+Tables = Float[np.ndarray, "times predicted true"]
 Values = Float[np.ndarray, " times"]
 
 
-def contingency(
-    found: UInt8[np.ndarray, "height width"], true: UInt8[np.ndarray, "height width"]
-) -> Int[np.ndarray, "found true"]:
-    """Count the pixels of each pair of labels, up to the largest labels there are."""
-    rows, cols = int(found.max()) + 1, int(true.max()) + 1
-    pairs = found.astype(np.int64) * cols + true
+def contingency(predicted: Labels, true: Labels) -> Int[np.ndarray, "predicted true"]:
+    """Count the pixels of each pair of predicted and true label, from 0 to the largest label of each."""
+    rows, cols = int(predicted.max()) + 1, int(true.max()) + 1
+    pairs = predicted.astype(np.int64) * cols + true
     return np.bincount(pairs.reshape(-1), minlength=rows * cols).reshape(rows, cols)
 
 
 def mutual_information(tables: Tables) -> Values:
-    """Give the mutual information of both labellings over the mean of their entropies, 0–1 (NMI).
+    """Compute the normalised mutual information (NMI, 0–1) of each table: mutual information over mean entropy.
 
-    It is 1 where neither labelling tells anything apart.
+    It is 1 where both labellings have only one label.
     """
     total = tables.sum(axis=(1, 2), keepdims=True)
-    found, true = tables.sum(axis=2) / total[..., 0], tables.sum(axis=1) / total[..., 0]
+    predicted, true = tables.sum(axis=2) / total[..., 0], tables.sum(axis=1) / total[..., 0]
     joint = tables / total
-    entropies = -xlogy(found, found).sum(axis=1), -xlogy(true, true).sum(axis=1)
+    entropies = -xlogy(predicted, predicted).sum(axis=1), -xlogy(true, true).sum(axis=1)
     shared = sum(entropies) + xlogy(joint, joint).sum(axis=(1, 2))
     mean = sum(entropies) / 2
     return np.asarray(np.where(mean > 1e-12, np.maximum(shared, 0) / np.maximum(mean, 1e-12), 1.0))
 
 
 def rand_index(tables: Tables) -> Values:
-    """Give the share of pairs of pixels on which both labellings agree, adjusted for chance (ARI, −0.5 to 1)."""
+    """Compute the adjusted Rand index (ARI, −0.5 to 1): agreement on pairs of pixels, adjusted for chance."""
 
     def pairs(counts: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         return np.asarray(counts * (counts - 1) / 2)
 
     both = pairs(tables).sum(axis=(1, 2))
-    found, true = pairs(tables.sum(axis=2)).sum(axis=1), pairs(tables.sum(axis=1)).sum(axis=1)
-    expected = found * true / np.maximum(pairs(tables.sum(axis=(1, 2))), 1)
-    most = (found + true) / 2
-    trivial = most - expected <= 0  # one cluster on both sides, or nothing but singles
+    predicted, true = (pairs(tables.sum(axis=axis)).sum(axis=1) for axis in (2, 1))
+    expected = predicted * true / np.maximum(pairs(tables.sum(axis=(1, 2))), 1)
+    most = (predicted + true) / 2
+    trivial = most - expected <= 0  # one cluster on both sides, or only clusters of one pixel
     return np.asarray(np.where(trivial, 1.0, (both - expected) / np.where(trivial, 1.0, most - expected)))
 
 
 def part_iou(tables: Tables) -> Values:
-    """Match clusters and true parts one to one for the largest sum of IoU, and average over the true parts, 0–1.
+    """Compute the mean IoU, 0–1, of the true parts under the best one-to-one matching with predicted parts.
 
-    Label 0 is ground and no part; its pixels count in unions. A true part that no cluster is left for counts 0. It is
-    NaN where there is no true part.
+    Label 0 is background: no part, but its pixels count in unions. A true part without a partner counts 0. A table
+    without true parts gives NaN.
     """
     unions = tables.sum(axis=2, keepdims=True) + tables.sum(axis=1, keepdims=True) - tables
     shares = (tables / np.maximum(unions, 1))[:, 1:, 1:]

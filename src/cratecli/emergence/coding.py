@@ -1,4 +1,4 @@
-"""What a white-box layer optimises, measured: how compressed its tokens are, and how sparse."""
+"""Measure what a white-box layer optimises: the coding rate and the sparsity of its tokens (2306.01129)."""
 
 import torch
 from jaxtyping import Float
@@ -8,10 +8,10 @@ PRECISION = 0.01  # ε of the rate distortion
 
 
 def coding_rate(subspaces: Float[Tensor, "b k n p"], precision: float = PRECISION) -> Float[Tensor, " b"]:
-    """Measure the rate `Rᶜ` (nats) of coding subspace tokens up to a precision ε, class token included.
+    """Compute the coding rate `Rᶜ` (nats) of subspace tokens up to a precision ε, class token included.
 
-    `½ Σ_k logdet(I + p/(n ε) W_kᵀ W_k)`, tokens L2-normalised per head (2306.01129, eq. 8, as the released code
-    scales it). A token that is all zeros stays zero and adds nothing.
+    `Rᶜ = ½ Σ_k logdet(I + p/(n ε) W_kᵀ W_k)`, tokens L2-normalised per head (2306.01129, eq. 8, as the released code
+    scales it). A token of zeros stays zero and adds nothing.
     """
     count, width = subspaces.shape[-2:]
     tokens = torch.nn.functional.normalize(subspaces.float(), dim=-1)
@@ -23,5 +23,5 @@ def coding_rate(subspaces: Float[Tensor, "b k n p"], precision: float = PRECISIO
 
 
 def zero_fraction(tokens: Float[Tensor, "b n d"]) -> Float[Tensor, " b"]:
-    """Give the share of exact zeros among an image's tokens, 0–1, class token included."""
+    """Compute the share of exact zeros, 0–1, among the entries of an image's tokens, class token included."""
     return (tokens == 0).double().mean(dim=(-2, -1)).cpu()

@@ -1,4 +1,4 @@
-"""What one forward pass leaves behind for every question: attention and subspace tokens, on the patch grid."""
+"""Extract features from one forward pass: class-token attention and subspace tokens on the patch grid."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,12 @@ from cratecli.model.unroll import WhiteBox
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One image as one input size showed it to the model, turned back upright if it was mirrored.
+    """Holds the features of one image at one input size; those of a mirrored image are mirrored back.
 
-    `attention` is the class token's attention per layer and head, 0–1; `tokens` the subspace tokens of the
-    same layers, all heads concatenated. `coding_rate`, in nats, is of these with the class token; `zero_fraction`,
-    0–1, of the tokens that the layer hands on: NaN unless traced. Layers are in the order asked for.
+    `attention` is the class token's attention (0–1) per layer and head; `tokens` are the subspace tokens of the same
+    layers, all heads concatenated. `coding_rate` (nats) is that of the subspace tokens with the class token,
+    `zero_fraction` (0–1) that of the layer's output tokens; both are NaN unless traced. Layers are in the order of
+    the call.
     """
 
     attention: Float[np.ndarray, "layers k rows cols"]
@@ -29,21 +30,21 @@ class View:
 
     @property
     def grid(self) -> Grid:
-        """Give the patch grid."""
+        """Return the patch grid: rows and columns."""
         return Grid(*self.attention.shape[2:])
 
     def unit_tokens(self) -> Float[np.ndarray, "rows cols d2"]:
-        """Put the layers' tokens side by side, each of unit length; one of zeros stays zero."""
+        """Concatenate the layers' tokens, L2-normalised layer by layer; a token of zeros stays zero."""
         unit = self.tokens / np.maximum(np.linalg.norm(self.tokens, axis=-1, keepdims=True), 1e-12)
         return np.concatenate(unit, axis=-1)
 
     def only(self, *places: int) -> "View":
-        """Keep some of the layers, by their places in this view."""
+        """Select layers by their positions in this view."""
         return View(*(part[list(places)] for part in self._parts()))
 
     @classmethod
     def stack(cls, views: Sequence["View"]) -> "View":
-        """Put the layers of several views of one image on one grid into one."""
+        """Concatenate the layers of several views of one image on one grid."""
         return cls(*(np.concatenate(parts) for parts in zip(*(view._parts() for view in views), strict=True)))
 
     def _parts(self) -> tuple[np.ndarray, ...]:
@@ -51,7 +52,7 @@ class View:
 
 
 def absolute_layers(layers: Sequence[int], depth: int) -> tuple[int, ...]:
-    """Count layers from 0: −1 is the last of `depth`. Raises `ValueError` for one that is not there.
+    """Convert layer numbers to count from 0: −1 is the last of `depth`. Raises `ValueError` for one out of range.
 
     >>> absolute_layers([-2, 0], depth=12)
     (10, 0)
@@ -69,9 +70,10 @@ def observe(
     mirrored: bool = False,
     trace: bool = False,
 ) -> list[View]:
-    """Unroll the model over normalised images, and stop at the last layer asked for; to `trace` it, after it.
+    """Unroll the model over normalised images, and return one view of the given layers per image.
 
-    `layers` count from 0. With `mirrored` the model sees each image mirrored left to right; what it saw is
+    `layers` count from 0; the pass stops at the last of them, or with `trace`, which measures coding rate and zero
+    fraction, one later. With `mirrored` the model sees each image mirrored left to right, and the features are
     mirrored back. Raises `FloatingPointError` where attention is not finite.
     """
     kept: dict[int, tuple[np.ndarray, ...]] = {}
@@ -93,8 +95,8 @@ def observe(
                 break
     if not all(np.isfinite(attention).all() for attention, _, _ in kept.values()):
         raise FloatingPointError("the model's attention is not finite")
-    found = [(*kept[layer], zeros.get(layer, unknown)) for layer in layers]
+    parts = [(*kept[layer], zeros.get(layer, unknown)) for layer in layers]
     return [
-        View(*(np.stack([part[image] for part in each]) for each in zip(*found, strict=True)))
+        View(*(np.stack([part[image] for part in each]) for each in zip(*parts, strict=True)))
         for image in range(len(images))
     ]

@@ -1,9 +1,9 @@
-"""Which heads see the object: chosen and combined per image, without labels and without a place prior.
+"""Combine class-token attention of all heads into one saliency map, without labels and without a centre prior.
 
-Class-token attention of every head, layer and view votes, as the logarithm of attention on a common grid. Maps
-that see an object agree with each other; maps that see texture agree with nobody. So a map's weight is its
-correlation with the weighted mean of all (found by iteration, as a principal component is), and the winner is
-smoothed over the affinity graph of the model's own subspace tokens.
+Each head, layer and view contributes one map, the logarithm of its attention on a common grid. Maps of heads that
+attend to an object correlate with each other; maps that follow texture correlate with none. So the weight of a map is
+a power of its correlation with the weighted mean of all, computed by iteration as a principal component is. The
+result is smoothed over the affinity graph of the model's own subspace tokens.
 """
 
 from collections.abc import Sequence
@@ -16,19 +16,19 @@ from jaxtyping import Bool, Float
 from cratecli.emergence.features import View
 from cratecli.geometry import Grid
 
-SHARPNESS = 3  # power of a map's agreement in its weight
-ROUNDS = 3  # of the iteration: it has settled by then
-BLUR = 0.8  # patches: what no single patch may decide
+SHARPNESS = 3  # exponent of a map's agreement in its weight
+ROUNDS = 3  # of the iteration, which has converged by then
+BLUR = 0.8  # patches, standard deviation: no single patch decides
 TEMPERATURE = 0.1  # of token affinity, exp((cosine − 1) / temperature)
 
 
 @dataclass(frozen=True, eq=False)
 class Saliency:
-    """Where the model looks, as the logarithm of attention on a grid, and whose attention it was.
+    """Holds a saliency map on the patch grid, and how much each layer and head contributed to it.
 
-    `scores` holds one label-free score per layer and head, −1 to 1: the mean agreement over views. `shares` is what
-    each carries of the result; they sum to 1. `chosen` lists the heads that carry at least an even share.
-    `agreement`, 0–1, tells how far the maps that were combined, over sizes, mirroring and layers, agree.
+    `log_attention` is the map, the logarithm of attention. `scores` is one label-free score per layer and head, −1 to
+    1: the mean agreement over views. `shares` are their weights in the map, which sum to 1; `chosen` lists the heads
+    with at least an even share. `agreement`, 0–1, is the weighted mean agreement of the combined maps.
     """
 
     log_attention: Float[np.ndarray, "rows cols"]
@@ -39,19 +39,19 @@ class Saliency:
 
 
 def common_grid(views: Sequence[View]) -> Grid:
-    """Give the finest grid among views."""
+    """Return the grid with the most patches among the views."""
     return max((view.grid for view in views), key=lambda grid: grid.patches)
 
 
 def resize(grid_map: Float[np.ndarray, "rows cols"], grid: Grid) -> Float[np.ndarray, "rows2 cols2"]:
-    """Interpolate a map bicubically onto another grid."""
+    """Resample a map bicubically to another patch grid."""
     if grid_map.shape == tuple(grid):
         return grid_map
     return np.asarray(cv2.resize(grid_map, (grid.cols, grid.rows), interpolation=cv2.INTER_CUBIC))
 
 
 def mean_attention(views: Sequence[View]) -> Float[np.ndarray, "layers k rows cols"]:
-    """Average every head's attention over views, on the finest grid; each map sums to 1."""
+    """Average the attention maps of every layer and head over views, on the finest grid; each map sums to 1."""
     grid = common_grid(views)
     maps = np.stack([[[resize(head, grid) for head in layer] for layer in view.attention] for view in views])
     maps = np.maximum(maps, 1e-12)
@@ -59,7 +59,7 @@ def mean_attention(views: Sequence[View]) -> Float[np.ndarray, "layers k rows co
 
 
 def log_maps(views: Sequence[View]) -> Float[np.ndarray, "views layers k m"]:
-    """Bring every map to the finest grid: log attention, lightly blurred, with mean zero."""
+    """Compute the log-attention map of every view, layer and head on the finest grid, blurred, with mean zero."""
     grid = common_grid(views)
     maps = np.stack(
         [
@@ -75,7 +75,7 @@ def _smooth(grid_map: Float[np.ndarray, "rows cols"]) -> Float[np.ndarray, "rows
 
 
 def agreement(maps: Float[np.ndarray, "maps m"]) -> Float[np.ndarray, " maps"]:
-    """Score each zero-mean map by its correlation with the consensus of all, −1 to 1."""
+    """Score each zero-mean attention map by its correlation, −1 to 1, with the weighted mean of all."""
     directions = maps / np.maximum(np.linalg.norm(maps, axis=1, keepdims=True), 1e-12)
     consensus = maps.mean(axis=0)
     scores = np.zeros(len(maps))
@@ -94,10 +94,10 @@ def _weights(scores: Float[np.ndarray, " maps"]) -> Float[np.ndarray, " maps"]:
 def diffuse(
     grid_map: Float[np.ndarray, " m"], tokens: Float[np.ndarray, "layers m d"]
 ) -> Float[np.ndarray, " m"]:
-    """Average a map over patches whose subspace tokens are alike: one step of a random walk on their affinity.
+    """Smooth a saliency map over patches with similar subspace tokens: one step of a random walk on their affinity.
 
-    Tokens are L2-normalised per layer; affinity is `exp((c − 1) / T)`, `c` the mean cosine over layers. It is
-    taken in blocks of rows, so that memory stays linear in the patches.
+    Tokens are L2-normalised per layer; the affinity is `exp((c − 1) / T)`, `c` the mean cosine over layers. It is
+    computed in blocks of rows, so that memory is linear in the number of patches.
     """
     unit = tokens / np.maximum(np.linalg.norm(tokens, axis=-1, keepdims=True), 1e-12)
     features = np.concatenate(unit, axis=-1) / np.sqrt(len(tokens))
@@ -111,7 +111,7 @@ def diffuse(
 
 
 def auto(views: Sequence[View]) -> Saliency:
-    """Choose and combine heads by agreement, then diffuse the result over the finest view's tokens."""
+    """Combine the attention of all heads by agreement, and diffuse the saliency map over the finest view's tokens."""
     maps, grid = log_maps(views), common_grid(views)
     flat = maps.reshape(-1, grid.patches)
     scores = agreement(flat)
@@ -131,7 +131,7 @@ def auto(views: Sequence[View]) -> Saliency:
 
 
 def even_share(shares: Float[np.ndarray, "*heads"]) -> Bool[np.ndarray, "*heads"]:
-    """Tell which carry at least an even share of the whole, rounding aside.
+    """Return which weights are at least the mean of all, up to rounding.
 
     >>> even_share(np.array([0.5, 0.1, 0.4])).tolist()
     [True, False, True]
@@ -140,9 +140,9 @@ def even_share(shares: Float[np.ndarray, "*heads"]) -> Bool[np.ndarray, "*heads"
 
 
 def fixed(views: Sequence[View], heads: Sequence[int]) -> Saliency:
-    """Average the attention of the heads named, over layers and views, as DINO and the paper do.
+    """Average the attention of the given heads over layers and views, as DINO (2104.14294) and CRATE (2308.16271) do.
 
-    Raises `ValueError` for a head that is not there.
+    Raises `ValueError` for a head that the model lacks.
     """
     named_heads, grid = known_heads(heads, views[0].attention.shape[1]), common_grid(views)
     alone = []
@@ -164,7 +164,7 @@ def fixed(views: Sequence[View], heads: Sequence[int]) -> Saliency:
 
 
 def known_heads(heads: Sequence[int], count: int) -> list[int]:
-    """Name each head once, in the order given. Raises `ValueError` for one that a model with `count` heads lacks.
+    """List each head once, in the given order. Raises `ValueError` for one that a model with `count` heads lacks.
 
     >>> known_heads([2, 0, 2], count=3)
     [2, 0]

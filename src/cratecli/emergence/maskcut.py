@@ -1,13 +1,13 @@
-"""MaskCut (2301.11320): several objects of one image, cut one by one out of the affinity of its own tokens.
+"""Discover several objects of one image with MaskCut (2301.11320): repeated normalised cuts of its tokens' affinity.
 
-Patches whose tokens are alike are tied with weight 1, all others with a tiny ε. The normalised cut of that graph
-(Shi and Malik, 2000) parts the object that stands out most; its patches are taken out, and the next is cut.
+Patches with similar tokens are connected with weight 1, all others with a tiny ε. The normalised cut of that graph
+(Shi and Malik, 2000) separates the most salient object; its patches are removed, and the graph is cut again.
 
 The generalised eigenproblem `(D − A) v = λ D v` is never formed. `A = ε 1 1ᵀ + (1 − ε) B` with `B` of zeros and
 ones, so one product with the normalised affinity `D^-½ A D^-½` is one with `B` and a few sums; its leading
-eigenvector `D^½ 1` is known and taken out, and Lanczos finds the next in ten to twenty such products.
+eigenvector `D^½ 1` is known and deflated, and Lanczos computes the next in ten to twenty such products.
 
-`objectness` is ours, outside the published protocol: it tells what looks like an object from what merely was cut.
+`objectness` is ours, outside the published protocol: it ranks cuts by how much they look like objects.
 """
 
 from collections.abc import Iterator
@@ -19,17 +19,17 @@ from scipy import ndimage
 
 from cratecli.emergence.masks import iou
 
-EPSILON = 1e-5  # affinity of patches that are not alike
-OVERLAP, SMALLEST = 0.5, 0.01  # a later mask over the one, or not over the other, is rejected
-DENSE = 64  # patches up to which the matrix is simply diagonalised
+EPSILON = 1e-5  # affinity of dissimilar patches
+OVERLAP, SMALLEST = 0.5, 0.01  # most IoU with the previous mask, least share of the grid: others are rejected
+DENSE = 64  # patches up to which the dense matrix is diagonalised
 KRYLOV, RESTARTS = 8, 100  # Lanczos vectors, and restarts before more are taken
 TOLERANCE = 1e-8
-TIE = 1e-6  # entries of an eigenvector nearer than this share of its largest are equal: the first wins
+TIE = 1e-6  # entries of an eigenvector that differ less, relative to its largest, are equal: the first counts
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """One normalised cut: the second generalised eigenvector, and the mask cut by it."""
+    """Holds one normalised cut: the second generalised eigenvector on the grid, and its mask."""
 
     vector: Float[np.ndarray, "rows cols"]
     mask: Bool[np.ndarray, "rows cols"]
@@ -38,10 +38,10 @@ class Cut:
 def maskcut(
     tokens: Float[np.ndarray, "rows cols d"], *, tau: float = 0.15, count: int = 3
 ) -> list[Bool[np.ndarray, "rows cols"]]:
-    """Cut `count` masks out of a grid of subspace tokens, the earlier subtracted from the later.
+    """Segment `count` disjoint masks from a grid of subspace tokens; earlier masks are subtracted from later ones.
 
-    `tau` is the cosine, −1 to 1, above which two patches are alike. A mask that `cuts` rejects, or of which
-    nothing is left, is empty. The first never is.
+    `tau` is the cosine, −1 to 1, above which two patches are connected. A mask that `cuts` rejects, or that is covered
+    by earlier ones, is empty; the first never is.
     """
     taken = np.zeros(tokens.shape[:2], bool)
     masks = []
@@ -52,11 +52,11 @@ def maskcut(
 
 
 def cuts(tokens: Float[np.ndarray, "rows cols d"], *, tau: float = 0.15, count: int = 3) -> Iterator[Cut]:
-    """Yield `count` cuts, each of what the ones before have left; nothing is subtracted yet.
+    """Yield `count` normalised cuts, each of the patches outside earlier masks; masks may still overlap.
 
-    The first is always accepted. A later one that overlaps the cut before by IoU > 0.5, or covers at most 1 %,
-    is rejected: its mask is empty, takes nothing out, and is what the next is compared with. So the next is the
-    same cut once more.
+    The first is always accepted. A later mask that overlaps the previous one with IoU > 0.5, or covers at most 1 % of
+    the grid, is rejected: it becomes empty, removes nothing, and the next is compared with it. So the next cut is the
+    same again.
     """
     features = _unit(tokens)
     before: Bool[np.ndarray, "rows cols"] | None = None
@@ -72,18 +72,18 @@ def cuts(tokens: Float[np.ndarray, "rows cols d"], *, tau: float = 0.15, count: 
 
 
 def normalised_cut(features: Float[np.ndarray, "rows cols d"], tau: float) -> Cut:
-    """Part a grid of unit tokens in two, and keep what stands out; see `second_eigenvector` and `mask_of`."""
+    """Cut a grid of L2-normalised tokens in two; see `second_eigenvector` and `mask_of`."""
     vector = second_eigenvector(features.reshape(-1, features.shape[-1]), tau)
     grid_vector = vector.reshape(features.shape[:2])
     return Cut(grid_vector, mask_of(grid_vector))
 
 
 def mask_of(vector: Float[np.ndarray, "rows cols"]) -> Bool[np.ndarray, "rows cols"]:
-    """Keep the connected part of a cut's foreground that stands out most.
+    """Threshold an eigenvector at its mean, and return the most salient 4-connected component of the foreground.
 
-    Foreground is what lies above the mean; or the other side, if this one holds three image corners or lacks the
-    patch of largest `|v|`. Of it the 4-connected component stays that holds the largest entry. Where all entries
-    are equal, that is the whole grid.
+    The foreground is the side above the mean; or the other side, if this one holds three image corners or lacks the
+    patch of largest `|v|`. The component is the one with the foreground's largest entry; it is the whole grid where
+    all entries are equal.
     """
     foreground = vector > vector.mean()
     corners = foreground[[0, 0, -1, -1], [0, -1, 0, -1]]
@@ -94,9 +94,9 @@ def mask_of(vector: Float[np.ndarray, "rows cols"]) -> Bool[np.ndarray, "rows co
 
 
 def ncut(mask: Bool[np.ndarray, "rows cols"], tokens: Float[np.ndarray, "rows cols d"], tau: float) -> float:
-    """Give the normalised cut of a mask, the sum of both sides' share of weight that is cut, 0–2.
+    """Compute the normalised cut of a mask, 0–2: the weight that is cut, over each side's total weight, summed.
 
-    Any mask of a constant image has 1, one without ties to the rest 0. All or nothing counts as 1.
+    Any mask of a constant image has 1, one without connections to the rest 0. A full or an empty mask counts as 1.
     """
     inside = mask.reshape(-1)
     if inside.all() or not inside.any():
@@ -115,11 +115,10 @@ def objectness(
     log_attention: Float[np.ndarray, "rows cols"],
     tau: float,
 ) -> float:
-    """Score without labels how much of an object a mask is, 0–1: the share of attention times `√(1 − Ncut)`.
+    """Score a mask's objectness, 0–1, without labels: its share of class attention times `√(1 − Ncut)`.
 
-    The share is what a patch inside gets of the class attention that it and one outside get together, by their
-    geometric means: one half where attention does not tell them apart. A mask that parts the patches no better
-    than any does on a constant image, with an `ncut` of 1 or more, scores 0.
+    The share is `a / (a + b)` of the geometric means of attention per patch inside (a) and outside (b): one half where
+    attention does not distinguish them. A mask with an `ncut` of 1 or more, as any has on a constant image, scores 0.
     """
     from scipy.special import expit
 
@@ -133,10 +132,9 @@ def objectness(
 def second_eigenvector(features: Float[np.ndarray, "m d"], tau: float) -> Float[np.ndarray, " m"]:
     """Solve `(D − A) v = λ D v` for the second smallest λ; `A` is 1 where the cosine exceeds `tau`, else ε.
 
-    `features` have unit rows, or rows of zeros, which are like nothing. The result has unit length, and its
-    entry of largest magnitude is positive, the first of equals: rules that look at `v` depend on its sign, which
-    the equation leaves open. It is all zeros where λ is 1 for every vector: all patches alike, or none.
-    Memory is 4 m² bytes.
+    `features` have rows of unit length, or of zeros, which are similar to none. The result has unit length; its entry
+    of largest magnitude, the first of equals, is positive, because `mask_of` depends on the sign, which the equation
+    leaves open. It is all zeros where λ is 1 for every vector: all patches are similar, or none. Memory is 4 m² bytes.
     """
     alike = _alike(features, tau)
     degrees = _degrees(alike)
@@ -153,7 +151,7 @@ def _unit(tokens: Float[np.ndarray, "rows cols d"]) -> Float[np.ndarray, "rows c
 
 
 def _alike(features: Float[np.ndarray, "m d"], tau: float) -> Float[np.ndarray, "m m"]:
-    """Write `B`, in place of the cosines."""
+    """Compute the 0/1 affinity `B`, in place of the cosines."""
     alike = np.asarray(features @ features.T)
     np.greater(alike, tau, out=alike)
     return alike
@@ -166,7 +164,7 @@ def _degrees(alike: Float[np.ndarray, "m m"]) -> Float[np.ndarray, " m"]:
 def _largest(
     alike: Float[np.ndarray, "m m"], degrees: Float[np.ndarray, " m"]
 ) -> tuple[float, Float[np.ndarray, " m"]]:
-    """Find the largest eigenvalue, and its vector, of the normalised affinity without its leading pair."""
+    """Compute the largest eigenvalue and eigenvector of the normalised affinity without its leading pair."""
     from scipy.linalg import eigh
     from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
@@ -181,18 +179,18 @@ def _largest(
     if patches > DENSE:
         operator = LinearOperator((patches, patches), matvec=product, dtype=np.float64)
         start = np.random.default_rng(0).standard_normal(patches)
-        for vectors in (KRYLOV, 8 * KRYLOV):
+        for krylov in (KRYLOV, 8 * KRYLOV):
             try:
-                values, found = eigsh(
-                    operator, k=1, which="LA", v0=start, ncv=vectors, maxiter=RESTARTS, tol=TOLERANCE
+                values, vectors = eigsh(
+                    operator, k=1, which="LA", v0=start, ncv=krylov, maxiter=RESTARTS, tol=TOLERANCE
                 )
             except ArpackError:
                 continue
-            return float(values[0]), found[:, 0]
+            return float(values[0]), vectors[:, 0]
     matrix = EPSILON + (1 - EPSILON) * alike.astype(np.float64)
     matrix = matrix / np.outer(half, half) - np.outer(leading, leading)
-    values, found = eigh(matrix, subset_by_index=[patches - 1, patches - 1])
-    return float(values[0]), found[:, 0]
+    values, vectors = eigh(matrix, subset_by_index=[patches - 1, patches - 1])
+    return float(values[0]), vectors[:, 0]
 
 
 def _first_largest(values: Float[np.ndarray, "*shape"]) -> int:

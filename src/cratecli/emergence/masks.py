@@ -1,8 +1,6 @@
-"""From a map to a mask: threshold rules, clean-up, and how far to trust the result."""
+"""Turn saliency maps into binary masks: thresholds, clean-up of components, contrast, boxes and IoU."""
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 import cv2
@@ -11,48 +9,12 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from cratecli.arrays import Mask
+from cratecli.emergence.rules import Keep
 from cratecli.geometry import Box, Size
 
 
-@dataclass(frozen=True)
-class Keep:
-    """Which part of a map to keep.
-
-    `mass`: the smallest set of patches whose attention sums to `value` of all (DINO). `top`: the `value`
-    largest entries (2308.16271, B.3). `otsu` and `mean`: by the scaled map's own threshold. `value`: what
-    reaches `value` on the scaled map. Values are in 0–1.
-    """
-
-    rule: Literal["mass", "top", "otsu", "mean", "value"]
-    value: float = 0.0
-
-    @classmethod
-    def parse(cls, text: str) -> "Keep":
-        """Read `mass:F`, `top:F`, `otsu`, `mean` or a number in 0–1. Raises `ValueError` for anything else.
-
-        >>> Keep.parse("mass:0.6")
-        Keep(rule='mass', value=0.6)
-        """
-        if text == "otsu":
-            return cls("otsu")
-        if text == "mean":
-            return cls("mean")
-        if match := re.fullmatch(r"(?:(mass|top):)?([0-9]*\.?[0-9]+)", text):
-            value = float(match[2])
-            if 0 < value <= 1:
-                return cls("mass" if match[1] == "mass" else "top" if match[1] == "top" else "value", value)
-        raise ValueError(f"{text!r} is not mass:F, top:F, otsu, mean or a number, with 0 < F ≤ 1")
-
-    def __str__(self) -> str:
-        """Write the rule as the command line takes it."""
-        if self.rule in ("otsu", "mean"):
-            return self.rule
-        number = repr(self.value).removesuffix(".0")
-        return number if self.rule == "value" else f"{self.rule}:{number}"
-
-
 def scale(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Stretch values to 0–1; a constant becomes 0."""
+    """Scale a map linearly to 0–1; a constant map becomes 0."""
     low, high = values.min(), values.max()
     if not high - low > 1e-6:
         return np.zeros_like(values, dtype=np.float32)
@@ -60,7 +22,10 @@ def scale(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
 
 
 def threshold(log_attention: Float[np.ndarray, "rows cols"], keep: Keep) -> float:
-    """Find the cut on the scaled map (0–1) that keeps what `keep` says: a patch at or above it is kept."""
+    """Compute the threshold of a rule on the map scaled to 0–1: patches at or above it are the mask.
+
+    Otsu's threshold is that of 256 levels of the scaled map (Otsu, 1979); the rules are those of `Keep`.
+    """
     scaled = scale(log_attention)
     match keep.rule:
         case "otsu":
@@ -82,9 +47,10 @@ def threshold(log_attention: Float[np.ndarray, "rows cols"], keep: Keep) -> floa
 
 
 def contrast(log_attention: Float[np.ndarray, "rows cols"], cut: float) -> float:
-    """Tell how much of the attention that a patch of the mask gets one outside does without, 0–1.
+    """Compute the contrast of attention, 0–1, between the patches of the mask and those of the background.
 
-    It is `1 − outside / inside`, both geometric means; `cut` is on the scaled map. A mask of all or nothing has none.
+    It is `1 − outside / inside`, the geometric means of attention per patch; `cut` is the threshold on the map scaled
+    to 0–1. A mask of all patches, or of none, has contrast 0.
     """
     kept = scale(log_attention) >= cut
     if kept.all() or not kept.any():
@@ -93,12 +59,12 @@ def contrast(log_attention: Float[np.ndarray, "rows cols"], cut: float) -> float
 
 
 def enlarge(grid_map: Float[np.ndarray, "rows cols"], size: Size) -> Float[np.ndarray, "height width"]:
-    """Interpolate a map of patches bilinearly to pixels."""
+    """Resample a map from patches to pixels bilinearly."""
     return cv2.resize(grid_map, (size.width, size.height), interpolation=cv2.INTER_LINEAR)
 
 
-def spread(grid_mask: Bool[np.ndarray, "rows cols"], size: Size) -> Bool[np.ndarray, "height width"]:
-    """Give every pixel what the patch under its middle has: nearest neighbour."""
+def spread(grid_mask: Bool[np.ndarray, "rows cols"], size: Size) -> Mask:
+    """Resample a mask from patches to pixels by nearest neighbour."""
     rows, cols = (
         ((2 * np.arange(pixels) + 1) * patches) // (2 * pixels)
         for pixels, patches in zip(size, grid_mask.shape, strict=True)
@@ -107,7 +73,7 @@ def spread(grid_mask: Bool[np.ndarray, "rows cols"], size: Size) -> Bool[np.ndar
 
 
 def components(mask: Mask, connectivity: Literal[4, 8] = 8) -> Iterator[Mask]:
-    """Yield the connected components of a mask, the largest first."""
+    """Yield the connected components of a mask, the largest first; a 4- or 8-neighbourhood connects pixels."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
         mask.astype(np.uint8), connectivity=connectivity
     )
@@ -116,23 +82,26 @@ def components(mask: Mask, connectivity: Literal[4, 8] = 8) -> Iterator[Mask]:
         yield labels == label
 
 
-def clean(mask: Mask, *, min_area: float = 0.0, largest: bool = False, fill_holes: bool = False) -> Mask:
-    """Drop components below `min_area` (a share of the image, 0–1), keep only the largest, fill holes."""
+def clean(mask: Mask, *, smallest: float = 0.0, largest: bool = False, fill_holes: bool = False) -> Mask:
+    """Clean a mask: fill holes, keep only the largest component, drop 8-connected components below a size.
+
+    `smallest` is a share of the image, 0–1: smaller components are dropped. The three steps run in that order.
+    """
     if fill_holes:
         mask = ndimage.binary_fill_holes(mask)
     if largest:
         mask = next(components(mask), mask)
-    if min_area > 0 and mask.any():
+    if smallest > 0 and mask.any():
         labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
         areas = np.bincount(labels.reshape(-1), minlength=count + 1)
-        large = areas >= min_area * mask.size
+        large = areas >= smallest * mask.size
         large[0] = False
         mask = large[labels]
     return mask
 
 
 def bounding_box(mask: Mask) -> Box | None:
-    """Give the half-open box around a mask, in pixels; `None` for an empty one."""
+    """Compute the bounding box of a mask (px, half-open); `None` for an empty mask."""
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return None
@@ -140,6 +109,6 @@ def bounding_box(mask: Mask) -> Box | None:
 
 
 def iou(one: Bool[np.ndarray, "*shape"], other: Bool[np.ndarray, "*shape"]) -> float:
-    """Give intersection over union, 0–1; two empty masks agree."""
+    """Compute the intersection over union (IoU, 0–1) of two masks; 1 for two empty masks."""
     union = np.count_nonzero(one | other)
     return np.count_nonzero(one & other) / union if union else 1.0

@@ -1,22 +1,22 @@
-"""How near maps, masks and boxes come to the truth: what the saliency field and VOC's segmentation count."""
+"""Score saliency maps, masks and boxes against ground truth: Fβ, MAE, accuracy and IoU."""
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 
-from cratecli.arrays import Mask
+from cratecli.arrays import Labels, Mask, Soft
 from cratecli.geometry import Box
 
-BETA_SQUARED = 0.3  # of Fβ: precision weighs more than recall
-LEVELS = 256  # at which a soft map is cut
-HIT = 0.5  # IoU from which on a box counts as found
-VOID = 255  # the label of pixels that are not judged
+BETA_SQUARED = 0.3  # β² of Fβ: precision weighs more than recall
+LEVELS = 256  # thresholds of a saliency map
+HIT = 0.5  # least IoU of a correct box (CorLoc)
+VOID = 255  # label of pixels that are not evaluated
 
 
-def f_curve(soft: Float[np.ndarray, "height width"], truth: Mask) -> Float[np.ndarray, "256"]:
-    """Give Fβ (β² = 0.3) of a soft map, 0–1, kept from each of 256 levels on: entry `i` from `i / 255`.
+def f_curve(soft: Soft, truth: Mask) -> Float[np.ndarray, "256"]:
+    """Compute Fβ (β² = 0.3) of a saliency map, 0–1, at 256 thresholds: entry `i` at `i / 255`.
 
-    `Fβ = (1 + β²) P R / (β² P + R)`, of precision P and recall R: 0 where nothing kept is right. The field's maxFβ is
-    the largest entry of the mean over photos. Raises `ValueError` for a truth without foreground.
+    `Fβ = (1 + β²) P R / (β² P + R)`, of precision P and recall R; 0 without true positives. The field's maxFβ is the
+    largest entry of the mean over photos. Raises `ValueError` for a ground truth without foreground.
     """
     if not truth.any():
         raise ValueError("without foreground there is no recall")
@@ -28,18 +28,18 @@ def f_curve(soft: Float[np.ndarray, "height width"], truth: Mask) -> Float[np.nd
     return np.asarray((1 + BETA_SQUARED) * right / (BETA_SQUARED * np.count_nonzero(truth) + kept))
 
 
-def mean_absolute_error(soft: Float[np.ndarray, "height width"], truth: Mask) -> float:
-    """Average how far a soft map, 0–1, is from the truth, over pixels."""
+def mean_absolute_error(soft: Soft, truth: Mask) -> float:
+    """Compute the mean absolute error (MAE, 0–1) of a saliency map, 0–1, over pixels."""
     return float(np.abs(soft - truth.astype(np.float32)).mean(dtype=np.float64))
 
 
 def accuracy(mask: Mask, truth: Mask) -> float:
-    """Give the share of pixels that are right, 0–1."""
+    """Compute the pixel accuracy, 0–1: the share of pixels labelled correctly."""
     return float(np.mean(mask == truth))
 
 
 def box_iou(one: Box | None, other: Box | None) -> float:
-    """Give two boxes' intersection over union, 0–1; no box has none with any.
+    """Compute the intersection over union (IoU, 0–1) of two boxes (px); 0 if one is `None`.
 
     >>> box_iou(Box(0, 0, 2, 2), Box(0, 1, 2, 3))
     0.3333333333333333
@@ -54,11 +54,11 @@ def box_iou(one: Box | None, other: Box | None) -> float:
 
 
 def class_iou(
-    masks: Bool[np.ndarray, "maps height width"], labels: UInt8[np.ndarray, "height width"]
+    masks: Bool[np.ndarray, "maps height width"], labels: Labels
 ) -> Float[np.ndarray, "classes maps"]:
-    """Give every mask's IoU, 0–1, with each class that a photo shows, by rising label.
+    """Compute the IoU, 0–1, of every mask with each class present in a photo's labels, by rising label.
 
-    0 is background, no class; pixels of label 255 (void) count neither in intersections nor in unions.
+    Label 0 is background and no class; pixels of label 255 (void) are not counted.
     """
     sizes = np.bincount(labels.reshape(-1), minlength=VOID + 1)[:VOID]
     shared = np.stack([np.bincount(labels[mask], minlength=VOID + 1)[:VOID] for mask in masks], axis=1)

@@ -1,4 +1,4 @@
-"""The best that could have been chosen: single maps, ranked by the truth."""
+"""Rank single attention maps by the ground truth: an upper bound for choosing heads."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -10,19 +10,20 @@ from jaxtyping import Float
 from cratecli.arrays import Mask
 from cratecli.emergence.features import View
 from cratecli.emergence.heads import common_grid, resize
-from cratecli.emergence.masks import Keep, enlarge, iou, scale, threshold
+from cratecli.emergence.masks import enlarge, iou, scale, threshold
+from cratecli.emergence.rules import Keep
 from cratecli.geometry import Size
 
-RANKED = 96  # px of the longer side at which maps are compared: many are judged, and few differ there
+RANKED = 96  # px of the longer side at which the many maps are ranked
 
 
 def best_maps(
     views: Sequence[View], truth: Mask, keep: Keep, count: int
 ) -> list[Float[np.ndarray, "rows cols"]]:
-    """Rank every head's map, of every layer and view, by IoU with the truth, and give the best as log attention.
+    """Rank the attention maps of every view, layer and head by IoU with the ground truth, and return the best `count`.
 
-    They are on the finest grid. The IoU is that of the plain cut at no more than 96 px: whoever needs it to the pixel
-    judges the few that are given.
+    The result is log attention on the finest grid. The IoU is that of the thresholded map at no more than 96 px, so
+    the exact best is to be chosen among those returned.
     """
     height, width = truth.shape
     shrink = min(1.0, RANKED / max(height, width))

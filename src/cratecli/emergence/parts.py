@@ -1,9 +1,9 @@
-"""Parts that photos share: one PCA and one clustering of all their tokens, seen once and in any order.
+"""Discover parts that photos share, by principal component analysis (PCA) and k-means over the tokens of all.
 
-The first principal component of all tokens parts figure from ground, further ones what the figure is made of
-(2308.16271, B.2; 2112.05814, 4). Each photo's own mean is taken out first, so that coat and light tell no parts. The
-covariance is added up exactly; what needs tokens at hand, a threshold and k-means, sees a sample that depends on the
-photos' content alone.
+The first principal component of all tokens separates foreground from background, further ones the parts of the
+foreground (2308.16271, B.2; 2112.05814, 4). Each photo's own mean is subtracted first, so that colour and light do
+not define parts. Photos pass one at a time and in any order: the covariance is accumulated exactly; the threshold and
+k-means use a sample of tokens that depends on the photos' content alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,27 +12,27 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 
+from cratecli.arrays import Labels, Mask, Soft
 from cratecli.emergence.features import View
 from cratecli.emergence.heads import auto
-from cratecli.emergence.masks import Keep, enlarge, scale, threshold
+from cratecli.emergence.masks import enlarge, scale, threshold
 from cratecli.emergence.pca import Components, Moments
+from cratecli.emergence.rules import Foreground, Keep
 from cratecli.emergence.sample import Sample, keys_of
 from cratecli.geometry import Size
 
-Foreground = Literal["pca", "attention", "none"]
-
-SAMPLE = 20_000  # patches, of all photos together
-DIMENSIONS = 16  # principal components of the foreground that k-means sees
+SAMPLE = 20_000  # patches of all photos together
+DIMENSIONS = 16  # principal components of the foreground in which k-means clusters
 MOST = 10  # parts that `auto` may choose
-WORTH = 0.05  # of the inertia that a further part must save for `auto`
-STARTS = 4  # of k-means: the best counts
-BLUR = 1.0  # patches
+WORTH = 0.05  # share of inertia that one more part must save for `auto`
+STARTS = 4  # runs of k-means, of which the best is kept
+BLUR = 1.0  # patches, standard deviation
 
 
 def describe(view: View) -> Float[np.ndarray, "rows cols d"]:
-    """Make one descriptor a patch: its subspace tokens, of unit length layer by layer, blurred by one patch."""
+    """Compute a descriptor for each patch: its subspace tokens, L2-normalised layer by layer, blurred by one patch."""
     flat = view.unit_tokens()
     blurred = [
         cv2.GaussianBlur(flat[..., start : start + 4], (0, 0), BLUR, borderType=cv2.BORDER_REPLICATE)
@@ -43,10 +43,10 @@ def describe(view: View) -> Float[np.ndarray, "rows cols d"]:
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """What parts figure from ground in all photos: the first components of all tokens, and a cut of the first.
+    """Separates foreground from background in all photos, by a threshold on the first principal component.
 
-    A token is foreground where `side`, ±1, times its first coordinate exceeds `cut`. With `attention` for a rule the
-    class token's attention decides instead, photo by photo; with `none` all is foreground.
+    A token is foreground where `side`, ±1, times its first coordinate exceeds `cut`. With the rule `attention` the
+    class token's attention decides instead, photo by photo; with `none` every patch is foreground.
     """
 
     rule: Foreground
@@ -57,9 +57,9 @@ class Ground:
     def margins(
         self, tokens: Float[np.ndarray, "rows cols d"], saliency: Float[np.ndarray, "rows2 cols2"]
     ) -> Float[np.ndarray, "rows cols"]:
-        """Tell how far inside the foreground each patch of a photo is; the ground is not above 0.
+        """Compute each patch's margin above the foreground threshold: above 0 is foreground, the rest background.
 
-        `saliency` is what `figure_of` gave, on the same grid; it is looked at with the rule `attention` only.
+        `saliency` is the result of `figure_of` on the same grid; only the rule `attention` uses it.
         """
         rows, cols, width = tokens.shape
         if self.rule == "attention":
@@ -71,13 +71,13 @@ class Ground:
 
 
 def figure_of(views: Sequence[View]) -> Float[np.ndarray, "rows cols"]:
-    """Ask a photo's heads, as `--heads auto` does, for its foreground: above 0, by Otsu's threshold."""
+    """Compute a photo's foreground from class attention: the saliency map of `heads.auto` minus Otsu's threshold."""
     log_attention = auto(views).log_attention
     return np.asarray(scale(log_attention) - threshold(log_attention, Keep("otsu")), np.float64)
 
 
 def soft_figure(margins: Float[np.ndarray, "rows cols"]) -> tuple[Float[np.ndarray, "rows cols"], float]:
-    """Bring margins to 0–1, and tell where 0 has gone."""
+    """Scale margins to 0–1, and return the threshold, 0 before, on that scale."""
     low, high = min(margins.min(), 0), max(margins.max(), 0)
     span = max(high - low, 1e-12)
     return np.asarray((margins - low) / span, np.float32), float(-low / span)
@@ -85,10 +85,11 @@ def soft_figure(margins: Float[np.ndarray, "rows cols"]) -> tuple[Float[np.ndarr
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """What makes part 3 part 3, in this folder and the next.
+    """Holds the learned parts, so that the same part gets the same label in other photos.
 
-    `inside` holds the principal components of the foreground, in whose coordinates k-means found `centroids`; `low` and
-    `high` are the range of the first three, as colours. A part's colour is its place in VOC's palette, from 1.
+    `inside` are the principal components of the foreground, in whose coordinates `centroids` are the centres of
+    k-means; `low` and `high` are the range of the first three, shown as colours. `colours` are the parts' indices in
+    VOC's palette, from 1.
     """
 
     ground: Ground
@@ -102,18 +103,18 @@ class Vocabulary:
     def coordinates(
         self, tokens: Float[np.ndarray, "rows cols d"], inside: Bool[np.ndarray, "rows cols"]
     ) -> Float[np.ndarray, "rows cols c"]:
-        """Give a photo's patches their coordinates among the foreground's components; `inside` is its own."""
+        """Project a photo's patches onto the foreground's principal components; `inside` is the photo's foreground."""
         flat = centred(tokens, inside).reshape(-1, tokens.shape[-1])
         return self.inside.project(flat).reshape(*inside.shape, -1)
 
     def nearness(self, coordinates: Float[np.ndarray, "rows cols c"]) -> Float[np.ndarray, "k rows cols"]:
-        """Tell how near every patch is to each part: 1 at its centroid, falling with the squared distance to 0."""
+        """Compute the similarity of every patch to each part: 1 at its centroid, falling with squared distance to 0."""
         squares = _squares(coordinates.reshape(-1, coordinates.shape[-1]), self.centroids)
         near = 1 - squares / max(squares.max(), 1e-12)
         return np.asarray(near.T.reshape(-1, *coordinates.shape[:2]))
 
     def colour(self, coordinates: Float[np.ndarray, "rows cols c"]) -> Float[np.ndarray, "rows cols 3"]:
-        """Give the first three coordinates as colours, 0–1 (2308.16271, figure 3)."""
+        """Show the first three principal components as RGB colours, 0–1 (2308.16271, figure 3)."""
         scaled = (coordinates[..., :3] - self.low) / np.maximum(self.high - self.low, 1e-12)
         return np.asarray(np.clip(scaled, 0, 1))
 
@@ -121,7 +122,7 @@ class Vocabulary:
 def centred(
     tokens: Float[np.ndarray, "rows cols d"], inside: Bool[np.ndarray, "rows cols"] | None = None
 ) -> Float[np.ndarray, "rows cols d"]:
-    """Take a photo's own mean from its tokens: that of its foreground, if it has one."""
+    """Subtract from a photo's tokens their mean, over its foreground if it has one."""
     chosen = tokens[inside] if inside is not None and inside.any() else tokens
     return np.asarray(tokens - chosen.reshape(-1, tokens.shape[-1]).mean(axis=0))
 
@@ -132,14 +133,15 @@ def _squares(
     return np.stack([((points - centroid) ** 2).sum(axis=1) for centroid in centroids], axis=1)
 
 
-class Learner:
-    """Learns a vocabulary from photos that are read twice, in any order, and not kept.
+class VocabularyLearner:
+    """Learns a part vocabulary from photos that are read twice, in any order, and not kept.
 
-    First all tokens, for the covariance that parts figure from ground; then the foreground's, for its own.
+    The first reading (`read`) accumulates the covariance of all tokens, which separates foreground from background;
+    the second (`read_inside`) that of the foreground's.
     """
 
     def __init__(self, rule: Foreground, width: int) -> None:
-        """Start with no photo of descriptors of `width` entries."""
+        """Start without photos; their descriptors will have `width` entries."""
         self._rule: Foreground = rule
         self._all, self._inside = Moments(width), Moments(width)
         self._some, self._some_inside = Sample(SAMPLE), Sample(SAMPLE)
@@ -150,22 +152,22 @@ class Learner:
         attention: Float[np.ndarray, "rows cols"],
         content: int,
     ) -> None:
-        """Read a photo for the first time; `content` is a number that its pixels give, and nothing else."""
+        """Add a photo's descriptors in the first reading; `content`, a hash of its pixels, seeds the sampling."""
         flat = centred(tokens).reshape(-1, tokens.shape[-1])
         self._all.add(flat)
         self._some.add(keys_of(content, len(flat)), np.column_stack([attention.reshape(-1), flat]))
 
     def ground(self) -> Ground:
-        """Part figure from ground, by Otsu's threshold of the first component; the side with more attention is figure.
+        """Compute the foreground rule: Otsu's threshold of the first principal component of all tokens.
 
-        Raises `ValueError` when no photo was read.
+        The side with more class attention is the foreground. Raises `ValueError` when no photo was read.
         """
         everything = self._all.components(4)
         attention, tokens = self._some.rows[:, 0], self._some.rows[:, 1:]
         first = everything.project(tokens)[:, 0]
         cut = first.min() + np.ptp(first) * threshold(first[None], Keep("otsu"))
         above = first > cut
-        if above.all() or not above.any():  # all tokens are alike
+        if above.all() or not above.any():  # all tokens are equal
             return (
                 Ground("none", everything, 1.0, 0.0)
                 if self._rule == "pca"
@@ -180,7 +182,7 @@ class Learner:
         inside: Bool[np.ndarray, "rows cols"],
         content: int,
     ) -> None:
-        """Read a photo for the second time; `inside` is its foreground."""
+        """Add a photo's descriptors in the second reading; `inside` is its foreground."""
         flat, chosen = centred(tokens, inside).reshape(-1, tokens.shape[-1]), inside.reshape(-1)
         self._inside.add(flat[chosen])
         self._some_inside.add(keys_of(content, len(flat))[chosen], flat[chosen])
@@ -188,8 +190,8 @@ class Learner:
     def learn(self, ground: Ground, k: int | Literal["auto"], seed: int = 0) -> Vocabulary:
         """Cluster the foreground by k-means, in the coordinates of its own principal components.
 
-        Parts are numbered along the first of these. Raises `ValueError` when there are fewer foreground patches
-        than parts.
+        Parts are numbered along the first of these. Raises `ValueError` when there are fewer distinct foreground
+        patches than parts.
         """
         if not self._inside.count:
             raise ValueError("there is no foreground to learn parts from")
@@ -219,9 +221,9 @@ def _centroids(points: Float[np.ndarray, "m c"], k: int, seed: int) -> Float[np.
 
 
 def choose_k(points: Float[np.ndarray, "m c"], seed: int = 0) -> int:
-    """Choose how many clusters points have: stop before the first that would lessen the inertia by less than 5 %.
+    """Choose the number of clusters, 1 to `MOST`: add some while each lowers the inertia of k-means by at least 5 %.
 
-    Inertia is that of k-means, the sum of squared distances to the nearest centroid; there are 1 to `MOST` clusters.
+    Inertia is the sum of squared distances to the nearest centroid.
     """
     from sklearn.cluster import KMeans
 
@@ -241,10 +243,10 @@ def _different(points: Float[np.ndarray, "m c"]) -> int:
 
 
 def rename(learned: Vocabulary, before: Vocabulary) -> Vocabulary:
-    """Give parts the names and colours of the nearest parts of an earlier vocabulary (Hungarian matching).
+    """Rename parts after the most similar parts of an earlier vocabulary, by Hungarian matching.
 
-    Parts are compared by their centroids among the descriptors. What has no partner takes what is free. Raises
-    `ValueError` when the descriptors differ in width.
+    Parts are compared by their centroids as descriptors. Names and colours are taken over; a part without partner
+    gets a free colour. Raises `ValueError` when the descriptors differ in width.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -262,7 +264,7 @@ def rename(learned: Vocabulary, before: Vocabulary) -> Vocabulary:
 
 
 def in_order(words: Vocabulary) -> Vocabulary:
-    """Put parts in the order of their colours, the labels that users see."""
+    """Sort parts by their colours, which are the labels that users see."""
     order = np.argsort(words.colours)
     return replace(
         words,
@@ -284,12 +286,13 @@ def paint(
     colours: Sequence[int],
     size: Size,
     *,
-    smooth: Callable[[Float[np.ndarray, "height width"]], Float[np.ndarray, "height width"]] | None = None,
-    figure: Bool[np.ndarray, "height width"] | None = None,
-) -> UInt8[np.ndarray, "height width"]:
-    """Label every pixel by the part it is nearest to, 0 where it is ground; patches are interpolated bilinearly.
+    smooth: Callable[[Soft], Soft] | None = None,
+    figure: Mask | None = None,
+) -> Labels:
+    """Label every pixel with the colour of the most similar part, 0 for background; maps are resampled bilinearly.
 
-    `smooth` redraws each interpolated map (0–1); `figure` is a foreground found otherwise than by `margins`.
+    `margins` and `nearness` are those of `Ground` and `Vocabulary`. `smooth` refines each resampled map (0–1), as the
+    guided filter does; `figure` is a foreground mask that replaces the threshold on `margins`.
     """
     if figure is None:
         soft, cut = soft_figure(margins)

@@ -1,4 +1,4 @@
-"""Principal components of tokens that are seen once and forgotten: exact, in memory that does not grow."""
+"""Compute principal components of tokens that pass once: exact, in constant memory."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from jaxtyping import Float
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """Principal components: the mean, orthonormal directions in falling order of variance, and the variances.
+    """Holds principal components: the mean, orthonormal directions by falling variance, and the variances.
 
-    A direction's sign is open; here its largest entry in magnitude is positive.
+    The sign of each direction is fixed so that its entry of largest magnitude is positive.
     """
 
     mean: Float[np.ndarray, " d"]
@@ -19,18 +19,18 @@ class Components:
     variances: Float[np.ndarray, " c"]
 
     def project(self, tokens: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m c"]:
-        """Give tokens their coordinates along the directions."""
+        """Project tokens onto the principal components."""
         return np.asarray((tokens - self.mean) @ self.directions.T)
 
 
 class Moments:
-    """Count, mean and scatter of tokens, added up group by group (Chan et al. 1983), in float64.
+    """Accumulates count, mean and scatter matrix of tokens group by group (Chan et al., 1983), in float64.
 
     The order of groups changes the result by rounding only.
     """
 
     def __init__(self, width: int) -> None:
-        """Start with no tokens of `width` entries."""
+        """Start without tokens; each will have `width` entries."""
         self.count = 0
         self._mean = np.zeros(width)
         self._scatter = np.zeros((width, width))
@@ -48,9 +48,9 @@ class Moments:
         self.count = total
 
     def components(self, count: int) -> Components:
-        """Give the first `count` principal components of all tokens added, or all there are if fewer.
+        """Compute the first `count` principal components of all tokens added, or all if there are fewer.
 
-        Raises `ValueError` when none were added.
+        Raises `ValueError` if no tokens were added.
         """
         if not self.count:
             raise ValueError("no tokens have no principal components")
@@ -64,7 +64,7 @@ class Moments:
 
 
 def principal_components(tokens: Float[np.ndarray, "m d"], count: int) -> Components:
-    """Give the first `count` principal components of tokens that are all at hand."""
+    """Compute the first `count` principal components of tokens. Raises `ValueError` if there are none."""
     moments = Moments(tokens.shape[1])
     moments.add(tokens)
     return moments.components(count)

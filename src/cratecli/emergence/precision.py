@@ -1,7 +1,7 @@
-"""COCO's average precision, through pycocotools, of one class; and what it would be on photos drawn again.
+"""Compute COCO's average precision of one class with pycocotools, also on bootstrap samples of the photos.
 
-pycocotools matches what was found with the truth, photo by photo. What it then adds up over photos is added up here
-once more for each sample, its sorting and interpolation included.
+pycocotools matches detections with the ground truth, photo by photo. Its accumulation over photos, with sorting and
+interpolation, is repeated here for each bootstrap sample.
 """
 
 import io
@@ -16,12 +16,15 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 Kind = Literal["bbox", "segm"]
-AP50, AP75 = 0, 5  # where these stand among the ten thresholds of IoU, 0.5 to 0.95
+AP50, AP75 = 0, 5  # positions among the ten thresholds of IoU, 0.5 to 0.95
 
 
 @dataclass(frozen=True, eq=False)
 class Precision:
-    """Average precision, 0–1, for every threshold of IoU, and the recall; the precision for every sample of photos."""
+    """Holds average precision and recall, 0–1, at every threshold of IoU.
+
+    `whole` and `recall` are over all photos, `drawn` is the average precision of every bootstrap sample.
+    """
 
     whole: Float[np.ndarray, " ious"]
     recall: Float[np.ndarray, " ious"]
@@ -30,20 +33,21 @@ class Precision:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What was found in all photos, photo after photo, best first, and whether it has a match, or does not count.
+    """Holds the detections of all photos, photo after photo, by falling score, and which match an object.
 
-    `first` tells where each photo's begin, and where the last one's end; `truths` how many objects it has.
+    `ignored` detections do not count. `first` is the position of each photo's first detection, then the number of all;
+    `truths` is the number of each photo's objects; `recalls` are the recall values at which precision is averaged.
     """
 
-    scores: Float[np.ndarray, " found"]
-    matched: Bool[np.ndarray, "ious found"]
-    ignored: Bool[np.ndarray, "ious found"]
+    scores: Float[np.ndarray, " detections"]
+    matched: Bool[np.ndarray, "ious detections"]
+    ignored: Bool[np.ndarray, "ious detections"]
     first: Int[np.ndarray, " photos1"]
     truths: Int[np.ndarray, " photos"]
     recalls: Float[np.ndarray, " recalls"]
 
     def precision(self, counts: Int[np.ndarray, " photos"]) -> Float[np.ndarray, " ious"]:
-        """Give the average precision where each photo is there so often; NaN without objects."""
+        """Compute the average precision, 0–1, with each photo counted `counts` times; NaN without objects."""
         objects = int(self.truths @ counts)
         if not objects:
             return np.full(len(self.matched), np.nan)
@@ -63,27 +67,27 @@ class Matches:
 
 def average_precision(
     truth: Sequence[Sequence[Mapping[str, Any]]],
-    found: Sequence[Sequence[Mapping[str, Any]]],
+    detections: Sequence[Sequence[Mapping[str, Any]]],
     sizes: Sequence[tuple[int, int]],
     kind: Kind,
     counts: Int[np.ndarray, "times photos"],
 ) -> Precision:
-    """Judge what was found in each photo, in its order, by COCO's rules, all classes as one.
+    """Compute average precision of the detections in each photo by COCO's rules, all classes as one.
 
-    The truth is COCO's annotations, crowds among them ignored as COCO does; what was found has `segmentation`, an RLE,
-    and `score`. `sizes` are the photos' height and width; `counts` how often each photo is in every sample. Only
-    photos with an object or a find count for anything. Raises `ValueError` where no photo has an object.
+    `truth` holds COCO's annotations of each photo (crowds are ignored, as COCO does); a detection has `segmentation`,
+    an RLE, and `score`. `sizes` are the photos' heights and widths (px); `counts` is how often each photo is in every
+    bootstrap sample. Raises `ValueError` where no photo has an object.
     """
     if not any(not each["iscrowd"] for photo in truth for each in photo):
         raise ValueError("no photo has an object")
     thresholds = COCOeval(iouType=kind).params.iouThrs
-    if not any(found):
+    if not any(detections):
         nothing = np.zeros(len(thresholds))
         return Precision(nothing, nothing, np.zeros((len(counts), len(thresholds))))
     with redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
-        judge = COCOeval(*_loaded(truth, found, sizes), kind)
+        judge = COCOeval(*_loaded(truth, detections, sizes), kind)
         judge.params.areaRng, judge.params.areaRngLbl = judge.params.areaRng[:1], ["all"]
-        judge.params.maxDets = [max(map(len, found))]
+        judge.params.maxDets = [max(map(len, detections))]
         judge.evaluate()
         judge.accumulate()
     whole = judge.eval["precision"][:, :, 0, 0, 0].mean(axis=1)
@@ -95,12 +99,12 @@ def average_precision(
 
 def _loaded(
     truth: Sequence[Sequence[Mapping[str, Any]]],
-    found: Sequence[Sequence[Mapping[str, Any]]],
+    detections: Sequence[Sequence[Mapping[str, Any]]],
     sizes: Sequence[tuple[int, int]],
 ) -> tuple[COCO, COCO]:
-    """Number photos and annotations from 1, in their order."""
+    """Load ground truth and detections into pycocotools; photos and annotations are numbered from 1."""
     known = [{**each, "image_id": photo} for photo, some in enumerate(truth, 1) for each in some]
-    ours = [{**each, "image_id": photo} for photo, some in enumerate(found, 1) for each in some]
+    ours = [{**each, "image_id": photo} for photo, some in enumerate(detections, 1) for each in some]
     coco = COCO()
     coco.dataset = {
         "info": {},
@@ -113,7 +117,7 @@ def _loaded(
 
 
 def _matches(judge: COCOeval) -> Matches:
-    """Take what pycocotools found in each photo; in those without object and find, it leaves nothing."""
+    """Collect the matches of pycocotools in each photo; it leaves `None` for one without objects and detections."""
     thresholds = len(judge.params.iouThrs)
     nothing = np.zeros((thresholds, 0))
     photos = [

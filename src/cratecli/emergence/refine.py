@@ -1,19 +1,19 @@
-"""From patches to pixels: edges that follow the photo. No way here adds a place prior: all seeds are the model's."""
+"""Refine masks from patches to pixels, so that their edges follow the photo; no step adds a centre prior."""
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 
-from cratecli.arrays import RGB, Soft
+from cratecli.arrays import RGB, Mask, Soft
 
-GRABCUT_SIDE = 256  # px of the longer side at which GrabCut runs: its cost grows with the pixels
-SURE_FOREGROUND, SURE_BACKGROUND = 0.2, 0.6  # shares of each side, farthest from the cut, that stay
+GRABCUT_SIDE = 256  # px of the longer side at which GrabCut runs, to bound its cost
+SURE_FOREGROUND, SURE_BACKGROUND = 0.2, 0.6  # shares of foreground and background that GrabCut may not change
 
 
 def guided_filter(rgb: RGB, soft: Soft, radius: int, epsilon: float = 1e-4) -> Soft:
-    """Redraw a soft map as a local linear function of the photo's luminance (He et al., 2013).
+    """Refine a saliency map with the guided filter, locally linear in the photo's luminance (He et al., 2013).
 
-    `radius` is in pixels, `epsilon` in squared luminance (0–1). The answer is in 0–1.
+    `rgb` is 0–255, `soft` and the result 0–1; `radius` is in px, `epsilon` in squared luminance (0–1).
     """
     guide = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     window = (2 * radius + 1, 2 * radius + 1)
@@ -28,12 +28,12 @@ def guided_filter(rgb: RGB, soft: Soft, radius: int, epsilon: float = 1e-4) -> S
     return np.asarray(np.clip(mean(slope) * guide + mean(offset), 0, 1))
 
 
-def grabcut(rgb: RGB, soft: Soft, cut: float, rounds: int = 3) -> Bool[np.ndarray, "height width"]:
-    """Cut the photo by colour (GrabCut, Rother et al., 2004), seeded by a soft map and its threshold `cut`.
+def grabcut(rgb: RGB, soft: Soft, cut: float, rounds: int = 3) -> Mask:
+    """Segment a photo (RGB, 0–255) by colour with GrabCut (Rother et al., 2004), seeded by a saliency map, 0–1.
 
-    The foreground's strongest pixels and the background's weakest are certain; the rest may change sides. A
-    map that keeps nothing, or all, is left as it is. Runs at no more than `GRABCUT_SIDE` px and is brought
-    back to the photo's size along its edges. The same input gives the same mask.
+    Pixels at or above the threshold `cut` are foreground. The strongest of them, and the weakest of the background,
+    are certain; the others may change. A map whose mask is empty or full is only thresholded. GrabCut runs at no more
+    than `GRABCUT_SIDE` px; the guided filter brings its mask to the photo's size. The result is deterministic.
     """
     rough = soft >= cut
     if rough.all() or not rough.any():
@@ -49,15 +49,15 @@ def grabcut(rgb: RGB, soft: Soft, cut: float, rounds: int = 3) -> Bool[np.ndarra
     cv2.setRNGSeed(0)
     background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(small, labels, (0, 0, 1, 1), background, foreground, rounds, cv2.GC_INIT_WITH_MASK)
-    found = (labels & 1).astype(np.float32)
+    mask = (labels & 1).astype(np.float32)
     if shrink == 1:
-        return found > 0.5
-    large = cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR)
+        return mask > 0.5
+    large = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
     return guided_filter(rgb, large, radius=max(1, round(2 / shrink))) > 0.5
 
 
 def _seeds(soft: Soft, cut: float) -> UInt8[np.ndarray, "height width"]:
-    """Label pixels certain or probable, by how far their value is from the cut among their own side."""
+    """Label pixels as certain or probable for GrabCut, by the rank of their saliency in foreground or background."""
     above = soft >= cut
     labels = np.where(above, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     if above.any() and not above.all():

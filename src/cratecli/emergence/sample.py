@@ -1,14 +1,14 @@
-"""A fair sample of rows that pass once, the same in any order."""
+"""Draw a uniform random sample from rows that pass once; the result does not depend on their order."""
 
 import numpy as np
 from jaxtyping import Float
 
 
 class Sample:
-    """As many rows as asked for, drawn evenly from all that pass: those with the smallest keys.
+    """Keeps a uniform sample of the rows added: those with the smallest keys.
 
-    The order in which rows pass changes nothing. Rows wait until there are as many of them as are kept, so that not
-    every photo costs a sort; those whose keys are too large to stay do not wait at all.
+    The order of rows does not matter. Rows are buffered until there are as many as the sample holds, so that not
+    every photo costs a sort; rows whose keys are too large are dropped at once.
     """
 
     def __init__(self, size: int) -> None:
@@ -19,7 +19,7 @@ class Sample:
         self._waiting, self._limit = 0, np.inf
 
     def add(self, keys: Float[np.ndarray, " m"], rows: Float[np.ndarray, "m c"]) -> None:
-        """Let rows pass, with a key each."""
+        """Add rows, each with its random key."""
         stay = keys <= self._limit
         self._keys.append(keys[stay])
         self._rows.append(rows[stay])
@@ -29,14 +29,14 @@ class Sample:
 
     @property
     def rows(self) -> Float[np.ndarray, "m c"]:
-        """Give the rows, by rising key. Raises `ValueError` when none have passed."""
+        """Return the sampled rows, by rising key. Raises `ValueError` if none were added."""
         if not self._rows:
             raise ValueError("a sample of nothing has no rows")
         self._sort()
         return self._rows[0]
 
     def _sort(self) -> None:
-        """Put what waits in its place, and let go what is too many; equal keys are told apart by their rows."""
+        """Merge buffered rows into the sample and drop the surplus; equal keys are ordered by their rows."""
         keys, rows = np.concatenate(self._keys), np.concatenate(self._rows)
         order = np.lexsort((*rows.T[:2], keys))[: self._size]
         self._keys, self._rows, self._waiting = [keys[order]], [rows[order]], 0
@@ -45,5 +45,5 @@ class Sample:
 
 
 def keys_of(content: int, count: int) -> Float[np.ndarray, " m"]:
-    """Draw a key, 0–1, for each patch of a photo, from nothing but the number its content gives."""
+    """Draw a random key, 0–1, for each of a photo's `count` patches, seeded by a hash of its content."""
     return np.random.default_rng(content).random(count)

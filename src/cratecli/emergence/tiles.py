@@ -1,4 +1,4 @@
-"""What memory does not hold at once, seen in overlapping tiles and joined."""
+"""Extract features of images that do not fit into memory from overlapping tiles, and join them."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from cratecli.geometry import Grid
 from cratecli.model.device import out_of_memory
 from cratecli.model.unroll import WhiteBox, patch_grid
 
-TILE = 5 / 8  # of the longer side: two tiles share a quarter of it
+TILE = 5 / 8  # of the longer side: two tiles overlap by a quarter of it
 
 
 def observe_in_tiles(
@@ -23,10 +23,10 @@ def observe_in_tiles(
     mirrored: bool = False,
     trace: bool = False,
 ) -> View:
-    """Observe one normalised image in two tiles, each in two more where memory does not hold it.
+    """Observe one normalised image in two overlapping tiles, each split again if it does not fit into memory.
 
-    Each tile is an image to the model. Raises `MemoryError` when a tile of the model's own size is too large still,
-    and what `observe` raises.
+    Each tile is an image to the model. Raises `MemoryError` if even a tile of the model's own input size does not
+    fit, and what `observe` raises.
     """
     grid = patch_grid(image, model.patch_size)
     if grid.patches <= (model.image_size // model.patch_size) ** 2 or max(grid) < 4:
@@ -52,11 +52,11 @@ def _observe(
 
 
 def join(first: View, second: View, grid: Grid, axis: int) -> View:
-    """Join two views of one image that overlap along an axis of its grid (0 rows, 1 columns), by a linear ramp.
+    """Join two views of one image that overlap along an axis of its grid (0 rows, 1 columns), blended linearly.
 
-    How much attention a tile gets of the whole nobody knows: the second's is scaled, a head and layer at a time, to
-    agree with the first's (in the logarithm's mean) where they overlap, and both to sum to what one tile's does.
-    Coding rate and zero fraction are the tiles' mean.
+    A tile's share of the whole image's attention is unknown. So per layer and head the second tile's attention is
+    scaled to agree with the first's where they overlap, in the mean of the logarithm, and the result to the sum of
+    one tile's. Coding rate and zero fraction are the mean of both tiles.
     """
     length = first.grid[axis]
     shared = length + second.grid[axis] - grid[axis]

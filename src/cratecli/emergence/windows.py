@@ -1,19 +1,18 @@
-"""Where to cut a photo so that its object lies off-centre: a guess that objects are in the middle then fails."""
+"""Choose crops in which the object is off-centre, so that a centre prior does not help."""
 
 import numpy as np
 
 from cratecli.arrays import Mask
 from cratecli.geometry import Box
 
-SIDE = 0.7  # of the photo's
-KEPT, FOREGROUND = 0.7, 0.6  # least share of the object, greatest share of the window
+SIDE = 0.7  # of the window, as a share of the photo's
+KEPT, FOREGROUND = 0.7, 0.6  # least share of the object inside, greatest share of foreground in the window
 
 
 def off_centre(truth: Mask) -> Box | None:
-    """Choose the 70 % window in the corner farthest from the object's middle.
+    """Choose the window (70 % of each side; px) in the image corner farthest from the object's centre.
 
-    Of the four corners' windows only those count that keep at least 70 % of the object and are at most 60 %
-    foreground: there may be none.
+    Windows must keep at least 70 % of the object and be at most 60 % foreground; `None` if no corner has one.
     """
     height, width = truth.shape
     tall, wide = round(SIDE * height), round(SIDE * width)

@@ -1,1 +1,1 @@
-"""The papers' protocols: how good a model's masks, objects and parts are by truth."""
+"""Evaluation protocols of the papers: how good masks, objects and parts are, measured against ground truth."""

@@ -1,56 +1,57 @@
-"""One model on one data set: photos are judged one by one, as they come, and then added up."""
+"""Evaluation protocols: one model on one data set with ground truth, judged photo by photo and then added up."""
 
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypedDict
+from typing import Any, ClassVar, Generic
 
 from cratecli.arrays import RGB
 from cratecli.emergence.features import View
 from cratecli.errors import InputError
-from cratecli.evaluation.result import RESAMPLES, Evaluation, Name, Resampling, Row
-from cratecli.evaluation.scores import Found, Scores
+from cratecli.evaluation.intervals import RESAMPLES, Bootstrap
+from cratecli.evaluation.records import ProtocolName
+from cratecli.evaluation.result import Evaluation, ResultRow
+from cratecli.evaluation.scores import Scores, ScoreStore
 from cratecli.geometry import Size, fit_grid
 from cratecli.io import images
 from cratecli.io.datasets import Pair
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import Desk, Outcomes, Photo, Question, work_through
+from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, work_through
 from cratecli.runs.cache import identity
-from cratecli.runs.jobs import Failure, Job
+from cratecli.runs.jobs import Job, SeenPhoto
+from cratecli.runs.views import Question
 from cratecli.version import __version__
 
-FORMAT = 1  # of what is kept of a photo: a change of what is found out takes the next number
+FORMAT = 1  # of a photo's scores: a change of what they hold takes the next number
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A photo, by name, and what was found out about it, now or, if `known`, by a run before."""
+class JudgedPhoto(Generic[Scores]):
+    """A photo, by name, and its scores, computed now or, if `known`, by an earlier run."""
 
     name: str
-    found: Found
+    scores: Scores
     known: bool = False
 
 
-@dataclass(frozen=True)
-class LookedAt:
-    """A photo that is judged later, when all have been looked at."""
-
-    job: Job
-
-
-Stage = Outcomes[Judged | LookedAt]
-"""What becomes of the photos in one pass; a bad one is a `Failure`, not the end."""
+Judged = Outcomes[JudgedPhoto[Scores] | SeenPhoto]
+"""The outcomes of an evaluation; a bad photo is a `Failure`, not the end."""
 
 
 @dataclass(frozen=True, eq=False)
-class Trial(ABC):
-    """What a model is asked of a data set, and what that adds up to."""
+class EvaluationProtocol(ABC, Generic[Scores]):
+    """How one model is evaluated on one data set: the photos of the folder `data`, in `pairs` with their truth.
 
-    protocol: ClassVar[Name]
+    The model sees them, and they are judged, in one of `passes` over the data set, or each in a pass of its own.
+    """
+
+    name: ClassVar[ProtocolName]
+    scores_type: ClassVar[type[Any]]
+    passes: ClassVar[int] = 1
 
     model: WhiteBox
     data: Path
@@ -58,149 +59,114 @@ class Trial(ABC):
 
     @property
     @abstractmethod
-    def settings(self) -> dict[str, str | bool]:
-        """Give what decides the outcome as options of the command line, nothing left to a default."""
+    def settings(self) -> dict[str, Any]:
+        """Give all that decides the scores as plain data, nothing left to a default."""
 
     @property
     @abstractmethod
-    def recipe_told(self) -> str:
-        """Say in words how the model is asked."""
-
-    def square(self, size: int) -> str:
-        """Say which square a photo is squeezed into: whole patches, as near to `size` px as can be."""
-        patch = self.model.patch_size
-        side = patch * fit_grid(Size(1, 1), size, patch).rows
-        return f"{side} × {side} px"
+    def summary(self) -> str:
+        """Describe the recipe in one line."""
 
     @property
     @abstractmethod
     def notes(self) -> tuple[str, ...]:
-        """Say in words how photos are judged."""
+        """Explain how the measures are computed, a sentence each."""
 
     @abstractmethod
-    def stages(self, desk: Desk, scores: Scores) -> Iterator[Stage]:
-        """Go through the photos, but for those whose scores are known, once or more often."""
+    def judge_all(self, desk: Desk, store: ScoreStore[Scores]) -> Judged[Scores]:
+        """Judge all photos, and put their scores into the store; those that it knows are given first."""
 
     @abstractmethod
-    def rows(self, found: Mapping[str, Found], how: Resampling) -> tuple[Row, ...]:
-        """Add up what was found out about photos, by name, in their order."""
+    def rows(self, scores: Mapping[str, Scores], bootstrap: Bootstrap) -> tuple[ResultRow, ...]:
+        """Add up the scores of photos, by name, in the order of `pairs`."""
 
-    def key(self, pair: Pair, sha256: str, among: str = "") -> str:
-        """Name a photo, known by its bytes, and its truth, `among` others that matter. Raises `InputError`."""
+    def square(self, size: int) -> str:
+        """Name the square that a photo is squeezed into: whole patches, as near to `size` px as can be."""
+        patch = self.model.patch_size
+        side = patch * fit_grid(Size(1, 1), size, patch).rows
+        return f"{side} × {side} px"
+
+    def score_key(self, pair: Pair, sha256: str, data_set: str = "") -> str:
+        """Name a photo by its SHA-256, its truth's, and the data set's where scores depend on that.
+
+        Raises `InputError` for a truth that cannot be read.
+        """
         truth = hashlib.sha256(images.content(pair.truth)).hexdigest()
-        return hashlib.sha256(f"{sha256} {truth} {among}".encode()).hexdigest()
+        return hashlib.sha256(f"{sha256} {truth} {data_set}".encode()).hexdigest()
 
-    def recall(self, pair: Pair, scores: Scores, among: str = "") -> Judged | None:
-        """Find what is known of a photo; see `key`."""
-        if scores:
-            with suppress(InputError):  # it is told when the photo is looked at
+    def known(self, pair: Pair, store: ScoreStore[Scores], data_set: str = "") -> JudgedPhoto[Scores] | None:
+        """Find the scores that an earlier run computed, if any."""
+        if len(store):
+            with suppress(InputError):  # reported when the photo is read to be judged
                 sha256 = hashlib.sha256(images.content(pair.image)).hexdigest()
-                if (found := scores.find(self.key(pair, sha256, among))) is not None:
-                    return Judged(pair.name, found, known=True)
+                if (scores := store.find(self.score_key(pair, sha256, data_set))) is not None:
+                    return JudgedPhoto(pair.name, scores, known=True)
         return None
 
-    def scores(self, folder: Path | None, *, resume: bool) -> Scores:
-        """Give the place for what is found out: a file in a folder, named after all that decides it, or memory."""
+    def open_store(self, folder: Path | None, *, resume: bool) -> ScoreStore[Scores]:
+        """Choose the file for scores in a folder, named after all that decides them; without one, memory."""
         if folder is None:
-            return Scores()
+            return ScoreStore(self.scores_type)
         dtype = str(next(self.model.parameters()).dtype)
-        sure = self.model.least_confidence
-        told = [FORMAT, __version__, self.protocol, self.settings, identity(self.model), dtype, sure]
-        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-        return Scores(folder / f"{self.protocol}-{digest[:16]}.jsonl", resume=resume)
+        least = self.model.least_confidence
+        decisive = [FORMAT, __version__, self.name, self.settings, identity(self.model), dtype, least]
+        digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+        return ScoreStore(self.scores_type, folder / f"{self.name}-{digest[:16]}.jsonl", resume=resume)
 
-    def conclude(self, found: Mapping[str, Found], how: Resampling) -> Evaluation:
-        """Make the record. Raises `InputError` where no photo could be judged."""
-        if not found:
-            raise InputError(f"{self.data}: no photo of it could be judged")
-        ordered = {pair.name: found[pair.name] for pair in self.pairs if pair.name in found}
+    def conclude(
+        self, scores: Mapping[str, Scores], *, resamples: int = RESAMPLES, resample_seed: int = 0
+    ) -> Evaluation:
+        """Compute the measures from the scores by photo. Raises `InputError` where no photo has any."""
+        if not scores:
+            raise InputError(f"{self.data}: none of its photos could be evaluated")
+        ordered = {pair.name: scores[pair.name] for pair in self.pairs if pair.name in scores}
+        bootstrap = Bootstrap(len(ordered), resamples, resample_seed)
         return Evaluation(
-            protocol=self.protocol,
+            protocol=self.name,
             data=self.data,
             photos=len(ordered),
             failed=len(self.pairs) - len(ordered),
-            rows=self.rows(ordered, how),
-            recipe=self.recipe_told,
+            rows=self.rows(ordered, bootstrap),
+            recipe=self.summary,
             settings=self.settings,
-            notes=(*self.notes, str(how)),
+            notes=(*self.notes, str(bootstrap)),
             weights=self.model.weights,
         )
 
 
 @dataclass(frozen=True, eq=False)
-class PhotoTrial(Trial):
-    """A trial that judges every photo by itself."""
+class PhotoProtocol(EvaluationProtocol[Scores]):
+    """An evaluation protocol that judges every photo by itself."""
 
     @property
     @abstractmethod
     def question(self) -> Question:
-        """Say what the model is asked of every photo."""
+        """Say which layers and sizes of every photo the model is asked for."""
 
     @abstractmethod
     def prepare(self, pair: Pair, rgb: RGB) -> RGB:
-        """Check a photo against its truth, before the model sees it. Raises `InputError`."""
+        """Check a photo against its truth, and crop it, before the model sees it. Raises `InputError`."""
 
     @abstractmethod
-    def judge(self, pair: Pair, rgb: RGB, views: Sequence[View]) -> Found:
-        """Find out about one photo all that `rows` needs. Raises `InputError`."""
+    def judge(self, pair: Pair, rgb: RGB, views: Sequence[View]) -> Scores:
+        """Score one photo against its truth. Raises `InputError`."""
 
-    def stages(self, desk: Desk, scores: Scores) -> Iterator[Stage]:
-        """Go through the photos once."""
-        yield self._judged(desk, scores)
-
-    def _judged(self, desk: Desk, scores: Scores) -> Stage:
+    def judge_all(self, desk: Desk, store: ScoreStore[Scores]) -> Judged[Scores]:
+        """Judge the photos in one pass."""
         pairs: dict[Job, Pair] = {}
         for pair in self.pairs:
-            if (known := self.recall(pair, scores)) is not None:
+            if (known := self.known(pair, store)) is not None:
                 yield known
             else:
                 pairs[Job(pair.image, None)] = pair
 
-        def finish(photo: Photo, views: Sequence[View]) -> Judged:
+        def finish(photo: DecodedPhoto, views: Sequence[View]) -> JudgedPhoto[Scores]:
             pair = pairs[photo.job]
-            found = self.judge(pair, photo.rgb, views)
-            scores.add(self.key(pair, photo.sha256), pair.name, found)
-            return Judged(pair.name, found)
+            scores = self.judge(pair, photo.rgb, views)
+            store.add(self.score_key(pair, photo.sha256), pair.name, scores)
+            return JudgedPhoto(pair.name, scores)
 
         def prepare(job: Job, rgb: RGB) -> RGB:
             return self.prepare(pairs[job], rgb)
 
         yield from work_through(list(pairs), desk, self.question, finish, prepare)
-
-
-class How(TypedDict, total=False):
-    """How photos are judged, the same for every protocol.
-
-    `batch_size` views go through the model at once (8). Photos are drawn again `resamples` times for intervals (1,000,
-    0 for none), by `seed` (0). Where `scores` names a folder, they are kept there photo by photo, and believed with
-    `resume`.
-    """
-
-    batch_size: int
-    resamples: int
-    seed: int
-    scores: Path | None
-    resume: bool
-
-
-def run(
-    trial: Trial,
-    *,
-    batch_size: int = 8,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    scores: Path | None = None,
-    resume: bool = False,
-) -> Evaluation:
-    """Judge all photos and add up; see `How`. Raises the `InputError` of the first bad one."""
-    found: dict[str, Found] = {}
-    desk = Desk(trial.model, batch_size)
-    with trial.scores(scores, resume=resume) as kept:
-        for stage in trial.stages(desk, kept):
-            with closing(stage):
-                for outcome in stage:
-                    if isinstance(outcome, Failure):
-                        raise outcome.error
-                    if isinstance(outcome, Judged):
-                        found[outcome.name] = outcome.found
-    return trial.conclude(found, Resampling(resamples, seed))

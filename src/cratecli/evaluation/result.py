@@ -1,27 +1,20 @@
-"""What an evaluation says: numbers, and how sure each is."""
+"""The result of an evaluation: measures with their confidence intervals."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-import numpy as np
-from jaxtyping import Float
-
-from cratecli.emergence.bootstrap import interval, resamples
+from cratecli.evaluation.records import EvaluationRecord, MeasureRecord, ProtocolName, RowRecord
 from cratecli.model.unroll import WeightsId
 
-RESAMPLES = 1000
-Name = Literal["voc", "coco", "saliency", "parts"]
-
-Sums = Float[np.ndarray, "times ..."]
-Statistic = Callable[[Sums], Float[np.ndarray, " times"]]
-"""What is made of sums over photos, of several samples at once."""
+DIGITS = 6  # of a number in a record
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One number, 0–1, and the middle 95 % of what photos drawn again would give; `paper` is the published one."""
+    """One measure, 0–1, with its 95 % confidence interval, NaN where there is none; `paper` is the published value."""
 
     name: str
     value: float
@@ -29,10 +22,19 @@ class Measure:
     high: float
     paper: float | None = None
 
+    def as_record(self) -> MeasureRecord:
+        """Give the measure as JSON has it: NaN as null."""
+        return MeasureRecord(
+            value=_rounded(self.value),
+            low=_rounded(self.low),
+            high=_rounded(self.high),
+            paper=_rounded(self.paper),
+        )
+
 
 @dataclass(frozen=True)
-class Row:
-    """One way that was judged, of one layer where it is of one, counted from 0."""
+class ResultRow:
+    """The measures of one way to make masks, objects or parts; of one `layer`, from 0, where the row is of one."""
 
     name: str
     measures: tuple[Measure, ...]
@@ -42,63 +44,48 @@ class Row:
         """Give a measure's value by its name."""
         return next(each.value for each in self.measures if each.name == name)
 
+    def as_record(self) -> RowRecord:
+        """Give the row as JSON has it."""
+        measures = {each.name: each.as_record() for each in self.measures}
+        return RowRecord(name=self.name, layer=self.layer, measures=measures)
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good one model is on one data set: `photos` were judged, `failed` could not be.
+    """How good one model is on one data set.
 
-    `recipe` and `notes` say in words how it was judged; `settings` are the options that decide it, by name.
+    The measures are of `photos` photos; `failed` more could not be evaluated. `recipe` and `notes` explain how in
+    words; `settings` hold everything that decides the measures, by the names of the options.
     """
 
-    protocol: Name
+    protocol: ProtocolName
     data: Path
     photos: int
     failed: int
-    rows: tuple[Row, ...]
+    rows: tuple[ResultRow, ...]
     recipe: str
-    settings: Mapping[str, str | bool]
+    settings: Mapping[str, Any]
     notes: tuple[str, ...]
     weights: WeightsId | None
 
-    def __getitem__(self, name: str) -> Row:
+    def __getitem__(self, name: str) -> ResultRow:
         """Give the first row of a name."""
         return next(row for row in self.rows if row.name == name)
 
+    def as_record(self) -> EvaluationRecord:
+        """Give the evaluation as `crate evaluate --json` prints it."""
+        return EvaluationRecord(
+            protocol=self.protocol,
+            data=str(self.data),
+            photos=self.photos,
+            failed=self.failed,
+            weights=self.weights.name if self.weights else None,
+            weights_sha256=self.weights.sha256 if self.weights else None,
+            settings=dict(self.settings),
+            notes=list(self.notes),
+            rows=[row.as_record() for row in self.rows],
+        )
 
-@dataclass(frozen=True)
-class Resampling:
-    """How photos are drawn again for intervals; none, where `times` is 0."""
 
-    times: int = RESAMPLES
-    seed: int = 0
-
-    def __str__(self) -> str:
-        """Say it in words."""
-        if not self.times:
-            return "no intervals"
-        return f"95 % intervals: percentiles of {self.times:,} resamples of the photos, seed {self.seed}"
-
-
-@dataclass(frozen=True, eq=False)
-class Draws:
-    """What was found in photos, and how often each is in every sample."""
-
-    counts: Float[np.ndarray, "times photos"]
-
-    @classmethod
-    def of(cls, photos: int, how: Resampling) -> "Draws":
-        """Draw photos again."""
-        return cls(resamples(photos, how.times, how.seed).astype(np.float64))
-
-    def measure(
-        self,
-        name: str,
-        values: Float[np.ndarray, "photos ..."],
-        statistic: Statistic | None = None,
-    ) -> Measure:
-        """Measure what photos sum up to; without a statistic of such sums, the mean."""
-        values = np.asarray(values, np.float64)
-        of = statistic or (lambda sums: sums / len(values))
-        whole = of(values.sum(axis=0, keepdims=True))
-        drawn = np.tensordot(self.counts, values, axes=1)
-        return Measure(name, float(whole[0]), *interval(of(drawn) if len(drawn) else np.zeros(0)))
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else round(value, DIGITS)

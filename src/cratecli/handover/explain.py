@@ -9,61 +9,54 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from cratecli.errors import InputError
 from cratecli.io.formats import png
-from cratecli.runs.provenance import PATHS, Setting
+from cratecli.runs.provenance import Provenance
 from cratecli.version import __version__
 from cratecli.weights.registry import load_registry
 
-SETTINGS = PATHS | {
-    *("as", "layer", "heads", "keep", "refine", "size", "min-area", "largest", "fill-holes"),
-    *("n", "tau", "min-score", "k", "foreground", "names", "seed"),
-    *("recursive", "include", "exclude", "null", "max-pixels"),
-}
-"""Options that decide an outcome; an output can have been made with no other."""
-
-PLACE = ("device", "dtype", "batch_size")
 _NOTHING_OF_OURS = "no PNG and no JSON of ours"
 
 
 @dataclass(frozen=True)
-class Made:
-    """How an output was made: a command, what it was given, its settings by name, and where it wrote.
+class Explained:
+    """How an output was made: the record, its photos, and where it wrote; paths are as the working folder has them.
 
-    Paths are as the working folder has them. `doubts` say what is not as it was then; `told` is all the file holds.
+    `doubts` say what is not as it was then; `content` is the record as the file holds it.
     """
 
-    command: str
+    made: Provenance
     inputs: tuple[str, ...]
-    settings: Mapping[str, Setting]
     output: str
     doubts: tuple[str, ...]
-    told: Mapping[str, Any]
+    content: Mapping[str, Any]
 
 
-def explain(path: Path) -> Made:
-    """Read how a PNG, a COCO dataset or a parts.json was made. Raises `InputError` for what does not tell."""
-    told = _told(path)
+def explain(path: Path) -> Explained:
+    """Read how a PNG, a COCO dataset or a parts.json was made. Raises `InputError` for what does not say."""
+    content = _record(path)
     try:
-        return _made(path, told)
-    except (KeyError, TypeError, ValueError, AttributeError, OSError):
+        return _explained(path, content)
+    except (ValidationError, KeyError, TypeError, ValueError, OSError):
         raise InputError(f"{path}: what it says of how it was made is not ours") from None
 
 
-def _told(path: Path) -> dict[str, Any]:
+def _record(path: Path) -> dict[str, Any]:
     content = _content(path)
     try:
         if content.lstrip()[:1] in (b"{", b"["):
-            found = json.loads(content)
-            told = found.get("crate", found.get("info", {}).get("crate")) if isinstance(found, dict) else None
+            whole = json.loads(content)
+            held = whole.get("crate", whole.get("info", {}).get("crate")) if isinstance(whole, dict) else None
         else:
-            text = png.told(content)
-            told = None if text is None else json.loads(text)
+            text = png.embedded_text(content)
+            held = None if text is None else json.loads(text)
     except (ValueError, AttributeError, RecursionError):
         raise InputError(f"{path}: {_NOTHING_OF_OURS}") from None
-    if not isinstance(told, dict):
+    if not isinstance(held, dict):
         raise InputError(f"{path}: does not say how it was made")
-    return told
+    return held
 
 
 def _content(path: Path) -> bytes:
@@ -80,45 +73,51 @@ def _content(path: Path) -> bytes:
         raise InputError(f"{path}: {error.strerror or error}") from None
 
 
-def _made(path: Path, told: Mapping[str, Any]) -> Made:
-    def found(value: object) -> str:
+def _explained(path: Path, content: Mapping[str, Any]) -> Explained:
+    def here(name: str) -> str:
         """Turn a path seen from the output's folder into one seen from the working folder."""
-        name = _text(value)
+        if b"\0" in os.fsencode(name):
+            raise ValueError("a NUL ends a path")
         return name if name == "-" or Path(name).is_absolute() else os.path.relpath(path.parent / name)
 
-    settings = {_known(name): _setting(value) for name, value in told["settings"].items()}
-    for name in PATHS & settings.keys():
-        settings[name] = found(settings[name])
-    for name in PLACE:
-        if name in told:
-            value = told[name]
-            settings[name.replace("_", "-")] = _text(str(value) if isinstance(value, int) else value)
-    if "weights" in told:
-        weights = told["weights"]
-        settings["model"] = found(weights) if told.get("weights_are") == "file" else _text(weights)
-    together = "inputs" in told or "input" not in told
-    inputs = tuple(map(found, _texts(told.get("inputs", [])) if together else [told["input"]]))
-    output = found(_above(told["folder"])) if "folder" in told else os.path.relpath(path)
-    if not inputs and "files-from" not in settings:
-        raise ValueError("made from nothing")
-    doubts = [*_changed(told), *_weights(settings, told)]
-    doubts += _lists(settings)
+    record = Provenance.model_validate(content)
+    if "version" not in content or (record.command != "export" and not record.recipe):
+        raise ValueError("something is left out")
+    paths: dict[str, Any] = {
+        name: here(value) for name in ("parts", "save_parts") if (value := getattr(record, name)) is not None
+    }
+    if record.photos and record.photos.files_from:
+        paths["photos"] = record.photos.model_copy(update={"files_from": here(record.photos.files_from)})
+    if record.weights and record.weights_are == "file":
+        paths["weights"] = here(record.weights)
+    made = record.model_copy(update=paths)
+    together = record.inputs is not None or record.input is None
+    named = record.inputs or [] if together else [record.input or "-"]
+    inputs = tuple(map(here, named))
+    output = os.path.relpath(path) if record.folder is None else here(_above(record.folder))
+    listed = made.photos.files_from if made.photos else None
+    if (not inputs and listed is None) or (not together and not record.input_sha256):
+        raise ValueError("made from nothing, or nothing known")
+    gone = [
+        name for name in ("save_parts",) if getattr(made, name) and not Path(getattr(made, name)).exists()
+    ]
+    doubts = [*_changed(record), *_weights(made), *_missing(made)]
     if together:
         doubts += [f"{each}: no longer there" for each in inputs if each != "-" and not Path(each).exists()]
         doubts += ["the photo came through standard input: pipe it in"] if "-" in inputs else []
     else:
-        doubts += [doubt for each in inputs for doubt in _photo(each, _text(told["input_sha256"]))]
-    return Made(_text(told["command"]), inputs, settings, output, tuple(doubts), told)
+        doubts += [doubt for each in inputs for doubt in _photo(each, record.input_sha256 or "")]
+    # A vocabulary that is gone cannot hand on its names.
+    made = made.model_copy(update=dict.fromkeys(gone))
+    return Explained(made, inputs, output, tuple(doubts), content)
 
 
-def _changed(told: Mapping[str, Any]) -> list[str]:
+def _changed(made: Provenance) -> list[str]:
     """Tell which versions are others."""
-    then = _text(told["version"])
-    doubts = [] if then == __version__ else [f"made by crate {then}, this is {__version__}"]
-    for name, text in told.get("libraries", {}).items():
-        then = _text(text)
+    doubts = [] if made.version == __version__ else [f"made by crate {made.version}, this is {__version__}"]
+    for name, then in made.libraries.items():
         try:
-            now = version(_text(name))
+            now = version(name)
         except PackageNotFoundError:
             now = "not installed"
         if now != then:
@@ -126,18 +125,12 @@ def _changed(told: Mapping[str, Any]) -> list[str]:
     return doubts
 
 
-def _lists(settings: dict[str, Setting]) -> list[str]:
-    """Tell which files that options name are not there; a vocabulary that is gone cannot hand on its names."""
-    doubts = []
-    for name in sorted(PATHS & settings.keys()):
-        path = _text(settings[name])
-        if path == "-":
-            doubts.append("the list came through standard input: pipe it in")
-        elif not Path(path).exists():
-            doubts.append(f"{path}: no longer there")
-            if name == "save-parts":
-                del settings[name]
-    return doubts
+def _missing(made: Provenance) -> list[str]:
+    """Tell which files that options name are not there."""
+    listed = made.photos.files_from if made.photos else None
+    doubts = ["the list came through standard input: pipe it in"] if listed == "-" else []
+    named = (None if listed == "-" else listed, made.parts, made.save_parts)
+    return doubts + [f"{each}: no longer there" for each in named if each and not Path(each).exists()]
 
 
 def _photo(source: str, sha256: str) -> list[str]:
@@ -151,11 +144,11 @@ def _photo(source: str, sha256: str) -> list[str]:
     return []
 
 
-def _weights(settings: Mapping[str, Setting], told: Mapping[str, Any]) -> list[str]:
-    if "model" not in settings:
+def _weights(made: Provenance) -> list[str]:
+    if made.weights is None:
         return []
-    name, then = _text(settings["model"]), _text(told["weights_sha256"])
-    if told.get("weights_are") == "file":
+    name, then = made.weights, made.weights_sha256
+    if made.weights_are == "file":
         now = _hash(name)
         if now is None:
             return [f"{name}: the weights are not there any more; their sha256 was {then}"]
@@ -178,37 +171,8 @@ def _hash(path: str) -> str | None:
         return None
 
 
-def _text(value: object) -> str:
-    """Take a text that can be a word of a command. Raises `TypeError` and `ValueError`."""
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    if b"\0" in os.fsencode(value):
-        raise ValueError("a NUL ends a word")
-    return value
-
-
-def _texts(value: object) -> list[str]:
-    if not isinstance(value, list):
-        raise TypeError(f"{value!r} is no list")
-    return list(map(_text, value))
-
-
-def _setting(value: object) -> Setting:
-    if isinstance(value, list):
-        return _texts(value)
-    return value if isinstance(value, bool) else _text(value)
-
-
-def _known(name: str) -> str:
-    """Take an option that decides an outcome: none that would write elsewhere, or say something else."""
-    if name not in SETTINGS:
-        raise ValueError(f"{name} decides nothing")
-    return name
-
-
-def _above(value: object) -> str:
-    """Take the way from an output to a folder that it lies in, and to no other."""
-    folder = _text(value)
+def _above(folder: str) -> str:
+    """Take the way from an output to a folder that it lies in, and to no other. Raises `ValueError`."""
     if set(Path(folder).parts) - {".."}:
         raise ValueError(f"{folder} is not above")
     return folder

@@ -1,4 +1,4 @@
-"""Export a run: its manifest to a hand-off format; what was written is decoded again and compared with the run."""
+"""Export a finished run to an annotation format; each file is decoded again and compared with the run."""
 
 import os
 from collections import Counter
@@ -12,7 +12,8 @@ from typing import BinaryIO
 
 from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.files import replacing
-from cratecli.handover.finished_run import Entry, Run, look
+from cratecli.handover.finished_run import FinishedPhoto, FinishedRun, read_photo_again
+from cratecli.handover.records import ExportRecord
 from cratecli.io.formats.compare import agreement
 from cratecli.io.formats.names import stems
 from cratecli.io.formats.record import Annotated, classes
@@ -20,31 +21,39 @@ from cratecli.io.formats.table import FileEach, Format, OneFile
 from cratecli.runs.jobs import Failure, Job, deliver
 
 Put = Callable[[bytes], object]
-"""Takes the bytes of a file that has no path, as standard output does."""
+"""Writes bytes to standard output."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A photo that was exported: where to, how many objects, and the mean IoU of what was decoded again with them.
+    """Describes one exported photo: its file, the number of its objects, and how much the format kept of them.
 
-    Without `target` it went to standard output; without `iou` the format is only to look at.
+    `iou` is the mean IoU, 0–1, of the objects with what the written file decodes to; `None` for a picture that
+    cannot be decoded to masks. `target` is `None` for standard output.
     """
 
-    entry: Entry
+    photo: FinishedPhoto
     target: Path | None
     objects: int
     iou: float | None
 
+    @property
+    def record(self) -> ExportRecord:
+        """Give the JSON record."""
+        output = None if self.target is None else str(self.target)
+        return ExportRecord(input=self.photo.shown, output=output, objects=self.objects, iou=self.iou)
+
 
 class _LostError(OutputError):
-    """What was written does not come back as it was meant."""
+    """A written file does not decode to the objects that the format could have held."""
 
 
-def export(run: Run, form: Format, target: Path | None, put: Put) -> Iterator[Exported | Failure]:
-    """Write a run to `target`, a file or a folder as the format has it, or to `put`, and tell of each photo.
+def export(run: FinishedRun, form: Format, target: Path | None, put: Put) -> Iterator[Exported | Failure]:
+    """Write a run's objects in one format, and yield an outcome for each photo.
 
-    No file appears that does not come back as it was meant. Raises `UsageError` for what would be overwritten, and
-    `OutputError`.
+    `target` is a file for a `OneFile` format and a folder for a `FileEach` format; without it the file goes to
+    `put`. A file that does not decode to the objects it should hold is not written. Raises `UsageError` where one
+    of the run's own files would be overwritten, and `OutputError` where one file for all photos cannot be written.
     """
     if isinstance(form, OneFile):
         yield from _one_file(run, form, target, put)
@@ -55,7 +64,7 @@ def export(run: Run, form: Format, target: Path | None, put: Put) -> Iterator[Ex
 
 
 def beside_path(form: Format, target: Path) -> Path | None:
-    """Tell where the file goes that a format has beside its one file, or in its folder."""
+    """Return the path of the format's companion file, such as a list of classes; `None` for a format without one."""
     if form.beside is None:
         return None
     if isinstance(form, OneFile):
@@ -63,7 +72,7 @@ def beside_path(form: Format, target: Path) -> Path | None:
     return target / form.beside.name
 
 
-def _one_file(run: Run, form: OneFile, target: Path | None, put: Put) -> Iterator[Exported | Failure]:
+def _one_file(run: FinishedRun, form: OneFile, target: Path | None, put: Put) -> Iterator[Exported | Failure]:
     beside = None if target is None else beside_path(form, target)
     _refuse(run, [path for path in (target, beside) if path is not None])
     name, failed = target or "standard output", 0
@@ -71,12 +80,12 @@ def _one_file(run: Run, form: OneFile, target: Path | None, put: Put) -> Iterato
         form.write(run, run.info, stream)
         with _again(stream) as written:
             try:
-                for (entry, photo), decoded in zip(run.rows(), form.read(written, run), strict=True):
+                for (photo, annotated), decoded in zip(run.rows(), form.read(written, run), strict=True):
                     try:
-                        yield _compared(form, entry, target, photo, decoded)
+                        yield _compared(form, photo, target, annotated, decoded)
                     except _LostError as error:
                         failed += 1
-                        yield Failure(Job(entry.source, target), error)
+                        yield Failure(Job(photo.source, target), error)
             except ValueError as error:
                 raise OutputError(f"{name}: does not read back: {error}") from None
         if failed:
@@ -84,43 +93,46 @@ def _one_file(run: Run, form: OneFile, target: Path | None, put: Put) -> Iterato
     _deliver_beside(run, form, beside)
 
 
-def _file_each(run: Run, form: FileEach, folder: Path, put: Put) -> Iterator[Exported | Failure]:
+def _file_each(run: FinishedRun, form: FileEach, folder: Path, put: Put) -> Iterator[Exported | Failure]:
     targets = [folder / form.folder / f"{file}.{form.ending}" for file in _files(run, form)]
     beside = beside_path(form, folder)
     _refuse(run, targets if beside is None else [*targets, beside])
     names = classes(run)
-    for (entry, photo), target in zip(run.rows(), targets, strict=True):
+    for (photo, annotated), target in zip(run.rows(), targets, strict=True):
         try:
-            content = form.encode(photo, names, partial(look, entry, photo))
+            content = form.encode(annotated, names, partial(read_photo_again, photo, annotated))
             with _writing(target, put) as stream:
                 stream.write(content)
                 with _again(stream) as written:
-                    decoded = _decoded(form, target, written.read(), photo, names)
-                exported = _compared(form, entry, target, photo, decoded)
+                    decoded = _decoded(form, target, written.read(), annotated, names)
+                exported = _compared(form, photo, target, annotated, decoded)
         except (InputError, _LostError) as error:
-            yield Failure(Job(entry.source, target), error)
+            yield Failure(Job(photo.source, target), error)
         else:
             yield exported
     _deliver_beside(run, form, beside)
 
 
-def _files(run: Run, form: FileEach) -> list[str]:
-    """Name the files of a format, without their ending."""
-    return stems([each.name for each in run.entries]) if form.by_photo else [e.file for e in run.entries]
+def _files(run: FinishedRun, form: FileEach) -> list[str]:
+    """Name the files of a format, without their extension."""
+    return stems([each.name for each in run.photos]) if form.by_photo else [each.file for each in run.photos]
 
 
 def _decoded(
-    form: FileEach, target: Path, content: bytes, photo: Annotated, names: Sequence[str]
+    form: FileEach, target: Path, content: bytes, annotated: Annotated, names: Sequence[str]
 ) -> Annotated | None:
     try:
-        return None if form.decode is None else form.decode(content, replace(photo, objects=()), names)
+        return None if form.decode is None else form.decode(content, replace(annotated, objects=()), names)
     except ValueError as error:
         raise _LostError(f"{target}: does not read back: {error}") from None
 
 
 @contextmanager
 def _writing(target: Path | None, put: Put) -> Iterator[BinaryIO]:
-    """Open what takes the target's place, or what is put out, when the block ends well. Raises `OutputError`."""
+    """Open a temporary file that replaces the target, or goes to `put`, if the block succeeds.
+
+    Raises `OutputError` where it cannot be written.
+    """
     try:
         if target is not None:
             with replacing(target) as stream:
@@ -138,7 +150,7 @@ def _writing(target: Path | None, put: Put) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _again(stream: BinaryIO) -> Iterator[BinaryIO]:
-    """Read what was written from its beginning, from the file it is in."""
+    """Open the file just written for reading, from its beginning."""
     stream.flush()
     if stream.readable():
         stream.seek(0)
@@ -149,29 +161,31 @@ def _again(stream: BinaryIO) -> Iterator[BinaryIO]:
 
 
 def _compared(
-    form: Format, entry: Entry, target: Path | None, photo: Annotated, decoded: Annotated | None
+    form: Format, photo: FinishedPhoto, target: Path | None, annotated: Annotated, decoded: Annotated | None
 ) -> Exported:
-    """Compare a photo with what came back of it. Raises `_LostError` where the format could have held what is lost."""
+    """Compare objects with those decoded. Raises `_LostError` where the format could have held what is missing."""
     if decoded is None:
-        return Exported(entry, target, len(photo.objects), None)
-    alike = (decoded.height, decoded.width) == (photo.height, photo.width)
-    iou = agreement(form.seen(photo), decoded) if alike else 0.0
-    if form.held is not None and (not alike or agreement(form.held(photo), decoded) != 1):
-        raise _LostError(f"{entry.shown}: what was written is not what was meant: IoU {iou:.4f}")
-    return Exported(entry, target, len(photo.objects), iou)
+        return Exported(photo, target, len(annotated.objects), None)
+    alike = (decoded.height, decoded.width) == (annotated.height, annotated.width)
+    iou = agreement(form.seen(annotated), decoded) if alike else 0.0
+    if form.held is not None and (not alike or agreement(form.held(annotated), decoded) != 1):
+        raise _LostError(
+            f"{photo.shown}: the written file decodes to other masks than the run's: IoU {iou:.4f}"
+        )
+    return Exported(photo, target, len(annotated.objects), iou)
 
 
-def _refuse(run: Run, targets: Sequence[Path]) -> None:
-    """Refuse to write over the run's own photos, outputs or manifest, or twice to one place."""
+def _refuse(run: FinishedRun, targets: Sequence[Path]) -> None:
+    """Raise `UsageError` for a target that is a file of the run itself, and for two targets that are one file."""
     places = [os.path.realpath(target) for target in targets]
     counts = Counter(map(os.path.normcase, places))
     for target, place in zip(targets, places, strict=True):
         if place in run.protected:
-            raise UsageError(f"{target} is of the run itself: choose another output")
+            raise UsageError(f"{target} belongs to the run itself: choose another output")
         if counts[os.path.normcase(place)] > 1:
             raise UsageError(f"two photos would both be written to {target}: run them apart")
 
 
-def _deliver_beside(run: Run, form: Format, path: Path | None) -> None:
+def _deliver_beside(run: FinishedRun, form: Format, path: Path | None) -> None:
     if form.beside is not None and path is not None:
         deliver(path, form.beside.encode(classes(run)))

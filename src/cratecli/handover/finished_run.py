@@ -1,4 +1,4 @@
-"""A finished run, as its manifest tells it: its photos, what formats call them, and the photos themselves."""
+"""Read a finished run from its manifest: its photos, the names that formats give them, and the photos' pixels."""
 
 import hashlib
 import json
@@ -15,16 +15,17 @@ from cratecli.io import images
 from cratecli.io.formats.names import bare, plain, safe, stems
 from cratecli.io.formats.record import Annotated, check_size, restore
 from cratecli.io.formats.table import Info
-from cratecli.runs.manifest import MANIFEST, Line, Row, read_manifest
+from cratecli.runs.manifest import MANIFEST, Line, ManifestRow, read_manifest
 from cratecli.version import __version__
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A photo of a run: where its row stands, its path and hash, and what it and its own file are called.
+class FinishedPhoto:
+    """Names one photo of a finished run, and locates its manifest row.
 
-    Its row is the `number`th, `length` bytes from byte `start` on. `name` is what formats call the photo, `file` its
-    file in a folder, without an ending: both stay below it.
+    The row is the `number`th of the manifest, from 1, and takes `length` bytes from byte `start` on. `source` is
+    the photo's path, `sha256` that of its bytes. `name` is its name inside an annotation file, `file` its path in
+    an output folder, without an extension; neither leads out of its folder.
     """
 
     number: int
@@ -37,48 +38,49 @@ class Entry:
 
     @property
     def shown(self) -> str:
-        """Name the photo as the user would, without the way through the manifest's folder and out again."""
+        """Give the photo's path as the user would write it, without the detour through the manifest's folder."""
         return os.path.normpath(self.source)
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run as its manifest tells it; going through it reads the manifest anew, so that it is never held at once.
+class FinishedRun:
+    """Lists the photos of a finished run; each iteration reads their objects from the manifest again.
 
-    Photos come in the order of their names, whatever the order they were done in. `protected` are the real paths of
-    its photos, outputs and manifest; `info` says how it was made.
+    Photos are in the order of their names, so that memory does not grow with the manifest and the order in which
+    they were finished does not matter. `protected` are the real paths of the run's photos, outputs and manifest;
+    `info` is the provenance that annotation files have room for.
     """
 
     manifest: Path
-    entries: tuple[Entry, ...]
+    photos: tuple[FinishedPhoto, ...]
     protected: frozenset[str]
     info: Info
 
     def __iter__(self) -> Iterator[Annotated]:
-        """Give the photos, named as formats name them."""
-        return (photo for _, photo in self.rows())
+        """Yield the annotated photos, under the names that formats use."""
+        return (annotated for _, annotated in self.rows())
 
-    def rows(self) -> Iterator[tuple[Entry, Annotated]]:
-        """Give the photos beside their entries. Raises `InputError` if the manifest is another by now."""
+    def rows(self) -> Iterator[tuple[FinishedPhoto, Annotated]]:
+        """Yield each photo with its objects. Raises `InputError` if the manifest has changed since `read_run`."""
         try:
             with self.manifest.open("rb") as stream:
-                for entry in self.entries:
-                    stream.seek(entry.start)
-                    row = Row.from_json(stream.read(entry.length))
-                    if row.input_sha256 != entry.sha256:
+                for photo in self.photos:
+                    stream.seek(photo.start)
+                    row = ManifestRow.from_json(stream.read(photo.length))
+                    if row.input_sha256 != photo.sha256:
                         raise ValueError("another photo")
-                    yield entry, replace(_photo(self.manifest, entry.number, row), name=entry.name)
+                    yield photo, replace(_checked(self.manifest, photo.number, row), name=photo.name)
         except OSError as error:
             raise InputError(f"{self.manifest}: {error.strerror}") from None
         except ValueError:
             raise InputError(f"{self.manifest}: has changed meanwhile: export again") from None
 
 
-def read_run(path: Path) -> Run:
-    """Read a run's manifest, from its file or its folder. Where an input was done twice the last row counts.
+def read_run(path: Path) -> FinishedRun:
+    """Read a finished run from its manifest or from its folder; of two rows of one photo the later counts.
 
-    Raises `InputError`, as `FILE:LINE: reason`, for what is no manifest, `NothingMatchedError` for an empty one, and
-    `UsageError` for photos that formats could not tell apart.
+    Raises `InputError`, as `FILE:LINE: reason`, for a file that is no manifest, `NothingMatchedError` for an empty
+    one, and `UsageError` where two photos would have one name in an annotation file.
     """
     manifest = path / MANIFEST if path.is_dir() else path
     if path.is_dir() and not manifest.exists():
@@ -89,23 +91,23 @@ def read_run(path: Path) -> Run:
     made: dict[str, dict[str, Any]] = {}  # by the options' digest
     for number, line in enumerate(read_manifest(manifest), 1):
         row = line.row
-        _photo(manifest, number, row)
-        without = replace(row, made={}, annotated=replace(row.annotated, objects=()))
+        _checked(manifest, number, row)
+        without = row.model_copy(update={"made": {}, "objects": []})
         last[row.input] = number, replace(line, row=without)
         made.setdefault(row.options, row.made)
     if not last:
         raise NothingMatchedError(f"{manifest}: no photo was done")
     place, rows = manifest.parent, {number: line.row for number, line in last.values()}
-    entries = _entries(place, list(last.values()))
-    ways = dict.fromkeys(rows[entry.number].options for entry in entries)
+    photos = _named(place, list(last.values()))
+    ways = dict.fromkeys(rows[photo.number].options for photo in photos)
     info = {"description": f"crate {__version__}", "made": [made[options] for options in ways]}
     paths = [place / each for row in rows.values() for each in (row.input, row.output) if each is not None]
     protected = frozenset(os.path.realpath(each) for each in (manifest, *paths))
-    return Run(manifest, entries, protected, info)
+    return FinishedRun(manifest, photos, protected, info)
 
 
-def _photo(manifest: Path, number: int, row: Row) -> Annotated:
-    """Check a row, and measure its objects anew; what has no pixel is none. Raises `InputError`."""
+def _checked(manifest: Path, number: int, row: ManifestRow) -> Annotated:
+    """Validate a row, and measure area and box from the masks; an empty mask is left out. Raises `InputError`."""
     photo = row.annotated
     try:
         check_size(photo.height, photo.width)
@@ -114,22 +116,22 @@ def _photo(manifest: Path, number: int, row: Row) -> Annotated:
             if b"\0" in os.fsencode(path):
                 raise ValueError(f"{path!r} is no path")
         objects = [restore(each.rle, each.score, plain(each.label)) for each in photo.objects]
-        for found in objects:
-            if found.rle["size"] != [photo.height, photo.width]:
+        for each in objects:
+            if each.rle["size"] != [photo.height, photo.width]:
                 raise ValueError("a mask is not of its photo's size")
-            if not 0 <= found.score <= 1 or not found.label:
+            if not 0 <= each.score <= 1 or not each.label:
                 raise ValueError("an object has no score of 0 to 1, or no label")
     except ValueError as error:
         raise InputError(f"{manifest}:{number}: not a row of a manifest ({error})") from None
     return replace(photo, objects=[each for each in objects if each.area])
 
 
-def _entries(place: Path, lines: Sequence[tuple[int, Line]]) -> tuple[Entry, ...]:
-    """Name photos after the tree of outputs, where each has one of its own, else after their paths; in that order."""
+def _named(place: Path, lines: Sequence[tuple[int, Line]]) -> tuple[FinishedPhoto, ...]:
+    """Name each photo after its place in the tree of outputs, or after its path if outputs are shared; sorted."""
     rows = [line.row for _, line in lines]
     outputs = Counter(row.output for row in rows)
     own = [row.output if outputs[row.output] == 1 else None for row in rows]
-    names: dict[str, Row] = {}
+    names: dict[str, ManifestRow] = {}
     for row, output in zip(rows, own, strict=True):
         in_tree = PurePosixPath(output or "").parent / PurePosixPath(row.input).name
         name = safe(row.input if output is None else str(in_tree))
@@ -139,20 +141,22 @@ def _entries(place: Path, lines: Sequence[tuple[int, Line]]) -> tuple[Entry, ...
         stem if output is None else bare(safe(output))
         for stem, output in zip(stems(list(names)), own, strict=True)
     ]
-    entries = [
-        Entry(number, line.start, line.length, place / line.row.input, line.row.input_sha256, name, file)
+    photos = [
+        FinishedPhoto(
+            number, line.start, line.length, place / line.row.input, line.row.input_sha256, name, file
+        )
         for (number, line), name, file in zip(lines, names, files, strict=True)
     ]
-    return tuple(sorted(entries, key=lambda entry: PurePosixPath(entry.name)))
+    return tuple(sorted(photos, key=lambda photo: PurePosixPath(photo.name)))
 
 
-def look(entry: Entry, photo: Annotated) -> RGB:
-    """Read a photo anew, upright. Raises `InputError` unless its bytes and its size are those of the run."""
-    name = entry.shown
-    content = images.content(entry.source, name)
-    if hashlib.sha256(content).hexdigest() != entry.sha256:
+def read_photo_again(photo: FinishedPhoto, annotated: Annotated) -> RGB:
+    """Read the pixels of a finished photo. Raises `InputError` unless bytes and size are those that were segmented."""
+    name = photo.shown
+    content = images.content(photo.source, name)
+    if hashlib.sha256(content).hexdigest() != photo.sha256:
         raise InputError(f"{name}: not the photo of the run: its bytes have changed")
     rgb = images.read_bytes(content, name)
-    if rgb.shape[:2] != (photo.height, photo.width):
+    if rgb.shape[:2] != (annotated.height, annotated.width):
         raise InputError(f"{name}: not of the size that the run says")
     return rgb

@@ -1,4 +1,4 @@
-"""Any of Pillow's modes as RGB, 0–255, in the colours people see."""
+"""Convert images of any of Pillow's modes, depths and colour spaces to sRGB, 0–255."""
 
 import io
 
@@ -19,16 +19,16 @@ _TURNS = {
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turn an image as its EXIF says; one whose EXIF is broken stays as it is."""
+    """Rotate or mirror an image upright by its EXIF orientation; one with broken EXIF is returned unchanged."""
     try:
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # broken EXIF raises anything; the pixels are whole all the same
+    except Exception:  # broken EXIF raises anything, while the pixels are whole
         turn = None
     return image if turn is None else image.transpose(turn)
 
 
 def to_rgb(image: Image.Image) -> RGB:
-    """Scale deep greys to 0–255, put transparency over white, and bring colours to sRGB."""
+    """Convert an image to sRGB, 0–255: alpha is composited over white; 16-bit, 32-bit and float grey is scaled."""
     if image.mode.startswith("I;16"):
         return _grey((np.asarray(image).astype(np.uint32) + 128) // 257)
     if image.mode in ("I", "F"):
@@ -47,11 +47,11 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert from an embedded ICC profile; a broken one, or one of another colour space, is as none."""
+    """Convert from the embedded ICC profile to sRGB; a broken profile, or one of another colour space, is ignored."""
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if "sRGB" not in ImageCms.getProfileDescription(source):  # the usual case costs nothing
+            if "sRGB" not in ImageCms.getProfileDescription(source):  # most photos: no conversion
                 srgb = ImageCms.createProfile("sRGB")
                 return ImageCms.profileToProfile(image, source, srgb, outputMode="RGB") or image
         except (ImageCms.PyCMSError, OSError, ValueError):
@@ -60,7 +60,7 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:
-    """Map 32-bit and float greys: by 16 bits or 0–1 where they fit, else by the range they use; NaN is black."""
+    """Scale 32-bit and float grey to 0–255, from 0–65535 or 0–1 where it fits, else from its range; NaN is black."""
     with np.errstate(invalid="ignore"):
         grey = values.astype(np.float64)
     finite = grey[np.isfinite(grey)]

@@ -1,4 +1,4 @@
-"""Photos with their truth, as data sets lay them out: which file belongs to which, and what a file of truth says."""
+"""Read evaluation data sets (folders of pairs, VOC, COCO): their photos, ground-truth masks, labels and annotations."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
 
-from cratecli.arrays import RGB
+from cratecli.arrays import RGB, Labels, Mask
 from cratecli.errors import InputError, NothingMatchedError
 from cratecli.io import images
 from cratecli.io.formats.record import check_size
@@ -20,7 +19,7 @@ VAL2017 = "instances_val2017.json"
 
 @dataclass(frozen=True)
 class Pair:
-    """A photo, by name, and the file that holds its truth: its own, or one for all."""
+    """Pairs a photo with the file that holds its ground truth: its own file, or one for all photos."""
 
     name: str
     image: Path
@@ -29,7 +28,7 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class CocoSet:
-    """COCO's photos, and its annotations by the photo's name, as the file has them; sizes are height, width in px."""
+    """Holds the photos of a COCO data set, and by file name their sizes (height, width; px) and raw annotations."""
 
     pairs: Sequence[Pair]
     sizes: Mapping[str, tuple[int, int]]
@@ -37,9 +36,9 @@ class CocoSet:
 
 
 def paired(folder: Path, truths: str) -> list[Pair]:
-    """Pair `images/` with the folder named `truths` beside it, by stem, in order of name.
+    """Pair the files of `images/` with those of the folder `truths` beside it, by stem, sorted by name.
 
-    Raises `InputError` for a folder that is missing, and where one of a pair is; `NothingMatchedError` for no photo.
+    Raises `InputError` for a missing folder, and for a file without a partner; `NothingMatchedError` for no photo.
     """
     photos, masks = (_by_stem(_folder(folder, each)) for each in ("images", truths))
     for here, there, what in ((photos, masks, truths), (masks, photos, "images")):
@@ -53,9 +52,9 @@ def paired(folder: Path, truths: str) -> list[Pair]:
 
 
 def voc(folder: Path, split: str) -> list[Pair]:
-    """Read a split of VOC's segmentation, in its list's order: the VOCdevkit folder, or the year's in it.
+    """List the pairs of a split of VOC's segmentation task, in its order, from `VOCdevkit` or the folder of a year.
 
-    Raises `InputError` for what is missing; `NothingMatchedError` for a list of nothing.
+    Raises `InputError` for a missing folder or file, and `NothingMatchedError` for an empty list.
     """
     _there(folder)
     within = Path("ImageSets") / "Segmentation" / f"{split}.txt"
@@ -75,9 +74,9 @@ def voc(folder: Path, split: str) -> list[Pair]:
 
 
 def coco(folder: Path) -> CocoSet:
-    """Read COCO's photos and annotations: `images/` and `instances.json`, or the official `val2017` layout.
+    """Read a COCO data set: `images/` and `instances.json`, or the official `val2017` layout.
 
-    Raises `InputError` for what is missing, or no COCO file; `NothingMatchedError` for one without photos.
+    Raises `InputError` for a missing or invalid file, and `NothingMatchedError` for one without photos.
     """
     _there(folder)
     layouts = ((folder / "annotations" / VAL2017, "val2017"), (folder / "instances.json", "images"))
@@ -104,16 +103,16 @@ def coco(folder: Path) -> CocoSet:
     return CocoSet(pairs, sizes, annotations)
 
 
-def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
-    """Read a mask: what is brighter than 127 is foreground. Raises `InputError`, also for a mask of nothing."""
+def read_mask(path: Path) -> Mask:
+    """Read a binary ground-truth mask: pixels above 127 are foreground. Raises `InputError`, also if there are none."""
     mask = np.asarray(images.read(path).max(axis=-1) > 127)
     if not mask.any():
         raise InputError(f"{path}: no pixel is brighter than 127: a mask is 0 and 255")
     return mask
 
 
-def read_labels(path: Path) -> UInt8[np.ndarray, "height width"]:
-    """Read a picture's labels: the indices of an indexed one, the values of one in grey. Raises `InputError`."""
+def read_labels(path: Path) -> Labels:
+    """Read a label map: the indices of an indexed picture, or the values of a grey one. Raises `InputError`."""
     content = images.content(path)
     try:
         with open_image(content, str(path)) as image:
@@ -129,20 +128,20 @@ def read_labels(path: Path) -> UInt8[np.ndarray, "height width"]:
 
 
 def refuse_other_size(rgb: RGB, size: tuple[int, int], pair: Pair) -> None:
-    """Raise `InputError` unless a photo's height and width are those of its truth, in px."""
+    """Raise `InputError` unless a photo has the size (height, width; px) of its ground truth."""
     height, width = rgb.shape[:2]
     if (height, width) != size:
         raise InputError(f"{pair.image}: {width} × {height} px, but {size[1]} × {size[0]} px in {pair.truth}")
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in images.EXTENSIONS or path.name.startswith("."):
             continue
-        if (other := found.setdefault(path.stem, path)) is not path:
+        if (other := paths.setdefault(path.stem, path)) is not path:
             raise InputError(f"{path}: shares its stem with {other.name}")
-    return found
+    return paths
 
 
 def _there(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Photos in: any allowed format, orientation and mode, as an upright RGB array; and onto a patch grid."""
+"""Read photos of any allowed format, orientation and mode as upright RGB arrays, and resample them to a patch grid."""
 
 import os
 import stat
@@ -23,25 +23,26 @@ EXTENSIONS = frozenset(
         *{".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif"},
     }
 )
-"""File endings by which a folder's photos are found; a file named outright is read by its content."""
+"""Extensions of the files in a folder that count as photos; a file named by itself is read whatever its extension."""
 
-BYTES_A_PIXEL = 16  # more than any format takes
+BYTES_A_PIXEL = 16  # more than any format needs
 
-Photo = RGB | Image.Image | str | Path
+PhotoLike = RGB | Image.Image | str | Path
+"""A photo as Python callers pass it: an upright RGB array (0–255), a Pillow image, or a path."""
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A photo as upright RGB, 0–255, and what whoever gave it should hear of it, if anything."""
+    """Holds a decoded photo, upright RGB, 0–255, and a note for the user, if there is one."""
 
     rgb: RGB
     note: str | None
 
 
-def as_rgb(photo: Photo) -> RGB:
-    """Take a photo as Python callers have it: a path, a Pillow image, or an RGB array, which is passed through.
+def as_rgb(photo: PhotoLike) -> RGB:
+    """Convert a path or a Pillow image to an upright RGB array, 0–255; an array is returned unchanged.
 
-    Raises `InputError` as `read` does, and `ValueError` for an array that is not `height width 3` of bytes.
+    Raises `InputError` as `read` does, and `ValueError` for an array that is not uint8 of (height, width, 3).
     """
     if isinstance(photo, Image.Image):
         refuse_thin(photo.width, photo.height, "the image")
@@ -59,45 +60,45 @@ def as_rgb(photo: Photo) -> RGB:
 
 
 def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> RGB:
-    """Read a photo's file; see `content` and `decode`."""
+    """Read a photo from a file as upright RGB, 0–255; see `content` and `decode` for errors."""
     return decode(content(path, max_pixels=max_pixels), str(path), max_pixels=max_pixels).rgb
 
 
 def read_bytes(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> RGB:
-    """Read a photo held in memory; see `decode`."""
+    """Decode a photo held in memory as upright RGB, 0–255; see `decode` for errors."""
     return decode(data, name, max_pixels=max_pixels).rgb
 
 
 def as_pillow(rgb: RGB) -> Image.Image:
-    """Give an upright RGB array as what timm's transforms take."""
+    """Convert an RGB array, 0–255, to a Pillow image, which timm's transforms take."""
     return Image.fromarray(rgb)
 
 
 def content(path: Path, name: str | None = None, *, max_pixels: int = MAX_PIXELS) -> bytes:
-    """Read a photo's file, whole: a file that changes while it is mapped would end the process.
+    """Read the bytes of a photo's file; `name`, or else its path, stands for it in errors.
 
-    `name`, or else its path, stands for it in errors. Raises `InputError` for what is no regular file, and one larger
-    than `max_pixels` of any format can be.
+    The file is not mapped, because one that changes meanwhile would end the process. Raises `InputError` for anything
+    but a regular file, and for one that is too large for `max_pixels` in any format.
     """
     name = name or str(path)
     refuse_missing(path, name)
     with _explained(name, "cannot be read"), open(path, "rb", opener=_without_waiting) as stream:
         status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode):  # it has just been replaced
+        if not stat.S_ISREG(status.st_mode):  # replaced since the check above
             raise InputError(f"{name}: not a regular file")
         refuse_large(status.st_size, name, max_pixels)
         return stream.read()
 
 
 def refuse_missing(path: Path, name: str) -> None:
-    """Raise `InputError` for what is no regular file: a pipe or a device would be waited for, or never end."""
+    """Raise `InputError` for anything but a regular file: a pipe would block, a device may never end."""
     with _explained(name, "cannot be read"):
         if not path.is_file():
             raise InputError(f"{name}: {_what_instead(path)}")
 
 
 def refuse_large(size: int, name: str, max_pixels: int = MAX_PIXELS) -> None:
-    """Raise `InputError` for more bytes than `max_pixels` take in any format."""
+    """Raise `InputError` for more bytes than `max_pixels` need in any format."""
     if size > BYTES_A_PIXEL * max_pixels:
         need = f"{size:,} bytes are more than {max_pixels:,} pixels need"
         raise InputError(f"{name}: {need}; --max-pixels raises the limit")
@@ -108,16 +109,16 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
-    """Decode a photo as upright RGB: EXIF turned, alpha over white, 16-bit scaled, in sRGB, first frame.
+    """Decode a photo to upright sRGB, 0–255: EXIF orientation applied, alpha over white, first frame.
 
-    `name` stands for it in errors and notes; what Pillow warns of is left to Python's `warnings`.
-    Raises `InputError` for what is broken or cut, no image of the allowlist, over `max_pixels`, or longer than 32
-    times its breadth.
+    `name` stands for it in errors and notes; Pillow's warnings go to Python's `warnings`. Raises `InputError` for an
+    image that is broken or cut short, not of an allowed format, larger than `max_pixels`, or longer than 32 times
+    its width.
     """
     with _explained(name), open_image(data, name, max_pixels) as image:
-        image.load()  # only this proves it whole
+        image.load()  # decodes all of it: only this proves it complete
         rgb = colour.to_rgb(colour.upright(image))
-        if image.format != "MPO" and _has_more(image):  # a phone's photo: what follows is its preview
+        if image.format != "MPO" and _has_more(image):  # in a phone's photo the second picture is its preview
             return Decoded(rgb, f"{name}: holds several pictures; the first is used")
         return Decoded(rgb, None)
 
@@ -131,29 +132,29 @@ def _what_instead(path: Path) -> str:
 def _has_more(image: Image.Image) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
-    except Exception:  # the rest may be broken; the first is whole
+    except Exception:  # later frames may be broken; the first is whole
         return True
 
 
 @contextmanager
 def _explained(name: str, what: str = "cannot be read as an image") -> Iterator[None]:
-    """Turn what reading raises, which for a broken file is anything, into an `InputError` of one line."""
+    """Turn any exception of a reader into an `InputError` of one line: a broken file can raise anything."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        told = error.strerror if isinstance(error, OSError) else None
-        reason = told or " ".join(str(error).split()) or type(error).__name__
+        system = error.strerror if isinstance(error, OSError) else None
+        reason = system or " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name}: {what}: {reason}") from None
 
 
 def fit(
     rgb: RGB, grid: Grid, patch_size: int, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Float[np.ndarray, "3 h w"]:
-    """Resample a photo (bicubic, antialiased) to cover `grid` exactly, and normalise its channels.
+    """Resample a photo (bicubic, antialiased) to the pixels of a patch grid, and normalise its channels.
 
-    `mean` and `std` are per RGB channel for values in 0–1.
+    `patch_size` is in px; `mean` and `std` are of the RGB channels, for values in 0–1.
     """
     size = grid.pixels(patch_size)
     image = Image.fromarray(rgb)

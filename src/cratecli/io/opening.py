@@ -1,4 +1,4 @@
-"""Bytes to an opened image: known by its content, of an allowlist, within the pixel limit, not yet decoded."""
+"""Open images from bytes without decoding them: allowed formats, recognised by content, within the pixel limit."""
 
 import io
 import re
@@ -23,10 +23,12 @@ ALLOWED = (
     *(JpegImageFile, PngImageFile, WebPImageFile, GifImageFile, TiffImageFile),
     *(BmpImageFile, PpmImageFile, Jpeg2KImageFile, AvifImageFile),
 )
-"""The kinds of image that are read, and HEIF by its extra; no other of Pillow's readers is even loaded."""
+"""Pillow's readers of the allowed formats, besides HEIF, which is an extra; no other reader is loaded."""
 
-MAX_PIXELS = 89_478_485  # 256 MiB as RGB, from where on Pillow warns
-MAX_ASPECT = 32  # beyond this a photo's short side would be lost, or its grid grow without bound
+MAX_PIXELS = 89_478_485  # 256 MiB as RGB; above it Pillow warns
+MAX_ASPECT = (
+    32  # of long to short side; beyond it the short side would vanish, or the grid grow without bound
+)
 
 _PRETENDERS = {
     rb"\Z": "empty",
@@ -35,16 +37,16 @@ _PRETENDERS = {
 }
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _NOT_THIS = (SyntaxError, IndexError, TypeError, struct.error)
-"""What Pillow's readers raise for what they cannot read, as its `open` knows them."""
+"""Exceptions of Pillow's readers for files they cannot read, as in its `Image.open`."""
 
 _raising = Lock()
 
 
 def open_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
-    """Open an image by its first bytes; only its header is read, and its size checked.
+    """Open an image by its first bytes; only the header is read, and the size checked.
 
-    Raises `InputError` for what is no image of the allowlist, has more than `max_pixels`, or is more than 32 times
-    as long as broad; and whatever a reader raises for a broken header.
+    Raises `InputError` for an image that is not of an allowed format, has more than `max_pixels`, or is longer than 32
+    times its width; and whatever a reader raises for a broken header.
     """
     for pattern, what in _PRETENDERS.items():
         if re.match(pattern, content[:64], re.I):
@@ -58,27 +60,29 @@ def open_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image
 
 
 def refuse_thin(width: int, height: int, name: str) -> None:
-    """Raise `InputError` for a photo (px) that no patch grid fits."""
+    """Raise `InputError` for a photo (px) whose long side exceeds 32 times its short side."""
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise InputError(f"{name}: {width} × {height} px is too long and thin: crop it")
 
 
 def _open(content: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
-    """Try the readers whose signature fits, as `Image.open` does, but for its own pixel limit and warnings."""
+    """Try the readers whose signature matches, as `Image.open` does, without its pixel limit and warnings."""
     broken: Exception | None = None
     for kind in ALLOWED:
         reader, accept = Image.OPEN[str(kind.format)]
         try:
             if accept is None or accept(content[:16]) is True:
                 return reader(io.BytesIO(content), "")
-        except Image.DecompressionBombError:  # a GIF's frame, a WebP's canvas: Pillow asks at once
+        except (
+            Image.DecompressionBombError
+        ):  # a GIF's frame, a WebP's canvas: Pillow checks its limit on opening
             raise InputError(f"{name}: {_too_many(max_pixels)}") from None
         except _NOT_THIS as error:
             broken = error
     if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS:
         return _open_heif(content, name, max_pixels)
     if isinstance(broken, SyntaxError) and broken.__cause__ is None:
-        raise broken  # in words; the others speak of buffers
+        raise broken  # a readable message; other exceptions name buffers
     if broken is not None:
         raise InputError(f"{name}: cannot be read as an image: its header is cut or broken")
     raise InputError(f"{name}: not an image of a known format")
@@ -89,7 +93,7 @@ def _too_many(max_pixels: int) -> str:
 
 
 def _open_heif(content: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
-    """Open HEIC by its extra, unless it declares (`ispe`) too large a picture to be cropped from."""
+    """Open HEIC with its extra. Raises `InputError` if a declared size (`ispe`) exceeds `max_pixels`."""
     try:
         from pillow_heif import HeifImageFile
     except ImportError:
@@ -103,9 +107,9 @@ def _open_heif(content: bytes, name: str, max_pixels: int) -> ImageFile.ImageFil
 
 
 def _let_pillow_allow(max_pixels: int) -> None:
-    """Raise Pillow's own limit, which some of its readers ask again while decoding, to what a caller allows.
+    """Raise Pillow's own limit, which some readers check again while decoding, to `max_pixels`.
 
-    It is only ever raised, and only for a caller who asks for more than is usual.
+    The limit is never lowered, and raised only for more than `MAX_PIXELS`.
     """
     if max_pixels > MAX_PIXELS:
         with _raising:

@@ -1,31 +1,33 @@
-"""Curves over layers, drawn with matplotlib."""
+"""Plot measurements over a model's layers with matplotlib."""
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
+
+from cratecli.arrays import RGB
 
 DPI = 100
 HEIGHT, LEAST_WIDTH = 320, 640  # px
-LATIN = 0x250  # characters up to here are in matplotlib's own font
-COLOUR = "#31688e"  # of the viridis map
+LATIN = 0x250  # matplotlib's own font has the characters below
+COLOUR = "#31688e"  # of the viridis colour map
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One quantity, a row a photo, a column a layer; NaN is left out."""
+    """Holds one measurement of every photo (rows) and layer (columns); NaN leaves a gap."""
 
     name: str
     values: Float[np.ndarray, "photos layers"]
 
 
-def plot_layers(
-    curves: Sequence[Curve], layers: Sequence[int], title: str, width: int = LEAST_WIDTH
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Draw curves side by side: the mean over photos, and one standard deviation to either side. `width` is in px."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its cache, its fonts: no news for a user
+def plot_layers(curves: Sequence[Curve], layers: Sequence[int], title: str, width: int = LEAST_WIDTH) -> RGB:
+    """Plot curves side by side: the mean over photos, ± one standard deviation; `width` is in px, the result RGB."""
+    logging.getLogger("matplotlib").setLevel(
+        logging.ERROR
+    )  # warnings about its cache and fonts do not concern users
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in rows and columns, labelled, to be looked at side by side."""
+"""Draw contact sheets (labelled rows and columns of pictures), boxes on photos, and heat maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ INK, FAINT, MARK = (30, 30, 30), (120, 120, 120), (226, 88, 34)
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """One picture, what stands under it, and whether it is framed."""
+    """Holds one picture of a contact sheet, its caption, and whether it is framed."""
 
     picture: RGB
     caption: str = ""
@@ -32,9 +32,9 @@ def contact_sheet(
     labels: Sequence[str] = (),
     cell: Size = CELL,
 ) -> RGB:
-    """Lay tiles out, each fitted into a cell of `cell` px, on white.
+    """Draw a contact sheet: tiles in rows and columns on white, each scaled to fit a cell of `cell` px.
 
-    `columns` stand over the columns, `labels` over the rows, left. Text is cut to what fits.
+    `columns` are headings of the columns, `labels` of the rows. Text that does not fit is cut.
     """
     font = ImageFont.load_default(TEXT)
     line = TEXT + 5
@@ -76,7 +76,7 @@ def contact_sheet(
 
 
 def fit_within(picture: RGB, cell: Size) -> RGB:
-    """Scale a picture to fit a cell; one that is enlarged keeps its patches sharp."""
+    """Scale a picture to fit a cell (px); enlarging keeps pixels sharp, so that patches can be seen."""
     factor = min(cell.height / picture.shape[0], cell.width / picture.shape[1])
     width, height = (max(1, round(side * factor)) for side in (picture.shape[1], picture.shape[0]))
     way = cv2.INTER_NEAREST if factor > 1 else cv2.INTER_AREA
@@ -84,7 +84,7 @@ def fit_within(picture: RGB, cell: Size) -> RGB:
 
 
 def stack(upper: RGB, lower: RGB) -> RGB:
-    """Put one picture over another, left-aligned on white."""
+    """Stack two pictures vertically, left-aligned on white."""
     width = max(upper.shape[1], lower.shape[1])
     padded = [
         np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=255) for p in (upper, lower)
@@ -94,7 +94,7 @@ def stack(upper: RGB, lower: RGB) -> RGB:
 
 @dataclass(frozen=True)
 class Framed:
-    """A box to draw on a photo, its words, and its colour (RGB, 0–255)."""
+    """Holds a box (px) to draw on a photo, its caption, and its colour (RGB, 0–255)."""
 
     box: Box
     caption: str
@@ -102,7 +102,7 @@ class Framed:
 
 
 def frame(rgb: RGB, boxes: Sequence[Framed]) -> RGB:
-    """Draw boxes on a photo, as thick as its size asks for, each with its words in its upper left corner."""
+    """Draw boxes on a photo, each with its caption in the upper left corner; lines are 1/400 of the long side."""
     image = Image.fromarray(rgb)
     pen = ImageDraw.Draw(image)
     thickness = max(1, round(max(image.size) / 400))
@@ -119,6 +119,6 @@ def frame(rgb: RGB, boxes: Sequence[Framed]) -> RGB:
 
 
 def heat(values: Float[np.ndarray, "height width"]) -> RGB:
-    """Colour a map of 0–1 from dark blue to yellow (viridis)."""
+    """Draw a heat map of values in 0–1 from dark blue to yellow (viridis colour map)."""
     levels = np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[..., ::-1])

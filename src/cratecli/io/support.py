@@ -1,4 +1,4 @@
-"""Which image formats this installation can read. Opens no image."""
+"""Report which optional image formats this installation can read."""
 
 from importlib.util import find_spec
 
@@ -9,6 +9,6 @@ HEIC = "HEIC"
 
 
 def readable_formats() -> dict[str, bool]:
-    """Tell, by format, whether what reads it is installed; formats that Pillow always reads are left out."""
-    found = {name: bool(features.check(feature)) for name, feature in _FEATURES.items()}
-    return found | {HEIC: find_spec("pillow_heif") is not None}
+    """Report for each optional format whether its library is installed; Pillow always reads the others."""
+    built_in = {name: bool(features.check(feature)) for name, feature in _FEATURES.items()}
+    return built_in | {HEIC: find_spec("pillow_heif") is not None}

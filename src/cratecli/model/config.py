@@ -1,77 +1,86 @@
 """What a CRATE is made of, as data: the frozen config, and the named architectures. Imports no torch."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from reprlib import repr as short
-from typing import Any, Literal, TypedDict, get_args, get_origin
+from dataclasses import asdict, replace
+from functools import wraps
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
+
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from cratecli.errors import validation_message
 
 Attention = Literal["mssa", "mhsa"]
 Sparsifier = Literal["ista", "soft-ista", "odl", "mlp"]
 Stem = Literal["linear", "conv"]
 
-_PLAIN: Mapping[object, str] = {int: "a whole number", float: "a number", bool: "true or false"}
-_LARGEST = {"depth": 1024, "classes": 1_000_000}  # what no model has, but a broken file may ask for
-_LARGEST_SIZE, _LARGEST_NUMBER = 65_536, 1e9
+# The upper bounds are beyond any model, but not beyond what a broken file may ask for.
+_Size = Annotated[int, Field(strict=True, ge=1, le=65_536)]
+_Depth = Annotated[int, Field(strict=True, ge=1, le=1024)]
+_Classes = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
+_Flag = Annotated[bool, Field(strict=True)]
+_Constant = Annotated[float, Field(strict=True, ge=0, le=1e9)]
+_Shift = Annotated[float, Field(strict=True, ge=-1e9, le=1e9)]
+_Scale = Annotated[float, Field(strict=True, gt=0, le=1e9)]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+_Class = TypeVar("_Class")
 
-@dataclass(frozen=True)
+
+def _refuse_in_one_line(cls: type[_Class]) -> type[_Class]:
+    """Let a pydantic dataclass raise a `ValueError` of one line, where pydantic's own has many."""
+    init = cls.__init__
+
+    @wraps(init)
+    def checked(self: _Class, *args: Any, **fields: Any) -> None:
+        try:
+            init(self, *args, **fields)
+        except ValidationError as error:
+            raise ValueError(validation_message(error)) from None
+
+    cls.__init__ = checked  # type: ignore[assignment]
+    return cls
+
+
+@_refuse_in_one_line
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class CrateConfig:
-    """Describe one CRATE: sizes, blocks and constants.
+    """Describe one CRATE: sizes, blocks and constants. Raises `ValueError` for what no forward pass could run.
 
-    Width is a multiple of heads, image size of patch size.
+    `patch_size` and `image_size` are in px. Width is a multiple of heads, image size of patch size.
     `step_size` (η) and `sparsity_weight` (λ) cannot be read from a checkpoint, nor can `heads`.
     `classes = 0` means no classifier; `pre_logits` is the demo checkpoint's linear map before it.
+    `mean` and `std` normalise the red, green and blue channels, 0–1.
     """
 
-    patch_size: int
-    width: int
-    heads: int
-    depth: int
-    image_size: int = 224
-    classes: int = 1000
+    patch_size: _Size
+    width: _Size
+    heads: _Size
+    depth: _Depth
+    image_size: _Size = 224
+    classes: _Classes = 1000
     attention: Attention = "mssa"
     sparsifier: Sparsifier = "ista"
     stem: Stem = "linear"
-    output_bias: bool = True
-    pre_logits: bool = False
-    step_size: float = 0.1
-    sparsity_weight: float = 0.1
-    layer_norm_eps: float = 1e-5
-    final_norm_eps: float = 1e-5
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    output_bias: _Flag = True
+    pre_logits: _Flag = False
+    step_size: _Constant = 0.1
+    sparsity_weight: _Constant = 0.1
+    layer_norm_eps: _Constant = 1e-5
+    final_norm_eps: _Constant = 1e-5
+    mean: tuple[_Shift, _Shift, _Shift] = IMAGENET_MEAN
+    std: tuple[_Scale, _Scale, _Scale] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        """Refuse, by `ValueError`, what no forward pass could run."""
-        for field in fields(self):
-            value, kind = getattr(self, field.name), field.type
-            if get_origin(kind) is Literal and value not in get_args(kind):
-                raise ValueError(f"{field.name} is {short(value)}, not one of {', '.join(get_args(kind))}")
-            if kind in _PLAIN:
-                number = isinstance(value, int if kind is int else int | float)
-                if not number or isinstance(value, bool) != (kind is bool):
-                    raise ValueError(f"{field.name} is {short(value)}, not {_PLAIN[kind]}")
-            if kind is int and value < (0 if field.name == "classes" else 1):
-                raise ValueError(f"{field.name} is {short(value)}: too small")
-            if kind is int and value > _LARGEST.get(field.name, _LARGEST_SIZE):
-                raise ValueError(f"{field.name} is {short(value)}: too large")
-            if kind is float and not 0 <= value <= _LARGEST_NUMBER:
-                raise ValueError(f"{field.name} is {short(value)}, not between 0 and {_LARGEST_NUMBER:g}")
+        """Check the sizes against each other."""
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads")
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"image size {self.image_size} is not a multiple of patch size {self.patch_size}"
             )
-        for name in ("mean", "std"):
-            triple = getattr(self, name)
-            if not isinstance(triple, tuple) or len(triple) != 3 or not all(map(_is_number, triple)):
-                raise ValueError(f"{name} is {short(triple)}, not three numbers")
-        if min(self.std) <= 0:
-            raise ValueError(f"std is {self.std}: not positive")
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain data, as stored in a checkpoint's metadata; `from_dict` reads it back."""
@@ -80,43 +89,22 @@ class CrateConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "CrateConfig":
         """Build from plain data. Raises `ValueError` for unknown, missing or unfit fields."""
-        kinds = {field.name: field.type for field in fields(cls)}
-        if unknown := sorted(set(values) - set(kinds)):
-            raise ValueError(f"unknown field {', '.join(unknown[:6])[:200]}")
-        plain: dict[str, Any] = {}
-        for name, value in values.items():
-            number = _as_float(value) if kinds[name] is float else value
-            plain[name] = tuple(map(_as_float, value)) if isinstance(value, list) else number
-        try:
-            return cls(**plain)
-        except TypeError as error:
-            raise ValueError(str(error).removeprefix("CrateConfig.__init__() ")) from None
+        return cls(**values)
 
 
-def _is_number(value: object) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    return abs(value) <= _LARGEST_NUMBER
-
-
-def _as_float(value: Any) -> Any:
-    """Take a whole number where a number will do."""
-    return float(value) if _is_number(value) else value
-
-
-class _Size(TypedDict):
+class _Sizes(TypedDict):
     width: int
     heads: int
     depth: int
 
 
-_TINY: _Size = {"width": 384, "heads": 6, "depth": 12}
-_SMALL: _Size = {"width": 576, "heads": 12, "depth": 12}
-_BASE: _Size = {"width": 768, "heads": 12, "depth": 12}
-_LARGE: _Size = {"width": 1024, "heads": 16, "depth": 24}
+_TINY: _Sizes = {"width": 384, "heads": 6, "depth": 12}
+_SMALL: _Sizes = {"width": 576, "heads": 12, "depth": 12}
+_BASE: _Sizes = {"width": 768, "heads": 12, "depth": 12}
+_LARGE: _Sizes = {"width": 1024, "heads": 16, "depth": 24}
 
 
-def _alpha(size: _Size, patch_size: int, **changes: Any) -> CrateConfig:
+def _alpha(size: _Sizes, patch_size: int, **changes: Any) -> CrateConfig:
     """Compose CRATE-α (2405.20299): convolution stem, ODL, LayerNorm eps 1e-6 in the layers."""
     alpha = CrateConfig(
         patch_size=patch_size, **size, stem="conv", sparsifier="odl", output_bias=False, layer_norm_eps=1e-6

@@ -71,6 +71,11 @@ class Crate(WhiteBox):
         self.pre_logits = nn.Linear(config.width, config.width) if config.pre_logits else nn.Identity()
         self.head = nn.Linear(config.width, config.classes) if config.classes else nn.Identity()
 
+    @property
+    def paper_layer(self) -> int:
+        """Give the layer that the paper's figures show: the penultimate (2308.16271, B.1), if there are two."""
+        return -2 if self.depth > 1 else -1
+
     def unroll(
         self, images: Float[Tensor, "b 3 h w"], kept: Int[Tensor, "b kept"] | None = None
     ) -> Iterator[LayerState]:

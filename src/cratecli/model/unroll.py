@@ -1,6 +1,6 @@
 """What every model offers: to be unrolled, one `LayerState` a layer."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,11 +59,12 @@ class WeightsId:
     sha256: str
 
 
-class WhiteBox(nn.Module):
-    """A model that can be unrolled.
+class WhiteBox(nn.Module, ABC):
+    """Any model that `unroll` can walk through layer by layer.
 
     `weights` is set by whoever loads it, and `least_confidence`, 0–1, where it was measured for them: below it
-    `auto` sees nothing. `mean` and `std` are per RGB channel, 0–1.
+    `--heads auto` finds nothing. `image_size` and `patch_size` are in px; `mean` and `std` normalise the red, green
+    and blue channels, 0–1.
     """
 
     weights: WeightsId | None = None
@@ -83,6 +84,14 @@ class WhiteBox(nn.Module):
         super().__init__()
         self.depth, self.heads, self.patch_size, self.image_size = depth, heads, patch_size, image_size
         self.mean, self.std = mean, std
+
+    @property
+    def paper_layer(self) -> int:
+        """Give the layer that the paper's figures show: the penultimate of a CRATE (-2), the last of a ViT (-1).
+
+        (2308.16271, B.1.) Of other models it is the last.
+        """
+        return -1
 
     @abstractmethod
     def unroll(self, images: Float[Tensor, "b 3 h w"]) -> Iterator[LayerState]:

@@ -1,29 +1,30 @@
-"""Many photos in one run: decoded ahead of the model, finished behind it, and never lost to one that is bad."""
+"""The batch engine: photos decoded ahead of the model and finished behind it; a bad one fails alone."""
 
 import hashlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
 
 from cratecli.arrays import RGB
 from cratecli.emergence.features import View
 from cratecli.errors import CrateError, InputError, OutputError
-from cratecli.geometry import Grid, Size, fit_grid
+from cratecli.geometry import Grid, Size
 from cratecli.io import images
 from cratecli.io.formats.record import Annotated
 from cratecli.io.opening import MAX_PIXELS
 from cratecli.model.device import out_of_memory
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.cache import FeatureCache
+from cratecli.runs.cache import ViewCache, fingerprint
 from cratecli.runs.jobs import Failure, Job, Skipped, deliver
 from cratecli.runs.ledger import Ledger
 from cratecli.runs.limits import MemoryBudget, one_thread_each
-from cratecli.runs.views import see
+from cratecli.runs.views import Question, views_of
 
 Result = TypeVar("Result")
 Outcomes = Generator[Result | Failure | Skipped, None, None]
@@ -36,47 +37,25 @@ PATIENCE = 0.2  # seconds between two looks at a photo that another process has 
 
 
 @dataclass(frozen=True)
-class Question:
-    """What the model is asked of every photo: layers, from 0; input short sides, px; whether to trace it.
-
-    `square`, it is squeezed into a square, as the papers' evaluations do. A photo whose grid at the first size has more
-    than `most_patches` is refused before the model is asked.
-    """
-
-    layers: tuple[int, ...]
-    sizes: tuple[int, ...]
-    trace: bool = False
-    most_patches: int | None = None
-    square: bool = False
-
-    def grids(self, size: Size, patch_size: int) -> tuple[Grid, ...]:
-        """Give the grids a photo is shown on. Raises `InputError` for one that is too large."""
-        grids = tuple(
-            fit_grid(Size(side, side) if self.square else size, side, patch_size) for side in self.sizes
-        )
-        if self.most_patches is not None and grids[0].patches > self.most_patches:
-            counts = f"{grids[0].patches:,} patches are more than MaskCut can hold ({self.most_patches:,})"
-            raise InputError(f"{counts}: choose a smaller size")
-        return grids
-
-
-@dataclass
 class Desk:
-    """What a run stands on: the model, and how much it is given at once.
+    """What the engine works with: the model, how much it is given at once, and where results are recorded.
 
-    `stopping` is asked between batches whether to end early; `note` is told what users should know.
+    `stdin` holds the bytes of a photo on standard input. `stopping` is asked between batches whether to end early;
+    `note` gets lines that users should read.
     """
 
     model: WhiteBox
     batch_size: int = 8
-    cache: FeatureCache | None = None
+    cache: ViewCache | None = None
     ledger: Ledger | None = None
     stdin: bytes = b""
     max_pixels: int = MAX_PIXELS
     stopping: Callable[[], bool] = field(default=lambda: False)
     note: Callable[[str], None] = field(default=lambda _text: None)
 
-    def hand_over(self, photo: "Photo", content: bytes | None, annotated: Annotated, **facts: Any) -> None:
+    def hand_over(
+        self, photo: "DecodedPhoto", content: bytes | None, annotated: Annotated, **facts: Any
+    ) -> None:
         """Write a photo's output, if it has one of its own, and then its row. Raises `OutputError`."""
         if content is not None:
             deliver(photo.job.target, content)
@@ -85,8 +64,8 @@ class Desk:
 
 
 @dataclass(frozen=True, eq=False)
-class Photo:
-    """A job's photo, upright RGB, and the SHA-256 of the file's bytes, in hexadecimal."""
+class DecodedPhoto:
+    """A job's photo: upright RGB, 0–255, and the SHA-256, in hexadecimal, of its file (or of its pixels, held)."""
 
     job: Job
     rgb: RGB
@@ -99,10 +78,10 @@ def as_it_is(_job: Job, rgb: RGB) -> RGB:
 
 
 def work_through(
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     desk: Desk,
     question: Question | None,
-    finish: Callable[[Photo, list[View]], Result],
+    finish: Callable[[DecodedPhoto, list[View]], Result],
     prepare: Callable[[Job, RGB], RGB] = as_it_is,
 ) -> Outcomes[Result]:
     """Show photos to the model, those of a size together, and finish each in a thread behind it.
@@ -114,7 +93,7 @@ def work_through(
     finished.
     Raises `OutputError` when an output cannot be written.
     """
-    with one_thread_each(), _Line(desk, question, finish, prepare) as line:
+    with one_thread_each(), _Pipeline(desk, question, finish, prepare) as line:
         yield from line.run(jobs)
         while line.elsewhere and not desk.stopping():
             waiting, line.elsewhere = line.elsewhere, []
@@ -123,8 +102,8 @@ def work_through(
                 time.sleep(PATIENCE)
 
 
-class _Line(Generic[Result]):
-    """The assembly line: reading ahead, waiting for company, being shown to the model, being finished.
+class _Pipeline(Generic[Result]):
+    """Photos in four stages: read ahead, grouped by grid, shown to the model, finished.
 
     Only the main thread moves a photo from one to the next. Readers may wait for room, so finishers, who make it, are
     threads of their own.
@@ -134,7 +113,7 @@ class _Line(Generic[Result]):
         self,
         desk: Desk,
         question: Question | None,
-        finish: Callable[[Photo, list[View]], Result],
+        finish: Callable[[DecodedPhoto, list[View]], Result],
         prepare: Callable[[Job, RGB], RGB],
     ) -> None:
         self.desk, self.question, self._finish, self._prepare = desk, question, finish, prepare
@@ -142,11 +121,11 @@ class _Line(Generic[Result]):
         self._together = desk.batch_size
         self._memory = MemoryBudget(HELD)
         self._read = 0  # photos, so far
-        self._reading: deque[Future[Photo | Failure | Skipped | Job]] = deque()
-        self._waiting: dict[tuple[Grid, ...], list[Photo]] = {}
+        self._reading: deque[Future[DecodedPhoto | Failure | Skipped | Job]] = deque()
+        self._waiting: dict[tuple[Grid, ...], list[DecodedPhoto]] = {}
         self._leaving: deque[tuple[int, Future[Result | Failure | Skipped]]] = deque()
 
-    def __enter__(self) -> "_Line[Result]":
+    def __enter__(self) -> "_Pipeline[Result]":
         self._readers = ThreadPoolExecutor(WORKERS, thread_name_prefix="crate-reader")
         self._finishers = ThreadPoolExecutor(WORKERS, thread_name_prefix="crate-finisher")
         return self
@@ -157,7 +136,7 @@ class _Line(Generic[Result]):
         self._readers.shutdown(cancel_futures=True)
         self._finishers.shutdown(cancel_futures=True)
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Result | Failure | Skipped]:
+    def run(self, jobs: Iterable[Job]) -> Iterator[Result | Failure | Skipped]:
         ahead = iter(jobs)
         while not self.desk.stopping():
             self._read_ahead(ahead)
@@ -167,7 +146,7 @@ class _Line(Generic[Result]):
             read = self._reading.popleft().result()
             if isinstance(read, Job):
                 self.elsewhere.append(read)
-            elif not isinstance(read, Photo):
+            elif not isinstance(read, DecodedPhoto):
                 self._leave(read)
             else:
                 group = self._wait(read)
@@ -187,12 +166,15 @@ class _Line(Generic[Result]):
             self._reading.append(self._readers.submit(self._read_one, job, self._read))
             self._read += 1
 
-    def _read_one(self, job: Job, number: int) -> Photo | Failure | Skipped | Job:
+    def _read_one(self, job: Job, number: int) -> DecodedPhoto | Failure | Skipped | Job:
         """Read and decode one photo, in a thread; gives the job back if another process has it in hand."""
         ledger, most = self.desk.ledger, self.desk.max_pixels
         if not self._memory.enter(number) or (ledger and not ledger.claim(job)):
             return job
         try:
+            if job.held is not None:
+                rgb = self._prepare(job, images.as_rgb(job.held))
+                return self._kept(DecodedPhoto(job, rgb, fingerprint(rgb)))
             if job.source is None:
                 content = self.desk.stdin
                 images.refuse_large(len(content), job.name, most)
@@ -212,15 +194,18 @@ class _Line(Generic[Result]):
             return self._failed(job, error)
         if decoded.note:
             self.desk.note(decoded.note)
-        self._memory.take(rgb.nbytes)
-        return Photo(job, rgb, sha256)
+        return self._kept(DecodedPhoto(job, rgb, sha256))
+
+    def _kept(self, photo: DecodedPhoto) -> DecodedPhoto:
+        self._memory.take(photo.rgb.nbytes)
+        return photo
 
     def _failed(self, job: Job, error: CrateError) -> Failure:
         if self.desk.ledger:
             self.desk.ledger.give_back(job)
         return Failure(job, error)
 
-    def _wait(self, photo: Photo) -> list[Photo]:
+    def _wait(self, photo: DecodedPhoto) -> list[DecodedPhoto]:
         """Let a photo wait for others of its size; give those whose turn it is, if any."""
         key: tuple[Grid, ...] = ()
         if self.question is not None:
@@ -235,13 +220,13 @@ class _Line(Generic[Result]):
             return self._waiting.pop(next(iter(self._waiting)))  # who has waited longest
         return []
 
-    def _show(self, photos: list[Photo]) -> None:
+    def _show(self, photos: list[DecodedPhoto]) -> None:
         """Show photos to the model, as many together as memory holds, and hand them on."""
         while photos:
             some, photos = photos[: self._together], photos[self._together :]
             self._show_some(some)
 
-    def _show_some(self, photos: list[Photo]) -> None:
+    def _show_some(self, photos: list[DecodedPhoto]) -> None:
         reason = None
         try:
             seen = self._see(photos)
@@ -267,25 +252,20 @@ class _Line(Generic[Result]):
             self._show(photos[:half])
             self._show(photos[half:])
 
-    def _see(self, photos: list[Photo]) -> list[list[View]]:
+    def _see(self, photos: list[DecodedPhoto]) -> list[list[View]]:
         """Ask the model the question, of photos that share its grids. Raises `InputError`."""
         desk, question = self.desk, self.question
         if question is None:
             return [[] for _ in photos]
-        for photo in photos:
-            question.grids(Size(*photo.rgb.shape[:2]), desk.model.patch_size)
-        return see(
+        return views_of(
             [photo.rgb for photo in photos],
             desk.model,
-            question.layers,
-            question.sizes,
+            question,
             cache=desk.cache,
-            trace=question.trace,
-            square=question.square,
             note=lambda text: desk.note(f"{photos[0].job.name}: {text}"),  # of one that is shown alone
         )
 
-    def _finish_one(self, photo: Photo, views: list[View]) -> Result | Failure | Skipped:
+    def _finish_one(self, photo: DecodedPhoto, views: list[View]) -> Result | Failure | Skipped:
         """Finish a photo, in a thread."""
         try:
             return self._finish(photo, views)
@@ -312,3 +292,42 @@ class _Line(Generic[Result]):
             held, future = self._leaving.popleft()
             self._memory.give(held)
             yield future.result()
+
+
+def work_in_order(
+    photos: Iterable[images.PhotoLike],
+    desk: Desk,
+    question: Question,
+    finish: Callable[[DecodedPhoto, list[View]], Result],
+    errors: Literal["raise", "return"],
+) -> Generator[Result | CrateError, None, None]:
+    """Show photos of a Python caller to the model, and give a result for each, in their order.
+
+    Photos are taken as they are needed: paths, Pillow images or upright RGB arrays (0–255). A bad photo raises its
+    error, or with `errors` "return" gives it as its result.
+    """
+    jobs = (
+        Job(Path(photo), None, number) if isinstance(photo, str | Path) else Job(None, None, number, photo)
+        for number, photo in enumerate(photos)
+    )
+    waiting: dict[int, Result | CrateError] = {}
+    due = 0
+
+    def numbered(photo: DecodedPhoto, views: list[View]) -> tuple[int, Result]:
+        return photo.job.number, finish(photo, views)
+
+    with closing(work_through(jobs, desk, question, numbered)) as outcomes:
+        for outcome in outcomes:
+            match outcome:
+                case Failure():
+                    waiting[outcome.job.number] = outcome.error
+                case Skipped():
+                    raise ValueError("nothing is skipped without a ledger")
+                case (number, done):
+                    waiting[number] = done
+            while due in waiting:
+                result = waiting.pop(due)
+                if isinstance(result, CrateError) and errors == "raise":
+                    raise result
+                yield result
+                due += 1

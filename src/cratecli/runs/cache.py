@@ -1,8 +1,9 @@
-"""What the model saw, kept on disk for the next question about the same photos."""
+"""What the model saw, kept in memory or on disk for the next question about the same photos."""
 
 import hashlib
 import json
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import safetensors.numpy
@@ -17,6 +18,35 @@ from cratecli.model.unroll import WhiteBox
 
 FORMAT = 1  # of an entry: a change of what `observe` gives takes the next number
 _PARTS = ("attention", "tokens", "coding_rate", "zero_fraction")
+
+
+class ViewCache(Protocol):
+    """A place for views, found again by photo, layer, grid and whether the photo was mirrored."""
+
+    def load(self, photo: str, layer: int, grid: Grid, mirrored: bool, *, trace: bool) -> View | None:
+        """Find one layer of a photo, named by its `fingerprint`; with `trace`, only one that was traced."""
+
+    def store(self, photo: str, layer: int, mirrored: bool, view: View) -> None:
+        """Keep a view of one layer. Raises `OutputError` when it cannot be written."""
+
+
+class MemoryCache:
+    """Views in memory, for one model, for as long as the object lives: about 4 MB a photo of the built-in model."""
+
+    def __init__(self) -> None:
+        """Start with nothing kept."""
+        self._views: dict[tuple[str, int, Grid, bool], View] = {}
+
+    def load(self, photo: str, layer: int, grid: Grid, mirrored: bool, *, trace: bool) -> View | None:
+        """Find one layer of a photo; see `ViewCache`."""
+        view = self._views.get((photo, layer, grid, mirrored))
+        return None if view is None or (trace and not _traced(view)) else view
+
+    def store(self, photo: str, layer: int, mirrored: bool, view: View) -> None:
+        """Keep a view of one layer; one that was traced is not replaced by one that was not."""
+        key = photo, layer, view.grid, mirrored
+        if key not in self._views or _traced(view):
+            self._views[key] = view
 
 
 class FeatureCache:
@@ -41,7 +71,7 @@ class FeatureCache:
         if set(parts) != set(_PARTS) or digest != _digest(parts):
             return None
         view = View(*(parts[name] for name in _PARTS))
-        return None if trace and np.isnan([*view.zero_fraction, *view.coding_rate]).any() else view
+        return None if trace and not _traced(view) else view
 
     def store(self, photo: str, layer: int, mirrored: bool, view: View) -> None:
         """Keep a view of one layer. Raises `OutputError` when it cannot be written."""
@@ -58,6 +88,10 @@ class FeatureCache:
         key = json.dumps([FORMAT, *self._model, photo, layer, *grid, mirrored])
         name = hashlib.sha256(key.encode()).hexdigest()
         return self.folder / name[:2] / f"{name[2:]}.safetensors"
+
+
+def _traced(view: View) -> bool:
+    return not np.isnan([*view.zero_fraction, *view.coding_rate]).any()
 
 
 def _digest(parts: dict[str, np.ndarray]) -> bytes:

@@ -1,22 +1,34 @@
 """One input of a run: where its output goes, and what becomes of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cratecli.errors import CrateError, OutputError
 from cratecli.files import replacing
 
+if TYPE_CHECKING:
+    from cratecli.io.images import PhotoLike
+
 
 @dataclass(frozen=True)
 class Job:
-    """One input and where its output goes. No source is standard input, no target standard output."""
+    """One input photo and where its output goes. No source is standard input, no target standard output.
+
+    A photo that is in memory already, a Pillow image or an upright RGB array, is `held`; `number` counts the jobs of
+    Python callers.
+    """
 
     source: Path | None
     target: Path | None
+    number: int = 0
+    held: "PhotoLike | None" = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
         """Name the input as the user would."""
+        if self.held is not None:
+            return f"photo {self.number}"
         return "standard input" if self.source is None else str(self.source)
 
 
@@ -31,6 +43,13 @@ class Failure:
 @dataclass(frozen=True)
 class Skipped:
     """A job that was done before, as the manifest knows, or by another process."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class SeenPhoto:
+    """A job whose photo the model has seen, and which is finished when all have been."""
 
     job: Job
 

@@ -15,7 +15,7 @@ from cratecli.files import ORPHAN, replacing
 from cratecli.io.formats.record import Annotated
 from cratecli.locks import ByteLocks
 from cratecli.runs.jobs import Job
-from cratecli.runs.manifest import Line, Row, read_lines
+from cratecli.runs.manifest import Line, ManifestRow, read_lines
 from cratecli.runs.provenance import Provenance
 
 _ALIVE, _WRITING, _CLAIMS = 0, 1, 2
@@ -52,7 +52,7 @@ class Ledger:
     def __init__(self, manifest: Path, made: Provenance) -> None:
         """Prepare for one way of making outputs; nothing is read or written before `open`."""
         self.manifest, self.folder = manifest, manifest.parent.absolute()
-        self._made, self._options = made.to_dict(), made.options
+        self._made, self._options = made.as_data(), made.digest
         self._rows: dict[str, _Known] = {}
         self._read = self._inode = 0  # bytes of the manifest that are known, and of which file
         self._began = 0  # bytes that it had before anybody now at work began
@@ -145,14 +145,14 @@ class Ledger:
 
     def record(self, job: Job, sha256: str, output: bytes | None, annotated: Annotated, **more: Any) -> None:
         """Add a photo's row, durably, after its output was written, and let go of it. Raises `OutputError`."""
-        row = Row(
+        row = ManifestRow.of(
+            annotated,
             input=self._within(job.source),
             input_sha256=sha256,
             output=None if job.target is None else self._within(job.target),
             output_sha256=None if output is None else hashlib.sha256(output).hexdigest(),
             options=self._options,
             made=self._made | more,
-            annotated=annotated,
         )
         with self._threads:
             with self._failing(), self._opened.turn(_WRITING):
@@ -161,7 +161,7 @@ class Ledger:
                 self._rows[row.key] = _Known.of(self._append(row))
             self.give_back(job)
 
-    def row(self, job: Job) -> Row | None:
+    def row(self, job: Job) -> ManifestRow | None:
         """Read the row of a job that is done; none, if it was taken back. Raises `OutputError`."""
         with self._threads, self._failing():
             known = self._rows.get(self.key(job))
@@ -170,7 +170,7 @@ class Ledger:
             with self.manifest.open("rb") as stream:
                 stream.seek(known.start)
                 content = stream.read(known.length)
-            return None if content.isspace() else Row.from_json(content)
+            return None if content.isspace() else ManifestRow.from_json(content)
 
     def close(self) -> None:
         """Let go of everything; the last to leave tidies up, if it can: the next run would."""
@@ -205,7 +205,7 @@ class Ledger:
         except OSError:
             return False
 
-    def _append(self, row: Row) -> Line:
+    def _append(self, row: ManifestRow) -> Line:
         """Write a row behind those that are known, over what a killed process began, or nothing."""
         content = row.to_json().encode() + b"\n"
         start = self._read

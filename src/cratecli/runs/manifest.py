@@ -1,86 +1,98 @@
-"""A run's manifest: one JSON line a photo that was done, with all that is needed to export or resume it."""
+"""A run's manifest: one JSON line a photo that is done, with all that is needed to export or resume the run."""
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
+
+from annotated_types import Len
+from pydantic import Field, ValidationError
 
 from cratecli.errors import InputError
-from cratecli.io.formats.record import Annotated, Annotation
+from cratecli.io.formats import record
+from cratecli.records import Record
+from cratecli.runs.records import Rle
 
 MANIFEST = "manifest.jsonl"
 _BEGINNING = b'{"input": "'  # of every row
 
 
-@dataclass(frozen=True)
-class Row:
-    """One photo that was done. Paths are relative to the manifest's folder, with `/` between.
+class ManifestObject(Record):
+    """One object of a photo."""
 
-    `made` tells how, as `crate explain` reads it; `options` is the digest of what of it decides the outcome.
-    """
+    rle: Rle = Field(description="The mask, on the upright photo.")
+    area: int = Field(description="Pixels of the mask.")
+    box: Annotated[list[int], Len(4, 4)] = Field(
+        description="Left, top, width, height of the mask, px of the upright photo."
+    )
+    score: float = Field(description="How sure it is, 0–1.")
+    label: str = Field(description="What it is called.")
 
-    input: str
-    input_sha256: str
-    output: str | None
-    output_sha256: str | None
-    options: str
-    made: dict[str, Any]
-    annotated: Annotated
 
-    def to_json(self) -> str:
-        """Write the row as one line of JSON, without its end."""
-        photo = self.annotated
-        return json.dumps(
-            {
-                "input": self.input,
-                "input_sha256": self.input_sha256,
-                "output": self.output,
-                "output_sha256": self.output_sha256,
-                "options": self.options,
-                "made": self.made,
-                "height": photo.height,
-                "width": photo.width,
-                "objects": [asdict(each) for each in photo.objects],
-            }
-        )
+class ManifestRow(Record):
+    """One photo that is done. Paths are relative to the manifest's folder, with `/` between."""
+
+    input: str = Field(description="The photo's path; `-` is standard input.")
+    input_sha256: str = Field(description="SHA-256 of the photo's file, hexadecimal.")
+    output: str | None = Field(description="The photo's output file; null where one file stands for all.")
+    output_sha256: str | None = Field(description="SHA-256 of the output file, hexadecimal.")
+    options: str = Field(description="Digest of what decides the outcome: rows of another are done again.")
+    made: dict[str, Any] = Field(description="How the output was made: the provenance.")
+    height: int = Field(description="Height of the upright photo, px.")
+    width: int = Field(description="Width of the upright photo, px.")
+    objects: list[ManifestObject] = Field(description="The objects of the photo; none where it is empty.")
+
+    @classmethod
+    def of(cls, photo: record.Annotated, **about: Any) -> "ManifestRow":
+        """Build the row of an annotated photo."""
+        objects = [
+            ManifestObject(
+                rle=Rle(size=list(each.rle["size"]), counts=each.rle["counts"]),
+                area=each.area,
+                box=list(each.box),
+                score=each.score,
+                label=each.label,
+            )
+            for each in photo.objects
+        ]
+        return cls(height=photo.height, width=photo.width, objects=objects, **about)
+
+    @property
+    def annotated(self) -> record.Annotated:
+        """Give the photo with its objects, as formats take it."""
+        objects = [
+            record.Annotation(
+                each.rle.model_dump(),
+                each.area,
+                (each.box[0], each.box[1], each.box[2], each.box[3]),
+                each.score,
+                each.label,
+            )
+            for each in self.objects
+        ]
+        return record.Annotated(self.input, self.height, self.width, objects)
 
     @property
     def key(self) -> str:
-        """Tell what there is at most one row of: an output, or an input where all share one."""
+        """Name what there is at most one row of: an output, or an input where all share one output."""
         return self.input if self.output is None else self.output
 
+    def to_json(self) -> str:
+        """Write the row as one line of JSON, without its end."""
+        return json.dumps(self.as_data())
+
     @classmethod
-    def from_json(cls, line: str | bytes) -> "Row":
+    def from_json(cls, line: str | bytes) -> "ManifestRow":
         """Read a row back. Raises `ValueError` for what is none."""
         try:
-            row = json.loads(line)
-            objects = [
-                Annotation(
-                    {"size": list(map(int, each["rle"]["size"])), "counts": str(each["rle"]["counts"])},
-                    int(each["area"]),
-                    tuple(map(int, each["box"])),  # type: ignore[arg-type]
-                    float(each["score"]),
-                    str(each["label"]),
-                )
-                for each in row["objects"]
-            ]
-            texts = {name: _text(row[name]) for name in ("input", "input_sha256", "options")}
-            maybe = {name: _maybe_text(row[name]) for name in ("output", "output_sha256")}
-            annotated = Annotated(texts["input"], int(row["height"]), int(row["width"]), objects)
-            return cls(**texts, **maybe, made=dict(row["made"]), annotated=annotated)  # type: ignore[arg-type]
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            return cls.model_validate(json.loads(line))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"])) or "row"
+            raise ValueError(f"not a row of a manifest ({place}: {first['msg'].lower()})") from None
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"not a row of a manifest ({type(error).__name__}: {error})") from None
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
-def _maybe_text(value: object) -> str | None:
-    return None if value is None else _text(value)
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,7 @@ class Line:
 
     start: int
     length: int
-    row: Row
+    row: ManifestRow
 
 
 def read_lines(stream: BinaryIO, start: int = 0) -> Iterator[Line]:
@@ -106,7 +118,7 @@ def read_lines(stream: BinaryIO, start: int = 0) -> Iterator[Line]:
             return
         if not line.isspace():
             try:
-                yield Line(start, len(line), Row.from_json(line))
+                yield Line(start, len(line), ManifestRow.from_json(line))
             except ValueError as error:
                 raise ValueError(f"{number}: {error}") from None
         start += len(line)

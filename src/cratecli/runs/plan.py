@@ -4,8 +4,9 @@ import os
 from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from cratecli.errors import NothingMatchedError, UsageError
 from cratecli.io import images
@@ -13,19 +14,40 @@ from cratecli.runs.inputs import STDIN, Inputs, is_folder
 from cratecli.runs.jobs import Job
 from cratecli.runs.manifest import MANIFEST
 
+PARTS_FILE, SHEET_FILE = "parts.json", "sheet.png"  # what a run of parts writes beside its pictures
+
+
+class HasJob(Protocol):
+    """The result of a job."""
+
+    @property
+    def job(self) -> Job:
+        """Give the job."""
+
 
 @dataclass(frozen=True)
 class Plan:
     """What a run does: its jobs, the folder that its outputs fill, and the one file that stands for all.
 
     Without a `target` there is a file a job; with neither, or with a `target` that is not named, standard output.
-    In the folders `also` there are outputs beside those of jobs.
+    In the folders `also` there are outputs beside those of jobs. To `resume`, the manifest's rows of earlier runs are
+    believed; `skipped` photos were left out because their output is there.
     """
 
     jobs: tuple[Job, ...]
     place: Path | None = None
     target: Path | None = None
     also: tuple[Path, ...] = ()
+    resume: bool = False
+    skipped: int = 0
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {job.name: place for place, job in reversed(list(enumerate(self.jobs)))}
+
+    def place_of(self, done: HasJob) -> int:
+        """Give the place of a job's result among the inputs: outcomes come as they are done."""
+        return self._places[done.job.name]
 
     @property
     def manifest(self) -> Path | None:
@@ -127,16 +149,54 @@ def _title(inputs: Inputs, kind: str) -> str:
     return f"{_stem(inputs.named[0])}.{kind}"
 
 
-def without_existing(plan: Plan, exists: Literal["overwrite", "skip", "error"]) -> Plan:
-    """Leave out jobs whose output is there, to skip them. Raises `UsageError` where that is an error."""
+def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None) -> Plan:
+    """Plan a run of parts: the folder for everything it writes, and in it each photo's place.
+
+    Without `output` it is `./FOLDER-parts` for one folder, else `./parts`; `save` is where a vocabulary is saved.
+    Raises what `plan` raises.
+    """
+    if output == "":
+        raise UsageError("a path is empty")
+    alone = inputs.alone and bool(inputs.folders)
+    place = Path(output or (f"{inputs.folders[0].resolve().name}-parts" if alone else "parts"))
+    if output == "-":
+        raise UsageError("parts fill a folder: give -o DIR")
+    if place.is_file() or place.suffix.lower() in (".png", ".jpg", ".json"):
+        raise UsageError(f"{place} is a file, or named like one: parts fill a folder")
+    if any(Path(name).resolve() == place.resolve() for name in inputs.named):
+        raise UsageError(
+            f"{place} is an input: choose another output, or the sheet becomes a photo of the next run"
+        )
+    planned = plan(inputs, f"{place / kind}{os.sep}", kind, to_stdout=False, apart=place)
+    sources = {os.path.realpath(job.source) for job in planned.jobs if job.source is not None}
+    written = [place / SHEET_FILE, place / PARTS_FILE]
+    within = [job.target.relative_to(place / kind) for job in planned.jobs if job.target is not None]
+    written += [place / folder / each for each in within for folder in {kind, "overlays"}]
+    if taken := [path for path in written if os.path.realpath(path) in sources]:
+        raise UsageError(f"{taken[0]} is an input: choose another output")
+    if save and os.path.realpath(save) in map(os.path.realpath, written):
+        raise UsageError(f"{save} is written by this run anyway: choose another file for the vocabulary")
+    return replace(planned, place=place, also=tuple({place / "overlays" / each.parent for each in within}))
+
+
+def beside_existing(
+    plan: Plan, exists: Literal["overwrite", "skip", "error"], *, resume: bool = False
+) -> Plan:
+    """Settle what becomes of outputs that are there: leave their photos out, or take the run up to `resume` it.
+
+    Raises `UsageError` where an output that is there is an error, and to resume a run that has no manifest.
+    """
+    if resume and plan.manifest is None:
+        raise UsageError("--resume goes by the manifest in an output folder: give -o FOLDER")
     if exists == "overwrite":
-        return plan
+        return replace(plan, resume=resume)
     there = {job for job in plan.jobs if job.target is not None and os.path.lexists(job.target)}
     single = plan.target is not None and os.path.lexists(plan.target)
     if exists == "error" and (there or single):
         name = plan.target if single else next(job.target for job in plan.jobs if job in there)
         raise UsageError(f"{name} is there already: nothing was written")
-    return replace(plan, jobs=() if single else tuple(job for job in plan.jobs if job not in there))
+    left = () if single else tuple(job for job in plan.jobs if job not in there)
+    return replace(plan, jobs=left, resume=resume, skipped=len(plan.jobs) - len(left))
 
 
 def _loose(inputs: Inputs, loose: Sequence[str], into: Path | None, kind: str) -> list[Job]:

@@ -1,15 +1,15 @@
-"""How an output was made, as outputs and manifests hold it and `crate explain` reads it. Imports no torch."""
+"""How an output was made, as outputs and manifests record it and `crate explain` reads it. Imports no torch."""
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from cratecli.runs.jobs import Job
 from cratecli.runs.manifest import MANIFEST
@@ -18,105 +18,170 @@ from cratecli.version import __version__
 if TYPE_CHECKING:
     from cratecli.model.unroll import WhiteBox
 
-Setting = str | bool | list[str]
-"""An option's value as the command line has it: its words, whether it is set, or one word each time it is given."""
-
-PATHS = frozenset({"files-from", "parts", "save-parts"})
-"""Settings that are paths."""
-
-EMPTY: Mapping[str, Any] = MappingProxyType({})
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "opencv-python-headless", "pillow")
+_STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, serialize_by_alias=True, validate_by_name=True)
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """What made an output: the command, its options as they are spelt there, and the weights.
+Command = Literal["segment", "objects", "parts", "heads", "layers"]
+"""The commands that ask a question."""
 
-    `settings` are what decides the outcome, nothing left to a default; `place` is where it ran and how. `inputs` are
-    given where outputs are made from all of them together.
+
+class Selection(BaseModel):
+    """How photos were chosen, beside the names that were given: the options of the command line."""
+
+    model_config = _STRICT
+
+    recursive: bool = Field(default=False, description="Whether folders of folders were searched.")
+    include: list[str] = Field(default=[], description="Shell patterns of photos to take.")
+    exclude: list[str] = Field(default=[], description="Shell patterns of photos to leave out.")
+    files_from: str | None = Field(
+        default=None, description="A file that lists photos; `-` is standard input."
+    )
+    null: bool = Field(default=False, description="Whether paths in the list end with NUL.")
+
+
+class Provenance(BaseModel):
+    """How an output was made: the command, its recipe, the weights, the place and the photos.
+
+    In an output, paths are relative to the folder that the output lies in. Fields of other versions are passed over.
     """
 
-    command: str
-    settings: Mapping[str, Setting]
-    weights: str
-    weights_sha256: str
-    place: Mapping[str, str | float]
-    inputs: tuple[str, ...] = ()
+    model_config = _STRICT | {"extra": "ignore"}
+
+    version: str = Field(default=__version__, description="The version of crate.")
+    command: Command | Literal["export"] = Field(description="The command of crate.")
+    recipe: dict[str, Any] = Field(
+        default={}, description="Every option of the question, nothing left to a default."
+    )
+    as_: str | None = Field(
+        default=None, validation_alias="as", serialization_alias="as", description="What was written: --as."
+    )
+    names: str | None = Field(default=None, description="Names given to parts: --names.")
+    parts: str | None = Field(default=None, description="The part vocabulary that labelled: a path.")
+    save_parts: str | None = Field(
+        default=None, description="The part vocabulary that handed on names: a path."
+    )
+    max_pixels: int | None = Field(
+        default=None, description="The most pixels a photo might have, if it was set."
+    )
+    photos: Selection | None = Field(
+        default=None, description="How photos were chosen, for outputs of several."
+    )
+    input: str | None = Field(default=None, description="The photo's path; `-` is standard input.")
+    input_sha256: str | None = Field(default=None, description="SHA-256 of the photo's file, hexadecimal.")
+    inputs: list[str] | None = Field(default=None, description="Photos and folders, for outputs of several.")
+    folder: str | None = Field(default=None, description="The folder that the whole run wrote.")
+    weights: str | None = Field(
+        default=None, description="The model's name, or the path of its checkpoint file."
+    )
+    weights_are: Literal["file"] | None = Field(default=None, description="`file` where `weights` is a path.")
+    weights_sha256: str | None = Field(
+        default=None, description="SHA-256 of the checkpoint file, hexadecimal."
+    )
+    device: str | None = Field(default=None, description="Where the model ran: cpu, cuda:0, mps.")
+    dtype: str | None = Field(default=None, description="The model's number format: float32 or bfloat16.")
+    batch_size: int | None = Field(
+        default=None, description="Photos that went through the model together, at most."
+    )
+    least_confidence: float | None = Field(
+        default=None, description="Confidence, 0–1, below which `auto` sees nothing."
+    )
+    heads: list[int] | None = Field(
+        default=None, description="The heads whose attention became the mask, from 0."
+    )
+    threshold: float | None = Field(default=None, description="The cut on the scaled map, 0–1.")
+    confidence: float | None = Field(default=None, description="How far heads, layers and views agree, 0–1.")
+    seed: int = Field(default=0, description="Seed of k-means; GrabCut's is always 0.")
+    orientation: str = Field(default="upright, EXIF applied", description="The frame of pixels and boxes.")
+    libraries: dict[str, str] = Field(default={}, description="Versions of the libraries that decide bits.")
 
     @property
-    def options(self) -> str:
-        """Digest what decides the outcome: SHA-256, in hexadecimal."""
-        place = self.place["dtype"], self.place.get("least_confidence")
-        told = [__version__, self.command, dict(self.settings), self.weights_sha256, *place]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    def digest(self) -> str:
+        """Hash what decides the outcome, for --resume: SHA-256, in hexadecimal."""
+        deciding = self.model_dump(
+            include={"version", "command", "recipe", "as_", "names", "parts", "save_parts", "max_pixels"}
+            | {"photos", "weights_sha256", "dtype", "least_confidence"}
+        )
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give plain data, for JSON; paths are as the user gave them."""
-        return {
-            "version": __version__,
-            "command": self.command,
-            "settings": dict(self.settings),
-            "weights": self.weights,
-            "weights_sha256": self.weights_sha256,
-            **self.place,
-            "seed": int(
-                str(self.settings.get("seed", 0))
-            ),  # k-means' where it is set, and GrabCut's, always 0
-            "orientation": "upright, EXIF applied",
-            "libraries": _libraries(),
-        }
+    def as_data(self) -> dict[str, Any]:
+        """Give plain data, for JSON; what is not known is left out."""
+        return self.model_dump(exclude_none=True)
 
-    def told(
-        self, job: Job, sha256: str, facts: Mapping[str, Any] = EMPTY, folder: Path | None = None
-    ) -> str:
-        """Say how one photo's output was made, and what was found out on the way: text for a PNG.
+    def to_json(self) -> str:
+        """Write it as JSON text, for a PNG."""
+        return json.dumps(self.as_data())
 
-        Paths are from its own folder. Where outputs are made of all `inputs` together, `folder` holds them all.
+    def of_photo(self, job: Job, sha256: str, *, folder: Path | None = None, **facts: Any) -> "Provenance":
+        """Say how one photo's output was made, with the facts measured on the way.
+
+        Where outputs are made of all inputs together, `folder` holds them all.
         """
         source = "-" if job.source is None else job.source
-        about = {"input": _seen_from(source, job.target), "input_sha256": sha256}
-        return json.dumps(self.since(job.target, folder) | about | dict(facts))
+        about = {"input": _relative(source, job.target), "input_sha256": sha256}
+        return self.seen_from(job.target, folder).model_copy(update=about | facts)
 
-    def text(self, target: Path | None, folder: Path | None = None) -> str:
-        """Say how an output of all inputs was made: text for a PNG; see `since`."""
-        return json.dumps(self.since(target, folder))
+    def seen_from(self, target: Path | None, folder: Path | None = None) -> "Provenance":
+        """Make paths relative to the folder that an output lies in; without `target` to the working folder.
 
-    def since(self, target: Path | None, folder: Path | None = None) -> dict[str, Any]:
-        """Say how an output, or the `folder` it is a part of, was made: plain data, paths from its own folder.
-
-        Of all `inputs` what was given as an absolute path stays one: so are photos named in the output.
+        `folder` is the folder that the output is a part of. Of `inputs`, absolute paths stay absolute: so are photos
+        named in the output.
         """
-        told = self.to_dict()
-        told["settings"] |= {
-            name: _seen_from(value, target)
-            for name, value in self.settings.items()
-            if name in PATHS and isinstance(value, str)
+        paths: dict[str, Any] = {
+            name: _relative(value, target)
+            for name in ("parts", "save_parts")
+            if (value := getattr(self, name)) is not None
         }
-        if Path(self.weights).is_file():
-            told["weights"] = _seen_from(self.weights, target)
-            told["weights_are"] = "file"
-        if self.inputs or folder is not None:
-            told["inputs"] = [
-                each if Path(each).is_absolute() else _seen_from(each, target) for each in self.inputs
-            ]
+        if self.photos and self.photos.files_from:
+            listed = {"files_from": _relative(self.photos.files_from, target)}
+            paths["photos"] = self.photos.model_copy(update=listed)
+        if self.weights and Path(self.weights).is_file():
+            paths |= {"weights": _relative(self.weights, target), "weights_are": "file"}
+        if self.inputs is not None or folder is not None:
+            inputs = self.inputs or []
+            paths["inputs"] = [p if Path(p).is_absolute() else _relative(p, target) for p in inputs]
         if folder is not None:
-            told["folder"] = _seen_from(folder, target)
-        return told
+            paths["folder"] = _relative(folder, target)
+        return self.model_copy(update=paths)
+
+
+def provenance(
+    command: Command,
+    recipe: Mapping[str, Any],
+    model: "WhiteBox",
+    batch_size: int,
+    *,
+    inputs: Sequence[str] | None = None,
+    **options: Any,
+) -> Provenance:
+    """Say how a command makes its outputs with a model; `inputs` are given for outputs made of several photos."""
+    from cratecli.runs.cache import identity
+
+    parameter = next(model.parameters())
+    weights = model.weights
+    return Provenance(
+        command=command,
+        recipe=dict(recipe),
+        seed=recipe.get("seed", 0),
+        weights=weights.name if weights else None,
+        weights_sha256=weights.sha256 if weights else identity(model),
+        device=str(parameter.device),
+        dtype=str(parameter.dtype).removeprefix("torch."),
+        batch_size=batch_size,
+        least_confidence=float(model.least_confidence) if command == "segment" else None,
+        inputs=None if inputs is None else list(inputs),
+        libraries=_libraries(),
+        **options,
+    )
 
 
 def exported(kind: str, manifest: Path, target: Path | None) -> dict[str, Any]:
-    """Say how a file was exported from a run: plain data, paths from its own folder."""
+    """Say how a file was exported from a run: plain data, paths relative to the file's folder."""
     run = manifest.parent if manifest.name == MANIFEST else manifest
-    return {
-        "version": __version__,
-        "command": "export",
-        "settings": {"as": kind},
-        "inputs": [_seen_from(run, target)],
-    }
+    return Provenance(command="export", as_=kind, inputs=[_relative(run, target)]).as_data()
 
 
-def _seen_from(path: str | Path, target: Path | None) -> str:
-    """Name a path from the folder an output lies in; from the working folder, if it goes to standard output."""
+def _relative(path: str | Path, target: Path | None) -> str:
     folder = Path() if target is None else target.parent
     return "-" if path == "-" else Path(os.path.relpath(path, folder)).as_posix()
 
@@ -124,30 +189,3 @@ def _seen_from(path: str | Path, target: Path | None) -> str:
 @cache
 def _libraries() -> dict[str, str]:
     return {name: version(name) for name in _LIBRARIES}
-
-
-def provenance(
-    command: str,
-    settings: Mapping[str, Setting],
-    model: "WhiteBox",
-    batch_size: int,
-    inputs: tuple[str, ...] = (),
-) -> Provenance:
-    """Say how a command makes its outputs with a model."""
-    from cratecli.runs.cache import identity
-
-    parameter = next(model.parameters())
-    weights = model.weights
-    return Provenance(
-        command=command,
-        settings=settings,
-        weights=weights.name if weights else "",
-        weights_sha256=weights.sha256 if weights else identity(model),
-        place={
-            "device": str(parameter.device),
-            "dtype": str(parameter.dtype).removeprefix("torch."),
-            "batch_size": batch_size,
-            **({"least_confidence": model.least_confidence} if command == "segment" else {}),
-        },
-        inputs=inputs,
-    )

@@ -1,7 +1,7 @@
 """One forward pass, many questions: photos become views, and views are kept for the next question."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -12,74 +12,124 @@ from jaxtyping import Float
 from cratecli.arrays import RGB
 from cratecli.emergence.features import View, absolute_layers, observe
 from cratecli.emergence.tiles import observe_in_tiles
-from cratecli.errors import InputError
+from cratecli.errors import InputError, UsageError
 from cratecli.geometry import Grid, Size, fit_grid
 from cratecli.io import images
 from cratecli.model.device import out_of_memory
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.cache import FeatureCache, fingerprint
-from cratecli.weights.checkpoint import load_model
-from cratecli.weights.registry import default_name
+from cratecli.runs.cache import MemoryCache, ViewCache, fingerprint
+from cratecli.weights.checkpoint import cached_model
 
 FLAT = 8  # levels of 255, in every channel: photos that show something span a hundred
 
 
+@dataclass(frozen=True)
+class Question:
+    """What the model is asked of every photo: layers, from 0; input short sides, px; whether to trace it.
+
+    The second, fourth, … size is seen mirrored. `square`, a photo is squeezed into a square, as the papers' evaluations
+    do. With `trace`, views know coding rate and zero fraction. A photo whose grid at the first size has more than
+    `most_patches` is refused before the model is asked.
+    """
+
+    layers: tuple[int, ...]
+    sizes: tuple[int, ...]
+    trace: bool = False
+    most_patches: int | None = None
+    square: bool = False
+
+    def grids(self, size: Size, patch_size: int) -> tuple[Grid, ...]:
+        """Give the grids a photo is shown on. Raises `InputError` for one that is too large."""
+        grids = tuple(
+            fit_grid(Size(side, side) if self.square else size, side, patch_size) for side in self.sizes
+        )
+        if self.most_patches is not None and grids[0].patches > self.most_patches:
+            counts = f"{grids[0].patches:,} patches are more than MaskCut can hold ({self.most_patches:,})"
+            raise InputError(f"{counts}: choose a smaller size")
+        return grids
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One photo before one model: what the model saw of it is kept in memory, for every further question.
+
+    `segment`, `objects`, `heads`, `layers` and `parts` take it instead of a photo. A question about layers and sizes
+    that an earlier one asked about needs no forward pass. `rgb` is the upright photo, 0–255.
+    """
+
+    rgb: RGB
+    model: WhiteBox
+    cache: ViewCache = field(default_factory=MemoryCache, repr=False)
+
+
+def look(image: "images.PhotoLike | Look", model: WhiteBox | str | Path | None = None) -> Look:
+    """Open a photo for several questions: a path, a Pillow image or an upright RGB array (0–255).
+
+    `model` is what `load_model` gave, or a name or file for it; none is the default model. The forward pass runs when
+    the first question is asked. Raises `InputError` for a bad photo, `UsageError` for a `Look` at another model, and
+    what `load_model` raises.
+    """
+    if isinstance(image, Look):
+        if model is not None and as_model(model) is not image.model:
+            raise UsageError("the photo was opened for another model: leave the model out, or look again")
+        return image
+    ready = as_model(model)
+    return Look(images.as_rgb(image), ready)
+
+
 def as_model(model: WhiteBox | str | Path | None) -> WhiteBox:
     """Take a model as Python callers have it: loaded, or a name or file of one; none is the default model."""
-    return model if isinstance(model, WhiteBox) else _loaded(str(model or default_name()))
+    return model if isinstance(model, WhiteBox) else cached_model(model or None)
 
 
-_loaded = lru_cache(maxsize=1)(load_model)
+def describe(model: WhiteBox, *how: str) -> str:
+    """Say in one line which model runs, how, and where."""
+    place = next(model.parameters())
+    name = model.weights.name if model.weights else "a model without a name"
+    return ", ".join([name, *how, f"{place.device} {str(place.dtype).removeprefix('torch.')}"])
 
 
-def see(
+def views_of(
     photos: Sequence[RGB],
     model: WhiteBox,
-    layers: Sequence[int],
-    sizes: Sequence[int],
+    question: Question,
     *,
-    cache: FeatureCache | None = None,
-    trace: bool = False,
-    square: bool = False,
+    cache: ViewCache | None = None,
     note: Callable[[str], None] = lambda _text: None,
 ) -> list[list[View]]:
-    """Show upright RGB photos to the model at several input short sides (px), the second, fourth, … mirrored.
+    """Show upright RGB photos to the model, and give each one's views in the order of the question's sizes.
 
-    Gives each photo's views, in the order of `sizes`. Photos that share a grid go through the model together; what
-    `cache` has is not computed again. With `trace`, views know coding rate and zero fraction; with `square`, photos are
-    squeezed into squares. One photo that memory does not hold is shown in overlapping tiles, which is noted; several
-    raise what torch raises, to be tried apart.
-    Raises `InputError` where attention is not finite or even a tile is too large, `OutputError` when the cache
-    cannot be written.
+    Photos that share a grid go through the model together; what `cache` has is not computed again. One photo that
+    memory does not hold is shown in overlapping tiles, which is noted; several raise what torch raises, to be tried
+    apart.
+    Raises `InputError` where attention is not finite, a grid is refused or even a tile is too large, `OutputError` when
+    the cache cannot be written.
     """
-    wanted = absolute_layers(layers, model.depth)
+    layers = absolute_layers(question.layers, model.depth)
+    grids = [question.grids(Size(*photo.shape[:2]), model.patch_size) for photo in photos]
     names = [fingerprint(photo) if cache else "" for photo in photos]
     views: list[list[View]] = [[] for _ in photos]
     fitted: tuple[Grid, list[int]] | None = None
-    for number, side in enumerate(sizes):
+    for number in range(len(question.sizes)):
         mirrored = number % 2 == 1
-        found: dict[int, View] = {}
+        seen: dict[int, View] = {}
         together: dict[Grid, list[int]] = {}
-        for index, photo in enumerate(photos):
-            size = Size(side, side) if square else Size(*photo.shape[:2])
-            grid = fit_grid(size, side, model.patch_size)
-            if cache and (kept := _recall(cache, names[index], wanted, grid, mirrored, trace=trace)):
-                found[index] = kept
+        for index, name in enumerate(names):
+            grid = grids[index][number]
+            if cache and (kept := _recall(cache, name, layers, grid, mirrored, trace=question.trace)):
+                seen[index] = kept
             else:
                 together.setdefault(grid, []).append(index)
         for grid, members in together.items():
             if fitted != (grid, members):  # mirrored it is the same batch again
-                fitted, batch = (
-                    (grid, members),
-                    model_inputs([photos[index] for index in members], grid, model),
-                )
-            seen = _observe(model, batch, wanted, mirrored=mirrored, trace=trace, note=note)
-            for index, view in zip(members, seen, strict=True):
-                found[index] = view
+                fitted, batch = (grid, members), model_inputs([photos[i] for i in members], grid, model)
+            shown = _observe(model, batch, layers, mirrored=mirrored, trace=question.trace, note=note)
+            for index, view in zip(members, shown, strict=True):
+                seen[index] = view
                 if cache:
-                    for place, layer in enumerate(wanted):
+                    for place, layer in enumerate(layers):
                         cache.store(names[index], layer, mirrored, view.only(place))
-        for index, view in found.items():
+        for index, view in seen.items():
             views[index].append(view)
     return views
 
@@ -112,7 +162,7 @@ def _observe(
 
 
 def _recall(
-    cache: FeatureCache, photo: str, layers: Sequence[int], grid: Grid, mirrored: bool, *, trace: bool
+    cache: ViewCache, photo: str, layers: Sequence[int], grid: Grid, mirrored: bool, *, trace: bool
 ) -> View | None:
     """Put a photo's layers together again; nothing unless every one is there."""
     kept = []
@@ -124,7 +174,9 @@ def _recall(
     return View.stack(kept)
 
 
-def prepare(image: images.Photo, model: WhiteBox, size: int | None = None) -> Float[torch.Tensor, "1 3 h w"]:
+def prepare(
+    image: images.PhotoLike, model: WhiteBox, size: int | None = None
+) -> Float[torch.Tensor, "1 3 h w"]:
     """Make a photo into what `model.unroll` takes: on the patch grid, normalised, on the model's device.
 
     `size` is the input's short side in px; none is the model's own. The aspect is kept to the nearest patch.

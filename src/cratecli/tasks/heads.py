@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -15,11 +16,16 @@ from cratecli.geometry import Size
 from cratecli.io import images
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.runs.batch import Desk, Outcomes, Photo, Question, work_through
-from cratecli.runs.cache import FeatureCache
+from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
+from cratecli.runs.cache import ViewCache
 from cratecli.runs.jobs import Job
-from cratecli.runs.views import as_model, see
-from cratecli.tasks.recipes import Recipe, choose_recipe
+from cratecli.runs.plan import Plan
+from cratecli.runs.provenance import Provenance
+from cratecli.runs.session import Session, Written
+from cratecli.runs.views import Look, Question, look, views_of
+from cratecli.tasks.combined import write_sheet
+from cratecli.tasks.options import ViewOptions
+from cratecli.tasks.recipes import ViewRecipe, choose_view_recipe
 
 ROWS = 120  # of a contact sheet: what photos come after are left out of it
 
@@ -46,37 +52,35 @@ class HeadMaps:
 
 
 def heads(
-    image: images.Photo,
+    image: images.PhotoLike | Look,
     model: WhiteBox | str | Path | None = None,
-    *,
-    layers: Sequence[int] | None = None,
-    sizes: Sequence[int] | None = None,
+    **asked: Unpack[ViewOptions],
 ) -> HeadMaps:
-    """Look at every head of some layers in one photo: a path, a Pillow image or an upright RGB array (0–255).
+    """Look at every head of some layers in a photo: a path, a Pillow image, an upright RGB array (0–255), or a `Look`.
 
-    What is left out is as `segment` has it. Raises `InputError` for a bad photo, `UsageError` for an option that
-    makes no sense, and what `load_model` raises.
+    Layers and sizes that are left out are those of `segment`. Raises `InputError` for a bad photo, `UsageError` for an
+    option that makes no sense, and what `load_model` raises.
     """
-    ready = as_model(model)
-    return heads_batch([images.as_rgb(image)], ready, choose_recipe(ready, layers=layers, sizes=sizes))[0]
+    seen = look(image, model)
+    return heads_batch([seen.rgb], seen.model, choose_view_recipe(seen.model, **asked), seen.cache)[0]
 
 
 def heads_batch(
-    photos: Sequence[RGB], model: WhiteBox, recipe: Recipe, cache: FeatureCache | None = None
+    photos: Sequence[RGB], model: WhiteBox, recipe: ViewRecipe, cache: ViewCache | None = None
 ) -> list[HeadMaps]:
     """Look at every head of the recipe's layers, in upright RGB photos."""
-    layers = absolute_layers(recipe.layers, model.depth)
-    return [_judge(views, layers, model) for views in see(photos, model, layers, recipe.sizes, cache=cache)]
+    seen = views_of(photos, model, Question(recipe.layers, recipe.sizes), cache=cache)
+    return [_score(views, recipe, model) for views in seen]
 
 
-def _judge(views: Sequence[View], layers: tuple[int, ...], model: WhiteBox) -> HeadMaps:
-    found = auto(views)
-    return HeadMaps(mean_attention(views), found.scores, found.shares, layers, model.weights)
+def _score(views: Sequence[View], recipe: ViewRecipe, model: WhiteBox) -> HeadMaps:
+    saliency, layers = auto(views), absolute_layers(recipe.layers, model.depth)
+    return HeadMaps(mean_attention(views), saliency.scores, saliency.shares, layers, model.weights)
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """A photo that was looked at, as small as a contact sheet shows it."""
+class HeadsPhoto:
+    """A photo of a run with its heads' maps, as small as a contact sheet shows it."""
 
     job: Job
     maps: HeadMaps
@@ -99,17 +103,35 @@ class Judged:
         ]
 
 
-def heads_jobs(jobs: Sequence[Job], desk: Desk, recipe: Recipe) -> Outcomes[Judged]:
-    """Look at photos; a bad one is a `Failure`, not the end."""
-    layers = absolute_layers(recipe.layers, desk.model.depth)
+def heads_run(
+    plan: Plan, desk: Desk, recipe: ViewRecipe, *, made: Provenance | None
+) -> Outcomes[HeadsPhoto | Written]:
+    """Look at the photos of a plan, and write the contact sheet of the first, if one is `made`.
 
-    def finish(photo: Photo, views: Sequence[View]) -> Judged:
-        return Judged(photo.job, _judge(views, layers, desk.model), fit_within(photo.rgb, CELL))
+    A bad photo is a `Failure`, not the end. Raises `OutputError` when the sheet cannot be written.
+    """
+    drawn: list[HeadsPhoto] = []
+    photos = 0
 
-    return work_through(jobs, desk, Question(layers, recipe.sizes), finish)
+    def finish(photo: DecodedPhoto, views: Sequence[View]) -> HeadsPhoto:
+        return HeadsPhoto(photo.job, _score(views, recipe, desk.model), fit_within(photo.rgb, CELL))
+
+    with Session(plan, desk) as session:
+        for outcome in session.work(Question(recipe.layers, recipe.sizes), finish):
+            yield outcome
+            if isinstance(outcome, HeadsPhoto):
+                photos += 1
+                if len(drawn) * len(recipe.layers) < ROWS:
+                    drawn.append(outcome)
+        if made is None or not drawn or desk.stopping():
+            return
+        if len(drawn) < photos:
+            desk.note(f"the sheet shows {len(drawn)} of {photos} photos; --json has them all")
+        drawn.sort(key=plan.place_of)
+        yield write_sheet(session, heads_sheet(drawn), made)
 
 
-def heads_sheet(judged: Sequence[Judged]) -> RGB:
+def heads_sheet(judged: Sequence[HeadsPhoto]) -> RGB:
     """Put photos under one another, so that a column is one head; several layers of a photo are rows of it."""
     labels, rows = [], []
     for photo in judged:

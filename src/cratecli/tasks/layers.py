@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -19,12 +20,16 @@ from cratecli.io.formats.png import overlay
 from cratecli.io.plot import Curve, plot_layers
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat, stack
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.runs.batch import Desk, Outcomes, Photo, Question, work_through
-from cratecli.runs.cache import FeatureCache
+from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
+from cratecli.runs.cache import ViewCache
 from cratecli.runs.jobs import Job
-from cratecli.runs.views import as_model, see
-from cratecli.tasks.objects import MOST_PATCHES, refuse_large
-from cratecli.tasks.recipes import TAU, Sight, choose_sight, default_recipe
+from cratecli.runs.plan import Plan
+from cratecli.runs.provenance import Provenance
+from cratecli.runs.session import Session, Written
+from cratecli.runs.views import Look, Question, look, views_of
+from cratecli.tasks.combined import write_sheet
+from cratecli.tasks.options import LayerOptions
+from cratecli.tasks.recipes import MOST_PATCHES, LayerRecipe, choose_layer_recipe
 
 PICTURED = 4  # photos whose layers are shown; the curves are of all
 
@@ -49,39 +54,32 @@ class LayerTrace:
 
 
 def layers(
-    image: images.Photo,
+    image: images.PhotoLike | Look,
     model: WhiteBox | str | Path | None = None,
-    *,
-    layers: Sequence[int] | None = None,
-    size: int | None = None,
-    tau: float = TAU,
+    **asked: Unpack[LayerOptions],
 ) -> LayerTrace:
-    """Trace one photo through the layers: a path, a Pillow image or an upright RGB array (0–255).
+    """Trace one photo through the layers: a path, a Pillow image, an upright RGB array (0–255), or a `Look`.
 
-    `size` is the input's short side in px. Raises `InputError` for a bad photo, `UsageError` for an option that
+    All layers are traced unless some are named. Raises `InputError` for a bad photo, `UsageError` for an option that
     makes no sense, and what `load_model` raises.
     """
-    ready = as_model(model)
-    return trace_batch([images.as_rgb(image)], ready, layer_sight(ready, layers, size), tau)[0]
+    seen = look(image, model)
+    return trace_batch([seen.rgb], seen.model, choose_layer_recipe(seen.model, **asked), seen.cache)[0]
 
 
 def trace_batch(
-    photos: Sequence[RGB], model: WhiteBox, sight: Sight, tau: float = TAU, cache: FeatureCache | None = None
+    photos: Sequence[RGB], model: WhiteBox, recipe: LayerRecipe, cache: ViewCache | None = None
 ) -> list[LayerTrace]:
     """Trace upright RGB photos through the layers; of several sizes the first counts."""
-    refuse_large(photos, model, sight)
-    wanted = absolute_layers(sight.layers, model.depth)
-    seen = see(photos, model, wanted, sight.sizes[:1], cache=cache, trace=True)
-    return [_trace(view, wanted, tau, model) for (view,) in seen]
+    seen = views_of(photos, model, _question(recipe), cache=cache)
+    return [_trace(view, recipe, model) for (view,) in seen]
 
 
-def layer_sight(model: WhiteBox, layers: Sequence[int] | None = None, size: int | None = None) -> Sight:
-    """Choose all layers, and the largest size that `segment` uses; or what was asked for. Raises `UsageError`."""
-    default = Sight(tuple(range(model.depth)), (max(default_recipe(model).sizes),))
-    return choose_sight(model, default, layers=layers, sizes=None if size is None else [size])
+def _question(recipe: LayerRecipe) -> Question:
+    return Question(recipe.layers, recipe.sizes[:1], trace=True, most_patches=MOST_PATCHES)
 
 
-def _trace(view: View, layers: tuple[int, ...], tau: float, model: WhiteBox) -> LayerTrace:
+def _trace(view: View, recipe: LayerRecipe, model: WhiteBox) -> LayerTrace:
     attention = mean_attention([view]).mean(axis=1)
     return LayerTrace(
         coding_rate=view.coding_rate,
@@ -89,9 +87,12 @@ def _trace(view: View, layers: tuple[int, ...], tau: float, model: WhiteBox) -> 
         attention=attention,
         components=np.stack([_components(*each) for each in zip(view.tokens, attention, strict=True)]),
         mask=np.stack(
-            [maskcut(view.only(place).unit_tokens(), tau=tau, count=1)[0] for place in range(len(layers))]
+            [
+                maskcut(view.only(place).unit_tokens(), tau=recipe.tau, count=1)[0]
+                for place in range(len(recipe.layers))
+            ]
         ),
-        layers=layers,
+        layers=absolute_layers(recipe.layers, model.depth),
         weights=model.weights,
     )
 
@@ -111,8 +112,8 @@ def _components(
 
 
 @dataclass(frozen=True, eq=False)
-class Traced:
-    """A photo that was traced, as small as a contact sheet shows it."""
+class LayersPhoto:
+    """A photo of a run with its trace, as small as a contact sheet shows it."""
 
     job: Job
     trace: LayerTrace
@@ -140,18 +141,31 @@ class Traced:
         ]
 
 
-def layers_jobs(jobs: Sequence[Job], desk: Desk, sight: Sight, *, tau: float = TAU) -> Outcomes[Traced]:
-    """Trace photos through the layers; a bad one is a `Failure`, not the end."""
-    wanted = absolute_layers(sight.layers, desk.model.depth)
+def layers_run(
+    plan: Plan, desk: Desk, recipe: LayerRecipe, *, made: Provenance | None
+) -> Outcomes[LayersPhoto | Written]:
+    """Trace the photos of a plan through the layers, and write the sheet of curves and maps, if one is `made`.
 
-    def finish(photo: Photo, views: Sequence[View]) -> Traced:
-        return Traced(photo.job, _trace(views[0], wanted, tau, desk.model), fit_within(photo.rgb, CELL))
+    A bad photo is a `Failure`, not the end. Raises `OutputError` when the sheet cannot be written.
+    """
+    traced: list[LayersPhoto] = []
 
-    question = Question(wanted, sight.sizes[:1], trace=True, most_patches=MOST_PATCHES)
-    return work_through(jobs, desk, question, finish)
+    def finish(photo: DecodedPhoto, views: Sequence[View]) -> LayersPhoto:
+        return LayersPhoto(photo.job, _trace(views[0], recipe, desk.model), fit_within(photo.rgb, CELL))
+
+    with Session(plan, desk) as session:
+        for outcome in session.work(_question(recipe), finish):
+            yield outcome
+            if isinstance(outcome, LayersPhoto):
+                traced.append(outcome)
+        if made is None or not traced or desk.stopping():
+            return
+        traced.sort(key=plan.place_of)
+        weights = desk.model.weights
+        yield write_sheet(session, layers_sheet(traced, weights.name if weights else "model"), made)
 
 
-def layers_sheet(traced: Sequence[Traced], name: str) -> RGB:
+def layers_sheet(traced: Sequence[LayersPhoto], name: str) -> RGB:
     """Put the curves, mean and spread over photos, over the first photos' layers."""
     layers = traced[0].trace.layers
     curves = [

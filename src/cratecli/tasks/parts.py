@@ -1,12 +1,11 @@
 """Name the parts that photos share: learn them from all photos together, then label every one."""
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, get_args
+from typing import Unpack
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -16,110 +15,22 @@ from cratecli.emergence import refine as refine_
 from cratecli.emergence.features import View
 from cratecli.emergence.masks import bounding_box, enlarge, scale
 from cratecli.emergence.parts import (
-    Foreground,
-    Learner,
     Vocabulary,
+    VocabularyLearner,
     centred,
     describe,
     figure_of,
     paint,
     soft_figure,
 )
-from cratecli.errors import InputError, OutputError, UsageError
+from cratecli.errors import InputError, OutputError
 from cratecli.geometry import Box, Size
 from cratecli.io import images
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import Desk, Outcomes, Photo, Question, as_it_is, work_through
-from cratecli.runs.cache import FeatureCache, fingerprint
-from cratecli.runs.jobs import Failure, Job, Skipped
-from cratecli.runs.views import as_model, see
-from cratecli.tasks.recipes import THUMBNAIL, Refine, Sight, check_refine, choose_sight, default_recipe
-
-Kind = Literal["labels", "rgb", "components"]
-
-
-@dataclass(frozen=True)
-class PartRecipe(Sight):
-    """How parts are learned: of `sizes` the largest describes patches, by the tokens of `layers`.
-
-    With `foreground` attention, the heads of the `attention` layers are asked at all sizes, as `segment` does.
-    `k` is 1 to 100, or `auto`. Raises `UsageError` for what makes no sense.
-    """
-
-    attention: tuple[int, ...]
-    foreground: Foreground = "pca"
-    k: int | Literal["auto"] = 4
-    refine: Refine = "none"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check what can be checked without a model."""
-        super().__post_init__()
-        if self.foreground not in get_args(Foreground):
-            raise UsageError(
-                f"foreground {self.foreground!r} is not one of {', '.join(get_args(Foreground))}"
-            )
-        if self.k != "auto" and not 1 <= self.k <= 100:
-            raise UsageError(f"k {self.k} is not auto, or within 1 to 100")
-        check_refine(self.refine)
-        if not 0 <= self.seed < 2**32:
-            raise UsageError(f"seed {self.seed} is not within 0 to {2**32 - 1}")
-
-    @property
-    def question(self) -> Question:
-        """Say what the model is asked: at all sizes only where heads are asked for the foreground."""
-        asked = self.attention if self.foreground == "attention" else ()
-        layers = tuple(sorted({*self.layers, *asked}))
-        return Question(layers, self.sizes if asked else (max(self.sizes),))
-
-    def seen(self, views: Sequence[View]) -> "Seen":
-        """Keep of a photo's views what parts are made of."""
-        layers = self.question.layers
-        view = max(views, key=lambda view: view.grid.patches).only(*map(layers.index, self.layers))
-        attention = view.attention.mean(axis=(0, 1))
-        saliency = np.zeros((0, 0))
-        if self.foreground == "attention":
-            saliency = figure_of([each.only(*map(layers.index, self.attention)) for each in views])
-        return Seen(describe(view), attention / max(attention.mean(), 1e-12), saliency)
-
-    @property
-    def settings(self) -> dict[str, str | bool]:
-        """Give it as options of `crate parts`, by name, nothing left to a default."""
-        return self.sight_settings | {
-            "k": str(self.k),
-            "foreground": self.foreground,
-            "refine": self.refine,
-            "seed": str(self.seed),
-        }
-
-    def __str__(self) -> str:
-        """Say the recipe in words."""
-        return (
-            f"{self.sight}, k {self.k}, foreground {self.foreground}, refine {self.refine}, seed {self.seed}"
-        )
-
-
-def choose_part_recipe(
-    model: WhiteBox,
-    *,
-    layers: Sequence[int] | None = None,
-    sizes: Sequence[int] | None = None,
-    foreground: Foreground | None = None,
-    k: int | Literal["auto"] = 4,
-    refine: Refine = "none",
-    seed: int = 0,
-) -> PartRecipe:
-    """Take what the paper does, or what `benchmarks/` found best for a model trained on thumbnails; and what was asked.
-
-    The paper: the layer that `segment` looks at, and the first principal component for a foreground. Raises
-    `UsageError`.
-    """
-    seg = choose_sight(model, default_recipe(model))
-    small = model.image_size < THUMBNAIL
-    default = Sight((min(3, model.depth - 1),) if small else seg.layers, seg.sizes)
-    sight = choose_sight(model, default, layers=layers, sizes=sizes)
-    rule = foreground or ("attention" if small else "pca")
-    return PartRecipe(sight.layers, sight.sizes, seg.layers, foreground=rule, k=k, refine=refine, seed=seed)
+from cratecli.runs.cache import ViewCache, fingerprint
+from cratecli.runs.views import Look, Question, as_model, look, views_of
+from cratecli.tasks.options import PartOptions, Refine
+from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,10 +73,10 @@ class PartMap:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """What is kept of a photo: descriptors, relative class attention, and the saliency that is foreground above 0.
+class PhotoFeatures:
+    """What parts are learned from: patch descriptors, relative class attention, and saliency.
 
-    `saliency` is empty where heads are not asked for the foreground.
+    `saliency` is above 0 in the foreground, and empty where heads are not asked for it.
     """
 
     tokens: Float[np.ndarray, "rows cols d"]
@@ -173,145 +84,38 @@ class Seen:
     saliency: Float[np.ndarray, "rows2 cols2"]
 
 
-def look(
-    photos: Sequence[RGB], model: WhiteBox, recipe: PartRecipe, cache: FeatureCache | None = None
-) -> list[Seen]:
-    """Show photos to the model: at the largest size, and at all of them if heads are asked for the foreground."""
-    question = recipe.question
-    return [recipe.seen(views) for views in see(photos, model, question.layers, question.sizes, cache=cache)]
+def question_of(recipe: PartRecipe) -> Question:
+    """Say what the model is asked: at all sizes only where heads are asked for the foreground."""
+    asked = recipe.attention if recipe.foreground == "attention" else ()
+    layers = tuple(sorted({*recipe.layers, *asked}))
+    return Question(layers, recipe.sizes if asked else (max(recipe.sizes),))
 
 
-class Album:
-    """Photos that were looked at once: their descriptors wait on disk, so that memory does not grow with them."""
-
-    def __init__(self, folder: Path, recipe: PartRecipe) -> None:
-        """Start an empty album in a folder that is the caller's to remove."""
-        self._folder, self._recipe = folder, recipe
-        self._learner: Learner | None = None
-        self._names: list[str] = []
-
-    def __len__(self) -> int:
-        """Count the photos."""
-        return len(self._names)
-
-    def add(self, photo: RGB, seen: Seen) -> None:
-        """Put a photo in. Raises `OutputError` when the disk cannot hold it."""
-        self._learner = self._learner or Learner(self._recipe.foreground, seen.tokens.shape[-1])
-        name = fingerprint(photo)
-        self._learner.read(seen.tokens, seen.attention, int(name, 16))
-        path = self._folder / f"{len(self)}.npz"
-        try:
-            np.savez(path, tokens=seen.tokens, saliency=seen.saliency)
-        except OSError as error:
-            hint = "set TMPDIR to a disk with more room"
-            raise OutputError(f"{path}: cannot be written: {error.strerror or error}; {hint}") from None
-        self._names.append(name)
-
-    def open(self, index: int) -> tuple[str, Seen]:
-        """Take a photo's fingerprint and descriptors out again."""
-        with np.load(self._folder / f"{index}.npz") as arrays:
-            return self._names[index], Seen(arrays["tokens"], np.zeros(0), arrays["saliency"])
-
-    def learn(self) -> Vocabulary:
-        """Learn the vocabulary of all photos put in. Raises `InputError` when they show too little foreground."""
-        if self._learner is None:
-            raise InputError("no photo could be read: there is nothing to learn parts from")
-        ground = self._learner.ground()
-        for index in range(len(self)):
-            name, seen = self.open(index)
-            inside = ground.margins(seen.tokens, seen.saliency) > 0
-            self._learner.read_inside(seen.tokens, inside, int(name, 16))
-        try:
-            return self._learner.learn(ground, self._recipe.k, self._recipe.seed)
-        except ValueError as error:
-            raise InputError(f"{error}: give more photos, fewer parts, or --foreground none") from None
+def features_of(views: Sequence[View], recipe: PartRecipe) -> PhotoFeatures:
+    """Keep of a photo's views what parts are learned from."""
+    layers = question_of(recipe).layers
+    view = max(views, key=lambda view: view.grid.patches).only(*map(layers.index, recipe.layers))
+    attention = view.attention.mean(axis=(0, 1))
+    saliency = np.zeros((0, 0))
+    if recipe.foreground == "attention":
+        saliency = figure_of([each.only(*map(layers.index, recipe.attention)) for each in views])
+    return PhotoFeatures(describe(view), attention / max(attention.mean(), 1e-12), saliency)
 
 
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """A photo that was labelled, and the files that were written of it."""
-
-    job: Job
-    rgb: RGB
-    parts: PartMap
-    written: tuple[Path, ...] = ()
+def features_batch(
+    photos: Sequence[RGB], model: WhiteBox, recipe: PartRecipe, cache: ViewCache | None = None
+) -> list[PhotoFeatures]:
+    """Show upright RGB photos to the model, and keep what parts are learned from."""
+    seen = views_of(photos, model, question_of(recipe), cache=cache)
+    return [features_of(views, recipe) for views in seen]
 
 
-def learn_parts(
-    album: Album,
-    jobs: Sequence[Job],
-    desk: Desk,
-    recipe: PartRecipe,
-    prepare: Callable[[Job, RGB], RGB] = as_it_is,
-) -> Outcomes[Job]:
-    """Put photos into an album; gives the jobs in its order, and those that failed. Raises what `Album.add` raises.
-
-    `prepare` is as `work_through` has it.
-    """
-
-    def finish(photo: Photo, views: list[View]) -> tuple[Photo, Seen]:
-        return photo, recipe.seen(views)
-
-    reading = work_through(jobs, replace(desk, ledger=None), recipe.question, finish, prepare)
-    with closing(reading) as outcomes:
-        for outcome in outcomes:
-            if isinstance(outcome, Failure | Skipped):
-                yield outcome
-            else:
-                photo, seen = outcome
-                album.add(photo.rgb, seen)
-                yield photo.job
-
-
-def label_album(
-    album: Album,
-    jobs: Sequence[Job],
-    desk: Desk,
-    vocabulary: Vocabulary,
-    recipe: PartRecipe,
-    *,
-    written: Callable[[Photo, Labelled], Labelled] = lambda _photo, found: found,
-) -> Outcomes[Labelled]:
-    """Label the photos of an album, given the jobs it was filled from, in that order; `written` writes pictures.
-
-    A photo that has changed since is a `Failure`. Raises `OutputError` when an output cannot be written.
-    """
-    places = {job: index for index, job in enumerate(jobs)}
-
-    def finish(photo: Photo, _views: list[View]) -> Labelled:
-        name, seen = album.open(places[photo.job])
-        if fingerprint(photo.rgb) != name:
-            raise InputError(f"{photo.job.name}: changed while it was in use")
-        found = Labelled(photo.job, photo.rgb, label(photo.rgb, seen, vocabulary, recipe.refine))
-        return written(photo, found)
-
-    return work_through(jobs, desk, None, finish)
-
-
-def label_jobs(
-    jobs: Sequence[Job],
-    desk: Desk,
-    vocabulary: Vocabulary,
-    recipe: PartRecipe,
-    *,
-    written: Callable[[Photo, Labelled], Labelled] = lambda _photo, found: found,
-) -> Outcomes[Labelled]:
-    """Label photos by a vocabulary that was learned before, as `label_album` does; a bad one is a `Failure`."""
-
-    def finish(photo: Photo, views: list[View]) -> Labelled:
-        seen = recipe.seen(views)
-        found = Labelled(photo.job, photo.rgb, label(photo.rgb, seen, vocabulary, recipe.refine))
-        return written(photo, found)
-
-    return work_through(jobs, desk, recipe.question, finish)
-
-
-def label(photo: RGB, seen: Seen, vocabulary: Vocabulary, refine: Refine) -> PartMap:
+def label(photo: RGB, features: PhotoFeatures, vocabulary: Vocabulary, refine: Refine) -> PartMap:
     """Label one photo. With `refine`, edges follow the photo: all of them (guided), or the foreground's (grabcut)."""
-    known, width = len(vocabulary.inside.mean), seen.tokens.shape[-1]
+    known, width = len(vocabulary.inside.mean), features.tokens.shape[-1]
     if known != width:
         raise InputError(f"the part vocabulary knows patches by {known} numbers, the model by {width}")
-    margins = vocabulary.ground.margins(seen.tokens, seen.saliency)
+    margins = vocabulary.ground.margins(features.tokens, features.saliency)
     size = Size(*photo.shape[:2])
     smooth = figure = None
     if refine == "guided":
@@ -321,11 +125,13 @@ def label(photo: RGB, seen: Seen, vocabulary: Vocabulary, refine: Refine) -> Par
         soft, cut = soft_figure(margins)
         figure = refine_.grabcut(photo, enlarge(soft, size), cut)
     inside = margins > 0
-    coordinates = vocabulary.coordinates(seen.tokens, inside)
+    coordinates = vocabulary.coordinates(features.tokens, inside)
     labels = paint(
         margins, vocabulary.nearness(coordinates), vocabulary.colours, size, smooth=smooth, figure=figure
     )
-    everything = vocabulary.ground.everything.project(centred(seen.tokens).reshape(-1, seen.tokens.shape[-1]))
+    everything = vocabulary.ground.everything.project(
+        centred(features.tokens).reshape(-1, features.tokens.shape[-1])
+    )
     return PartMap(
         labels=labels,
         colours=vocabulary.colour(coordinates),
@@ -335,40 +141,73 @@ def label(photo: RGB, seen: Seen, vocabulary: Vocabulary, refine: Refine) -> Par
     )
 
 
-def parts(
-    photos: Sequence[images.Photo],
-    model: WhiteBox | str | Path | None = None,
-    *,
-    k: int | Literal["auto"] = 4,
-    foreground: Foreground | None = None,
-    refine: Refine = "none",
-    layers: Sequence[int] | None = None,
-    sizes: Sequence[int] | None = None,
-    seed: int = 0,
-) -> list[PartMap]:
-    """Find the parts that photos share: paths, Pillow images or upright RGB arrays (0–255).
+class Album:
+    """Photos that were looked at once: their descriptors wait on disk, so that memory does not grow with them."""
 
-    Labels mean the same in all of them; what each shows is in `PartMap.parts`. What is left out is as measured best
-    for the model: see `PartRecipe`. Raises `InputError` for a bad photo, or photos that show too little foreground,
+    def __init__(self, folder: Path, recipe: PartRecipe) -> None:
+        """Start an empty album in a folder that is the caller's to remove."""
+        self._folder, self._recipe = folder, recipe
+        self._learner: VocabularyLearner | None = None
+        self._names: list[str] = []
+
+    def __len__(self) -> int:
+        """Count the photos."""
+        return len(self._names)
+
+    def add(self, photo: RGB, features: PhotoFeatures) -> None:
+        """Put a photo in. Raises `OutputError` when the disk cannot hold it."""
+        self._learner = self._learner or VocabularyLearner(self._recipe.foreground, features.tokens.shape[-1])
+        name = fingerprint(photo)
+        self._learner.read(features.tokens, features.attention, int(name, 16))
+        path = self._folder / f"{len(self)}.npz"
+        try:
+            np.savez(path, tokens=features.tokens, saliency=features.saliency)
+        except OSError as error:
+            hint = "set TMPDIR to a disk with more room"
+            raise OutputError(f"{path}: cannot be written: {error.strerror or error}; {hint}") from None
+        self._names.append(name)
+
+    def open(self, index: int) -> tuple[str, PhotoFeatures]:
+        """Take a photo's fingerprint and descriptors out again."""
+        with np.load(self._folder / f"{index}.npz") as arrays:
+            return self._names[index], PhotoFeatures(arrays["tokens"], np.zeros(0), arrays["saliency"])
+
+    def learn(self) -> Vocabulary:
+        """Learn the vocabulary of all photos put in. Raises `InputError` when they show too little foreground."""
+        if self._learner is None:
+            raise InputError("no photo could be read: there is nothing to learn parts from")
+        ground = self._learner.ground()
+        for index in range(len(self)):
+            name, features = self.open(index)
+            inside = ground.margins(features.tokens, features.saliency) > 0
+            self._learner.read_inside(features.tokens, inside, int(name, 16))
+        try:
+            return self._learner.learn(ground, self._recipe.k, self._recipe.seed)
+        except ValueError as error:
+            raise InputError(f"{error}: give more photos, fewer parts, or --foreground none") from None
+
+
+def parts(
+    photos: Sequence[images.PhotoLike | Look],
+    model: WhiteBox | str | Path | None = None,
+    **asked: Unpack[PartOptions],
+) -> list[PartMap]:
+    """Find the parts that photos share: paths, Pillow images, upright RGB arrays (0–255), or `Look`s at one model.
+
+    Labels mean the same in all of them; what each shows is in `PartMap.parts`. What is left out of `PartOptions` is as
+    measured best for the model. Raises `InputError` for a bad photo, or photos that show too little foreground,
     `UsageError` for an option that makes no sense, and what `load_model` raises.
     """
-    ready = as_model(model)
-    recipe = choose_part_recipe(
-        ready,
-        layers=layers,
-        sizes=sizes,
-        foreground=foreground,
-        k=k,
-        refine=refine,
-        seed=seed,
-    )
+    first = next((photo for photo in photos if isinstance(photo, Look)), None)
+    ready = first.model if first is not None and model is None else as_model(model)
+    recipe = choose_part_recipe(ready, **asked)
     with TemporaryDirectory(prefix="crate-") as folder:
         album = Album(Path(folder), recipe)
         for photo in photos:
-            rgb = images.as_rgb(photo)
-            album.add(rgb, look([rgb], ready, recipe)[0])
+            seen = look(photo, ready)
+            album.add(seen.rgb, features_batch([seen.rgb], ready, recipe, seen.cache)[0])
         vocabulary = album.learn()
         return [
-            label(images.as_rgb(photo), album.open(index)[1], vocabulary, refine)
+            label(look(photo, ready).rgb, album.open(index)[1], vocabulary, recipe.refine)
             for index, photo in enumerate(photos)
         ]

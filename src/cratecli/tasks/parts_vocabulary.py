@@ -9,13 +9,14 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
-from cratecli.emergence.parts import Foreground, Ground, Vocabulary
+from cratecli.emergence.parts import Ground, Vocabulary
 from cratecli.emergence.pca import Components
+from cratecli.emergence.rules import Foreground
 from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.files import replacing
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.cache import identity
-from cratecli.tasks.parts import PartRecipe
+from cratecli.tasks.recipes import PartRecipe
 
 FORMAT = "crate parts 1"
 

@@ -1,34 +1,38 @@
-"""How attention becomes a mask: what can be chosen, and what is chosen for a model when nobody does."""
+"""How each question is asked: its recipe, from the options asked for and the model's defaults, all in one table.
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+Imports neither torch nor NumPy.
+"""
 
-from cratecli.emergence.features import absolute_layers
-from cratecli.emergence.heads import known_heads
-from cratecli.emergence.masks import Keep
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, Unpack, get_type_hints
+
+from cratecli.emergence.rules import Foreground, Keep
 from cratecli.errors import UsageError
-from cratecli.model.crate import Crate
-from cratecli.model.unroll import WhiteBox
+from cratecli.tasks.options import (
+    Heads,
+    LayerOptions,
+    ObjectOptions,
+    PartOptions,
+    Refine,
+    SegmentOptions,
+    ViewOptions,
+    check,
+)
 
-Refine = Literal["none", "guided", "grabcut"]
-Heads = Literal["auto", "all"] | tuple[int, ...]
+if TYPE_CHECKING:
+    from cratecli.model.unroll import WhiteBox
 
 THUMBNAIL = 128  # px: a model trained on images smaller than this sees a photo at several sizes
 BASE = 64  # px: what that model's sizes are multiples of, if it was not trained on even smaller ones
-LARGEST = 1536  # px of an input short side: attention takes minutes there, hours not far beyond
-PAPER = Keep("mass", 0.6)
+PAPER_SIZE = 480  # px, of MaskCut's square in the paper; `objects` keeps the photo's aspect
+MOST_PATCHES = 16_384  # of a grid that MaskCut cuts: their affinity takes a gigabyte
+PAPER_KEEP = Keep("mass", 0.6)  # of the attention (2308.16271, B.3)
 TAU = 0.15  # cosine above which MaskCut takes two patches for alike
 
 
-def check_refine(refine: str) -> None:
-    """Raise `UsageError` for a way to refine that is none."""
-    if refine not in get_args(Refine):
-        raise UsageError(f"refine {refine!r} is not one of {', '.join(get_args(Refine))}")
-
-
 @dataclass(frozen=True)
-class Sight:
+class ViewRecipe:
     """What a model is shown and asked.
 
     `layers` count from 0, −1 is the last; `sizes` are input short sides in px, the second, fourth, … seen
@@ -40,133 +44,233 @@ class Sight:
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model."""
-        if not self.layers or not self.sizes:
-            raise UsageError("at least one layer and one size are needed")
-        if not all(1 <= size <= LARGEST for size in self.sizes):
-            raise UsageError(f"input size {','.join(map(str, self.sizes))} is not within 1 to {LARGEST} px")
+        options = _OPTIONS[type(self)]
+        names = get_type_hints(options)
+        values = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        if "size" in names:
+            values["size"] = self.sizes[0] if self.sizes else None
+        if "keep" in names:
+            values["keep"] = str(values["keep"])
+        check(options, values)
 
-    @property
-    def sight(self) -> str:
-        """Say it in words."""
+    def as_data(self) -> dict[str, Any]:
+        """Give every field as plain data, for JSON; nothing is left to a default."""
+        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        return plain | {name: str(keep) for name, keep in vars(self).items() if isinstance(keep, Keep)}
+
+    def __str__(self) -> str:
+        """Say the recipe in one line, for people."""
         return f"layers {','.join(map(str, self.layers))}, sizes {','.join(map(str, self.sizes))}"
-
-    @property
-    def sight_settings(self) -> dict[str, str | bool]:
-        """Give it as options of the command line, by name, nothing left to a default."""
-        return {"layer": ",".join(map(str, self.layers)), "size": ",".join(map(str, self.sizes))}
-
-
-def choose_sight(
-    model: WhiteBox,
-    default: Sight,
-    *,
-    layers: Sequence[int] | None = None,
-    sizes: Sequence[int] | None = None,
-) -> Sight:
-    """Take a default, and what was asked for instead; layers count from 0 then. Raises `UsageError`."""
-    try:
-        chosen = absolute_layers(default.layers if layers is None else layers, model.depth)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    return Sight(chosen, default.sizes if sizes is None else tuple(sizes))
 
 
 @dataclass(frozen=True)
-class Recipe(Sight):
-    """How attention becomes a mask; `min_area` is a share of the image, 0–1.
-
-    Raises `UsageError` for what makes no sense.
-    """
+class Recipe(ViewRecipe):
+    """How attention becomes a mask, as `crate segment` makes it; see `SegmentOptions` for units and ranges."""
 
     heads: Heads = "auto"
-    keep: Keep = PAPER
+    keep: Keep = PAPER_KEEP
     refine: Refine = "none"
     min_area: float = 0.0
     largest: bool = False
     fill_holes: bool = False
 
-    def __post_init__(self) -> None:
-        """Check what can be checked without a model."""
-        super().__post_init__()
-        if self.heads == ():
-            raise UsageError("at least one head is needed")
-        if isinstance(self.heads, str) and self.heads not in ("auto", "all"):
-            raise UsageError(f"heads {self.heads!r} is not auto, all or a list of heads")
-        check_refine(self.refine)
-        if not 0 <= self.min_area < 1:
-            raise UsageError(f"min-area {self.min_area} is not a share of the image, 0 to 1")
-
     def __str__(self) -> str:
-        """Say the recipe in words."""
-        told = self.settings
-        return ", ".join([self.sight, *(f"{name} {told[name]}" for name in ("heads", "keep", "refine"))])
+        """Say the recipe in one line, for people."""
+        heads = self.heads if isinstance(self.heads, str) else ",".join(map(str, self.heads))
+        return f"{super().__str__()}, heads {heads}, keep {self.keep}, refine {self.refine}"
+
+
+@dataclass(frozen=True)
+class LayerRecipe(ViewRecipe):
+    """How photos are traced through the layers; of `sizes` the first counts."""
+
+    tau: float = TAU
+
+
+@dataclass(frozen=True)
+class ObjectRecipe(ViewRecipe):
+    """How MaskCut finds objects; see `ObjectOptions` for units and ranges.
+
+    The tokens of `layers` are cut, the heads of `attention` asked for the score; of `sizes` the first counts.
+    """
+
+    attention: tuple[int, ...]
+    tau: float = TAU
+    count: int = 3
+    min_score: float = 0.2
+    refine: Refine = "none"
 
     @property
-    def settings(self) -> dict[str, str | bool]:
-        """Give it as options of `crate segment`, by name, nothing left to a default."""
-        return self.sight_settings | {
-            "heads": self.heads if isinstance(self.heads, str) else ",".join(map(str, self.heads)),
-            "keep": str(self.keep),
-            "refine": self.refine,
-            "min-area": repr(self.min_area),
-            "largest": self.largest,
-            "fill-holes": self.fill_holes,
-        }
+    def places(self) -> tuple[tuple[int, ...], list[int], list[int]]:
+        """Give all layers to look at; where among them are those to cut, and those whose heads are asked."""
+        layers = tuple(sorted({*self.layers, *self.attention}))
+        cut, asked = ([layers.index(layer) for layer in each] for each in (self.layers, self.attention))
+        return layers, cut, asked
+
+    def __str__(self) -> str:
+        """Say the recipe in one line, for people."""
+        cut = f"n {self.count}, tau {self.tau:g}, min-score {self.min_score:g}, refine {self.refine}"
+        return f"{super().__str__()}, {cut}"
 
 
-def papers_layer(model: WhiteBox) -> int:
-    """Choose the paper's layer: the penultimate of a CRATE, the last of a ViT (2308.16271, B.1)."""
-    return -2 if isinstance(model, Crate) and model.depth > 1 else -1
+@dataclass(frozen=True)
+class PartRecipe(ViewRecipe):
+    """How parts are learned; see `PartOptions` for units and ranges.
+
+    Of `sizes` the largest describes patches, by the tokens of `layers`. With `foreground` attention, the heads of the
+    `attention` layers are asked at all sizes, as `segment` does.
+    """
+
+    attention: tuple[int, ...]
+    foreground: Foreground = "pca"
+    k: int | Literal["auto"] = 4
+    refine: Refine = "none"
+    seed: int = 0
+
+    def __str__(self) -> str:
+        """Say the recipe in one line, for people."""
+        rest = f"k {self.k}, foreground {self.foreground}, refine {self.refine}, seed {self.seed}"
+        return f"{super().__str__()}, {rest}"
 
 
-def default_recipe(model: WhiteBox, heads: Heads = "auto") -> Recipe:
+_OPTIONS: dict[type[ViewRecipe], type] = {
+    ViewRecipe: ViewOptions,
+    Recipe: SegmentOptions,
+    LayerRecipe: LayerOptions,
+    ObjectRecipe: ObjectOptions,
+    PartRecipe: PartOptions,
+}
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What every question asks of a model where the caller leaves it out; `voc` is the protocol of the paper."""
+
+    segment: Recipe
+    objects: ObjectRecipe
+    parts: PartRecipe
+    layers: LayerRecipe
+    voc: ViewRecipe
+
+
+def defaults(model: "WhiteBox") -> Defaults:
     """Choose what the paper does, or for a model trained on thumbnails what `benchmarks/` found best.
 
-    The paper: the penultimate layer of a CRATE, the last of a ViT, 60 % of the mass (2308.16271, B.1, B.3).
-    There `auto` sees the photo mirrored too, so that heads can agree with themselves.
+    The paper (2308.16271, B.1–B.4): the penultimate layer of a CRATE, the last of a ViT; 60 % of the attention's mass;
+    MaskCut at 480 px. There `auto` sees the photo mirrored too, so that heads can agree with themselves. The paper
+    names no input size for VOC: MaskCut's is taken.
     """
-    side = model.image_size
-    if side < THUMBNAIL:
-        base = min(side, BASE)
-        return Recipe(
-            heads=heads,
-            layers=tuple(range(-min(4, model.depth), 0)),
-            sizes=tuple(round(base * factor) for factor in (1, 1.5, 3)),
-            keep=Keep("otsu"),
-            refine="grabcut",
-            min_area=0.01,
-            fill_holes=True,
+    figures, depth = _counted((model.paper_layer,), model.depth), model.depth
+    if model.image_size >= THUMBNAIL:
+        side = model.image_size
+        return Defaults(
+            segment=Recipe(figures, (side, side)),
+            objects=ObjectRecipe(figures, (PAPER_SIZE,), attention=figures),
+            parts=PartRecipe(figures, (side, side), attention=figures, foreground="pca"),
+            layers=LayerRecipe(tuple(range(depth)), (side,)),
+            voc=ViewRecipe(figures, (PAPER_SIZE,)),
         )
-    sizes = (side, side) if heads == "auto" else (side,)
-    return Recipe(heads=heads, layers=(papers_layer(model),), sizes=sizes)
+    base = min(model.image_size, BASE)
+    last, sizes = tuple(range(max(0, depth - 4), depth)), (base, round(1.5 * base), 3 * base)
+    return Defaults(
+        segment=Recipe(last, sizes, keep=Keep("otsu"), refine="grabcut", min_area=0.01, fill_holes=True),
+        objects=ObjectRecipe(figures, (2 * base,), attention=last),
+        parts=PartRecipe((min(3, depth - 1),), sizes, attention=last, foreground="attention"),
+        layers=LayerRecipe(tuple(range(depth)), (3 * base,)),
+        voc=ViewRecipe(figures, (3 * base,)),
+    )
 
 
-def choose_recipe(
-    model: WhiteBox,
-    *,
-    layers: Sequence[int] | None = None,
-    sizes: Sequence[int] | None = None,
-    heads: Literal["auto", "all"] | Sequence[int] = "auto",
-    keep: str | None = None,
-    refine: Refine | None = None,
-    min_area: float | None = None,
-    largest: bool | None = None,
-    fill_holes: bool | None = None,
-) -> Recipe:
-    """Take the model's default recipe, and what was asked for instead. Raises `UsageError`."""
+def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
+    """Take the model's defaults for `segment`, and what was asked for instead. Raises `UsageError`.
+
+    Heads that are named see the photo once, not mirrored, unless sizes are named too.
+    """
+    default = defaults(model).segment
+    values = _settled(model, SegmentOptions, default, asked)
+    if values["heads"] not in ("auto", "all"):
+        values["heads"] = _heads(values["heads"], model.heads)
+    if values["heads"] != "auto" and asked.get("sizes") is None:
+        values["sizes"] = tuple(dict.fromkeys(default.sizes))
+    return Recipe(**values)
+
+
+def choose_view_recipe(model: "WhiteBox", **asked: Unpack[ViewOptions]) -> ViewRecipe:
+    """Take the layers and sizes that `segment` looks at, and what was asked for instead. Raises `UsageError`."""
+    default = defaults(model).segment
+    return ViewRecipe(**_settled(model, ViewOptions, ViewRecipe(default.layers, default.sizes), asked))
+
+
+def choose_layer_recipe(model: "WhiteBox", **asked: Unpack[LayerOptions]) -> LayerRecipe:
+    """Take all layers at the largest size of `segment`, and what was asked for instead. Raises `UsageError`."""
+    return LayerRecipe(**_settled(model, LayerOptions, defaults(model).layers, asked))
+
+
+def choose_object_recipe(model: "WhiteBox", **asked: Unpack[ObjectOptions]) -> ObjectRecipe:
+    """Take the model's defaults for `objects`, and what was asked for instead. Raises `UsageError`."""
+    return ObjectRecipe(**_settled(model, ObjectOptions, defaults(model).objects, asked))
+
+
+def choose_part_recipe(model: "WhiteBox", **asked: Unpack[PartOptions]) -> PartRecipe:
+    """Take the model's defaults for `parts`, and what was asked for instead. Raises `UsageError`."""
+    return PartRecipe(**_settled(model, PartOptions, defaults(model).parts, asked))
+
+
+def choose_voc_recipe(model: "WhiteBox", **asked: Unpack[LayerOptions]) -> ViewRecipe:
+    """Take the paper's layer and a square of 480 px, and what was asked for instead. Raises `UsageError`."""
+    return ViewRecipe(**_settled(model, LayerOptions, defaults(model).voc, asked))
+
+
+def as_options(command: str, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a recipe's plain data back into options of its question: the inverse of `as_data`.
+
+    What a recipe takes over from another question (`attention`) is no option of its own. Raises `UsageError` for what
+    is no recipe of the question.
+    """
+    options = {
+        "segment": SegmentOptions,
+        "objects": ObjectOptions,
+        "parts": PartOptions,
+        "heads": ViewOptions,
+        "layers": LayerOptions,
+    }[command]
+    values = {name: value for name, value in recipe.items() if name != "attention"}
+    if "size" in get_type_hints(options) and isinstance(sizes := values.pop("sizes", None), list):
+        values["size"] = sizes[0] if len(sizes) == 1 else sizes
+    return check(options, values)
+
+
+def _settled(
+    model: "WhiteBox", options: type, default: ViewRecipe, asked: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Give the values of a recipe's fields: the default's, and what was asked for, layers counted from 0."""
+    if unknown := sorted(asked.keys() - get_type_hints(options).keys()):
+        raise TypeError(f"unexpected keyword argument {unknown[0]!r}")
+    given = check(options, {name: value for name, value in asked.items() if value is not None})
+    if (layers := given.get("layers")) is not None:
+        given["layers"] = _counted(range(model.depth) if layers == "all" else layers, model.depth)
+    if (size := given.pop("size", None)) is not None:
+        given["sizes"] = (size,)
+    if "sizes" in given:
+        given["sizes"] = tuple(given["sizes"])
+    if "keep" in given:
+        given["keep"] = Keep.parse(given["keep"])
+    return {field.name: getattr(default, field.name) for field in fields(default)} | given
+
+
+def _counted(layers: Sequence[int], depth: int) -> tuple[int, ...]:
+    from cratecli.emergence.features import absolute_layers
+
     try:
-        named: Heads = heads if isinstance(heads, str) else tuple(known_heads(heads, model.heads))
-        recipe = default_recipe(model, named)
-        sight = choose_sight(model, recipe, layers=layers, sizes=sizes)
-        asked: dict[str, Any] = {
-            "layers": sight.layers,
-            "sizes": sight.sizes,
-            "keep": None if keep is None else Keep.parse(keep),
-            "refine": refine,
-            "min_area": min_area,
-            "largest": largest,
-            "fill_holes": fill_holes,
-        }
-        return replace(recipe, **{name: value for name, value in asked.items() if value is not None})
+        return absolute_layers(layers, depth)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _heads(heads: Sequence[int], count: int) -> tuple[int, ...]:
+    from cratecli.emergence.heads import known_heads
+
+    try:
+        return tuple(known_heads(heads, count))
     except ValueError as error:
         raise UsageError(str(error)) from None

@@ -1,29 +1,34 @@
-"""Segment photos: the heads' attention becomes one mask an image."""
+"""Segment photos: the heads' attention becomes one mask a photo."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
-from cratecli.arrays import RGB
+from cratecli.arrays import RGB, Mask, Soft
 from cratecli.emergence import heads as heads_
 from cratecli.emergence import refine
 from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.masks import bounding_box, clean, contrast, enlarge, scale, threshold
+from cratecli.errors import CrateError
 from cratecli.geometry import Box, Size
 from cratecli.io import images
 from cratecli.io.formats.png import Kind, encode
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.runs.batch import Desk, Outcomes, Photo, Question, work_through
-from cratecli.runs.cache import FeatureCache
+from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, work_in_order
+from cratecli.runs.cache import FeatureCache, ViewCache
 from cratecli.runs.jobs import Job
+from cratecli.runs.plan import Plan
 from cratecli.runs.provenance import Provenance
-from cratecli.runs.views import as_model, flat, see
-from cratecli.tasks.recipes import Recipe, Refine, choose_recipe
+from cratecli.runs.session import Session, Written
+from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
+from cratecli.tasks.combined import is_combined, write_combined
+from cratecli.tasks.options import Combined, SegmentOptions
+from cratecli.tasks.recipes import Recipe, choose_recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +42,8 @@ class Segmentation:
     there.
     """
 
-    mask: Bool[np.ndarray, "height width"]
-    soft: Float[np.ndarray, "height width"]
+    mask: Mask
+    soft: Soft
     layers: tuple[int, ...]
     heads: tuple[int, ...]
     head_scores: Float[np.ndarray, "layers k"]
@@ -68,52 +73,81 @@ class Segmentation:
 
 
 def segment(
-    image: images.Photo,
+    image: images.PhotoLike | Look,
     model: WhiteBox | str | Path | None = None,
-    *,
-    layers: Sequence[int] | None = None,
-    sizes: Sequence[int] | None = None,
-    heads: Literal["auto", "all"] | Sequence[int] = "auto",
-    keep: str | None = None,
-    refine: Refine | None = None,
-    min_area: float | None = None,
-    largest: bool | None = None,
-    fill_holes: bool | None = None,
+    **asked: Unpack[SegmentOptions],
 ) -> Segmentation:
-    """Segment one photo: a path, a Pillow image or an upright RGB array (0–255).
+    """Segment one photo: a path, a Pillow image, an upright RGB array (0–255), or a `Look`.
 
-    `model` is what `load_model` gave, or a name or file for it; none is the default model. What is left out is
-    as measured best for the model: see `Recipe` for units and ranges, `Keep.parse` for `keep`.
+    `model` is what `load_model` gave, or a name or file for it; none is the default model. What is left out of
+    `SegmentOptions` is as measured best for the model; see `Keep.parse` for `keep`.
     Raises `InputError` for a bad photo, `UsageError` for an option that makes no sense, and what `load_model`
     raises.
     """
-    loaded = as_model(model)
-    recipe = choose_recipe(
-        loaded,
-        layers=layers,
-        sizes=sizes,
-        heads=heads,
-        keep=keep,
-        refine=refine,
-        min_area=min_area,
-        largest=largest,
-        fill_holes=fill_holes,
-    )
-    return segment_batch([images.as_rgb(image)], loaded, recipe)[0]
+    seen = look(image, model)
+    return segment_batch([seen.rgb], seen.model, choose_recipe(seen.model, **asked), seen.cache)[0]
+
+
+@overload
+def segment_many(
+    photos: Iterable[images.PhotoLike],
+    model: WhiteBox | str | Path | None = ...,
+    *,
+    batch_size: int = ...,
+    cache: str | Path | None = ...,
+    errors: Literal["raise"] = ...,
+    **asked: Unpack[SegmentOptions],
+) -> Iterator[Segmentation]: ...
+@overload
+def segment_many(
+    photos: Iterable[images.PhotoLike],
+    model: WhiteBox | str | Path | None = ...,
+    *,
+    batch_size: int = ...,
+    cache: str | Path | None = ...,
+    errors: Literal["return"],
+    **asked: Unpack[SegmentOptions],
+) -> Iterator[Segmentation | CrateError]: ...
+def segment_many(
+    photos: Iterable[images.PhotoLike],
+    model: WhiteBox | str | Path | None = None,
+    *,
+    batch_size: int = 8,
+    cache: str | Path | None = None,
+    errors: Literal["raise", "return"] = "raise",
+    **asked: Unpack[SegmentOptions],
+) -> Iterator[Segmentation | CrateError]:
+    """Segment many photos, and give a `Segmentation` for each, in their order, as soon as it is there.
+
+    Photos are taken as they are needed, read ahead of the model and grouped by size, `batch_size` at most to a forward
+    pass. `cache` is a folder that keeps what the model saw, for other questions. A bad photo raises its `InputError`;
+    with `errors="return"` the error stands in its place, and the rest goes on. All else is as in `segment`.
+    """
+    ready = as_model(model)
+    recipe = choose_recipe(ready, **asked)
+    desk = Desk(ready, batch_size, None if cache is None else FeatureCache(Path(cache), ready))
+
+    def finish(photo: DecodedPhoto, views: Sequence[View]) -> Segmentation:
+        return decide(photo.rgb, views, recipe, ready)
+
+    return work_in_order(photos, desk, _question(recipe), finish, errors)
 
 
 def segment_batch(
-    photos: Sequence[RGB], model: WhiteBox, recipe: Recipe, cache: FeatureCache | None = None
+    photos: Sequence[RGB], model: WhiteBox, recipe: Recipe, cache: ViewCache | None = None
 ) -> list[Segmentation]:
     """Segment upright RGB photos; those that share their input grids go through the model together."""
-    layers = absolute_layers(recipe.layers, model.depth)
-    seen = see(photos, model, layers, recipe.sizes, cache=cache)
-    return [decide(photo, views, recipe, layers, model) for photo, views in zip(photos, seen, strict=True)]
+    seen = views_of(photos, model, _question(recipe), cache=cache)
+    return [decide(photo, views, recipe, model) for photo, views in zip(photos, seen, strict=True)]
+
+
+def _question(recipe: Recipe) -> Question:
+    return Question(recipe.layers, recipe.sizes)
 
 
 @dataclass(frozen=True, eq=False)
-class Segmented:
-    """A job that was done: its result, also as annotation, and its picture, which stands at the job's target."""
+class SegmentedPhoto:
+    """A photo of a run: its segmentation, also as annotation, and its picture, which stands at the job's target."""
 
     job: Job
     segmentation: Segmentation
@@ -121,38 +155,38 @@ class Segmented:
     png: bytes
 
 
-def segment_jobs(
-    jobs: Sequence[Job], desk: Desk, recipe: Recipe, *, kind: Kind | None, made: Provenance | None = None
-) -> Outcomes[Segmented]:
-    """Segment photos, and write a picture of each if a kind is asked for; a bad photo is a `Failure`, not the end.
+def segment_run(
+    plan: Plan, desk: Desk, recipe: Recipe, *, kind: Kind | Combined | None, made: Provenance | None = None
+) -> Outcomes[SegmentedPhoto | Written]:
+    """Segment the photos of a plan, and write a picture of each, or one file of all, or nothing.
 
-    Raises `OutputError` when an output cannot be written.
+    A bad photo is a `Failure`, not the end. Raises `OutputError` when an output cannot be written.
     """
-    layers = absolute_layers(recipe.layers, desk.model.depth)
+    picture = None if is_combined(kind) else kind
+    with Session(plan, desk, made) as session:
 
-    def finish(photo: Photo, views: Sequence[View]) -> Segmented:
-        found = decide(photo.rgb, views, recipe, layers, desk.model)
-        objects = [] if found.empty else [annotate(found.mask, round(found.confidence, 4))]
-        annotated = Annotated(photo.job.name, *found.size, objects)
-        facts = {
-            "heads": list(found.heads),
-            "threshold": round(found.threshold, 6),
-            "confidence": round(found.confidence, 4),
-        }
-        png = None
-        if kind is not None:
-            text = made.told(photo.job, photo.sha256, facts) if made else None
-            png = encode(photo.rgb, found.mask, found.soft, kind, text)
-        desk.hand_over(photo, png, annotated, **facts)
-        return Segmented(photo.job, found, annotated, png or b"")
+        def finish(photo: DecodedPhoto, views: Sequence[View]) -> SegmentedPhoto:
+            result = decide(photo.rgb, views, recipe, desk.model)
+            objects = [] if result.empty else [annotate(result.mask, round(result.confidence, 4))]
+            annotated = Annotated(photo.job.name, *result.size, objects)
+            facts: dict[str, Any] = {
+                "heads": list(result.heads),
+                "threshold": round(result.threshold, 6),
+                "confidence": round(result.confidence, 4),
+            }
+            png = None
+            if picture is not None:
+                text = made.of_photo(photo.job, photo.sha256, **facts).to_json() if made else None
+                png = encode(photo.rgb, result.mask, result.soft, picture, text)
+            session.hand_over(photo, png, annotated, **facts)
+            return SegmentedPhoto(photo.job, result, annotated, png or b"")
 
-    return work_through(jobs, desk, Question(layers, recipe.sizes), finish)
+        yield from session.work(_question(recipe), finish)
+        yield from write_combined(session, kind, str(recipe), made)
 
 
-def decide(
-    photo: RGB, views: Sequence[View], recipe: Recipe, layers: tuple[int, ...], model: WhiteBox
-) -> Segmentation:
-    """Turn one photo's views, of `layers` counted from 0, into its mask."""
+def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -> Segmentation:
+    """Turn one photo's views of the recipe's layers into its mask."""
     size = Size(*photo.shape[:2])
     match recipe.heads:
         case "auto":
@@ -176,14 +210,18 @@ def decide(
         mask = refine.guided_filter(photo, soft, radius=max(1, round(cell))) >= cut
     else:
         mask = soft >= cut
-    mask = clean(mask, min_area=recipe.min_area, largest=recipe.largest, fill_holes=recipe.fill_holes)
     return Segmentation(
-        mask=mask,
+        mask=tidy(mask, recipe),
         soft=soft,
-        layers=layers,
+        layers=absolute_layers(recipe.layers, model.depth),
         heads=saliency.chosen,
         head_scores=saliency.scores,
         threshold=cut,
         confidence=confidence,
         weights=model.weights,
     )
+
+
+def tidy(mask: Mask, recipe: Recipe) -> Mask:
+    """Drop the pieces and fill the holes of a mask, as the recipe says."""
+    return clean(mask, smallest=recipe.min_area, largest=recipe.largest, fill_holes=recipe.fill_holes)

@@ -1,4 +1,4 @@
-"""The batches of training: what a step sees depends on its number alone, whoever loads it and wherever a run begins."""
+"""The batches of training: those of a step depend on its number alone, not on workers or on where a run begins."""
 
 import logging
 import os
@@ -18,14 +18,14 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from cratecli.errors import InputError, UsageError
 from cratecli.io import images
 from cratecli.training.recipe import TrainRecipe
-from cratecli.training.sources import Labelled
+from cratecli.training.sources import OpenedDataset
 
 DEAD_WORKER = "DataLoader worker (pid"
 """How torch's error begins, raised anywhere, when a process that reads images was killed."""
 
 KILLED = (
     "a process that reads images was killed, perhaps for want of memory (fewer --workers need less); "
-    "--resume goes back to the last state that was kept"
+    "--resume goes back to the last state that was kept, and python -X dev -m cratecli shows what libraries say"
 )
 
 Batch = tuple[Tensor, Tensor]  # images `b 3 h w`, uint8, and classes `b`
@@ -37,7 +37,7 @@ _CROP_PCT = 0.875  # of the resized image, which validation shows
 
 
 class Share(NamedTuple):
-    """Which of several processes this is, from 0."""
+    """This process among several: its number, from 0, and how many there are."""
 
     rank: int = 0
     ranks: int = 1
@@ -47,7 +47,7 @@ ALONE = Share()
 
 
 def augmentation(recipe: TrainRecipe, *, training: bool) -> Any:
-    """Give timm's transform from a Pillow image to `3 h w`, uint8. Raises `UsageError` for a strange `auto_augment`."""
+    """Build timm's transform of a Pillow image to `3 h w`, uint8. Raises `UsageError` for a strange `auto_augment`."""
     shared: dict[str, Any] = {
         "input_size": recipe.model.image_size,
         "interpolation": "bicubic",
@@ -66,21 +66,23 @@ def augmentation(recipe: TrainRecipe, *, training: bool) -> Any:
     try:
         return create_transform(**shared, crop_pct=_CROP_PCT)
     except (AssertionError, ValueError, KeyError, IndexError) as error:
-        raise UsageError(f"auto_augment {recipe.auto_augment!r} is not of timm's: {error}") from None
+        raise UsageError(f"auto_augment {recipe.auto_augment!r} is no policy of timm: {error}") from None
 
 
 def seed_all(*numbers: int) -> None:
-    """Seed Python's, NumPy's and torch's generators by the numbers that name a piece of work."""
+    """Seed Python's, NumPy's and torch's generators, on the CPU, by the numbers that name a piece of work."""
     first, second = np.random.SeedSequence(numbers).generate_state(2)
     random.seed(int(first))
     np.random.seed(int(first))
-    torch.manual_seed((int(first) << 32) + int(second))
+    torch.default_generator.manual_seed(
+        (int(first) << 32) + int(second)
+    )  # the GPUs' would cost more than an image
 
 
-class Photos:
-    """A data set of random access as upright RGB Pillow images, with their class as a number."""
+class LabelledPhotos:
+    """A data set of random access, as upright RGB Pillow images and the numbers of their classes."""
 
-    def __init__(self, data: Labelled, classes: int) -> None:
+    def __init__(self, data: OpenedDataset, classes: int) -> None:
         """Wrap timm's data set, whose classes are numbered below `classes`."""
         self._dataset, self._classes = data.dataset, classes
 
@@ -88,8 +90,8 @@ class Photos:
         """Count the images."""
         return len(self._dataset)
 
-    def read(self, index: int, *, tell: bool) -> tuple[Any, int] | None:
-        """Read an image; none where it cannot be read, which `tell` logs. Raises `ValueError` for an unknown class."""
+    def read(self, index: int, *, log: bool) -> tuple[Any, int] | None:
+        """Read an image; none where it cannot be read, which `log` logs. Raises `ValueError` for an unknown class."""
         try:
             content, label = self._dataset[index]
             image = (
@@ -98,17 +100,17 @@ class Photos:
                 else content
             )
         except (InputError, OSError) as error:
-            if tell:
+            if log:
                 _log.warning("crate: %s: passed over", " ".join(str(error).split()))
             return None
         return image.convert("RGB"), known_class(label, self._classes)
 
-    def read_next(self, index: int, *, tell: bool) -> tuple[Any, int]:
+    def read_next(self, index: int, *, log: bool) -> tuple[Any, int]:
         """Read an image, or the next one that can be read. Raises `ValueError` where many in a row cannot be."""
         for place in range(index, index + _MOST_BROKEN):
-            found = self.read(place % len(self), tell=tell and place == index)
-            if found is not None:
-                return found
+            photo = self.read(place % len(self), log=log and place == index)
+            if photo is not None:
+                return photo
         raise ValueError(f"{_MOST_BROKEN} images in a row cannot be read, the first is {self._name(index)}")
 
     def _name(self, number: int) -> str:
@@ -117,39 +119,39 @@ class Photos:
 
 
 def known_class(label: Any, classes: int) -> int:
-    """Give a class's number. Raises `ValueError` where it is not below `classes`."""
+    """Check that a class's number is below `classes`, and give it. Raises `ValueError`."""
     if not 0 <= int(label) < classes:
         raise ValueError(f"an image is of class {int(label)}, and the model has {classes}: --set classes=N")
     return int(label)
 
 
-class Shuffled(Dataset[tuple[Any, int]]):
-    """A data set by (pass, number): the same image of the same pass is augmented the same way, whoever does it."""
+class AugmentedPhotos(Dataset[tuple[Any, int]]):
+    """Photos by (epoch, index), augmented the same way for the same pair, in whichever process."""
 
-    def __init__(self, photos: Photos, transform: Any, seed: int) -> None:
+    def __init__(self, photos: LabelledPhotos, transform: Any, seed: int) -> None:
         """Augment photos."""
         self._photos, self._transform, self._seed = photos, transform, seed
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Any, int]:
         """Read and augment an image."""
-        image, label = self._photos.read_next(key[1], tell=key[0] == 0)
+        image, label = self._photos.read_next(key[1], log=key[0] == 0)
         seed_all(self._seed, *key)
         return self._transform(image), label
 
 
-class Order:
-    """The batches of one process, from a step on: whole passes, each in an order of its own, the rest left out.
+class StepSampler:
+    """Samples the images of each step: every epoch has an order of its own, and leaves out what does not fill a batch.
 
-    A step's images are dealt out to the processes in turn, so that their number changes nothing of what is seen.
+    The images of a step are dealt out to the processes in turn: together they see the same for any number of them.
     """
 
     def __init__(self, images: int, batch: int, seed: int, steps: range, share: Share) -> None:
-        """Order some steps, `batch` images each over all processes."""
+        """Sample for some steps, `batch` images each over all processes."""
         self._images, self._batch, self._seed = images, batch, seed
         self._steps, self._share = steps, share
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Give the keys of each step's images, for this process."""
+        """Give, for each step, the (epoch, index) of the images of this process."""
         steps = self._images // self._batch
         order, known = np.empty(0, int), -1
         for step in self._steps:
@@ -164,20 +166,20 @@ class Order:
         return len(self._steps)
 
 
-class Streamed(IterableDataset[tuple[Any, int]]):
-    """One pass over a data set that is read in sequence, each image augmented by its place in the stream."""
+class PhotoStream(IterableDataset[tuple[Any, int]]):
+    """One epoch of a data set that is read in sequence; augmentation is seeded by the place in the stream."""
 
-    def __init__(self, data: Labelled, transform: Any, classes: int, *names: int) -> None:
-        """Wrap timm's data set for the pass that `names` seed."""
+    def __init__(self, data: OpenedDataset, transform: Any, classes: int, *seeds: int) -> None:
+        """Wrap timm's data set for the epoch that the numbers `seeds` name."""
         super().__init__()
-        self._dataset, self._transform, self._classes, self._names = data.dataset, transform, classes, names
+        self._dataset, self._transform, self._classes, self._seeds = data.dataset, transform, classes, seeds
 
     def __iter__(self) -> Iterator[tuple[Any, int]]:
         """Read and augment."""
         info = torch.utils.data.get_worker_info()
         for place, (image, label) in enumerate(self._dataset):
             state = random.getstate(), np.random.get_state(), torch.get_rng_state()
-            seed_all(*self._names, info.id if info else 0, place)
+            seed_all(*self._seeds, info.id if info else 0, place)
             augmented = self._transform(image)
             random.setstate(state[0])
             np.random.set_state(state[1])
@@ -186,38 +188,38 @@ class Streamed(IterableDataset[tuple[Any, int]]):
 
 
 def training_batches(
-    data: Labelled, recipe: TrainRecipe, steps: range, *, workers: int, share: Share = ALONE
+    data: OpenedDataset, recipe: TrainRecipe, steps: range, *, workers: int, share: Share = ALONE
 ) -> Generator[Batch]:
-    """Give the batches of some steps, for one process of several.
+    """Load the batches of some steps, for one process of several.
 
-    The same step gives the same batch wherever a run begins; a streamed data set is read from the start of the pass.
-    Raises `InputError` where a stream ends early.
+    The same step has the same batch wherever a run begins; a streamed data set is read from the start of the epoch.
+    Raises `InputError` for data that cannot be read, or a stream that ends early.
     """
     transform = augmentation(recipe, training=True)
     if not data.streamed:
-        shuffled = Shuffled(Photos(data, recipe.model.classes), transform, recipe.seed)
-        order = Order(data.images, recipe.batch_size, recipe.seed, steps, share)
-        yield from _loader(shuffled, workers, recipe.seed, batch_sampler=order)
+        photos = AugmentedPhotos(LabelledPhotos(data, recipe.model.classes), transform, recipe.seed)
+        sampler = StepSampler(data.images, recipe.batch_size, recipe.seed, steps, share)
+        yield from _loader(photos, workers, recipe.seed, batch_sampler=sampler)
         return
-    in_pass = steps_in_pass(data, recipe)
-    for number in range(steps.start // in_pass, -(-steps.stop // in_pass)):
+    per_epoch = steps_per_epoch(data, recipe)
+    for number in range(steps.start // per_epoch, -(-steps.stop // per_epoch)):
         data.dataset.set_epoch(number)
         data.dataset.set_loader_cfg(num_workers=workers)
-        stream = Streamed(data, transform, recipe.model.classes, recipe.seed, number, share.rank)
+        stream = PhotoStream(data, transform, recipe.model.classes, recipe.seed, number, share.rank)
         size = recipe.batch_size // share.ranks
         loader = _loader(stream, workers, recipe.seed + number, batch_size=size, drop_last=True)
-        todo = range(number * in_pass, min((number + 1) * in_pass, steps.stop))
+        todo = range(number * per_epoch, min((number + 1) * per_epoch, steps.stop))
         given = 0
         for step, batch in zip(todo, loader, strict=False):
             given += 1
             if step >= steps.start:
                 yield batch
         if given < len(todo):
-            raise InputError(f"the data set ended after {given} batches, and promised {in_pass} a pass")
+            raise InputError(f"the data set ended after {given} batches, and promised {per_epoch} an epoch")
 
 
-def steps_in_pass(data: Labelled, recipe: TrainRecipe) -> int:
-    """Count the whole batches of a pass. Raises `UsageError` where there is not one."""
+def steps_per_epoch(data: OpenedDataset, recipe: TrainRecipe) -> int:
+    """Count the whole batches of an epoch. Raises `UsageError` where there is none."""
     if not (steps := data.images // recipe.batch_size):
         raise UsageError(
             f"{data.images} images do not fill a batch of {recipe.batch_size}; --set batch_size=N makes it smaller"
@@ -225,12 +227,12 @@ def steps_in_pass(data: Labelled, recipe: TrainRecipe) -> int:
     return steps
 
 
-class Plain(Dataset[tuple[Any, int] | None]):
-    """A part of a data set, in its order, as validation shows it; none where an image cannot be read."""
+class ValidationPhotos(Dataset[tuple[Any, int] | None]):
+    """The validation photos of one process, in order; none for an image that cannot be read."""
 
-    def __init__(self, photos: Photos, transform: Any, share: Share, *, tell: bool) -> None:
+    def __init__(self, photos: LabelledPhotos, transform: Any, share: Share, *, log: bool) -> None:
         """Deal the images out in turn, and take those of one process."""
-        self._photos, self._transform, self._tell = photos, transform, tell
+        self._photos, self._transform, self._log = photos, transform, log
         self._indices = range(share.rank, len(photos), share.ranks)
 
     def __len__(self) -> int:
@@ -239,23 +241,23 @@ class Plain(Dataset[tuple[Any, int] | None]):
 
     def __getitem__(self, index: int) -> tuple[Any, int] | None:
         """Read an image."""
-        found = self._photos.read(self._indices[index], tell=self._tell)
-        return found and (self._transform(found[0]), found[1])
+        photo = self._photos.read(self._indices[index], log=self._log)
+        return photo and (self._transform(photo[0]), photo[1])
 
 
 def validation_batches(
-    data: Labelled, recipe: TrainRecipe, *, workers: int, share: Share = ALONE, tell: bool = True
+    data: OpenedDataset, recipe: TrainRecipe, *, workers: int, share: Share = ALONE, log: bool = True
 ) -> Iterator[Batch]:
-    """Give the images of a validation split, resized and cut to the centre, for one process of several.
+    """Load a validation split, resized and cropped to the centre, for one process of several.
 
-    What is streamed is dealt out by timm's reader. What cannot be read is left out, which `tell` logs.
+    timm's reader deals out a stream. An image that cannot be read is left out, which `log` logs.
     """
     transform = augmentation(recipe, training=False)
     if data.streamed:
         data.dataset.set_loader_cfg(num_workers=workers)
-        dataset: Any = Streamed(data, transform, recipe.model.classes, recipe.seed, 0, share.rank)
+        dataset: Any = PhotoStream(data, transform, recipe.model.classes, recipe.seed, 0, share.rank)
     else:
-        dataset = Plain(Photos(data, recipe.model.classes), transform, share, tell=tell)
+        dataset = ValidationPhotos(LabelledPhotos(data, recipe.model.classes), transform, share, log=log)
     yield from _loader(dataset, workers, recipe.seed, batch_size=min(recipe.batch_size, 512))
 
 
@@ -264,10 +266,10 @@ def _loader(dataset: Any, workers: int, seed: int, **how: Any) -> Iterator[Batch
         loader = DataLoader(
             dataset,
             num_workers=workers,
-            collate_fn=_together,
+            collate_fn=_collate,
             generator=torch.Generator().manual_seed(seed),
             pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]
-            worker_init_fn=_apart if workers else None,
+            worker_init_fn=_isolate if workers else None,
             **how,
         )
     try:
@@ -275,21 +277,22 @@ def _loader(dataset: Any, workers: int, seed: int, **how: Any) -> Iterator[Batch
             if batch is not None:
                 yield batch
     except (RuntimeError, OSError, EOFError, ValueError) as error:  # also what a worker raised
+        error.__traceback__ = None  # its frames hold the loader, with which the workers end
         if str(error).startswith(DEAD_WORKER) or isinstance(error, ConnectionError | EOFError):
             raise InputError(KILLED) from None
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"the data set cannot be read on: {reason[-1][:200]}") from None
 
 
-def _together(examples: list[tuple[Any, int] | None]) -> Batch | None:
-    """Make a batch of what could be read, if anything could."""
-    there = [each for each in examples if each is not None]
-    batch: Batch | None = fast_collate(there) if there else None  # type: ignore[no-untyped-call]
+def _collate(examples: list[tuple[Any, int] | None]) -> Batch | None:
+    """Make a batch of the images that could be read, if any could."""
+    photos = [each for each in examples if each is not None]
+    batch: Batch | None = fast_collate(photos) if photos else None  # type: ignore[no-untyped-call]
     return batch
 
 
-def _apart(_number: int) -> None:
-    """Take a worker out of reach of signals to the whole group: the process that trains ends its workers itself."""
+def _isolate(_number: int) -> None:
+    """Move a worker to a process group of its own: signals to the run's group reach only the process that trains."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(os, "setsid"):

@@ -1,48 +1,63 @@
-"""A run's folder: its recipe, its metrics, its checkpoint, and the state from which it goes on exactly."""
+"""A run's folder: its recipe, metrics, checkpoint, and the state from which it is resumed exactly."""
 
-import json
+import errno
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
 
 from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.files import ORPHAN, replacing
-from cratecli.locks import ByteLocks
 from cratecli.model.device import out_of_memory
 from cratecli.training.recipe import TrainRecipe, read_recipe
+from cratecli.training.records import MetricsRow
 
 RECIPE, METRICS, STATE, CHECKPOINT = "recipe.toml", "metrics.jsonl", "state.pt", "model.safetensors"
+LOCK = ".lock"  # never removed here: two processes could lock two files of this name
+
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems where processes do not see each other's locks
 
 
 @dataclass
-class State:
-    """Where a run stands: after `step` steps, `metrics` bytes of metrics and `seconds` of work.
+class Progress:
+    """How far a run has come: `step` steps, `metrics` bytes of metrics and `seconds` of work.
 
-    `loss` is the sum over the `losses` steps that no row of metrics tells of yet, a mean over processes; `measures`
-    are the last. `how` names what else the bits depend on: number format, threads and the like. `model`, `ema` and
-    `optimizer` are state dicts; `recipe` and `data` say what the run is of. There are no random states: each step and
-    each image is seeded by its number.
+    `loss` is the sum over the `losses` steps since the last row of metrics, a mean over processes; `measures` are the
+    last.
     """
 
-    step: int
-    metrics: int
-    seconds: float
-    loss: float
-    losses: int
-    measures: dict[str, float]
+    step: int = 0
+    metrics: int = 0
+    seconds: float = 0.0
+    loss: float = 0.0
+    losses: int = 0
+    measures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class RunState:
+    """What a run is resumed from.
+
+    `data` and `recipe` identify the run; `conditions` and `workers` are what else the bits depend on; `model`, `ema`
+    and `optimizer` are state dicts. There are no random states: every step and every image is seeded by its number.
+    """
+
+    progress: Progress
     data: str
     recipe: str
+    conditions: dict[str, Any]
+    workers: int
     model: dict[str, Any]
     ema: dict[str, Any] | None
     optimizer: dict[str, Any]
-    how: dict[str, Any]
 
-    def fits(self, recipe: TrainRecipe, data: str) -> None:
+    def check(self, recipe: TrainRecipe, data: str) -> None:
         """Check that it is a state of this run. Raises `UsageError`."""
         if self.recipe != recipe.to_toml():
             raise UsageError(
@@ -53,100 +68,111 @@ class State:
 
 
 class RunFolder:
-    """The folder that a run writes into. All but the metrics is replaced whole or not at all."""
+    """The folder of a run, locked by the process that writes; all files but the metrics are replaced atomically."""
 
     def __init__(self, path: Path) -> None:
-        """Name it; it need not be there yet."""
+        """Take a path, where a folder need not exist yet."""
         self.path = path
         self.checkpoint = path / CHECKPOINT
-        self._locks: ByteLocks | None = None
+        self._lock = FileLock(path / LOCK, timeout=0)
 
     def begin(self, recipe: TrainRecipe) -> None:
-        """Start a run in it. Raises `UsageError` where there is one already, or just now, `OutputError`."""
-        self._lock()
+        """Lock the folder and start a run in it.
+
+        Raises `UsageError` where a run is already, or another process trains, `OutputError`.
+        """
+        self._acquire()
         if (self.path / STATE).exists():
             raise UsageError(f"{self.path}: holds a run already; --resume goes on with it")
         self._write(RECIPE, recipe.to_toml().encode())
         self._write(METRICS, b"")
 
     def recipe(self) -> TrainRecipe:
-        """Read the recipe of the run that is there. Raises `UsageError` where there is none."""
+        """Read the recipe of the run in the folder. Raises `UsageError` where there is none."""
         if not ((self.path / RECIPE).exists() and (self.path / STATE).exists()):
             raise UsageError(f"{self.path}: holds no run to resume")
         return read_recipe(str(self.path / RECIPE))
 
-    def load(self, *, writes: bool) -> State:
-        """Read the state; the process that writes takes the folder, and forgets metrics written after the state.
+    def load(self, *, writes: bool) -> RunState:
+        """Read the state; the process that writes locks the folder, and cuts off metrics written after the state.
 
-        Raises `InputError` for a damaged state, or metrics that end before it, `UsageError` where the run is under way.
+        Raises `InputError` for a damaged state, or metrics that end before it, `UsageError` where another process
+        trains, `OutputError`.
         """
         if writes:
-            self._lock()
+            self._acquire()
         path, metrics = self.path / STATE, self.path / METRICS
         try:
             with warnings.catch_warnings(action="ignore"):
-                told = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
-            state = State(**told)
-        except (UnpicklingError, RuntimeError, EOFError, TypeError, ValueError, OSError, KeyError) as error:
+                stored = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+            state = RunState(progress=Progress(**stored.pop("progress")), **stored)
+        except (
+            *(UnpicklingError, RuntimeError, EOFError, OSError),
+            *(TypeError, ValueError, KeyError, AttributeError),
+        ) as error:
             reason = str(error).partition("\n")[0].partition(". ")[0][:120]
             again = f"--init {self.checkpoint} -o ELSEWHERE begins again from its last weights"
             raise InputError(f"{path}: is no state of a run: {reason}; {again}") from None
         if writes:
             try:
-                if metrics.stat().st_size < state.metrics:
+                if metrics.stat().st_size < state.progress.metrics:
                     raise InputError(f"{metrics}: ends before the state of the run does")
-                os.truncate(metrics, state.metrics)
+                os.truncate(metrics, state.progress.metrics)
             except OSError as error:
                 raise OutputError(f"{metrics}: cannot be written: {error.strerror or error}") from None
         return state
 
-    def _lock(self) -> None:
-        """Take the folder for this process, and sweep what a killed one left half written."""
+    def _acquire(self) -> None:
+        """Lock the folder for this process, and remove files that a killed one left half written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            locks = ByteLocks(self.path / f"{METRICS}.lock")
-            if not locks.take(0):
-                locks.close()  # the file is the other's: it stays
-                raise UsageError(f"{self.path}: another process trains in it")
-            self._locks = locks
+            try:
+                self._lock.acquire()
+            except Timeout:
+                raise UsageError(f"{self.path}: another process trains in it") from None
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
             for orphan in self.path.glob(ORPHAN):
                 orphan.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from None
 
     def close(self) -> None:
-        """Let go of the folder."""
-        if self._locks:
-            self._locks.close()
-            (self.path / f"{METRICS}.lock").unlink(missing_ok=True)
-            self._locks = None
+        """Unlock the folder."""
+        self._lock.release()
 
-    def save(self, state: State) -> None:
+    def save(self, state: RunState) -> None:
         """Keep the state, and the metrics before it. Raises `OutputError`."""
         try:
             with (self.path / METRICS).open("rb") as stream:
                 os.fsync(stream.fileno())
             with replacing(self.path / STATE) as stream:
-                torch.save(vars(state), stream)
+                torch.save(vars(state) | {"progress": asdict(state.progress)}, stream)
         except (OSError, RuntimeError) as error:  # torch's writer wraps what the disk says
             if out_of_memory(error) or "CUDA" in str(error):
                 raise
             reason = getattr(error, "strerror", None) or "the disk is full, or broken"
             raise OutputError(f"{self.path / STATE}: cannot be written: {reason}") from None
 
-    def note(self, row: dict[str, Any]) -> int:
-        """Append a row of metrics, and give the file's length. Raises `OutputError`."""
+    def append(self, row: MetricsRow) -> int:
+        """Append a row of metrics, and give the file's length in bytes. Raises `OutputError`."""
         path = self.path / METRICS
         try:
             with path.open("ab") as stream:
-                stream.write(json.dumps(row).encode() + b"\n")
+                stream.write(row.model_dump_json().encode() + b"\n")
                 return stream.tell()
         except OSError as error:
             raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Read the metrics."""
-        return [json.loads(line) for line in (self.path / METRICS).read_bytes().splitlines()]
+    def last_row(self) -> MetricsRow:
+        """Read the last row of metrics. Raises `InputError` for a line that is none."""
+        path = self.path / METRICS
+        try:
+            row: MetricsRow = TypeAdapter(MetricsRow).validate_json(path.read_bytes().splitlines()[-1])
+        except (ValueError, IndexError):
+            raise InputError(f"{path}: its last line is no row of metrics") from None
+        return row
 
     def _write(self, name: str, content: bytes) -> None:
         try:

@@ -1,125 +1,158 @@
-"""How a model is trained, as data: one frozen recipe, from a name or a TOML file, and what is changed in it."""
+"""How a model is trained, as data: one frozen recipe, from a name or a TOML file, and the changes to it."""
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import tomli_w
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
 
 from cratecli.errors import UsageError
 from cratecli.model.config import ARCHITECTURES, CrateConfig
 
-_RANGES = {
-    "epochs": (0.0, 1e5),
-    "batch_size": (1, 1_000_000),
-    "learning_rate": (0.0, 100.0),
-    "weight_decay": (0.0, 100.0),
-    "warmup_epochs": (0.0, 1e5),
-    "clip_norm": (0.0, 1e6),
-    "ema": (0.0, 0.999999),
-    "label_smoothing": (0.0, 0.99),
-    "drop_patches": (0.0, 0.95),
-    "full_epochs": (0.0, 1e5),
-    "crop_area": (0.001, 1.0),
-    "flip": (0.0, 1.0),
-    "colour_jitter": (0.0, 10.0),
-    "mixup": (0.0, 100.0),
-    "cutmix": (0.0, 100.0),
-}
-_MODEL = tuple(field.name for field in fields(CrateConfig))
-_TRIPLES = ("mean", "std")  # which no text can change
+_FIXED = ("mean", "std")  # settings of the model that no text changes
 
 
-@dataclass(frozen=True)
+def _read_model(table: object) -> CrateConfig:
+    """Build a config from an `architecture` by name, fields of `CrateConfig`, or both. Raises `ValueError`."""
+    if isinstance(table, CrateConfig):
+        return table
+    if not isinstance(table, Mapping):
+        raise ValueError("model is not a table")
+    fields = dict(table)
+    if "architecture" in fields:
+        name = fields.pop("architecture")
+        if not isinstance(name, str) or name not in ARCHITECTURES:
+            raise ValueError(f"architecture {short(name)} is not one of {', '.join(ARCHITECTURES)}")
+        fields = ARCHITECTURES[name].to_dict() | fields
+    return CrateConfig.from_dict(fields)
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class TrainRecipe:
-    """How to train: everything that, with data and seed, decides what comes out.
+    """Everything that, with data and seed, decides the outcome of a training run.
 
-    `batch_size` counts the images of one step, over all processes. `learning_rate` is the peak, after a linear rise
-    of `warmup_epochs`; `ema` is the decay of the weights' moving average a step, 0 for none; `clip_norm` bounds the
-    gradient's norm, 0 does not. Of each image `drop_patches`, a share, is not shown, but for the last `full_epochs`.
-    `crop` is timm's: `rrc` takes at least `crop_area` of the image, `rkrc` the centre, `rkrr` a random place; `flip`
-    is a probability, `colour_jitter`, `auto_augment` (which leaves no jitter), `mixup` and `cutmix` are timm's.
-    `stored` is the number format of the checkpoint. Raises `UsageError` for what makes no sense.
+    Raises `UsageError` for a setting that is out of range or of another type.
     """
 
-    model: CrateConfig
-    epochs: float = 90.0
-    batch_size: int = 512
-    optimizer: Literal["lion", "adamw"] = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_epochs: float = 0.0
-    clip_norm: float = 0.0
-    ema: float = 0.0
-    label_smoothing: float = 0.0
-    drop_patches: float = 0.0
-    full_epochs: float = 0.0
-    crop: Literal["rrc", "rkrc", "rkrr"] = "rrc"
-    crop_area: float = 0.08
-    flip: float = 0.5
-    colour_jitter: float = 0.0
-    auto_augment: str = ""
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    seed: int = 0
-    stored: Literal["float32", "float16"] = "float32"
+    model: Annotated[CrateConfig, BeforeValidator(_read_model)] = Field(
+        description="Sizes, blocks and constants."
+    )
+    epochs: float = Field(default=90.0, gt=0, le=1e5, description="Passes over the training data.")
+    batch_size: int = Field(default=512, ge=1, le=1_000_000, description="Images a step, over all processes.")
+    optimizer: Literal["lion", "adamw"] = Field(default="adamw", description="By timm's name.")
+    learning_rate: float = Field(default=1e-3, gt=0, le=100, description="At its peak, after the warm-up.")
+    weight_decay: float = Field(
+        default=0.05,
+        ge=0,
+        le=100,
+        description="Of weight matrices; biases, norms and positions do not decay.",
+    )
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="Of the learning rate, after the warm-up."
+    )
+    warmup_epochs: float = Field(
+        default=0.0, ge=0, le=1e5, description="Passes over which the learning rate rises linearly."
+    )
+    clip_norm: float = Field(
+        default=0.0, ge=0, le=1e6, description="Largest norm of the gradient; 0 for no limit."
+    )
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.999999,
+        description="Decay a step of the weights' moving average; 0 for no average.",
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, le=0.99, description="Share of the target, 0-1, that is spread over all classes."
+    )
+    drop_patches: float = Field(
+        default=0.0, ge=0, le=0.95, description="Share of an image's patches, 0-1, that a step does not show."
+    )
+    full_epochs: float = Field(
+        default=0.0, ge=0, le=1e5, description="Passes at the end that show every patch."
+    )
+    crop: Literal["rrc", "rkrc", "rkrr"] = Field(
+        default="rrc", description="By timm's name: random size and place, the centre, or a random place."
+    )
+    crop_area: float = Field(
+        default=0.08,
+        ge=0.001,
+        le=1,
+        description="Least share of the image's area, 0-1, in a crop of random size.",
+    )
+    flip: float = Field(default=0.5, ge=0, le=1, description="Probability, 0-1, that an image is mirrored.")
+    colour_jitter: float = Field(
+        default=0.0, ge=0, le=10, description="timm's strength; `auto_augment` switches it off."
+    )
+    auto_augment: str = Field(
+        default="", description="timm's policy, such as rand-m9-mstd0.5; empty for none."
+    )
+    mixup: float = Field(default=0.0, ge=0, le=100, description="timm's alpha; 0 for no mixup.")
+    cutmix: float = Field(default=0.0, ge=0, le=100, description="timm's alpha; 0 for no CutMix.")
+    seed: int = Field(
+        default=0, ge=0, lt=2**32, description="Of first weights, order of images and augmentation."
+    )
+    stored: Literal["float32", "float16"] = Field(
+        default="float32", description="Number format of the checkpoint's weights."
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse(cls, values: Any, check: ModelWrapValidatorHandler["TrainRecipe"]) -> "TrainRecipe":
+        try:
+            return check(values)
+        except ValidationError as error:
+            raise UsageError(_first(error)) from None
 
     def __post_init__(self) -> None:
-        """Check every value by itself."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type is float:  # a whole number will do
-                object.__setattr__(self, field.name, float(value))
-            least, most = _RANGES.get(field.name, (None, None))
-            if least is not None and most is not None and not least <= value <= most:
-                raise UsageError(f"{field.name} {value} is not within {least:g} to {most:g}")
-            if get_origin(field.type) is Literal and value not in get_args(field.type):
-                raise UsageError(f"{field.name} {value!r} is not one of {', '.join(get_args(field.type))}")
-        if self.epochs == 0 or self.learning_rate == 0:
-            raise UsageError("epochs and learning_rate are positive")
-        if not 0 <= self.seed < 2**32:
-            raise UsageError(f"seed {self.seed} is not within 0 to 2³² − 1")
         if self.batch_size % 2 and (self.mixup or self.cutmix):
-            raise UsageError("mixup and cutmix pair the images of a batch: its size must be even")
+            raise UsageError("mixup and cutmix pair the images of a batch: batch_size must be even")
 
-    def changed(self, changes: Mapping[str, str]) -> "TrainRecipe":
-        """Change fields, the model's too, by name; values are text. Raises `UsageError`."""
-        recipe = self
-        for name, text in changes.items():
-            if name == "architecture":
-                recipe = replace(recipe, model=_architecture(text))
-        ours = {field.name: field.type for field in fields(self) if field.name != "model"}
-        models = {field.name: field.type for field in fields(CrateConfig) if field.name not in _TRIPLES}
-        given: dict[str, Any] = {}
-        model: dict[str, Any] = {}
-        for name, text in changes.items():
-            if name in ours:
-                given[name] = _read(name, text, ours[name])
-            elif name in models:
-                model[name] = _read(name, text, models[name])
-            elif name != "architecture":
-                raise UsageError(
-                    f"unknown setting {name!r}; there are architecture, {', '.join([*ours, *models])}"
-                )
-        try:
-            return replace(recipe, model=replace(recipe.model, **model), **given)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data that `TrainRecipe` takes as keywords."""
+        plain: dict[str, Any] = TypeAdapter(TrainRecipe).dump_python(self)
+        return plain
 
     def to_toml(self) -> str:
         """Write it as a file that `read_recipe` reads."""
-        plain = asdict(self)
-        model = plain.pop("model")
-        return tomli_w.dumps(plain | {"model": {name: model[name] for name in _MODEL}})
+        return tomli_w.dumps(self.to_dict())
+
+    def changed(self, changes: Mapping[str, str]) -> "TrainRecipe":
+        """Replace settings by name, the model's too; values are text.
+
+        An `architecture` replaces the whole model, and then its other settings are changed.
+        Raises `UsageError` for a setting that is unknown, out of range or of another type.
+        """
+        values = self.to_dict()
+        model = values.pop("model")
+        names = [*values, *(name for name in model if name not in _FIXED)]
+        if "architecture" in changes:
+            model = {"architecture": changes["architecture"]}
+        for name, text in changes.items():
+            if name == "architecture":
+                continue
+            if name not in names:
+                raise UsageError(f"unknown setting {name!r}; there are architecture, {', '.join(names)}")
+            table = values if name in values else model
+            table[name] = _value(text)
+        return TrainRecipe(model=model, **values)
 
 
 def read_recipe(name_or_file: str) -> TrainRecipe:
-    """Take a recipe that comes along, by its name, or a TOML file. Raises `UsageError`."""
+    """Read a recipe that comes with the package, by its name, or a TOML file. Raises `UsageError`."""
     known = tomllib.loads(resources.files("cratecli.training").joinpath("recipes.toml").read_text("utf-8"))
     if name_or_file in known:
         return parse_recipe(known[name_or_file], f"recipe {name_or_file}")
@@ -127,7 +160,7 @@ def read_recipe(name_or_file: str) -> TrainRecipe:
         values = tomllib.loads(Path(name_or_file).read_text("utf-8"))
     except FileNotFoundError:
         raise UsageError(
-            f"no recipe named {short(name_or_file)}, nor such a file; there are {', '.join(known)}"
+            f"no recipe or file is named {short(name_or_file)}; the recipes are {', '.join(known)}"
         ) from None
     except OSError as error:
         raise UsageError(f"{name_or_file}: cannot be read: {error.strerror}") from None
@@ -137,45 +170,35 @@ def read_recipe(name_or_file: str) -> TrainRecipe:
 
 
 def parse_recipe(values: Mapping[str, Any], where: str) -> TrainRecipe:
-    """Build a recipe from a table; `model` holds an architecture's name, fields of `CrateConfig`, or both."""
-    plain = dict(values)
-    inner = plain.pop("model", {})
-    if not isinstance(inner, dict):
-        raise UsageError(f"{where}: model is not a table")
-    inner = dict(inner)
-    kinds = {field.name: field.type for field in fields(TrainRecipe)}
-    if unknown := sorted(set(plain) - set(kinds)) + sorted(set(inner) - {"architecture", *_MODEL}):
-        raise UsageError(f"{where}: unknown setting {', '.join(unknown[:6])[:200]}")
+    """Build a recipe from a table; `model` holds an architecture's name, fields of `CrateConfig`, or both.
+
+    Raises `UsageError`, which says `where`.
+    """
     try:
-        base = _architecture(inner.pop("architecture")).to_dict() if "architecture" in inner else {}
-        model = CrateConfig.from_dict(base | inner)
-        return TrainRecipe(model, **{name: _typed(name, value, kinds[name]) for name, value in plain.items()})
-    except (ValueError, UsageError) as error:
+        return TrainRecipe(**values)
+    except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
 
 
-def _architecture(name: object) -> CrateConfig:
-    if not isinstance(name, str) or name not in ARCHITECTURES:
-        raise UsageError(f"architecture {short(name)} is not one of {', '.join(ARCHITECTURES)}")
-    return ARCHITECTURES[name]
+def _value(text: str) -> int | float | bool | str:
+    """Read a number, or true or false, where a text is one."""
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
 
 
-def _read(name: str, text: str, kind: Any) -> Any:
-    """Turn text into a field's type."""
-    try:
-        if kind is bool:
-            return {"true": True, "false": False}[text.lower()]
-        return kind(text) if kind in (int, float) else text
-    except (ValueError, KeyError):
-        words = {int: "a whole number", float: "a number", bool: "true or false"}
-        raise UsageError(f"{name} {text!r} is not {words[kind]}") from None
-
-
-def _typed(name: str, value: object, kind: Any) -> Any:
-    """Take a whole number where a number will do, and nothing else of another type."""
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    wanted = kind if kind in (int, float, str) else str
-    if not isinstance(value, wanted) or isinstance(value, bool):
-        raise UsageError(f"{name} is {short(value)}, not {'text' if wanted is str else 'a number'}")
-    return value
+def _first(error: ValidationError) -> str:
+    """Say in a line what is wrong with the first setting that is."""
+    wrong = error.errors(include_url=False)[0]
+    name = ".".join(map(str, wrong["loc"]))
+    match wrong["type"]:
+        case "missing":
+            return f"{name} is missing"
+        case "unexpected_keyword_argument":
+            return f"unknown setting {name}"
+        case "value_error":
+            return " ".join(str(wrong["ctx"]["error"]).split())
+    return f"{name} is {short(wrong['input'])}: it {wrong['msg'].removeprefix('Input ')}"

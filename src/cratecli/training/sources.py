@@ -1,4 +1,4 @@
-"""Data sets of labelled images, found and opened through timm."""
+"""Data sets of labelled images, opened through timm."""
 
 import os
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _VALIDATION = ("val", "valid", "validation", "eval", "test")
 
 @dataclass(frozen=True)
 class Source:
-    """Where images are: timm's name for the kind of data set, none for folders and tars, and where it lies."""
+    """The location of a data set: its root, timm's name for its kind (empty for folders and tars), and a split."""
 
     root: Path
     kind: str = ""
@@ -36,12 +36,12 @@ class Source:
 
 
 def training_source(data: Path, kind: str = "", named: str | None = None) -> Source:
-    """Find what to train on: `named`, the folder or tar `train` in `data`, or `data` itself.
+    """Locate the training data: the split `named`, the folder or tar `train` in `data`, or `data` itself.
 
-    Raises `NothingMatchedError` where it is not there, `UsageError` for a kind that timm has not.
+    Raises `NothingMatchedError` where there is none, `UsageError` for a kind that timm does not have.
     """
     if kind and not kind.lower().startswith(_KINDS):
-        raise UsageError(f"--dataset {kind!r} is of no kind that timm has: {', '.join(_KINDS)}")
+        raise UsageError(f"--dataset {kind!r} is no kind of data set of timm: {', '.join(_KINDS)}")
     if kind:
         return Source(data, kind, named or "train")
     if not data.exists():
@@ -50,22 +50,22 @@ def training_source(data: Path, kind: str = "", named: str | None = None) -> Sou
 
 
 def validation_source(data: Path, training: Source, named: str | None = None) -> Source | None:
-    """Find what to validate on: `named`, or the folder or tar `val` beside the one `training` found; there may be none.
+    """Locate the validation data: the split `named`, or the folder or tar `val` beside the training data; may be none.
 
-    Raises `NothingMatchedError` where what is named is not there, `UsageError` where it is trained on.
+    Raises `NothingMatchedError` where `named` is not there, `UsageError` where it is trained on.
     """
     if training.kind:
         return Source(data, training.kind, named) if named else None
     if training.root == data and not named:
         return None
-    found = _split(data, _VALIDATION, named)
-    if found == training and not named:
+    source = _split(data, _VALIDATION, named)
+    if source == training and not named:
         return None
-    if found and found.root.resolve().is_relative_to(training.root.resolve()):
+    if source and source.root.resolve().is_relative_to(training.root.resolve()):
         raise UsageError(
-            f"{found}: lies in what is trained on; put the training classes into {data / 'train'}"
+            f"{source}: lies in what is trained on; put the training classes into {data / 'train'}"
         )
-    return found
+    return source
 
 
 def _split(data: Path, names: Sequence[str], named: str | None) -> Source | None:
@@ -79,11 +79,11 @@ def _split(data: Path, names: Sequence[str], named: str | None) -> Source | None
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
-    """An opened data set: timm's, how many images it has, and its classes by name where it tells them.
+class OpenedDataset:
+    """A data set of timm, with the number of its images and classes, and the classes' `labels` where it names them.
 
-    `left_out` counts files that are no photos or stand twice; `shards` are those of a stream that is cut into some.
-    `identity`, in hexadecimal, tells it from others by names and sizes of what it holds, not by every byte.
+    `left_out` counts files that are no photos or links to others; `shards` counts those of a stream. `identity`, a
+    SHA-256 in hexadecimal, is of the names and sizes of its files, not of their content.
     """
 
     dataset: Any
@@ -102,11 +102,11 @@ class Labelled:
 
 def open_source(
     source: Source, recipe: TrainRecipe, *, training: bool, labels: Sequence[str] = (), ranks: int = 1
-) -> Labelled:
-    """Open a data set for one of several processes, its classes numbered as `labels` are, if they are told.
+) -> OpenedDataset:
+    """Open a data set for one of several processes, its classes numbered in the order of `labels`, if given.
 
-    Raises `NothingMatchedError` for one without images, `InputError` for one that cannot be read, or has a class that
-    `labels` lacks, `UsageError` where a package is missing.
+    Raises `NothingMatchedError` for a data set without images, `InputError` for one that cannot be read, or has a
+    class that `labels` lacks, `UsageError` where a package is missing.
     """
     options: dict[str, Any] = {}
     if not source.kind:
@@ -146,19 +146,19 @@ def open_source(
     names = _labels(dataset)
     if labels and names:
         _renumber(dataset, names, labels, source)
-    told = f"{source.kind} {images} {names}"
+    contents = f"{source.kind} {images} {names}"
     if not isinstance(dataset, IterableDataset) and hasattr(getattr(dataset, "reader", None), "filenames"):
-        told += "\n".join(map(str, dataset.filenames(basename=False, absolute=False)))
-        told += str(sizes or _size(source.root))
-    digest = sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
+        contents += "\n".join(map(str, dataset.filenames(basename=False, absolute=False)))
+        contents += str(sizes or _size(source.root))
+    digest = sha256(contents.encode("utf-8", "surrogateescape")).hexdigest()
     filenames = getattr(shards, "filenames", None)
-    return Labelled(
+    return OpenedDataset(
         dataset, images, len(names), names, digest, left_out, len(filenames) if filenames else None
     )
 
 
 def _keep_photos(dataset: Any) -> tuple[int, list[int]]:
-    """Leave out of a folder what is no regular file, and what links show again; tell how many, and the sizes kept."""
+    """Leave out samples that are no regular files or links to others; give their number, and the sizes of the rest."""
     reader = getattr(dataset, "reader", None)
     if not isinstance(reader, ReaderImageFolder):
         return 0, []
@@ -176,7 +176,7 @@ def _keep_photos(dataset: Any) -> tuple[int, list[int]]:
 
 
 def _size(path: str | Path) -> int | None:
-    """Give the bytes of a regular file; none for what is none, or not there."""
+    """Give the size of a regular file in bytes; none for anything else."""
     try:
         status = os.stat(path)  # noqa: PTH116 - as quick as it gets, for millions
     except OSError:
@@ -185,7 +185,7 @@ def _size(path: str | Path) -> int | None:
 
 
 def _renumber(dataset: Any, names: Sequence[str], labels: Sequence[str], source: Source) -> None:
-    """Number a data set's classes as training does. Raises `InputError` for one that training has not."""
+    """Number a data set's classes as training does. Raises `InputError` for a class that training does not have."""
     if strange := [name for name in names if name not in labels]:
         listed = ", ".join(strange[:6])[:200]
         raise InputError(f"{source}: has classes that training has not: {listed}")
@@ -193,7 +193,7 @@ def _renumber(dataset: Any, names: Sequence[str], labels: Sequence[str], source:
 
 
 def _labels(dataset: Any) -> tuple[str, ...]:
-    """Name the classes in the order of their numbers, where the data set tells them."""
+    """Give the names of the classes in the order of their numbers, where the data set has names."""
     reader = getattr(dataset, "reader", dataset)
     by_name = getattr(reader, "class_to_idx", None) or getattr(reader, "class_name_to_idx", None)
     if by_name:

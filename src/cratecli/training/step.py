@@ -1,4 +1,4 @@
-"""One step of training: the loss of a batch, the optimiser with its schedule, and what a step draws at random."""
+"""One step of training: loss, optimiser, schedule, batch augmentation; and accuracy on a validation split."""
 
 from math import ceil
 from typing import Any
@@ -17,13 +17,13 @@ from cratecli.errors import InputError
 from cratecli.model.crate import Crate
 from cratecli.training.batches import Batch, Share, seed_all, validation_batches
 from cratecli.training.recipe import TrainRecipe
-from cratecli.training.sources import Labelled
+from cratecli.training.sources import OpenedDataset
 
 _RISE_FROM = 0.01  # of the peak learning rate, where the warm-up begins
 
 
-class Learner(nn.Module):
-    """A model with its loss: plain cross-entropy over class labels, smoothed."""
+class ModelWithLoss(nn.Module):
+    """A model with its loss: cross-entropy over class labels, smoothed."""
 
     mean: Tensor
     std: Tensor
@@ -65,10 +65,10 @@ def make_optimizer(model: nn.Module, recipe: TrainRecipe) -> torch.optim.Optimiz
 
 
 def make_schedule(
-    optimizer: torch.optim.Optimizer, recipe: TrainRecipe, steps: int, in_pass: int
+    optimizer: torch.optim.Optimizer, recipe: TrainRecipe, steps: int, per_epoch: int
 ) -> Scheduler:
     """Make timm's schedule over `steps`: the learning rate is a function of the step alone."""
-    rise = min(steps // 2, round(recipe.warmup_epochs * in_pass))
+    rise = min(steps // 2, round(recipe.warmup_epochs * per_epoch))
     shared: dict[str, Any] = {
         "warmup_t": rise,
         "warmup_lr_init": _RISE_FROM * recipe.learning_rate,
@@ -84,15 +84,15 @@ def make_schedule(
             return StepLRScheduler(optimizer, decay_t=steps + 1, decay_rate=1.0, **shared)
 
 
-class Chance:
-    """What a step draws at random, seeded by its number: which patches stay, and what is mixed with what."""
+class BatchAugmentation:
+    """Leaves out patches of a step's images and mixes images, at random, seeded by the number of the step."""
 
-    def __init__(self, recipe: TrainRecipe, steps: int, in_pass: int, share: Share) -> None:
-        """Prepare for a run of `steps`, `in_pass` to a pass of the data, in one process of several."""
+    def __init__(self, recipe: TrainRecipe, steps: int, per_epoch: int, share: Share) -> None:
+        """Prepare for a run of `steps`, `per_epoch` of them an epoch, in one process of several."""
         self._recipe, self._share = recipe, share
         self._patches = (recipe.model.image_size // recipe.model.patch_size) ** 2
         self._kept = max(1, ceil(self._patches * (1 - recipe.drop_patches)))
-        self._dropping_until = steps - round(recipe.full_epochs * in_pass)
+        self._dropping_until = steps - round(recipe.full_epochs * per_epoch)
         self._mixup = None
         if recipe.mixup or recipe.cutmix:
             self._mixup = Mixup(  # type: ignore[no-untyped-call]
@@ -102,16 +102,16 @@ class Chance:
                 num_classes=recipe.model.classes,
             )
 
-    def kept(self, step: int, images: int) -> Int[Tensor, "b kept"] | None:
-        """Draw which patches of a step's images stay, `images` of them in this process; none is all of them."""
+    def kept_patches(self, step: int, images: int) -> Int[Tensor, "b kept"] | None:
+        """Draw the patches of a step's images that are shown, `images` of them in this process; none is all of them."""
         if self._kept == self._patches or step >= self._dropping_until:
             return None
         generator = torch.Generator().manual_seed((self._recipe.seed << 32) + step)
         drawn = torch.rand(self._share.ranks * images, self._patches, generator=generator)
         return drawn[self._share.rank :: self._share.ranks].topk(self._kept).indices.sort().values
 
-    def mixed(self, step: int, batch: Batch) -> Batch:
-        """Mix the images of a batch, if the recipe does; targets become shares of classes."""
+    def mix(self, step: int, batch: Batch) -> Batch:
+        """Mix the images of a batch, if the recipe does; targets become shares of classes, 0–1."""
         if self._mixup is None:
             return batch
         seed_all(self._recipe.seed, step, self._share.rank)
@@ -122,24 +122,24 @@ class Chance:
 @torch.inference_mode()
 def accuracy(
     model: Crate,
-    data: Labelled,
+    data: OpenedDataset,
     recipe: TrainRecipe,
     accelerator: Accelerator,
     *,
     workers: int,
-    tell: bool = True,
+    log: bool = True,
 ) -> dict[str, float]:
     """Measure accuracy (0–1) and loss (nats) on a validation split, over all processes.
 
-    What cannot be read is not counted, and logged with `tell`. Raises `InputError` where nothing can be read.
+    An image that cannot be read is not counted, and logged with `log`. Raises `InputError` where none can be read.
     """
     device = accelerator.device
-    learner = Learner(model, 0.0).to(device)
+    classifier = ModelWithLoss(model, 0.0).to(device)
     share = Share(accelerator.process_index, accelerator.num_processes)
     right, loss, seen = 0.0, 0.0, 0.0
-    for images, targets in validation_batches(data, recipe, workers=workers, share=share, tell=tell):
+    for images, targets in validation_batches(data, recipe, workers=workers, share=share, log=log):
         truth = targets.to(device)
-        logits = learner.logits(images.to(device))
+        logits = classifier.logits(images.to(device))
         right += float((logits.argmax(1) == truth).sum())
         loss += float(functional.cross_entropy(logits, truth, reduction="sum"))
         seen += len(truth)

@@ -1,4 +1,4 @@
-"""Train a CRATE on class labels: plain supervised, exactly resumable, watched as segmentation emerges."""
+"""Train a CRATE on class labels: supervised, exactly resumable, and measured for segmentation on the way."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -16,10 +16,12 @@ from accelerate.utils import InitProcessGroupKwargs
 from cratecli.errors import UsageError
 from cratecli.model.crate import Crate
 from cratecli.model.device import choose_device
+from cratecli.training.batches import Share
 from cratecli.training.folder import RunFolder
 from cratecli.training.recipe import TrainRecipe, read_recipe
-from cratecli.training.run import Run
-from cratecli.training.sources import Labelled, Source, open_source, training_source, validation_source
+from cratecli.training.run import TrainingRun
+from cratecli.training.setup import RunPlan, build_model, conditions_here, load_state, plan_run
+from cratecli.training.sources import OpenedDataset, Source, open_source, training_source, validation_source
 from cratecli.training.watch import UNWATCHED, Trained, Watch
 from cratecli.weights.checkpoint import load_model
 
@@ -44,17 +46,18 @@ def train(
     compiled: bool = False,
     watch: Watch = UNWATCHED,
 ) -> Trained:
-    """Train from random weights, or from the model `init`, and leave a checkpoint in the folder `output`.
+    """Train from random weights, or fine-tune the model `init`, and write a checkpoint into the folder `output`.
 
-    `data` is a folder or tar of classes, or a folder of such `train` and `val`; with `dataset`, timm's name of a kind
-    of data set, it is that kind's root. `recipe` is a recipe, the name of one, or a TOML file; none is the paper's
-    `in1k`, or `finetune` with `init`; `changes` replace its values, as text, by name. `val` and `split` name other
-    splits. `workers` are processes that read images. A run that was stopped goes on with `resume`, and ends with the
-    bits of an unbroken one, on the same machine with as many threads and processes. Started by `torchrun`,
-    it is one of several processes, of which the first writes.
-    Raises `UsageError` for what makes no sense or does not fit the run in the folder, `NothingMatchedError` where no
-    images are, `InputError` for broken data or a loss that is no number, `OutputError`, `DeviceError`, and what
-    `load_model` raises.
+    `data` is a folder or tar of classes, or a folder that holds `train` and `val`; with `dataset`, timm's name for a
+    kind of data set, it is the root of one. `recipe` is a recipe, the name of one, or a TOML file; the default is the
+    paper's `in1k`, or `finetune` with `init`. `changes` replace its settings, as text, by name. `split` and `val`
+    name other splits to train and validate on. `workers` are processes that read images. A run that was stopped goes
+    on with `resume`, and ends with the bits of an uninterrupted one, on the same machine with as many threads and
+    processes. Under `torchrun` it is one of several processes, of which the first writes.
+
+    Raises `UsageError` for arguments that make no sense or do not fit the run in the folder, `NothingMatchedError`
+    where no images are, `InputError` for broken data or a loss that is no finite number, `OutputError`,
+    `DeviceError`, and what `load_model` raises.
     """
     folder = RunFolder(Path(output))
     initial = None
@@ -66,50 +69,79 @@ def train(
         named = recipe or ("finetune" if init else "in1k")
         chosen = named if isinstance(named, TrainRecipe) else read_recipe(named)
         if init:
-            initial = _starting_point(init)
+            initial = _initial_model(init)
             chosen = replace(chosen, model=initial.config)
         chosen = chosen.changed(changes)
         if initial:
             _check_fits(initial, chosen)
-    told = resume or isinstance(recipe, TrainRecipe) or "classes" in changes
+    classes_given = resume or isinstance(recipe, TrainRecipe) or "classes" in changes
     source = training_source(Path(data), dataset, split)
     held = validation_source(Path(data), source, val)
     with _accelerated(device, dtype) as accelerator:
-        ranks = accelerator.num_processes  # streams are dealt out by timm, to processes that know each other
-        opened, validation = _open(source, held, chosen, ranks, watch)
-        chosen = _with_classes(chosen, opened, told=told, asked=changes.get("classes"))
-        run = Run(opened, validation, chosen, folder, accelerator, workers=_workers(workers), watch=watch)
+        share = Share(accelerator.process_index, accelerator.num_processes)
+        opened, validation = _open(source, held, chosen, share.ranks, watch)
+        if not opened.classes and not classes_given:
+            raise UsageError("the data set does not say how many classes it has: --set classes=N does")
+        if opened.classes and "classes" in changes and chosen.model.classes != opened.classes:
+            raise UsageError(f"the data set has {opened.classes} classes, not {changes['classes']}")
+        if opened.classes:
+            chosen = chosen.changed({"classes": str(opened.classes)})
+        plan = plan_run(opened, validation, chosen, share, _count_workers(workers))
         try:
-            run.prepare(initial, resume=resume, compiled=compiled)
+            run = _set_up(plan, initial, folder, accelerator, watch, resume=resume, compiled=compiled)
             return run.go()
         finally:
             folder.close()
 
 
-def _with_classes(recipe: TrainRecipe, data: Labelled, *, told: bool, asked: str | None) -> TrainRecipe:
-    """Give the model as many classes as the data set has. Raises `UsageError` where nobody knows, or they differ."""
-    if not data.classes and not told:
-        raise UsageError("how many classes the data set has, it does not tell: --set classes=N does")
-    if data.classes and asked and recipe.model.classes != data.classes:
-        raise UsageError(f"the data set has {data.classes} classes, not {asked}")
-    return replace(recipe, model=replace(recipe.model, classes=data.classes or recipe.model.classes))
+def _set_up(
+    plan: RunPlan,
+    initial: Crate | None,
+    folder: RunFolder,
+    accelerator: Accelerator,
+    watch: Watch,
+    *,
+    resume: bool,
+    compiled: bool,
+) -> TrainingRun:
+    """Begin a run in its folder, or load its state, and build its model."""
+    conditions = conditions_here(accelerator, compiled=compiled)
+    writes, state = bool(accelerator.is_main_process), None
+    if resume:
+        plan, state = load_state(plan, folder, conditions, watch, writes=writes)
+    elif writes:
+        folder.begin(plan.recipe)
+    accelerator.wait_for_everyone()
+    model = build_model(plan, initial, state, accelerator, compiled=compiled)
+    run = TrainingRun(
+        plan,
+        model,
+        folder,
+        accelerator=accelerator,
+        conditions=conditions,
+        watch=watch,
+        progress=state.progress if state else None,
+    )
+    if not state:
+        run.begin(initial)
+    return run
 
 
 def _open(
     source: Source, held: Source | None, recipe: TrainRecipe, ranks: int, watch: Watch
-) -> tuple[Labelled, Labelled | None]:
-    """Open what to train and to validate on, and say what it is."""
+) -> tuple[OpenedDataset, OpenedDataset | None]:
+    """Open the data to train and to validate on, and say in a line what it is."""
     opened = open_source(source, recipe, training=True, ranks=ranks)
     classes = f"{opened.classes or recipe.model.classes} classes"
     left = f"; {opened.left_out} left out, which are no files or links to others" if opened.left_out else ""
-    watch.noted(f"{source}: {opened.images:,} images of {classes}{left}")
+    watch.on_note(f"{source}: {opened.images:,} images of {classes}{left}")
     if held is None:
-        watch.noted("no split to validate on, so accuracy is not measured; --val names one")
+        watch.on_note("no split to validate on, so accuracy is not measured; --val names one")
         return opened, None
     return opened, open_source(held, recipe, training=False, labels=opened.labels, ranks=ranks)
 
 
-def _starting_point(init: Crate | str | Path) -> Crate:
+def _initial_model(init: Crate | str | Path) -> Crate:
     model = init if isinstance(init, Crate) else load_model(init, device="cpu", dtype="float32")
     if not isinstance(model, Crate):
         raise UsageError(f"{init} is a ViT from timm: only a CRATE can be trained")
@@ -124,7 +156,7 @@ def _check_fits(initial: Crate, recipe: TrainRecipe) -> None:
         raise UsageError(f"{', '.join(differs)} of the model to start from cannot be changed")
 
 
-def _workers(asked: int | None) -> int:
+def _count_workers(asked: int | None) -> int:
     """Take as many as asked for, or half the cores."""
     if asked is not None:
         return asked
@@ -134,7 +166,7 @@ def _workers(asked: int | None) -> int:
 
 @contextmanager
 def _accelerated(device: str, dtype: str) -> Iterator[Accelerator]:
-    """Give the accelerator for a device of ours; its global state is gone afterwards."""
+    """Give an accelerator for a device and number format by our names, for the block."""
     if ":" in device and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError(
             f"device {device}: of several processes each takes a GPU of its own; leave the number out"
@@ -152,6 +184,8 @@ def _accelerated(device: str, dtype: str) -> Iterator[Accelerator]:
         yield accelerator
         accelerator.end_training()
     finally:
+        # The next run in this process may name another device or number format, which accelerate refuses while its
+        # state, global to the process, stands; it has no public way to clear it (transformers clears it the same way).
         AcceleratorState._reset_state(reset_partial_state=True)
         os.environ.pop("ACCELERATE_TORCH_DEVICE", None)
         if before is not None:

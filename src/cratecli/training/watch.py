@@ -1,31 +1,28 @@
-"""What happens beside the steps of a training run, and what it comes to."""
+"""What happens beside the steps of a training run, and its result."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cratecli.model.crate import Crate
-
-Row = dict[str, Any]
-Judge = Callable[[Crate], Mapping[str, float]]
+from cratecli.training.records import MetricsRow
 
 
 @dataclass(frozen=True)
 class Watch:
     """What happens beside the steps of a run.
 
-    `judge` is asked what the model sees at every `every` passes, and at the end; `told` hears every row of metrics,
-    `stepped` of every step done, `noted` what people should know. `stop` ends the run after the step in hand, as do
-    `limit_minutes`.
+    `measure` takes a copy of the model every `every` passes over the data, and at the end; it gives measures by name.
+    `on_row` is called with every row of metrics, `on_step` with the steps taken and the steps of the run, `on_note`
+    with a line for people. `stop`, asked before every step, ends the run, as does `limit_minutes`.
     """
 
-    judge: Judge | None = None
+    measure: Callable[[Crate], Mapping[str, float]] | None = None
     every: float = 1.0
     limit_minutes: float | None = None
-    told: Callable[[Row], None] = lambda _row: None
-    stepped: Callable[[int, int], None] = lambda _step, _steps: None
-    noted: Callable[[str], None] = lambda _text: None
+    on_row: Callable[[MetricsRow], None] = lambda _row: None
+    on_step: Callable[[int, int], None] = lambda _step, _steps: None
+    on_note: Callable[[str], None] = lambda _text: None
     stop: Callable[[], bool] = lambda: False
 
 
@@ -34,7 +31,7 @@ UNWATCHED = Watch()
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run came to: its checkpoint, if it is `done`, else where it stands; the last measures by name."""
+    """A run that ended or was stopped: its checkpoint, the steps taken of all `steps`, seconds, the last measures."""
 
     checkpoint: Path
     sha256: str

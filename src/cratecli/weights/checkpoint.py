@@ -7,6 +7,7 @@ import zipfile
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from math import isqrt
 from pathlib import Path
 from pickle import UnpicklingError
@@ -24,7 +25,10 @@ from cratecli.model.crate import Crate
 from cratecli.model.device import choose_device
 from cratecli.model.unroll import WeightsId, WhiteBox
 from cratecli.weights import fetch, registry
+from cratecli.weights.download import explained
 from cratecli.weights.layouts import LAYOUTS, find_layout, rename
+from cratecli.weights.registry import Checkpoint
+from cratecli.weights.rows import TIMM
 
 _LISTED = 6  # how many tensor names an error spells out
 _REASON = 200  # characters of a parser's own words
@@ -232,40 +236,66 @@ def load_model(
     Raises `UsageError` (unknown name), `WeightsError` (missing, refused or unfit file), `DeviceError`.
     """
     place, number = choose_device(device, dtype)
-    path = Path(name_or_file) if name_or_file is not None else None
-    if path is not None and os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name too long
-        tensors = read_tensors(path)
-        config = _config_of(tensors, path, heads, step_size, sparsity_weight)
-        weights, least_confidence = WeightsId(str(path), fetch.fingerprint(path)[1]), None
-        model: WhiteBox = _build_crate(config, tensors, path)
-    else:
-        row = registry.load_registry().find(registry.default_name() if path is None else str(name_or_file))
-        path, sha256 = fetch.require(row)
-        tensors = read_tensors(path)
-        weights, least_confidence = WeightsId(row.name, sha256), row.least_confidence
-        if row.config is None:
-            if (heads, step_size, sparsity_weight) != (None, None, None):
-                raise UsageError(f"{row.name} is a ViT from timm: its heads, η and λ cannot be chosen")
-            from cratecli.model.vit import build_vit
-
-            try:
-                model = build_vit(row.architecture.removeprefix("timm:"))
-            except ValueError as error:
-                raise UsageError(f"{row.name}: {error}") from None
-            load_strictly(model.vit, tensors.by_name, path)
-        else:
-            known = tensors._replace(config=row.config)
-            model = _build_crate(_config_of(known, path, heads, step_size, sparsity_weight), tensors, path)
-    model.weights = weights
-    if least_confidence is not None:
-        model.least_confidence = least_confidence
-    if isinstance(model, Crate):
+    row, path = find_weights(name_or_file)
+    sha256 = fetch.fingerprint(path)[1] if row is None else fetch.verified(row, path)
+    tensors = read_tensors(path)
+    model: WhiteBox
+    if row is None or row.config is not None:
+        known = tensors if row is None else tensors._replace(config=row.config)
+        model = _build_crate(_config_of(known, path, heads, step_size, sparsity_weight), tensors, path)
         model.fold()  # in float32, whatever the number format
+    elif (heads, step_size, sparsity_weight) == (None, None, None):
+        model = _build_vit(row, tensors, path)
+    else:
+        raise UsageError(f"{row.name} is a ViT from timm: its heads, η and λ cannot be chosen")
+    model.weights = WeightsId(str(path) if row is None else row.name, sha256)
+    if row is not None and row.least_confidence is not None:
+        model.least_confidence = row.least_confidence
     return model.eval().requires_grad_(False).to(place, number)
+
+
+def cached_model(name_or_file: str | Path | None = None) -> WhiteBox:
+    """Load a model as `load_model` does, once: the last one is kept, until its file or its registry row changes.
+
+    Raises what `load_model` raises.
+    """
+    row, path = find_weights(name_or_file)
+    with explained(f"{path}: cannot be read", "check the file"):
+        file = path.stat()
+    version = (path.resolve(), file.st_size, file.st_mtime_ns, file.st_ino)
+    return _load_version(None if name_or_file is None else str(name_or_file), row, version)
+
+
+@lru_cache(maxsize=1)
+def _load_version(name_or_file: str | None, *_version: object) -> WhiteBox:
+    return load_model(name_or_file)
+
+
+def find_weights(name_or_file: str | Path | None) -> tuple[Checkpoint | None, Path]:
+    """Find the registry's row, and the file, unread, behind a name; a checkpoint file has no row.
+
+    `None` is the default model. Raises `UsageError` for an unknown name, `WeightsError` when its file is not here.
+    """
+    if name_or_file is not None and os.path.isfile(name_or_file):  # noqa: PTH113 - Path.is_file raises for a name too long
+        return None, Path(name_or_file)
+    name = registry.default_name() if name_or_file is None else str(name_or_file)
+    row = registry.load_registry().find(name)
+    return row, fetch.present(row)
 
 
 def _build_crate(config: CrateConfig, tensors: Tensors, path: Path) -> Crate:
     with torch.device("meta"):
         model = Crate(config)
     load_strictly(model, to_ours(tensors.by_name, path)[0], path)
+    return model
+
+
+def _build_vit(row: Checkpoint, tensors: Tensors, path: Path) -> WhiteBox:
+    from cratecli.model.vit import build_vit
+
+    try:
+        model = build_vit(row.architecture.removeprefix(TIMM))
+    except ValueError as error:
+        raise UsageError(f"{row.name}: {error}") from None
+    load_strictly(model.vit, tensors.by_name, path)
     return model

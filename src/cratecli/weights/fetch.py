@@ -16,7 +16,8 @@ from filelock import FileLock
 from cratecli.errors import UsageError, WeightsError
 from cratecli.files import replacing
 from cratecli.weights.download import explained, hub_leftovers
-from cratecli.weights.registry import BuiltIn, Checkpoint, Drive, Hub, Local, Url
+from cratecli.weights.registry import Checkpoint
+from cratecli.weights.rows import BuiltIn, Drive, Hub, Local, Url
 
 UNFINISHED = "weights.unfinished"
 _PACKAGE_DATA = Path(__file__).parents[1] / "data"
@@ -29,8 +30,8 @@ _PRETENDERS = {
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What hashing a file told: its sha256, and what is wrong with it, if anything."""
+class FileCheck:
+    """The SHA-256 of a checkpoint's file, and its fault, if it has one, as the end of a sentence about the file."""
 
     sha256: str
     fault: str | None
@@ -73,7 +74,7 @@ def fingerprint(path: Path) -> tuple[int, str]:
         return os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def examine(checkpoint: Checkpoint, path: Path, *, record: bool = True) -> Finding:
+def examine(checkpoint: Checkpoint, path: Path, *, record: bool = True) -> FileCheck:
     """Hash a file and compare it with all that is known of the checkpoint.
 
     For a row without sha256 the Hub's own (its etag) and the hash seen first must fit; one seen first is
@@ -86,16 +87,16 @@ def examine(checkpoint: Checkpoint, path: Path, *, record: bool = True) -> Findi
             start = stream.read(64)
         for pattern, what in _PRETENDERS.items():
             if re.match(pattern, start, re.I):
-                return Finding(sha256, f"is {what}")
+                return FileCheck(sha256, f"is {what}")
         if checkpoint.bytes not in (None, size):
-            return Finding(sha256, f"has {size} bytes, not {checkpoint.bytes}")
+            return FileCheck(sha256, f"has {size} bytes, not {checkpoint.bytes}")
         expected = checkpoint.sha256 or _etag(checkpoint, path)
         if expected not in (None, sha256):
-            return Finding(sha256, f"has sha256 {sha256}, not {expected}")
+            return FileCheck(sha256, f"has sha256 {sha256}, not {expected}")
         if not checkpoint.pinned and (first := _first_hash(checkpoint, sha256, record)) != sha256:
             forget = f"to trust it, delete {checkpoint.name} from {_hashes()}"
-            return Finding(sha256, f"has sha256 {sha256}, not {first} as when first seen ({forget})")
-    return Finding(sha256, None)
+            return FileCheck(sha256, f"has sha256 {sha256}, not {first} as when first seen ({forget})")
+    return FileCheck(sha256, None)
 
 
 def verified(checkpoint: Checkpoint, path: Path) -> str:
@@ -103,10 +104,10 @@ def verified(checkpoint: Checkpoint, path: Path) -> str:
 
     Raises `WeightsError` when it is not the file the registry, or its first use, speaks of.
     """
-    finding = examine(checkpoint, path)
-    if finding.fault:
-        raise WeightsError(f"{path} {finding.fault}: refused as {checkpoint.name}; {remedy(checkpoint)}")
-    return finding.sha256
+    check = examine(checkpoint, path)
+    if check.fault:
+        raise WeightsError(f"{path} {check.fault}: refused as {checkpoint.name}; {remedy(checkpoint)}")
+    return check.sha256
 
 
 def require(checkpoint: Checkpoint) -> tuple[Path, str]:

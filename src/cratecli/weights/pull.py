@@ -12,7 +12,8 @@ from cratecli.errors import WeightsError
 from cratecli.weights import download, fetch
 from cratecli.weights.download import DownloadError, OnBytes, from_hub, from_web
 from cratecli.weights.drive import from_drive
-from cratecli.weights.registry import Checkpoint, Drive, Hub, Url
+from cratecli.weights.registry import Checkpoint
+from cratecli.weights.rows import Drive, Hub, Url
 
 _Way = Callable[[BinaryIO], None]
 """Appends the rest of a file to what a stream holds of it."""

@@ -1,7 +1,6 @@
 """`crate doctor`: what is wrong on this machine, and what to do. Loads torch, to see whether it loads."""
 
 import json
-from dataclasses import asdict
 from io import StringIO
 
 import typer
@@ -24,7 +23,7 @@ def doctor(*, json_: options.Json = False) -> None:
 
     findings = diagnose()
     if json_:
-        put([json.dumps([asdict(finding) for finding in findings], indent=2)])
+        put([json.dumps([finding.model_dump() for finding in findings], indent=2)])
     else:
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False)
         for finding in findings:

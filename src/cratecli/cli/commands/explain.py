@@ -3,19 +3,23 @@
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cratecli.cli import options
 from cratecli.cli.console import put, tell
-from cratecli.errors import InputError
+from cratecli.cli.options import Flag, flag_of
+from cratecli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from cratecli.handover.explain import Made
-    from cratecli.runs.provenance import Setting
+    from cratecli.handover.explain import Explained
+    from cratecli.runs.provenance import Provenance
+
+ENGINE = ("device", "dtype", "batch_size")
+"""What does not decide the outcome, but its last bits."""
 
 
 def explain(
@@ -31,51 +35,74 @@ def explain(
     """
     from cratecli.handover.explain import explain as read
 
-    made = read(file)
+    explained = read(file)
     try:
-        words = spelt(made, getattr(context.find_root().command, "commands", {}))
-        told = json.dumps(made.told, indent=2, allow_nan=False) if json_ else " ".join(map(quoted, words))
-    except (ValueError, RecursionError):
+        words = spelt(explained, getattr(context.find_root().command, "commands", {}))
+        plain = (
+            json.dumps(explained.content, indent=2, allow_nan=False)
+            if json_
+            else " ".join(map(quoted, words))
+        )
+    except (ValueError, RecursionError, UsageError):
         raise InputError(f"{file}: what it says of how it was made is not ours") from None
     if not quiet:
-        for doubt in made.doubts:
+        for doubt in explained.doubts:
             tell(doubt)
-    put([told])
+    put([plain])
 
 
-def spelt(made: "Made", commands: Mapping[str, typer.core.TyperCommand]) -> list[str]:
-    """Spell one of the commands as the shell takes it, word by word. Raises `ValueError` for what it would not take."""
-    command = commands.get(made.command)
+def spelt(explained: "Explained", commands: Mapping[str, typer.core.TyperCommand]) -> list[str]:
+    """Spell the command as the shell takes it, word by word. Raises `ValueError` for what it would not take."""
+    name = explained.made.command
+    command = commands.get(name)
+    if command is None:
+        raise ValueError(f"no command {name}")
     flags = {
-        flag.removeprefix("--"): (flag, param)
-        for param in (command.params if command else ())
+        flag: param
+        for param in command.params
         for flag in param.opts
         if isinstance(param, typer.core.TyperOption) and flag.startswith("--")
     }
-    words = list(map(_path, made.inputs))
-    for name, value in {**made.settings, "output": made.output}.items():
-        if name not in flags:
-            raise ValueError(f"{made.command} has no option {name}")
-        words += _spelt(*flags[name], value)
-    if command is None:
-        raise ValueError(f"no command {made.command}")
+    words = list(map(_path, explained.inputs))
+    for flag, value in [*_settings(explained.made), ("--output", explained.output)]:
+        if flag not in flags:
+            raise ValueError(f"{name} has no option {flag}")
+        words += _spelt(flag, flags[flag], value)
     try:
         command.make_context("crate", list(words))
     except typer.TyperException as error:
         raise ValueError(error.format_message()) from None
-    return ["crate", made.command, *words]
+    return ["crate", name, *words]
 
 
-def _spelt(flag: str, option: typer.core.TyperOption, value: "Setting") -> list[str]:
-    if isinstance(value, bool) != bool(option.is_flag) or isinstance(value, list) != option.multiple:
+def _settings(made: "Provenance") -> Iterator[tuple[str, Any]]:
+    """Give the options that decide the outcome, by their flags. Raises `UsageError` for what they cannot be."""
+    from cratecli.tasks.recipes import as_options
+
+    if made.command != "export":
+        for name, value in as_options(made.command, made.recipe).items():
+            yield flag_of(name).long, value
+    selection = made.photos.model_dump(exclude_defaults=True) if made.photos else {}
+    others = {
+        name: getattr(made, name) for name in ("as_", "names", "parts", "save_parts", "max_pixels", *ENGINE)
+    }
+    for name, value in (selection | others | {"model": made.weights}).items():
+        if value is not None:
+            yield flag_of(name.rstrip("_")).long, value
+
+
+def _spelt(flag: str, option: typer.core.TyperOption, value: Any) -> list[str]:
+    if isinstance(value, bool) != bool(option.is_flag):
         raise ValueError(f"{flag} does not take {value!r}")
     if isinstance(value, bool):
         return [flag] if value else option.secondary_opts[:1]
-    each = value if isinstance(value, list) else [value]
-    return [word for one in each for word in _given(flag, one)]
+    each = value if option.multiple and isinstance(value, list) else [value]
+    return [word for one in each for word in _given(flag, str(Flag.spell(one)))]
 
 
 def _given(flag: str, value: str) -> list[str]:
+    if "\0" in value:
+        raise ValueError("a NUL ends a word")
     return [f"{flag}={value}"] if value.startswith("-") and value != "-" else [flag, value]
 
 

@@ -1,11 +1,11 @@
-"""`crate export`: a run as annotation files of other tools, each read again and compared. Imports no torch."""
+"""`crate export`: a finished run in the annotation formats of other tools. Imports no torch."""
 
 import math
 import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,25 +14,13 @@ from cratecli.cli.console import printable, put, stdout_is_terminal
 from cratecli.cli.outputs import STDOUT
 from cratecli.cli.report import Report
 from cratecli.errors import UsageError
+from cratecli.io.formats import FormatName
 
 if TYPE_CHECKING:
     from cratecli.handover.export import Exported
     from cratecli.io.formats.table import Format
 
-As = Literal[
-    "mask",
-    "labels",
-    "cutout",
-    "overlay",
-    "coco",
-    "coco-results",
-    "yolo",
-    "cvat-masks",
-    "cvat-images",
-    "label-studio",
-    "npz",
-]
-WORST = 10  # photos in the table
+WORST = 10  # photos in the table of lowest IoU
 
 
 def export(
@@ -40,24 +28,25 @@ def export(
         Path, typer.Argument(metavar="RUN", help="A run's output folder, or the manifest.jsonl in it.")
     ],
     *,
-    as_: Annotated[As, typer.Option("--as", help="What is written.")],
+    as_: Annotated[FormatName, typer.Option("--as", help="The format of the files.")],
     output: Annotated[
         str | None,
         typer.Option(
             "-o",
             "--output",
             metavar="PATH",
-            help="The file, or the folder for formats of a file a photo; `-` is stdout.",
+            help="The file, or the folder for formats with one file for each photo; `-` is stdout.",
         ),
     ] = None,
     json_: options.Json = False,
     jsonl: options.JsonLines = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Export a run to a hand-off format, read what was written again, and tell its IoU with the run.
+    """Export a finished run to an annotation format, decode the files again, and report their IoU with the run.
 
-    One file goes to -o FILE, to a pipe, or to ./RUN-FORMAT.ENDING; a file a photo to -o FOLDER or ./RUN-FORMAT/,
-    in the tree of the run's outputs. `cutout` and `overlay` read the photos again, which must be as they were.
+    One file for all photos goes to -o FILE, to a pipe, or to ./RUN-FORMAT.ENDING; one file for each photo goes to
+    -o FOLDER or ./RUN-FORMAT/, in the tree of the run's outputs. `cutout` and `overlay` read the photos again, which
+    must be unchanged.
     """
     report = Report(json_=json_, jsonl=jsonl, quiet=quiet)
 
@@ -81,23 +70,17 @@ def export(
                 report.fail(outcome)
                 continue
             done.append(outcome)
-            place = None if outcome.target is None else str(outcome.target)
-            record = {
-                "input": outcome.entry.shown,
-                "output": place,
-                "objects": outcome.objects,
-                "iou": outcome.iou,
-            }
-            report.done(record, *([] if together or place is None else [place]))
+            record = outcome.record
+            report.done(record, *([] if together or record.output is None else [record.output]))
         if target is not None:
             beside = task.beside_path(form, target)
             report.wrote(*([str(target)] if together else []), *([] if beside is None else [str(beside)]))
         if not quiet:
-            _sum_up([(each.entry.shown, each.iou) for each in done], report)
+            _sum_up([(each.photo.shown, each.iou) for each in done], report)
 
 
 def _target(form: "Format", run: Path, kind: str, output: str | None, *, records: bool) -> Path | None:
-    """Choose where to write; no path is standard output. Raises `UsageError`."""
+    """Choose the output path; `None` is standard output. Raises `UsageError`."""
     from cratecli.io.formats.table import OneFile
 
     home = (run if run.is_dir() else run.parent).resolve()
@@ -106,10 +89,12 @@ def _target(form: "Format", run: Path, kind: str, output: str | None, *, records
         raise UsageError("a path is empty")
     if not isinstance(form, OneFile):
         if output == STDOUT:
-            raise UsageError(f"{kind} is a file a photo, which cannot share stdout: give -o FOLDER")
+            raise UsageError(
+                f"{kind} writes one file for each photo, which cannot share stdout: give -o FOLDER"
+            )
         folder = Path(name if output is None else output)
         if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{folder} is a file, and {kind} is a file a photo: give a folder")
+            raise UsageError(f"{folder} is a file, and {kind} writes one file for each photo: give a folder")
         return folder
     file = f"{name}.{form.ending}"
     if output is None:
@@ -130,13 +115,13 @@ def _target(form: "Format", run: Path, kind: str, output: str | None, *, records
     return target
 
 
-def _sum_up(found: list[tuple[str, float | None]], report: Report) -> None:
-    """Show the photos that lost most, and say the mean and the lowest IoU."""
-    measured = sorted((iou, name) for name, iou in found if iou is not None)
-    photos = f"{len(found)} photo{'s' if len(found) > 1 else ''} exported"
+def _sum_up(outcomes: list[tuple[str, float | None]], report: Report) -> None:
+    """Print the photos with the lowest IoU, its mean and its minimum."""
+    measured = sorted((iou, name) for name, iou in outcomes if iou is not None)
+    photos = f"{len(outcomes)} photo{'s' if len(outcomes) > 1 else ''} exported"
     if not measured:
-        if found:
-            report.note(f"{photos}; a picture to look at has no IoU")
+        if outcomes:
+            report.note(f"{photos}; pictures to look at have no IoU")
         return
     lowest, name = measured[0]
     if lowest == 1:
@@ -148,12 +133,12 @@ def _sum_up(found: list[tuple[str, float | None]], report: Report) -> None:
 
 
 def _short(iou: float) -> str:
-    """Write four digits, cut off: what is not quite 1 does not look like it."""
+    """Write four digits, rounded down, so that only a perfect IoU reads 1."""
     return f"{math.floor(iou * 10_000) / 10_000:.4f}"
 
 
 def _show(rows: list[tuple[float, str]]) -> None:
-    """Print a table on stderr; a closed stderr is no error."""
+    """Print the table of IoU on stderr; a closed stderr is no error."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -6,25 +6,22 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from io import StringIO
 from os import environ
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
-from rich.text import Text
 
 from cratecli.cli.console import put, stdout_is_terminal, tell
 from cratecli.errors import UsageError, WeightsError
-from cratecli.model.config import ARCHITECTURES, CrateConfig
-from cratecli.weights import fetch, registry
-from cratecli.weights.download import OnBytes
-from cratecli.weights.registry import CUSTOM, Checkpoint, Local, load_registry
+
+if TYPE_CHECKING:
+    from cratecli.model.config import CrateConfig
+    from cratecli.weights.download import OnBytes
+    from cratecli.weights.listing import ModelRecord
+    from cratecli.weights.registry import Checkpoint
 
 app = typer.Typer(help="List, fetch, add and check models, and choose the default.", no_args_is_help=True)
 
@@ -33,6 +30,8 @@ _SIZES = ("patch_size", "width", "depth", "attention", "sparsifier", "stem", "ou
 
 
 def _complete(incomplete: str) -> list[str]:
+    from cratecli.weights.registry import load_registry
+
     return [name for name in load_registry().names if name.startswith(incomplete)]
 
 
@@ -42,73 +41,71 @@ MaybeName = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class _Listed:
-    name: str
-    architecture: str
-    bytes: int | None
-    approximate_bytes: int | None
-    licence: str | None
-    trained_on: str | None
-    pinned: bool
-    unverified: bool
-    path: str | None
-    default: bool
-    note: str | None
-
-
 @app.command("list")
 def list_models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON records, not a table.")] = False,
 ) -> None:
     """List the models, and which of them are on this machine."""
-    default = registry.default_name()
-    rows = [_listed(row, default) for row in load_registry().checkpoints.values()]
+    from cratecli.weights import listing
+
+    models = listing.list_models()
     if as_json:
-        put([json.dumps([asdict(row) for row in rows], indent=2)])
-        return
+        put([json.dumps([model.model_dump() for model in models], indent=2)])
+    else:
+        put([_table(models)])
+
+
+def _table(models: "list[ModelRecord]") -> str:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for title in ("", "name", "size", "licence", "pinned", "here", "architecture"):
         table.add_column(
             title, justify="right" if title == "size" else "left", no_wrap=title != "architecture"
         )
-    for row in rows:
-        pinned, here = ("yes" if known else "-" for known in (row.pinned, row.path))
+    for model in models:
         cells = [
-            "*" if row.default else "",
-            row.name,
-            _size(row),
-            row.licence or "?",
-            pinned,
-            here,
-            _short(row),
+            "*" if model.default else "",
+            model.name,
+            _size(model),
+            model.licence or "?",
+            "yes" if model.pinned else "-",
+            "yes" if model.path else "-",
+            _short(model),
         ]
         table.add_row(*map(Text, cells))
     terminal = bool(stdout_is_terminal())
     page = StringIO()
     console = Console(file=page, force_terminal=terminal, width=None if terminal else 200)
-    console.print(table, "", *(Text(f"{row.name}: {row.note}") for row in rows if row.note), sep="\n", end="")
-    put([page.getvalue()])
+    notes = (Text(f"{model.name}: {model.note}") for model in models if model.note)
+    console.print(table, "", *notes, sep="\n", end="")
+    return page.getvalue()
 
 
 @app.command()
 def path(name: Name) -> None:
     """Print where a model's file is on this machine."""
-    put([str(fetch.present(load_registry().find(name)))])
+    from cratecli.weights import fetch, registry
+
+    put([str(fetch.present(registry.load_registry().find(name)))])
 
 
 @app.command()
 def verify(name: MaybeName = None) -> None:
     """Hash a model's file, or all on this machine, and compare with the registry."""
-    known = load_registry()
+    from cratecli.weights import fetch, registry
+
+    known = registry.load_registry()
     chosen = [known.find(name)] if name is not None else list(known.checkpoints.values())
-    found = [(row, fetch.present(row) if name else fetch.locate(row)) for row in chosen]
+    files = [(row, fetch.present(row) if name else fetch.locate(row)) for row in chosen]
     refused: list[Checkpoint] = []
-    for row, file in found:
+    for row, file in files:
         if file is not None:
-            finding = fetch.examine(row, file)
-            put([f"{row.name}\t{finding.sha256}\t{finding.fault or 'ok'}"])
-            refused += [row] if finding.fault else []
+            check = fetch.examine(row, file)
+            put([f"{row.name}\t{check.sha256}\t{check.fault or 'ok'}"])
+            refused += [row] if check.fault else []
     if refused:
         names = ", ".join(row.name for row in refused)
         raise WeightsError(f"not as registered: {names}; {fetch.remedy(refused[0])}")
@@ -121,6 +118,7 @@ def pull(
 ) -> None:
     """Fetch a model, unless a sound copy is on this machine, and print its path."""
     from cratecli.weights.pull import pull
+    from cratecli.weights.registry import load_registry
 
     checkpoint = load_registry().find(name)
     with _progress(checkpoint) as on_bytes:
@@ -152,9 +150,12 @@ def add(
     ] = None,
 ) -> None:
     """Take in a checkpoint file you have: copy it, verified, and print the copy's path."""
+    from cratecli.weights import fetch, registry
+    from cratecli.weights.rows import CUSTOM, Local
+
     if not file.is_file():
         raise UsageError(f"{file}: {'not a file' if file.exists() else 'no such file'}")
-    known = load_registry()
+    known = registry.load_registry()
     if name in known.names:
         if any(value is not None for value in (architecture, heads, step_size, sparsity_weight)):
             raise UsageError(
@@ -168,7 +169,9 @@ def add(
         size, sha256 = fetch.fingerprint(file)
         suffix = file.suffix if file.suffix[1:].isalnum() and file.suffix.isascii() else ""
         place = Local(f"models/{name}/weights{suffix}")
-        checkpoint = Checkpoint(name, architecture or CUSTOM, config, place, bytes=size, sha256=sha256)
+        checkpoint = registry.Checkpoint(
+            name, architecture or CUSTOM, config, place, bytes=size, sha256=sha256
+        )
         copy = fetch.install(file, checkpoint)
         registry.save_checkpoint(checkpoint)
     put([str(copy)])
@@ -177,8 +180,10 @@ def add(
 @app.command()
 def default(name: MaybeName = None) -> None:
     """Print the default model's name, or choose another."""
+    from cratecli.weights import fetch, registry
+
     if name is not None:
-        checkpoint = load_registry().find(name)
+        checkpoint = registry.load_registry().find(name)
         registry.set_default(checkpoint.name)
         if fetch.locate(checkpoint) is None:
             tell(f"{name} is not on this machine yet; run: crate models pull {name}")
@@ -193,8 +198,10 @@ def _config(
     heads: int | None,
     step_size: float | None,
     sparsity_weight: float | None,
-) -> CrateConfig:
+) -> "CrateConfig":
     """Read a file's config, and hold it against the architecture it is said to have."""
+    from cratecli.model.config import ARCHITECTURES
+
     if architecture is not None and architecture not in ARCHITECTURES:
         raise UsageError(f"no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}")
     if architecture is not None and heads is not None:
@@ -226,37 +233,25 @@ def _config(
     )
 
 
-def _listed(row: Checkpoint, default_name: str) -> _Listed:
-    file = fetch.locate(row)
-    return _Listed(
-        name=row.name,
-        architecture=row.architecture,
-        bytes=row.bytes,
-        approximate_bytes=row.approximate_bytes,
-        licence=row.licence,
-        trained_on=row.trained_on,
-        pinned=row.pinned,
-        unverified=row.unverified,
-        path=None if file is None else str(file),
-        default=row.name == default_name,
-        note=row.note,
-    )
+def _short(model: "ModelRecord") -> str:
+    """Shorten an architecture's name to the part that differs from others of the list."""
+    return re.sub(r"^(?:timm:|crate_)|patch|_224", "", model.architecture)
 
 
-def _short(row: _Listed) -> str:
-    """Shorten an architecture's name to what tells it from others of the list."""
-    return re.sub(r"^(?:timm:|crate_)|patch|_224", "", row.architecture)
+def _size(model: "ModelRecord") -> str:
+    from rich.filesize import decimal
 
-
-def _size(row: _Listed) -> str:
-    if row.bytes is not None:
-        return decimal(row.bytes)
-    return f"~{decimal(row.approximate_bytes)}" if row.approximate_bytes is not None else "?"
+    if model.bytes is not None:
+        return decimal(model.bytes)
+    return f"~{decimal(model.approximate_bytes)}" if model.approximate_bytes is not None else "?"
 
 
 @contextmanager
-def _progress(checkpoint: Checkpoint) -> Iterator[OnBytes]:
-    """Draw a bar on stderr, when that is a terminal, for what the yielded function is told."""
+def _progress(checkpoint: "Checkpoint") -> "Iterator[OnBytes]":
+    """Draw a progress bar on stderr, when that is a terminal, and yield the function that moves it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

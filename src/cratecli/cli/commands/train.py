@@ -12,14 +12,14 @@ import typer
 from cratecli.cli import options
 from cratecli.cli.console import put, shown, tell
 from cratecli.cli.signals import finishing
-from cratecli.cli.train_progress import TrainView
+from cratecli.cli.train_progress import TrainProgress
 from cratecli.errors import UsageError
 
 if TYPE_CHECKING:
     from cratecli.model.crate import Crate
     from cratecli.training.watch import Trained
 
-_JUDGES = ("saliency",)
+_MEASURES = ("saliency",)
 
 
 def train(
@@ -104,9 +104,9 @@ def train(
 
     logging.getLogger("timm").setLevel(logging.ERROR)
     logging.getLogger("cratecli").setLevel(logging.ERROR if quiet else logging.WARNING)
-    judge = _judge(evaluate)
+    measure = _measure(evaluate)
     first = environ.get("RANK", "0") == "0"  # of the processes that `torchrun` started
-    with finishing() as stop, TrainView(quiet=quiet or not first, progress=not no_progress) as view:
+    with finishing() as stop, TrainProgress(quiet=quiet or not first, progress=not no_progress) as view:
         done = run(
             data,
             output,
@@ -122,34 +122,36 @@ def train(
             dtype=dtype,
             compiled=compile_,
             watch=Watch(
-                judge=judge,
+                measure=measure,
                 every=every,
                 limit_minutes=limit_minutes,
-                told=view.row,
-                stepped=view.step,
-                noted=view.note,
+                on_row=view.row,
+                on_step=view.step,
+                on_note=view.note,
                 stop=stop,
             ),
         )
     if first:
-        _tell(done, json_=json_)
+        _show(done, json_=json_)
     if stop():
         raise SystemExit(stop.exit_code)
 
 
-def _tell(done: "Trained", *, json_: bool) -> None:
-    """Say what the run came to."""
+def _show(done: "Trained", *, json_: bool) -> None:
+    """Write the checkpoint's path, or the record of the run, to stdout."""
     if json_:
-        record = {
-            "checkpoint": str(done.checkpoint),
-            "sha256": done.sha256,
-            "done": done.done,
-            "step": done.step,
-            "steps": done.steps,
-            "seconds": round(done.seconds, 1),
+        from cratecli.training.records import TrainedRecord
+
+        record = TrainedRecord(
+            checkpoint=str(done.checkpoint),
+            sha256=done.sha256,
+            done=done.done,
+            step=done.step,
+            steps=done.steps,
+            seconds=round(done.seconds, 1),
             **{name: round(value, 6) for name, value in done.measures.items()},
-        }
-        put([json.dumps([record], indent=2)])
+        )
+        put([json.dumps([record.model_dump(mode="json")], indent=2)])
     else:
         put(shown([str(done.checkpoint)]))
     if not done.done:
@@ -157,29 +159,30 @@ def _tell(done: "Trained", *, json_: bool) -> None:
 
 
 def _changes(given: list[str] | None) -> dict[str, str]:
+    """Split every NAME=VALUE. Raises `UsageError`."""
     changes = {}
     for each in given or ():
-        name, found, value = each.partition("=")
-        if not found:
+        name, equals, value = each.partition("=")
+        if not equals:
             raise UsageError(f"--set {each!r} is not NAME=VALUE")
         changes[name.strip().replace("-", "_")] = value.strip()
     return changes
 
 
-def _judge(asked: tuple[str, Path] | None) -> Callable[["Crate"], dict[str, float]] | None:
-    """Give the measure of what attention finds. Raises what `crate evaluate` raises, before anything is trained."""
-    if asked is None:
+def _measure(evaluate: tuple[str, Path] | None) -> Callable[["Crate"], dict[str, float]] | None:
+    """Give the function that measures saliency from attention. Raises what `crate evaluate` raises for the photos."""
+    if evaluate is None:
         return None
-    kind, path = asked
-    if kind not in _JUDGES:
-        raise UsageError(f"--evaluate {kind!r} is not one of {', '.join(_JUDGES)}")
+    kind, path = evaluate
+    if kind not in _MEASURES:
+        raise UsageError(f"--evaluate {kind!r} is not one of {', '.join(_MEASURES)}")
     from cratecli.evaluation.saliency import evaluate_saliency
     from cratecli.io.datasets import paired
 
     paired(path, "masks")
 
-    def judge(model: "Crate") -> dict[str, float]:
+    def measure(model: "Crate") -> dict[str, float]:
         rows = evaluate_saliency(path, model, refine="none", mean_of_heads=True, oracle=True, resamples=0)
         return {f"{name} IoU": rows[name]["IoU"] for name in ("auto", "mean of heads", "oracle")}
 
-    return judge
+    return measure

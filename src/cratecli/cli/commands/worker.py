@@ -2,69 +2,27 @@
 
 import base64
 import json
-import os
-import reprlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cratecli.cli import options
 from cratecli.cli.console import put, tell
-from cratecli.cli.report import what_runs
-from cratecli.cli.run import STDIN, Running
+from cratecli.cli.run import Running
 from cratecli.cli.signals import Stop, finishing
-from cratecli.errors import CrateError, InputError, UsageError
+from cratecli.errors import CrateError, UsageError
 
 if TYPE_CHECKING:
-    from cratecli.runs.batch import Desk
-    from cratecli.runs.jobs import Failure, Job, Skipped
-    from cratecli.runs.provenance import Setting
+    from cratecli.runs.batch import Desk, Outcomes
+    from cratecli.runs.plan import Plan
+    from cratecli.runs.session import Written
+    from cratecli.tasks.requests import Request
 
-Kind = TypeVar("Kind", bound=str)
 Result = TypeVar("Result")
 
 LONGEST = 256 << 20  # bytes of a request: a photo of 190 MB in base64
-_NUMBERS, _WORDS = "a list of whole numbers", "a string"
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """What a field of a request may hold."""
-
-    words: str
-    fits: Callable[[Any], bool]
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_path(name: str) -> bool:
-    try:
-        return b"\0" not in os.fsencode(name) and name not in ("", STDIN)
-    except UnicodeEncodeError:  # half of a surrogate pair
-        return False
-
-
-_SHARE = _Kind(
-    "a number from -1 to 1", lambda value: (_whole(value) or isinstance(value, float)) and -1 <= value <= 1
-)
-_WHOLE = _Kind("a whole number", _whole)
-_LIST = _Kind(_NUMBERS, lambda value: isinstance(value, list) and all(map(_whole, value)))
-_WORD = _Kind(_WORDS, lambda value: isinstance(value, str))
-_PATH = _Kind("a path", lambda value: isinstance(value, str) and _is_path(value))
-_YES = _Kind("true or false", lambda value: isinstance(value, bool))
-_HEADS = _Kind(f"{_WORDS} or {_NUMBERS}", lambda value: _WORD.fits(value) or _LIST.fits(value))
-
-_COMMON = {"id": _Kind("anything", lambda _value: True), "command": _WORD, "as": _WORD, "png": _YES}
-_COMMON |= {"input": _PATH, "image": _WORD, "output": _PATH, "layers": _LIST, "refine": _WORD}
-_FIELDS = {
-    "segment": {"sizes": _LIST, "heads": _HEADS, "keep": _WORD, "min_area": _SHARE}
-    | {"largest": _YES, "fill_holes": _YES, "rle": _YES},
-    "objects": {"size": _WHOLE, "count": _WHOLE, "tau": _SHARE, "min_score": _SHARE},
-}
 
 
 def worker(
@@ -83,17 +41,18 @@ def worker(
     """
     from cratecli.io.opening import MAX_PIXELS
     from cratecli.runs.batch import Desk
+    from cratecli.runs.views import describe
     from cratecli.weights.checkpoint import load_model
 
     loaded = load_model(model, device=device, dtype=dtype)
     desk = Desk(loaded, 1, max_pixels=max_pixels or MAX_PIXELS)
     if not quiet:
-        tell(f"{what_runs(loaded)}: ready")
-        desk.note = tell
-    settings = Running(max_pixels=max_pixels).settings
+        tell(f"{describe(loaded)}: ready")
+        desk = replace(desk, note=tell)
+    running = Running(max_pixels=max_pixels, batch_size=1)
     with finishing() as stop:
         for line in _requests(stop):
-            put([_answered(line, desk, settings)])
+            put([_answered(line, desk, running)])
         if stop():
             raise SystemExit(stop.exit_code)
 
@@ -111,15 +70,17 @@ def _requests(stop: Stop) -> Iterator[bytes]:
             yield line
 
 
-def _answered(line: bytes, desk: "Desk", settings: "Mapping[str, Setting]") -> str:
+def _answered(line: bytes, desk: "Desk", running: Running) -> str:
     """Answer one request, in JSON; what is wrong with it, or with its photo, is an answer too."""
+    from cratecli.tasks.requests import WorkerFailure
+
     known: dict[str, Any] = {}
     try:
         request = _read(line)
         known = {"id": request["id"]} if "id" in request else {}
-        answer = _done(request, desk, settings)
+        answer = _done(request, desk, running)
     except CrateError as error:
-        answer = {"error": str(error), "exit_code": error.exit_code}
+        answer = WorkerFailure(error=str(error), exit_code=error.exit_code).as_data()
     return json.dumps(known | answer)
 
 
@@ -144,31 +105,20 @@ def _read(line: bytes) -> dict[str, Any]:
     raise UsageError("a request is a JSON object")
 
 
-def _done(request: dict[str, Any], desk: "Desk", settings: "Mapping[str, Setting]") -> dict[str, Any]:
+def _done(fields: dict[str, Any], desk: "Desk", running: Running) -> dict[str, Any]:
     from cratecli.runs.jobs import Job
+    from cratecli.runs.plan import Plan
+    from cratecli.tasks.requests import read_request
 
-    command = request.get("command", "segment")
-    if not isinstance(command, str) or command not in _FIELDS:
-        raise UsageError(f"command is {reprlib.repr(command)}, not one of {', '.join(_FIELDS)}")
-    fields = _COMMON | _FIELDS[command]
-    for name, value in request.items():
-        if name not in fields:
-            raise UsageError(f"unknown field {reprlib.repr(name)}; {command} takes {', '.join(fields)}")
-        if not fields[name].fits(value):
-            raise UsageError(f"{name} is {reprlib.repr(value)}, not {fields[name].words}")
-    if ("input" in request) == ("image" in request):
-        raise UsageError("a request has either input, a path, or image, a photo's bytes in base64")
-    if "image" in request:
-        try:
-            image = "".join(request["image"].split())  # `base64` breaks lines
-            desk = replace(desk, stdin=base64.b64decode(image, validate=True))
-        except ValueError:
-            raise InputError("image is not base64") from None
-    source, target = (Path(request[name]) if name in request else None for name in ("input", "output"))
+    request = read_request(fields)
+    if request.image is not None:
+        desk = replace(desk, stdin=request.photo())
+    source, target = (None if each is None else Path(each) for each in (request.input, request.output))
     if target is not None:
-        _refuse(target, request["output"], source)
-    make = _segment if command == "segment" else _objects
-    return make(request, Job(source, target), desk, settings)
+        _refuse(target, str(request.output), source)
+    plan = Plan((Job(source, target),))
+    answer, png = (_segment if request.command == "segment" else _objects)(request, plan, desk, running)
+    return answer | ({"png": base64.b64encode(png).decode()} if request.png else {})
 
 
 def _refuse(target: Path, named: str, source: Path | None) -> None:
@@ -180,65 +130,42 @@ def _refuse(target: Path, named: str, source: Path | None) -> None:
 
 
 def _segment(
-    request: dict[str, Any], job: "Job", desk: "Desk", settings: "Mapping[str, Setting]"
-) -> dict[str, Any]:
-    from cratecli.cli.commands.segment import record
+    request: "Request", plan: "Plan", desk: "Desk", running: Running
+) -> tuple[dict[str, Any], bytes]:
     from cratecli.io.formats.png import KINDS
-    from cratecli.runs.provenance import provenance
     from cratecli.tasks.recipes import choose_recipe
-    from cratecli.tasks.segment import segment_jobs
+    from cratecli.tasks.records import segment_record
+    from cratecli.tasks.segment import segment_run
 
-    names = ("layers", "sizes", "heads", "keep", "refine", "min_area", "largest", "fill_holes")
-    recipe = choose_recipe(desk.model, **_asked(request, names))
-    kind, drawn = _picture(request, KINDS)
-    made = provenance("segment", {"as": kind, **recipe.settings, **settings}, desk.model, 1)
-    done = _only(segment_jobs([job], desk, recipe, kind=kind if drawn else None, made=made))
-    rle = request.get("rle", "output" not in request)
-    return record(done, kind, recipe, rle=rle) | _inside(request, done.png)
+    recipe = choose_recipe(desk.model, **request.asked)
+    kind = request.picture(KINDS)
+    made = running.provenance("segment", recipe.as_data(), desk.model, as_=kind)
+    done = _only(segment_run(plan, desk, recipe, kind=kind if request.drawn else None, made=made))
+    return segment_record(done, recipe, kind, rle=request.with_rle).as_data(), done.png
 
 
 def _objects(
-    request: dict[str, Any], job: "Job", desk: "Desk", settings: "Mapping[str, Setting]"
-) -> dict[str, Any]:
-    from cratecli.cli.commands.objects import record
-    from cratecli.runs.provenance import provenance
-    from cratecli.tasks.objects import PICTURES, choose_object_recipe, objects_jobs
+    request: "Request", plan: "Plan", desk: "Desk", running: Running
+) -> tuple[dict[str, Any], bytes]:
+    from cratecli.tasks.objects import PICTURES, objects_run
+    from cratecli.tasks.recipes import choose_object_recipe
+    from cratecli.tasks.records import objects_record
 
-    names = ("layers", "size", "count", "tau", "min_score", "refine")
-    recipe = choose_object_recipe(desk.model, **_asked(request, names))
-    kind, drawn = _picture(request, PICTURES)
-    made = provenance("objects", {"as": kind, **recipe.settings, **settings}, desk.model, 1)
-    done = _only(objects_jobs([job], desk, recipe, picture=kind if drawn else None, made=made))
-    return record(done, recipe, desk.model) | _inside(request, done.png)
-
-
-def _asked(request: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Give what was asked for; shares are floating-point numbers, as on the command line, also where 0 is written."""
-    asked = {name: request[name] for name in names if name in request}
-    shares = {name: float(value) for name, value in asked.items() if name in ("min_area", "tau", "min_score")}
-    return asked | shares
+    recipe = choose_object_recipe(desk.model, **request.asked)
+    kind = request.picture(PICTURES)
+    made = running.provenance("objects", recipe.as_data(), desk.model, as_=kind)
+    done = _only(objects_run(plan, desk, recipe, kind=kind if request.drawn else None, made=made))
+    return objects_record(done, recipe, desk.model).as_data(), done.png
 
 
-def _picture(request: dict[str, Any], kinds: Sequence[Kind]) -> tuple[Kind, bool]:
-    """Tell which picture is meant, and whether it is drawn at all. Raises `UsageError`."""
-    asked = request.get("as", kinds[0])
-    kind = next((each for each in kinds if each == asked), None)
-    if kind is None:
-        raise UsageError(f"as is {reprlib.repr(asked)}, not one of {', '.join(kinds)}")
-    return kind, "output" in request or request.get("png", False)
-
-
-def _inside(request: dict[str, Any], png: bytes) -> dict[str, str]:
-    return {"png": base64.b64encode(png).decode()} if request.get("png", False) else {}
-
-
-def _only(outcomes: "Iterator[Result | Failure | Skipped]") -> Result:
+def _only(outcomes: "Outcomes[Result | Written]") -> Result:
     """Take the one outcome. Raises what failed."""
     from cratecli.runs.jobs import Failure, Skipped
+    from cratecli.runs.session import Written
 
     (outcome,) = outcomes
     if isinstance(outcome, Failure):
         raise outcome.error
-    if isinstance(outcome, Skipped):
-        raise ValueError("nothing is skipped without a manifest")
+    if isinstance(outcome, Skipped | Written):
+        raise ValueError("nothing is skipped, or combined, without a manifest")
     return outcome

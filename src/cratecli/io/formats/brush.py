@@ -1,8 +1,8 @@
-"""Label Studio's brush RLE: the RGBA values of a mask, row by row, as runs packed bit by bit.
+"""Encode and decode Label Studio's brush run-length encoding (RLE): the RGBA values of a mask, row by row.
 
-32 bits count the values; 5 bits give the bits of a value, less one; four times 4 bits the bits of a run's length, less
-one. Then runs: a bit tells whether one value is repeated or many follow, two bits which size the length has, the
-length less one, and the value or the values.
+The header holds the number of values (32 bits), the bits of a value less one (5 bits), and four sizes of a run's
+length, each its bits less one (4 bits). A run is one bit (1: one repeated value, 0: as many values as the length),
+two bits that choose the size of the length, the length less one, and the value or values.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Int
 
+from cratecli.arrays import Mask
 from cratecli.io.formats.record import check_size
 
 CHANNELS = 4  # RGBA, all alike
@@ -19,8 +20,8 @@ _LONGEST = 1 << SIZES[-1]
 _HEAD = f"{WORD - 1:05b}" + "".join(f"{size - 1:04b}" for size in SIZES)
 
 
-def encode(mask: Bool[np.ndarray, "height width"]) -> list[int]:
-    """Encode a mask as bytes, each a number of 0–255: what is in it is 255 in all channels, all else 0."""
+def encode(mask: Mask) -> list[int]:
+    """Encode a binary mask as the bytes (0–255) of brush RLE: 255 in all channels inside the mask, 0 outside."""
     pixels = mask.ravel()
     starts = np.flatnonzero(np.append(True, pixels[1:] != pixels[:-1]))
     lengths = np.diff(np.append(starts, pixels.size)) * CHANNELS
@@ -35,21 +36,21 @@ def encode(mask: Bool[np.ndarray, "height width"]) -> list[int]:
 
 
 def _parts(length: int) -> Iterator[int]:
-    """Split a run into such as a length can tell."""
+    """Split a run into lengths that 16 bits can hold."""
     for start in range(0, length, _LONGEST):
         yield min(_LONGEST, length - start)
 
 
-def decode(values: Sequence[int], height: int, width: int) -> Bool[np.ndarray, "height width"]:
-    """Decode a mask, by its alpha, from half of the full value on.
+def decode(values: Sequence[int], height: int, width: int) -> Mask:
+    """Decode brush RLE to a binary mask of `height` × `width` px: the pixels whose alpha is at least one half.
 
-    Raises `ValueError` for bytes that end early, or whose count of values is not the size's.
+    Raises `ValueError` for bytes that end early, and for a number of values that is not four for each pixel.
     """
     height, width = check_size(height, width)
     bits = _Bits(bytes(list(values)))
     total = bits.read(32)
     if total != height * width * CHANNELS:
-        raise ValueError(f"{total} values are not {CHANNELS} a pixel of {height} × {width}")
+        raise ValueError(f"{total} values are not {CHANNELS} for each pixel of {height} × {width}")
     word = bits.read(5) + 1
     sizes = [bits.read(4) + 1 for _ in SIZES]
     lengths: list[int] = []
@@ -68,12 +69,12 @@ def decode(values: Sequence[int], height: int, width: int) -> Bool[np.ndarray, "
 
 
 def _alpha(ends: Int[np.ndarray, " runs"], opaque: Bool[np.ndarray, " runs"]) -> Bool[np.ndarray, " pixels"]:
-    """Take each fourth value out of runs, by their ends, without laying them out."""
+    """Take every fourth value of runs, given by their ends, without expanding the runs."""
     return np.repeat(opaque, np.diff(ends // CHANNELS, prepend=0))
 
 
 class _Bits:
-    """Reads a few bits after the other, the highest first."""
+    """Reads numbers of a few bits from bytes, the highest bit first."""
 
     def __init__(self, content: bytes) -> None:
         self._content, self._place = content, 0

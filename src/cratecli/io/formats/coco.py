@@ -1,14 +1,14 @@
-"""Objects as COCO JSON, and back: a dataset of annotations, or the list of results that COCO's own tools score."""
+"""Write and read COCO JSON: a data set of annotations, and the list of results that COCO's own tools score."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cratecli.io.formats.record import Annotated, Annotation, Photos, check_size, classes, restore
+from cratecli.io.formats.record import Annotated, AnnotatedPhotos, Annotation, check_size, classes, restore
 
 
-def dataset(photos: Photos, info: Mapping[str, Any]) -> bytes:
-    """Write a COCO dataset: images, annotations (with `score` beside what COCO asks for), a category a label."""
+def dataset(photos: AnnotatedPhotos, info: Mapping[str, Any]) -> bytes:
+    """Write a COCO data set: images, annotations with compressed RLE, box (px), area (px) and score, and categories."""
     names = classes(photos)
     numbers = {label: number for number, label in enumerate(names, 1)}
     images = [
@@ -19,14 +19,14 @@ def dataset(photos: Photos, info: Mapping[str, Any]) -> bytes:
         {
             "id": number,
             "image_id": image,
-            "category_id": numbers[found.label],
-            "bbox": list(found.box),
-            "area": found.area,
-            "segmentation": found.rle,
+            "category_id": numbers[each.label],
+            "bbox": list(each.box),
+            "area": each.area,
+            "segmentation": each.rle,
             "iscrowd": 0,
-            "score": found.score,
+            "score": each.score,
         }
-        for number, (image, found) in enumerate(_numbered(photos), 1)
+        for number, (image, each) in enumerate(_numbered(photos), 1)
     ]
     categories = [
         {"id": number, "name": label, "supercategory": "object"} for label, number in numbers.items()
@@ -35,13 +35,13 @@ def dataset(photos: Photos, info: Mapping[str, Any]) -> bytes:
     return json.dumps(content).encode() + b"\n"
 
 
-def results(photos: Photos) -> bytes:
-    """Write COCO's list of results; ids of images and categories are those that `dataset` gives the same photos.
+def results(photos: AnnotatedPhotos) -> bytes:
+    """Write a list of COCO results; the ids of images and categories are those of `dataset` for the same photos.
 
-    There are no boxes: COCO's tools make them from the masks, and measure areas by boxes where they find some.
+    Boxes are left out, because COCO's tools would measure areas by them; without boxes they measure the masks.
     """
     numbers = {label: number for number, label in enumerate(classes(photos), 1)}
-    found = [
+    written = [
         {
             "image_id": image,
             "category_id": numbers[each.label],
@@ -50,11 +50,11 @@ def results(photos: Photos) -> bytes:
         }
         for image, each in _numbered(photos)
     ]
-    return json.dumps(found).encode() + b"\n"
+    return json.dumps(written).encode() + b"\n"
 
 
 def read_dataset(content: bytes) -> list[Annotated]:
-    """Read a dataset whose masks are compressed RLE. Raises `ValueError` for anything else."""
+    """Read a COCO data set whose masks are compressed RLE. Raises `ValueError` for anything else."""
     try:
         whole = json.loads(content)
         labels = {each["id"]: str(each["name"]) for each in whole["categories"]}
@@ -69,8 +69,8 @@ def read_dataset(content: bytes) -> list[Annotated]:
         raise ValueError(f"not a COCO dataset ({type(error).__name__}: {error})") from None
 
 
-def read_results(content: bytes, photos: Photos) -> list[Annotated]:
-    """Read a list of results on `photos`, numbered as `results` does. Raises `ValueError` for anything else."""
+def read_results(content: bytes, photos: AnnotatedPhotos) -> list[Annotated]:
+    """Read a list of COCO results with the ids that `results` gives `photos`. Raises `ValueError` for other files."""
     labels = dict(enumerate(classes(photos), 1))
     objects: dict[int, list[Annotation]] = {number: [] for number, _ in enumerate(photos, 1)}
     try:
@@ -84,8 +84,8 @@ def read_results(content: bytes, photos: Photos) -> list[Annotated]:
     ]
 
 
-def _numbered(photos: Photos) -> Iterator[tuple[int, Annotation]]:
-    return ((number, found) for number, photo in enumerate(photos, 1) for found in photo.objects)
+def _numbered(photos: AnnotatedPhotos) -> Iterator[tuple[int, Annotation]]:
+    return ((number, each) for number, photo in enumerate(photos, 1) for each in photo.objects)
 
 
 def _read(each: Mapping[str, Any], labels: Mapping[int, str]) -> Annotation:

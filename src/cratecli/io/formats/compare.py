@@ -1,4 +1,4 @@
-"""What a format can hold of a photo's objects, and how far what came back agrees with them."""
+"""Compare the objects of a photo with those decoded from a file, as far as the file's format can hold them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -8,29 +8,29 @@ from pycocotools import mask as coco_mask
 
 from cratecli.io.formats.record import Annotated, Annotation, annotate, natural, restore
 
-View = Callable[[Annotated], Annotated]
-"""What a format holds of a photo, masks and labels."""
+Projection = Callable[[Annotated], Annotated]
+"""Reduces a photo's objects to the masks and labels that a format can hold."""
 
 
 def whole(photo: Annotated) -> Annotated:
-    """Hold every object as it is."""
+    """Keep every object unchanged."""
     return photo
 
 
 def united(photo: Annotated) -> Annotated:
-    """Hold one mask for all objects, without a label; none where there is none."""
+    """Unite all objects in one mask with the label `object`; a photo without objects keeps none."""
     return replace(photo, objects=[_union(photo.objects, "object")] if photo.objects else [])
 
 
 def by_class(photo: Annotated) -> Annotated:
-    """Hold one mask for all objects of a label, in the order of classes."""
+    """Unite the objects of each label in one mask, in the order of classes."""
     labels = sorted({each.label for each in photo.objects}, key=natural)
     unions = [_union([each for each in photo.objects if each.label == label], label) for label in labels]
     return replace(photo, objects=unions)
 
 
 def apart(photo: Annotated) -> Annotated:
-    """Hold a pixel once: where objects meet the earlier keeps it, and one that lies under others is gone."""
+    """Give each pixel to one object: where objects overlap, to the first. An object without pixels is dropped."""
     taken = np.zeros((photo.height, photo.width), bool)
     objects: list[Annotation] = []
     for each in photo.objects:
@@ -42,26 +42,27 @@ def apart(photo: Annotated) -> Annotated:
 
 
 def classes_apart(photo: Annotated) -> Annotated:
-    """Hold a class a pixel: where objects meet the earlier keeps it."""
+    """Give each pixel one class: where objects overlap, that of the first."""
     return by_class(apart(photo))
 
 
 def agreement(source: Annotated, decoded: Annotated) -> float:
-    """Give the mean IoU of a photo's objects, in order; one that is missing, added or called otherwise counts 0.
+    """Compute the mean IoU, 0–1, of a photo's objects with those decoded.
 
-    Where their number differs each takes the nearest of its label. No object on either side agrees, with 1.
+    Objects are paired in order, or, where their numbers differ, each with the one of its label and highest IoU. An
+    object that is missing, added or of another label counts 0. Two photos without objects agree: 1.
     """
     pairs = (
         zip(source.objects, decoded.objects, strict=True)
         if len(source.objects) == len(decoded.objects)
         else _matched(source.objects, decoded.objects)
     )
-    found = [iou(one, other) for one, other in pairs]
-    return sum(found) / len(found) if found else 1.0
+    values = [iou(one, other) for one, other in pairs]
+    return sum(values) / len(values) if values else 1.0
 
 
 def iou(one: Annotation | None, other: Annotation | None) -> float:
-    """Give the intersection over union of two objects' masks, by their runs; 0 where the label is another."""
+    """Compute the intersection over union (IoU, 0–1) of two masks from their RLE; 0 if labels or sizes differ."""
     if one is None or other is None or one.label != other.label or one.rle["size"] != other.rle["size"]:
         return 0.0
     common = coco_mask.area(coco_mask.merge([one.rle, other.rle], intersect=True))
@@ -75,10 +76,10 @@ def _matched(
     pairs: list[tuple[Annotation | None, Annotation | None]] = []
     for each in sources:
         best = max(left, key=lambda other: iou(each, other), default=None)
-        found = best if iou(each, best) else None
-        if found is not None:
-            left.remove(found)
-        pairs.append((each, found))
+        match = best if iou(each, best) else None
+        if match is not None:
+            left.remove(match)
+        pairs.append((each, match))
     return [*pairs, *((None, each) for each in left)]
 
 

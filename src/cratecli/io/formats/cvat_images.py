@@ -1,4 +1,4 @@
-"""Objects as "CVAT for images 1.1", and back: an XML with a mask an object, run by run within its box."""
+"""Write and read "CVAT for images 1.1": an XML file with the run lengths of each object's mask, within its box."""
 
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
@@ -6,16 +6,16 @@ from xml.parsers.expat import ExpatError, ParserCreate
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
-from jaxtyping import Bool
 
+from cratecli.arrays import Mask
 from cratecli.io.formats.indexed import voc_palette
-from cratecli.io.formats.record import Annotated, Annotation, Photos, annotate, check_size, classes
+from cratecli.io.formats.record import Annotated, AnnotatedPhotos, Annotation, annotate, check_size, classes
 
 _CHUNK = 1 << 16  # bytes
 
 
-def write(photos: Photos, stream: BinaryIO) -> None:
-    """Write the XML, photo by photo; colours are VOC's."""
+def write(photos: AnnotatedPhotos, stream: BinaryIO) -> None:
+    """Write the XML file, photo by photo; labels have the colours of VOC's palette."""
     colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in voc_palette().tolist()]
     labels = "".join(
         f"<label><name>{escape(name)}</name><color>{colours[number % 256]}</color><type>mask</type>"
@@ -32,17 +32,17 @@ def write(photos: Photos, stream: BinaryIO) -> None:
     stream.write(b"</annotations>\n")
 
 
-def _mask(found: Annotation) -> str:
-    left, top, width, height = found.box
-    runs = ", ".join(map(str, runs_of(found.mask[top : top + height, left : left + width])))
+def _mask(each: Annotation) -> str:
+    left, top, width, height = each.box
+    runs = ", ".join(map(str, runs_of(each.mask[top : top + height, left : left + width])))
     return (
-        f'<mask label={quoteattr(found.label)} source="auto" occluded="0" rle="{runs}" '
+        f'<mask label={quoteattr(each.label)} source="auto" occluded="0" rle="{runs}" '
         f'left="{left}" top="{top}" width="{width}" height="{height}" z_order="0"></mask>\n'
     )
 
 
-def runs_of(mask: Bool[np.ndarray, "height width"]) -> list[int]:
-    """Count the runs of a mask by rows, first of what is not in it.
+def runs_of(mask: Mask) -> list[int]:
+    """Count the lengths of a mask's runs, row by row; the first run is background and may have length 0.
 
     >>> runs_of(np.array([[0, 1, 1], [1, 1, 1], [1, 0, 1], [1, 1, 1]], bool))
     [1, 6, 1, 4]
@@ -53,7 +53,7 @@ def runs_of(mask: Bool[np.ndarray, "height width"]) -> list[int]:
 
 
 def read(stream: BinaryIO) -> Iterator[Annotated]:
-    """Read the XML, photo by photo. Raises `ValueError` for anything else, and for a document type or entities."""
+    """Read the XML file, photo by photo. Raises `ValueError` for anything else, and for a document type or entities."""
     reader = _Reader()
     try:
         while chunk := stream.read(_CHUNK):
@@ -65,10 +65,10 @@ def read(stream: BinaryIO) -> Iterator[Annotated]:
 
 
 class _Reader:
-    """Gathers photos from what the parser meets."""
+    """Collects annotated photos from the events of an XML parser."""
 
     def __init__(self) -> None:
-        self.parser = ParserCreate("utf-8")  # whatever the file says of itself
+        self.parser = ParserCreate("utf-8")  # whatever encoding the file declares
         self.parser.StartDoctypeDeclHandler = _refuse
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = self._end
@@ -77,7 +77,7 @@ class _Reader:
         self._done: list[Annotated] = []
 
     def take(self) -> list[Annotated]:
-        """Give the photos that are whole by now."""
+        """Return the photos that have been read completely since the last call."""
         done, self._done = self._done, []
         return done
 

@@ -1,6 +1,7 @@
-"""Objects as CVAT's "Segmentation mask 1.1", and back: a zip of indexed PNGs in PASCAL VOC's folders.
+"""Write and read CVAT's "Segmentation mask 1.1": a zip of indexed PNG files in PASCAL VOC's folders.
 
-`SegmentationClass` has each pixel's class, `SegmentationObject` its object; a pixel is one object's, the earlier's.
+`SegmentationClass` holds each pixel's class, `SegmentationObject` the number of its object. Where objects overlap, a
+pixel belongs to the first.
 """
 
 import zlib
@@ -14,15 +15,15 @@ import numpy as np
 from cratecli.errors import InputError
 from cratecli.io.formats.indexed import VOID, decode_labels, encode_labels, paint, voc_palette
 from cratecli.io.formats.names import stems
-from cratecli.io.formats.record import Annotated, Annotation, Photos, annotate, classes
+from cratecli.io.formats.record import Annotated, AnnotatedPhotos, Annotation, annotate, classes
 
 CLASSES, OBJECTS = "SegmentationClass", "SegmentationObject"
 LIST, LABELMAP = "ImageSets/Segmentation/default.txt", "labelmap.txt"
-_LARGEST = 1 << 28  # bytes of a file inside, unpacked
+_LARGEST = 1 << 28  # bytes of an unpacked member
 
 
-def write(photos: Photos, stream: BinaryIO) -> None:
-    """Write the zip, photo by photo. Raises `InputError` for more objects or classes than a byte counts."""
+def write(photos: AnnotatedPhotos, stream: BinaryIO) -> None:
+    """Write the zip, photo by photo. Raises `InputError` for more than 254 classes, or objects in one photo."""
     names = classes(photos)
     if len(names) >= VOID:
         raise InputError(f"{len(names)} classes are more than an indexed PNG holds ({VOID - 1})")
@@ -38,7 +39,7 @@ def write(photos: Photos, stream: BinaryIO) -> None:
 
 
 def read(stream: BinaryIO) -> Iterator[Annotated]:
-    """Read the zip, photo by photo, each by its name without extension. Raises `ValueError` for anything else."""
+    """Read the zip, photo by photo; names have no extension. Raises `ValueError` for anything else."""
     try:
         with ZipFile(stream) as archive:
             labels = _read_labelmap(_content(archive, LABELMAP).decode())
@@ -60,7 +61,7 @@ def _objects(kinds: np.ndarray, numbers: np.ndarray, labels: Mapping[int, str]) 
 
 
 def _labelmap(names: Sequence[str]) -> str:
-    """Write a line an index: label, colour and two empty fields; `:` and `#` have a meaning of their own there."""
+    """Write one line for each index: label, colour and two empty fields; `:` and `#` in labels are escaped."""
     colours = voc_palette().tolist()
     rows = enumerate(["background", *(_quoted(name) for name in names)])
     lines = [f"{name}:{','.join(map(str, colours[index]))}::\n" for index, name in rows]
@@ -72,14 +73,14 @@ def _quoted(name: str) -> str:
 
 
 def _read_labelmap(text: str) -> dict[int, str]:
-    """Give the label of each index, found by its colour."""
+    """Read the label of each index, which its colour identifies."""
     indices = {tuple(colour): index for index, colour in enumerate(voc_palette().tolist())}
     lines = [line.split(":") for line in text.split("\n") if line and not line.startswith("#")]
     return {indices[tuple(map(int, colour.split(",")))]: unquote(name) for name, colour, *_ in lines}
 
 
 def _add(archive: ZipFile, name: str, content: bytes) -> None:
-    info = ZipInfo(name)  # dated 1980: the same objects are the same bytes
+    info = ZipInfo(name)  # dated 1980, so that the same objects give the same bytes
     info.external_attr = 0o644 << 16  # a file that its owner may write, as unzip reads it
     archive.writestr(info, content)
 

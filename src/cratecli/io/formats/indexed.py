@@ -1,4 +1,4 @@
-"""Labels as pictures: indexed PNGs with PASCAL VOC's palette, written and read, and photos tinted by it."""
+"""Write and read label maps as indexed PNG files with PASCAL VOC's palette, and tint photos by label."""
 
 from collections.abc import Sequence
 
@@ -6,17 +6,18 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
+from cratecli.arrays import RGB, Labels
 from cratecli.errors import InputError
 from cratecli.io.formats.png import encode_image, read_png
 from cratecli.io.formats.record import Annotated, annotate
 
-VOID = 255  # VOC's index for what is not judged; never written here
-TINT = 0.6  # of a label's colour in a tinted photo
-GREY = 0.5  # of the luminance, where nothing is labelled
+VOID = 255  # VOC's index for pixels that are not evaluated; never written here
+TINT = 0.6  # share of a label's colour in a tinted photo
+GREY = 0.5  # brightness of unlabelled pixels, as a share of their luminance
 
 
 def voc_palette() -> UInt8[np.ndarray, "256 3"]:
-    """Give VOC's 256 colours (RGB): the bits of the index, dealt out to the channels from the highest down.
+    """Compute PASCAL VOC's palette (RGB, 0–255): the bits of the index, dealt to the channels from the highest down.
 
     >>> voc_palette()[[0, 1, 2, 255]].tolist()
     [[0, 0, 0], [128, 0, 0], [0, 128, 0], [224, 224, 192]]
@@ -30,24 +31,24 @@ def voc_palette() -> UInt8[np.ndarray, "256 3"]:
 
 
 def encode_labels(labels: Int[np.ndarray, "height width"], text: str | None = None) -> bytes:
-    """Encode labels, 0 (background) to 255 (void), as an indexed PNG with VOC's palette; `text` is kept inside."""
+    """Encode a label map, 0 (background) to 255 (void), as an indexed PNG; `text` (ASCII) is embedded as provenance."""
     picture = Image.fromarray(labels.astype(np.uint8))
     picture.putpalette(voc_palette().tobytes())
     return encode_image(picture, text)
 
 
-def decode_labels(content: bytes) -> UInt8[np.ndarray, "height width"]:
-    """Read the labels of an indexed PNG. Raises `ValueError` for anything else."""
+def decode_labels(content: bytes) -> Labels:
+    """Decode the label map of an indexed PNG. Raises `ValueError` for anything else."""
     return np.asarray(read_png(content, "P"), np.uint8)
 
 
 def encode_classes(photo: Annotated, names: Sequence[str]) -> bytes:
-    """Encode the class of each pixel, 1 for the first of `names`; where objects meet the earlier keeps the pixel."""
+    """Encode a photo's classes as an indexed PNG: 1 is the first of `names`; in overlaps the first object counts."""
     return encode_labels(paint(photo, [names.index(each.label) + 1 for each in photo.objects]))
 
 
 def decode_classes(content: bytes, name: str, names: Sequence[str]) -> Annotated:
-    """Read a photo's classes, one object each. Raises `ValueError` for an index that is no class."""
+    """Decode an indexed PNG to one object for each class. Raises `ValueError` for an index without a class."""
     labels = decode_labels(content)
     present = [int(index) for index in np.flatnonzero(np.bincount(labels.ravel(), minlength=256)) if index]
     if present and present[-1] > len(names):
@@ -57,10 +58,10 @@ def decode_classes(content: bytes, name: str, names: Sequence[str]) -> Annotated
     return Annotated(name, height, width, objects)
 
 
-def paint(photo: Annotated, indices: Sequence[int]) -> UInt8[np.ndarray, "height width"]:
-    """Give each object's pixels its index; where objects meet the earlier keeps the pixel.
+def paint(photo: Annotated, indices: Sequence[int]) -> Labels:
+    """Draw objects into a label map, each with its index; where objects overlap, the first keeps the pixel.
 
-    Raises `InputError` where an index is beyond 254: a byte holds no more, and 255 is void.
+    Raises `InputError` for an index above 254: 255 is void.
     """
     if max(indices, default=0) >= VOID:
         raise InputError(f"{photo.name}: an indexed PNG holds {VOID - 1} labels, not {max(indices)}")
@@ -71,13 +72,13 @@ def paint(photo: Annotated, indices: Sequence[int]) -> UInt8[np.ndarray, "height
 
 
 def tint(
-    rgb: UInt8[np.ndarray, "height width 3"],
+    rgb: RGB,
     labels: Int[np.ndarray, "height width"],
     colours: UInt8[np.ndarray, "c 3"],
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Lay labels over a photo in grey, in their colours, `colours[label]`; what has label 0 turns to dim grey.
+) -> RGB:
+    """Tint a grey photo (RGB, 0–255) with the colour of each pixel's label, `colours[label]`; background is dimmed.
 
-    The photo's own colours would make one label look like another.
+    The photo loses its own colours, which would make one label look like another.
     """
     grey = (rgb @ np.array([0.299, 0.587, 0.114]))[..., None]
     inside = TINT * colours[labels] + (1 - TINT) * grey

@@ -1,4 +1,4 @@
-"""Objects as Label Studio's tasks, and back: a prediction a photo, masks as brush RLE; and the labelling config."""
+"""Write and read Label Studio's tasks (a prediction for each photo, masks as brush RLE) and its labelling config."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,20 +8,20 @@ from xml.sax.saxutils import quoteattr
 
 from cratecli.io.formats import brush
 from cratecli.io.formats.indexed import voc_palette
-from cratecli.io.formats.record import Annotated, Annotation, Photos, annotate, check_size
+from cratecli.io.formats.record import Annotated, AnnotatedPhotos, Annotation, annotate, check_size
 
-SERVED = "/data/local-files/?d="  # where Label Studio shows files of its local storage
+SERVED = "/data/local-files/?d="  # URL under which Label Studio serves files of its local storage
 
 
-def write(photos: Photos, made_by: str, stream: BinaryIO) -> None:
-    """Write the tasks, a line a photo; `made_by` is the version of the model that predicted."""
+def write(photos: AnnotatedPhotos, version: str, stream: BinaryIO) -> None:
+    """Write the tasks as JSON, one line for each photo; `version` names the model that predicted the masks."""
     stream.write(b"[")
     for number, photo in enumerate(photos):
-        stream.write((",\n" if number else "\n").encode() + json.dumps(_task(photo, made_by)).encode())
+        stream.write((",\n" if number else "\n").encode() + json.dumps(_task(photo, version)).encode())
     stream.write(b"\n]\n")
 
 
-def _task(photo: Annotated, made_by: str) -> dict[str, Any]:
+def _task(photo: Annotated, version: str) -> dict[str, Any]:
     regions = [
         {
             "id": f"object-{number}",
@@ -39,12 +39,12 @@ def _task(photo: Annotated, made_by: str) -> dict[str, Any]:
     return {
         "data": {"image": SERVED + quote(photo.name, errors="surrogateescape")},
         "meta": {"width": photo.width, "height": photo.height},
-        "predictions": [{"model_version": made_by, "result": regions}],
+        "predictions": [{"model_version": version, "result": regions}],
     }
 
 
 def read(stream: BinaryIO) -> Iterator[Annotated]:
-    """Read tasks that are a line each, as `write` lays them out. Raises `ValueError` for anything else."""
+    """Read tasks as `write` writes them, one on each line. Raises `ValueError` for anything else."""
     if stream.readline() != b"[\n":
         raise ValueError("not tasks of Label Studio, a line each")
     try:
@@ -73,7 +73,7 @@ def _object(region: Mapping[str, Any], height: int, width: int) -> Annotation:
 
 
 def labelling(names: Sequence[str]) -> bytes:
-    """Write the labelling config that the tasks ask for: a brush a class, in VOC's colours."""
+    """Write the labelling config for the tasks: one brush for each class, in the colours of VOC's palette."""
     colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in voc_palette().tolist()]
     labels = "".join(
         f'    <Label value={quoteattr(name)} background="{colours[number % 256]}"/>\n'

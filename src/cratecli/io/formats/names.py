@@ -1,4 +1,4 @@
-"""Names inside hand-off files: paths that stay below their folder, text that every format can hold."""
+"""Make names safe for annotation files: paths that stay below their folder, and text that every format can hold."""
 
 import re
 from collections import Counter
@@ -11,7 +11,7 @@ _NONCHARACTERS = "\ufffe\uffff"  # refused by XML
 
 
 def plain(text: str) -> str:
-    """Write as `%0A` what some format cannot hold: control characters, line breaks, bytes that are no text.
+    """Escape characters that some format cannot hold, as `%0A`: control characters, line breaks, undecodable bytes.
 
     >>> plain("two\\nlines \\udcff")
     'two%0Alines %FF'
@@ -26,7 +26,7 @@ def _escaped(character: str) -> str:
 
 
 def safe(path: str) -> str:
-    """Give a path that stays below its folder wherever it is unpacked: no root, no drive, no way up; `/` between.
+    """Make a path relative, so that it stays below its folder wherever it is unpacked: no root, drive or `..`.
 
     >>> safe("C:\\\\photos\\\\..\\\\..\\\\etc/passwd")
     'C%3A/photos/etc/passwd'
@@ -36,13 +36,13 @@ def safe(path: str) -> str:
 
 
 def bare(name: str) -> str:
-    """Drop a path's extension."""
+    """Remove a path's extension."""
     path = PurePosixPath(name)
     return str(path.parent / path.stem)
 
 
 def stems(names: Sequence[str]) -> list[str]:
-    """Name a file after each photo, without its extension; those that would share it, whatever the case, keep it.
+    """Remove the extension of each photo's name; names that would then be equal, ignoring case, keep theirs.
 
     >>> stems(["a.jpg", "sub/a.jpg", "b.jpg", "B.png"])
     ['a', 'sub/a', 'b.jpg', 'B.png']

@@ -1,4 +1,4 @@
-"""Objects as NumPy arrays, and back: an `.npz` a photo, which loads without pickle."""
+"""Write and read a photo's objects as NumPy arrays in an `.npz` file, which loads without pickle."""
 
 import io
 import zlib
@@ -6,18 +6,19 @@ from typing import Any, cast
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
-from jaxtyping import Bool
 
+from cratecli.arrays import Mask
 from cratecli.io.formats.record import Annotated, annotate, check_size
 
-_LARGEST = 1 << 24  # bytes of what is beside the masks
+_LARGEST = 1 << 24  # bytes of the unpacked scores or labels
 MOST_OBJECTS = 10_000
 
 
 def encode(photo: Annotated) -> bytes:
-    """Write `masks` (n height width, bool), `boxes` (n 4: left, top, width, height in px), `scores` and `labels`.
+    """Write a photo's objects as the arrays `masks`, `boxes`, `scores` and `labels`.
 
-    Masks are written one after the other: all of them are never held at once.
+    `masks` has shape (n, height, width), bool; `boxes` (n, 4): left, top, width, height in px; the others (n,). Masks
+    are decoded and written one at a time, so that memory holds only one.
     """
     count = len(photo.objects)
     boxes = np.array([each.box for each in photo.objects], np.int64).reshape(count, 4)
@@ -38,13 +39,13 @@ def encode(photo: Annotated) -> bytes:
 
 
 def _member(name: str) -> ZipInfo:
-    info = ZipInfo(f"{name}.npy")  # dated 1980: the same objects are the same bytes
+    info = ZipInfo(f"{name}.npy")  # dated 1980, so that the same objects give the same bytes
     info.compress_type = ZIP_DEFLATED
     return info
 
 
 def decode(content: bytes, name: str) -> Annotated:
-    """Read a photo's arrays, mask by mask. Raises `ValueError` for anything else."""
+    """Read a photo's objects from its arrays, mask by mask. Raises `ValueError` for anything else."""
     try:
         with ZipFile(io.BytesIO(content)) as archive, archive.open("masks.npy") as member:
             if np.lib.format.read_magic(member) != (1, 0):
@@ -63,12 +64,12 @@ def decode(content: bytes, name: str) -> Annotated:
         raise ValueError(f"not arrays of masks: {error}") from None
 
 
-def _mask(content: bytes, height: int, width: int) -> Bool[np.ndarray, "height width"]:
+def _mask(content: bytes, height: int, width: int) -> Mask:
     return np.asarray(np.frombuffer(content, np.uint8).reshape(height, width) != 0)
 
 
 def _beside(archive: ZipFile, name: str, count: int) -> np.ndarray:
-    """Read an array of so many values."""
+    """Read the one-dimensional array `name` of `count` values."""
     if archive.getinfo(f"{name}.npy").file_size > _LARGEST:
         raise ValueError(f"{name} are too large")
     with archive.open(f"{name}.npy") as member:

@@ -1,4 +1,4 @@
-"""A mask as a PNG, and back: binary, soft, cut out of its photo; or laid over it, to look at."""
+"""Encode masks as PNG files (binary, soft, cut-out with the background removed, overlay), and decode them."""
 
 import io
 import struct
@@ -6,31 +6,32 @@ from typing import Literal, get_args
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
+from cratecli.arrays import RGB, Mask, Soft
 from cratecli.io.formats.record import check_size
 
 Kind = Literal["mask", "soft", "soft16", "cutout", "overlay"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-TEXT = "crate"  # the keyword of the text inside
-DIMMED = 0.35  # of the luminance, where an overlay shows what is not in the mask
+TEXT = "crate"  # keyword of the PNG's tEXt chunk that holds the provenance
+DIMMED = 0.35  # brightness of an overlay's background, as a share of the photo's luminance
 
 
 def encode(
-    rgb: UInt8[np.ndarray, "height width 3"],
-    mask: Bool[np.ndarray, "height width"],
-    soft: Float[np.ndarray, "height width"],
+    rgb: RGB,
+    mask: Mask,
+    soft: Soft,
     kind: Kind,
     text: str | None = None,
 ) -> bytes:
-    """Encode one picture of a mask as PNG bytes, at the photo's own size.
+    """Encode a mask or its saliency map as a PNG at the photo's own size.
 
-    `mask` gives 0/255 grey; `soft` the map itself, 0–255 grey, `soft16` 0–65535; `cutout` the photo with
-    everything else transparent; `overlay` the photo with the mask outlined in its own colours, on a dim grey ground.
-    `text`, ASCII, is kept inside: see `told`.
+    The kind `mask` is 0/255 grey; `soft` is the saliency map (0–1) as 0–255 grey, `soft16` as 0–65535; `cutout` is
+    the photo (RGB, 0–255) with a transparent background; `overlay` is the photo with the outlined mask in colour on a
+    dim grey background. `text`, ASCII, is embedded as provenance: see `embedded_text`.
     """
     match kind:
         case "mask":
@@ -45,27 +46,27 @@ def encode(
             return encode_rgb(overlay(rgb, mask), text)
 
 
-def encode_mask(mask: Bool[np.ndarray, "height width"], text: str | None = None) -> bytes:
-    """Encode a mask as 0/255 grey."""
+def encode_mask(mask: Mask, text: str | None = None) -> bytes:
+    """Encode a binary mask as a PNG of 0/255 grey."""
     return encode_image(Image.fromarray(mask.astype(np.uint8) * 255), text)
 
 
 def encode_cutout(
-    rgb: UInt8[np.ndarray, "height width 3"],
-    mask: Bool[np.ndarray, "height width"],
+    rgb: RGB,
+    mask: Mask,
     text: str | None = None,
 ) -> bytes:
-    """Encode a photo with everything but the mask transparent."""
+    """Encode a cut-out: the photo (RGB, 0–255) with a transparent background, as a PNG with alpha 0/255."""
     return encode_image(Image.fromarray(np.dstack([rgb, mask.astype(np.uint8) * 255])), text)
 
 
-def encode_rgb(picture: UInt8[np.ndarray, "height width 3"], text: str | None = None) -> bytes:
-    """Encode a picture as PNG bytes."""
+def encode_rgb(picture: RGB, text: str | None = None) -> bytes:
+    """Encode an RGB picture, 0–255, as a PNG."""
     return encode_image(Image.fromarray(picture), text)
 
 
 def encode_image(picture: Image.Image, text: str | None = None) -> bytes:
-    """Encode a Pillow image as PNG bytes, with a text inside that says how it was made."""
+    """Encode a Pillow image as a PNG, with `text` (ASCII) embedded as provenance."""
     information = PngInfo()
     if text is not None:
         information.add_text(TEXT, text)
@@ -74,8 +75,8 @@ def encode_image(picture: Image.Image, text: str | None = None) -> bytes:
     return stream.getvalue()
 
 
-def told(content: bytes) -> str | None:
-    """Read the text that a PNG of ours carries; `None` where there is none. Raises `ValueError` for what is no PNG."""
+def embedded_text(content: bytes) -> str | None:
+    """Read the provenance embedded in a PNG; `None` if it has none. Raises `ValueError` for anything but a PNG."""
     try:
         with PngImageFile(io.BytesIO(content)) as picture:
             text = picture.info.get(TEXT)
@@ -84,47 +85,40 @@ def told(content: bytes) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def decode_mask(content: bytes) -> Bool[np.ndarray, "height width"]:
-    """Read a mask of 0/255 grey. Raises `ValueError` for anything else."""
+def decode_mask(content: bytes) -> Mask:
+    """Decode a binary mask from a PNG of 0/255 grey. Raises `ValueError` for anything else."""
     return _two_valued(read_png(content, "L"))
 
 
-def decode_cutout(content: bytes) -> Bool[np.ndarray, "height width"]:
-    """Read the mask of a cut-out, which is its alpha. Raises `ValueError` for anything else."""
+def decode_cutout(content: bytes) -> Mask:
+    """Decode the mask of a cut-out from its alpha, 0/255. Raises `ValueError` for anything else."""
     return _two_valued(read_png(content, "RGBA")[..., 3])
 
 
-def decode_soft(content: bytes) -> Float[np.ndarray, "height width"]:
-    """Read a soft map of 8 or 16 bits, as 0–1. Raises `ValueError` for anything else."""
-    levels = read_png(content, "L", "I;16")
-    return (levels / np.float32(np.iinfo(levels.dtype).max)).astype(np.float32)
+def read_png(content: bytes, mode: str) -> np.ndarray:
+    """Decode a PNG of one of Pillow's 8-bit modes as an array of bytes.
 
-
-def read_png(content: bytes, *modes: str) -> np.ndarray:
-    """Read a PNG of one of Pillow's modes, and of no other format.
-
-    Pillow's own limit of pixels is for photos; that of `check_size` holds here. Raises `ValueError`.
+    `check_size` limits its size, instead of Pillow's limit, which is for photos. Raises `ValueError` for a PNG of
+    another mode, another format, and a broken file.
     """
     try:
         with PngImageFile(io.BytesIO(content)) as picture:
-            if picture.mode not in modes:
-                raise ValueError(f"a PNG of mode {picture.mode}, not {' or '.join(modes)}")
+            if picture.mode != mode:
+                raise ValueError(f"a PNG of mode {picture.mode}, not {mode}")
             check_size(picture.height, picture.width)
-            return np.array(picture, np.uint16 if picture.mode == "I;16" else np.uint8)
+            return np.array(picture, np.uint8)
     except (OSError, SyntaxError, EOFError, struct.error) as error:
         raise ValueError(f"not a PNG: {error}") from None
 
 
-def _two_valued(levels: UInt8[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+def _two_valued(levels: UInt8[np.ndarray, "height width"]) -> Mask:
     if not np.isin(levels, (0, 255)).all():
         raise ValueError("a mask has values between 0 and 255")
     return np.asarray(levels == 255)
 
 
-def overlay(
-    rgb: UInt8[np.ndarray, "height width 3"], mask: Bool[np.ndarray, "height width"]
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Show the masked pixels in colour on a dim grey ground, outlined as wide as its size asks for."""
+def overlay(rgb: RGB, mask: Mask) -> RGB:
+    """Draw an overlay: the mask in the photo's colours (RGB, 0–255), outlined, on a dim grey background."""
     ground = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[..., None] * DIMMED
     shown = np.where(mask[..., None], rgb, ground).astype(np.uint8)
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

@@ -1,4 +1,4 @@
-"""The middle record: what was found in a photo, as every annotation format is written from it and read into it."""
+"""Represent the annotated objects of a photo; every annotation format is written from and read into these records."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from pycocotools import mask as coco_mask
 
-MOST_PIXELS = 1 << 29  # of a photo, 23,000 px square: what a file says of its size is not believed beyond
-_LONGEST = 7  # characters a run, of 5 bits each: more than `MOST_PIXELS` asks for
+from cratecli.arrays import Mask
+
+MOST_PIXELS = 1 << 29  # of a photo, 23,000 px square: a file that declares more is refused
+_LONGEST = 7  # characters of a run length, 5 bits each: enough for more than `MOST_PIXELS`
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """One object: its mask on its photo's pixels, as COCO's compressed RLE, its score, 0–1, and what it is called.
+    """Holds one object of a photo: its mask as COCO's compressed run-length encoding (RLE), score and label.
 
-    `area` is in px, `box` left, top, width, height in px.
+    `rle` is on the pixels of the upright photo; `area` is its number of pixels, `box` its left, top, width and height
+    in px; `score` is 0–1.
     """
 
     rle: dict[str, Any]
@@ -27,14 +30,14 @@ class Annotation:
     label: str = "object"
 
     @property
-    def mask(self) -> Bool[np.ndarray, "height width"]:
-        """Decode the mask. Raises `ValueError` for counts that do not fill the size."""
+    def mask(self) -> Mask:
+        """Decode the mask. Raises `ValueError` for run lengths that do not sum to its size."""
         return decode_rle(self.rle)
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """One photo, by name, with its objects; sizes in px, upright."""
+    """Holds a photo's name, its upright size in px, and its annotated objects."""
 
     name: str
     height: int
@@ -42,26 +45,26 @@ class Annotated:
     objects: Sequence[Annotation]
 
     @property
-    def mask(self) -> Bool[np.ndarray, "height width"]:
-        """Unite the masks of all objects."""
+    def mask(self) -> Mask:
+        """Compute the union of all objects' masks."""
         mask = np.zeros((self.height, self.width), bool)
         for each in self.objects:
             mask |= each.mask
         return mask
 
 
-Photos = Iterable[Annotated]
-"""Photos as encoders take them: gone through more than once, so a list, or what reads them anew each time."""
+AnnotatedPhotos = Iterable[Annotated]
+"""Photos as encoders take them. They are iterated more than once: a list, or an object that reads them again."""
 
 
-def annotate(mask: Bool[np.ndarray, "height width"], score: float, label: str = "object") -> Annotation:
-    """Encode a mask, run by run."""
+def annotate(mask: Mask, score: float, label: str = "object") -> Annotation:
+    """Encode a binary mask as an annotation with a score (0–1) and a label."""
     rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     return restore({"size": list(mask.shape), "counts": rle["counts"].decode()}, score, label)
 
 
 def restore(rle: Mapping[str, Any], score: float, label: str = "object") -> Annotation:
-    """Check an RLE, as a file has it, and measure it by its runs, undecoded. Raises `ValueError` for what is none."""
+    """Validate an RLE from a file, and measure area and box without decoding it. Raises `ValueError` if invalid."""
     height, width, runs = _checked(rle)
     ends = np.cumsum(runs)
     starts, ends = (ends - runs)[1::2], ends[1::2]
@@ -69,11 +72,11 @@ def restore(rle: Mapping[str, Any], score: float, label: str = "object") -> Anno
     return Annotation(plain, int(runs[1::2].sum()), _box(starts, ends, height), score, label)
 
 
-def decode_rle(rle: Mapping[str, Any]) -> Bool[np.ndarray, "height width"]:
-    """Decode COCO's compressed RLE, `{"size": [height, width], "counts": text}`, by columns.
+def decode_rle(rle: Mapping[str, Any]) -> Mask:
+    """Decode COCO's compressed RLE, `{"size": [height, width], "counts": text}`, whose runs go down the columns.
 
-    Raises `ValueError` for what is no RLE of its size; nothing of a wrong length reaches a decoder in C, and
-    nothing is made that is larger than `MOST_PIXELS`.
+    Raises `ValueError` for run lengths that do not sum to the size, and for more than `MOST_PIXELS`, before memory is
+    allocated or a decoder in C sees them.
 
     >>> decode_rle({"size": [4, 5], "counts": "55103"}).astype(int).tolist()
     [[0, 0, 1, 1, 0], [0, 1, 1, 1, 0], [0, 1, 0, 1, 0], [0, 1, 1, 1, 0]]
@@ -84,7 +87,7 @@ def decode_rle(rle: Mapping[str, Any]) -> Bool[np.ndarray, "height width"]:
 
 
 def check_size(height: object, width: object) -> tuple[int, int]:
-    """Take a photo's size as a file has it, in px. Raises `ValueError` for what is none, or beyond `MOST_PIXELS`."""
+    """Validate the size of a photo (px) from a file. Raises `ValueError` if it is invalid or beyond `MOST_PIXELS`."""
     if type(height) is not int or type(width) is not int or min(height, width) < 1:
         raise ValueError(f"{height!r} × {width!r} is no size in px")
     if height * width > MOST_PIXELS:
@@ -92,16 +95,13 @@ def check_size(height: object, width: object) -> tuple[int, int]:
     return height, width
 
 
-def classes(photos: Photos) -> list[str]:
-    """List the labels of all photos, numbers in them by value: the same whatever the order of the photos.
-
-    Where nothing was found at all there is still one class, `object`.
-    """
+def classes(photos: AnnotatedPhotos) -> list[str]:
+    """List the labels of all photos, sorted with the numbers in them by value; photos without objects give `object`."""
     return sorted({each.label for photo in photos for each in photo.objects}, key=natural) or ["object"]
 
 
 def natural(label: str) -> tuple[list[tuple[int, str]], str]:
-    """Give the key that puts `part 2` before `part 10`: words, and numbers by their digits, then by value."""
+    """Compute a sort key that puts `part 2` before `part 10`: numbers in a label compare by value."""
     chunks = re.findall(r"[0-9]+|[^0-9]+", label)
     numbers = [chunk.lstrip("0") if chunk[0] in "0123456789" else None for chunk in chunks]
     keys = [
@@ -112,7 +112,7 @@ def natural(label: str) -> tuple[list[tuple[int, str]], str]:
 
 
 def _checked(rle: Mapping[str, Any]) -> tuple[int, int, Int[np.ndarray, " runs"]]:
-    """Give height, width and run lengths, which fill the size."""
+    """Return height, width and run lengths. Raises `ValueError` unless the runs fill the size."""
     height, width = check_size(*rle["size"])
     runs = _runs(rle["counts"])
     if runs.min(initial=0) < 0 or runs.sum() != height * width:
@@ -121,9 +121,9 @@ def _checked(rle: Mapping[str, Any]) -> tuple[int, int, Int[np.ndarray, " runs"]
 
 
 def _runs(counts: object) -> Int[np.ndarray, " runs"]:
-    """Read the run lengths out of COCO's text: 5 bits a character, the lowest first, a sixth bit where more follow.
+    """Decode run lengths from COCO's text: 5 bits a character, the lowest first; a sixth bit says that more follow.
 
-    From the fourth on, a run is told as its difference from the last of its colour.
+    From the fourth on, a run is stored as the difference from the previous run of the same value.
     """
     text = counts.encode() if isinstance(counts, str) and counts.isascii() else b""
     bits = np.frombuffer(text, np.uint8).astype(np.int64) - 48
@@ -145,7 +145,7 @@ def _runs(counts: object) -> Int[np.ndarray, " runs"]:
 def _box(
     starts: Int[np.ndarray, " runs"], ends: Int[np.ndarray, " runs"], height: int
 ) -> tuple[int, int, int, int]:
-    """Bound runs down the columns: left, top, width, height; a run that goes on in the next column is full height."""
+    """Compute the box (left, top, width, height) of runs down the columns; one across two columns has full height."""
     starts, ends = starts[ends > starts], ends[ends > starts] - 1
     if not len(starts):
         return 0, 0, 0, 0

@@ -1,29 +1,39 @@
-"""Every hand-off format by its name: how it is written, read back, and what it can hold."""
+"""The table of export formats: how each is encoded and decoded, and which part of a photo's objects it can hold."""
 
-# ruff: noqa: ARG005 - a format takes what it needs of what all are given
+# ruff: noqa: ARG005 - an encoder or decoder uses those of its arguments that it needs
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from jaxtyping import Bool
-from numpy import ndarray
-
-from cratecli.arrays import RGB
-from cratecli.io.formats import coco, cvat_images, cvat_masks, indexed, label_studio, npz, png, yolo
-from cratecli.io.formats.compare import View, apart, by_class, classes_apart, united, whole
-from cratecli.io.formats.record import Annotated, Photos, annotate
+from cratecli.arrays import RGB, Mask
+from cratecli.io.formats import (
+    FormatName,
+    coco,
+    cvat_images,
+    cvat_masks,
+    indexed,
+    label_studio,
+    npz,
+    png,
+    yolo,
+)
+from cratecli.io.formats.compare import Projection, apart, by_class, classes_apart, united, whole
+from cratecli.io.formats.record import Annotated, AnnotatedPhotos, annotate
 
 Info = Mapping[str, Any]
-"""How a run was made, for formats with a place for it; `description` says it in one line."""
+"""Provenance of a run, for formats that have room for it; `description` is one line of text."""
 
-Look = Callable[[], RGB]
-"""Reads the photo, upright, for formats that show it."""
+ReadPhoto = Callable[[], RGB]
+"""Reads the upright photo, for formats that show it."""
 
 
 @dataclass(frozen=True)
 class Beside:
-    """A file that goes with a format: its name, or its ending beside the one file; the classes by name."""
+    """Describes a companion file with the classes, such as YOLO's `data.yaml`.
+
+    `name` is its file name in the output folder; beside one file, `STEM.json`, it is `STEM.{name}`.
+    """
 
     name: str
     encode: Callable[[Sequence[str]], bytes]
@@ -31,35 +41,36 @@ class Beside:
 
 @dataclass(frozen=True)
 class OneFile:
-    """A format that has all photos in one file, which ends with `ending`.
+    """Describes a format that holds all photos in one file with the extension `ending`, without a dot.
 
-    `read` gives the photos in their order; it is given those that were written, for what a file leaves to others.
-    `held` is what must come back of a photo, `seen` what the IoU is measured with.
-    Objects have at least a pixel, names are as `names.safe` gives them, labels as `names.plain`.
+    `write` takes objects of at least one pixel, photo names as `names.safe` returns them and labels as
+    `names.plain` does. `read` yields the photos in their order; it also gets the photos that were written, for
+    names and sizes that the file does not hold. It raises `ValueError` for anything but such a file.
+    `held` projects a photo onto what must be decoded exactly, `seen` onto what the IoU is measured with.
     """
 
     ending: str
-    write: Callable[[Photos, Info, BinaryIO], object]
-    read: Callable[[BinaryIO, Photos], Iterable[Annotated]]
-    held: View = whole
-    seen: View = whole
+    write: Callable[[AnnotatedPhotos, Info, BinaryIO], object]
+    read: Callable[[BinaryIO, AnnotatedPhotos], Iterable[Annotated]]
+    held: Projection = whole
+    seen: Projection = whole
     beside: Beside | None = None
 
 
 @dataclass(frozen=True)
 class FileEach:
-    """A format that has a file a photo, in `folder`; all else as in `OneFile`.
+    """Describes a format that has one file for each photo, in `folder`; see `OneFile` for what they share.
 
-    The classes of all photos are given by name; `decode` is given the photo, for its name and size. Without `decode`
-    it is only to look at, without `held` an approximation. `by_photo` names files after photos, not after the run's
-    outputs.
+    `encode` and `decode` get the class names of all photos; `decode` gets the photo without its objects, for name
+    and size. A format without `decode` is a picture that cannot be decoded to masks; one without `held` is an
+    approximation. With `by_photo` files are named after the photos, else after the run's outputs.
     """
 
     ending: str
-    encode: Callable[[Annotated, Sequence[str], Look], bytes]
+    encode: Callable[[Annotated, Sequence[str], ReadPhoto], bytes]
     decode: Callable[[bytes, Annotated, Sequence[str]], Annotated] | None
-    held: View | None = whole
-    seen: View = whole
+    held: Projection | None = whole
+    seen: Projection = whole
     beside: Beside | None = None
     folder: str = ""
     by_photo: bool = False
@@ -68,84 +79,84 @@ class FileEach:
 Format = OneFile | FileEach
 
 
-def _one_mask(photo: Annotated, mask: Bool[ndarray, "height width"]) -> Annotated:
+def _one_mask(photo: Annotated, mask: Mask) -> Annotated:
     height, width = mask.shape
     return Annotated(photo.name, height, width, [annotate(mask, 1.0)] if mask.any() else [])
 
 
 def _lines(names: Sequence[str]) -> bytes:
-    """Name each index of an indexed PNG, from 0 on, a line each."""
+    """Write the class names of an indexed PNG, one line for each index from 0."""
     return "\n".join(["background", *names, ""]).encode()
 
 
 FORMATS: dict[str, Format] = {
-    "mask": FileEach(
+    FormatName.MASK: FileEach(
         "png",
-        lambda photo, names, look: png.encode_mask(photo.mask),
+        lambda photo, names, read: png.encode_mask(photo.mask),
         lambda content, photo, names: _one_mask(photo, png.decode_mask(content)),
         held=united,
         seen=united,
     ),
-    "labels": FileEach(
+    FormatName.LABELS: FileEach(
         "png",
-        lambda photo, names, look: indexed.encode_classes(photo, names),
+        lambda photo, names, read: indexed.encode_classes(photo, names),
         lambda content, photo, names: indexed.decode_classes(content, photo.name, names),
         held=classes_apart,
         seen=by_class,
         beside=Beside("labels.txt", _lines),
     ),
-    "cutout": FileEach(
+    FormatName.CUTOUT: FileEach(
         "png",
-        lambda photo, names, look: png.encode_cutout(look(), photo.mask),
+        lambda photo, names, read: png.encode_cutout(read(), photo.mask),
         lambda content, photo, names: _one_mask(photo, png.decode_cutout(content)),
         held=united,
         seen=united,
     ),
-    "overlay": FileEach(
+    FormatName.OVERLAY: FileEach(
         "png",
-        lambda photo, names, look: png.encode_rgb(png.overlay(look(), photo.mask)),
+        lambda photo, names, read: png.encode_rgb(png.overlay(read(), photo.mask)),
         None,
         held=None,
     ),
-    "coco": OneFile(
+    FormatName.COCO: OneFile(
         "json",
         lambda photos, info, stream: stream.write(coco.dataset(photos, info)),
         lambda stream, photos: coco.read_dataset(stream.read()),
     ),
-    "coco-results": OneFile(
+    FormatName.COCO_RESULTS: OneFile(
         "json",
         lambda photos, info, stream: stream.write(coco.results(photos)),
         lambda stream, photos: coco.read_results(stream.read(), photos),
     ),
-    "yolo": FileEach(
+    FormatName.YOLO: FileEach(
         "txt",
-        lambda photo, names, look: yolo.encode(photo, names),
+        lambda photo, names, read: yolo.encode(photo, names),
         yolo.decode,
         held=None,
         beside=Beside("data.yaml", yolo.data_yaml),
         folder="labels",
         by_photo=True,
     ),
-    "cvat-masks": OneFile(
+    FormatName.CVAT_MASKS: OneFile(
         "zip",
         lambda photos, info, stream: cvat_masks.write(photos, stream),
         lambda stream, photos: cvat_masks.read(stream),
         held=apart,
     ),
-    "cvat-images": OneFile(
+    FormatName.CVAT_IMAGES: OneFile(
         "xml",
         lambda photos, info, stream: cvat_images.write(photos, stream),
         lambda stream, photos: cvat_images.read(stream),
     ),
-    "label-studio": OneFile(
+    FormatName.LABEL_STUDIO: OneFile(
         "json",
         lambda photos, info, stream: label_studio.write(photos, str(info["description"]), stream),
         lambda stream, photos: label_studio.read(stream),
         beside=Beside("labelling.xml", label_studio.labelling),
     ),
-    "npz": FileEach(
+    FormatName.NPZ: FileEach(
         "npz",
-        lambda photo, names, look: npz.encode(photo),
+        lambda photo, names, read: npz.encode(photo),
         lambda content, photo, names: npz.decode(content, photo.name),
     ),
 }

@@ -1,7 +1,7 @@
-"""Objects as YOLO's segmentation labels: a text a photo with a polygon an object, and `data.yaml` for their names.
+"""Write and read YOLO's segmentation labels: a text file for each photo with one polygon for each object.
 
-A polygon has no holes, so they are filled; pieces of one object are joined by a bridge that goes there and back,
-which takes a line of pixels: as two lines they would be two objects.
+A polygon has no holes, so holes are filled. The pieces of one object are joined by a bridge one pixel wide, there and
+back, because two polygons would be two objects. `data.yaml` names the classes.
 """
 
 import json
@@ -9,17 +9,18 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
+from cratecli.arrays import Mask
 from cratecli.io.formats.record import Annotated, annotate, check_size
 
 Points = Int[np.ndarray, "n 2"]
 
 
 def encode(photo: Annotated, names: Sequence[str]) -> bytes:
-    """Write a line an object: its class from 0, then its outline's pixels, at their centres, as shares of the sides.
+    """Write one line for each object: its class from 0, then its polygon's x and y as shares (0–1) of the sides.
 
-    Whoever multiplies by the sides and cuts the fraction off, as YOLO does, has the pixels again.
+    Points are centres of pixels: multiplied by the sides and rounded down, as YOLO does, they are the pixels again.
     """
     size = np.array([photo.width, photo.height])
     lines = []
@@ -31,7 +32,7 @@ def encode(photo: Annotated, names: Sequence[str]) -> bytes:
 
 
 def decode(content: bytes, photo: Annotated, names: Sequence[str]) -> Annotated:
-    """Draw the polygons of a photo's text, filled, at the size of `photo`. Raises `ValueError` for what is none."""
+    """Decode polygons to filled masks at the size of `photo`. Raises `ValueError` for an invalid polygon or class."""
     height, width = check_size(photo.height, photo.width)
     objects = []
     for line in content.decode().splitlines():
@@ -47,24 +48,24 @@ def decode(content: bytes, photo: Annotated, names: Sequence[str]) -> Annotated:
 
 
 def data_yaml(names: Sequence[str]) -> bytes:
-    """Write the data set's description: the images lie in `images/` beside it, and what the classes are called."""
+    """Write the data set's description, `data.yaml`: the folder `images/` beside it, and the names of the classes."""
     lines = [f"  {number}: {json.dumps(name, ensure_ascii=False)}" for number, name in enumerate(names)]
     return "\n".join(["train: images", "val: images", "names:", *lines, ""]).encode()
 
 
-def outline(mask: Bool[np.ndarray, "height width"]) -> Points:
-    """Trace a mask as one polygon, x and y of its outermost pixels; the mask is not empty.
+def outline(mask: Mask) -> Points:
+    """Trace a non-empty mask as one polygon of at least three points: x and y of its outermost pixels.
 
-    From piece to piece it goes on at the point nearest to where it came in, and after the last all the way back,
-    along the rest of each piece. Three points are the least, be it three times the same.
+    The polygon leaves each piece at the point nearest to the next piece, and after the last returns along the rest of
+    each piece.
     """
-    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    pieces = [piece[:, 0].astype(np.int64) for piece in found]
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    pieces = [contour[:, 0].astype(np.int64) for contour in contours]
     there: list[Points] = []
     back: list[Points] = []
     for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
         entry = piece if not there else np.roll(piece, -_nearest(piece, there[-1][-1]), axis=0)
-        loop = np.concatenate([entry, entry[:1]])  # closed: it ends where it was entered
+        loop = np.concatenate([entry, entry[:1]])  # closed: it ends at its entry
         leave = len(loop) - 1 if following is None else _nearest(loop, _nearest_point(following, loop[0]))
         there.append(loop[: leave + 1])
         back.append(loop[leave:])

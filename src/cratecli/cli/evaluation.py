@@ -1,34 +1,34 @@
-"""What the commands of `crate evaluate` share: which models, where scores are kept, and the run over photos."""
+"""The options that the commands of `crate evaluate` share, and the evaluation of one model after another."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
 from cratecli.cli import options
 from cratecli.cli.console import put
-from cratecli.cli.report import Report, what_runs
+from cratecli.cli.report import Report
 from cratecli.cli.signals import Stop, finishing
 from cratecli.cli.tables import as_json, as_markdown, as_table
 from cratecli.errors import UsageError
 
 if TYPE_CHECKING:
-    from cratecli.evaluation.protocol import Trial
+    from cratecli.evaluation.protocol import EvaluationProtocol, Judged
     from cratecli.evaluation.result import Evaluation
     from cratecli.model.unroll import WhiteBox
 
-    Prepared = Callable[[WhiteBox], Trial]
+    ChooseProtocol = Callable[[WhiteBox], EvaluationProtocol[Any]]
 
 Data = Annotated[Path, typer.Argument(metavar="PATH", help="The folder of the data set.")]
 
 
 @dataclass(frozen=True)
-class Judging:
-    """Which models are judged, on what, and how it is told."""
+class EvaluationRun:
+    """Which models are evaluated, how, and how the result is printed."""
 
-    PANEL: ClassVar = "How it runs, and what is told"
+    PANEL: ClassVar = "How it runs, and what is printed"
 
     model: Annotated[
         list[str] | None,
@@ -45,18 +45,23 @@ class Judging:
             "--scores",
             metavar="DIR",
             file_okay=False,
-            help="Keep what is found out of each photo in this folder; else among what is cached.",
+            help="Write the scores of each photo into this folder; by default, into the cache.",
         ),
     ] = None
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Believe the scores that are kept: such photos are not judged again."),
+        typer.Option(
+            "--resume",
+            help="Use the scores of an earlier run: photos that have them are not evaluated again.",
+        ),
     ] = False
     resamples: Annotated[
         int,
-        typer.Option(min=0, max=100_000, help="How often photos are drawn again for intervals; 0 for none."),
+        typer.Option(
+            min=0, max=100_000, help="Bootstrap samples of the photos, for confidence intervals; 0 for none."
+        ),
     ] = 1000
-    seed: Annotated[int, typer.Option(min=0, help="Decides which photos are drawn.")] = 0
+    resample_seed: Annotated[int, typer.Option(min=0, help="Random seed of the bootstrap.")] = 0
     device: options.Device = "auto"
     dtype: options.Dtype = "auto"
     batch_size: options.BatchSize = 8
@@ -70,10 +75,10 @@ class Judging:
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False
     quiet: options.Quiet = False
 
-    def judge(self, prepare: "Prepared") -> None:
-        """Judge every model by what `prepare` makes for it, and print the numbers.
+    def evaluate(self, choose: "ChooseProtocol") -> None:
+        """Evaluate every model by the protocol chosen for it, and print the results.
 
-        Raises `UsageError` and `WeightsError` before anything is judged, and what reading the data set raises.
+        Raises `UsageError` and `WeightsError` before any model is evaluated, and what reading the data set raises.
         """
         if self.json_ and self.markdown:
             raise UsageError("--json and --markdown exclude each other")
@@ -88,10 +93,9 @@ class Judging:
             fail_fast=self.fail_fast,
         )
         with report, finishing() as stop:
-            for name in names[1:]:  # what is wrong with the last is said before the first is judged
-                prepare(load_model(name, device="cpu"))
-            found = [self._one(name, prepare, report, stop) for name in names]
-            self._print(found)
+            for name in names[1:]:  # what is wrong with the last is said before the first is evaluated
+                choose(load_model(name, device="cpu"))
+            self._print([self._evaluate_one(name, choose, report, stop) for name in names])
 
     def _names(self) -> Sequence[str | None]:
         """List the models, each once. Raises for one that is not on this machine."""
@@ -103,19 +107,28 @@ class Judging:
                 present(load_registry().find(name))
         return list(dict.fromkeys(self.model)) if self.model else [None]
 
-    def _one(self, name: str | None, prepare: "Prepared", report: Report, stop: Stop) -> "Evaluation":
-        """Judge one model."""
-        from cratecli.evaluation.protocol import Judged
-        from cratecli.evaluation.result import Resampling
+    def _evaluate_one(
+        self, name: str | None, choose: "ChooseProtocol", report: Report, stop: Stop
+    ) -> "Evaluation":
+        from cratecli.evaluation.run import run_protocol
         from cratecli.io.opening import MAX_PIXELS
+        from cratecli.records import Record
         from cratecli.runs.batch import Desk
         from cratecli.runs.cache import FeatureCache
+        from cratecli.runs.views import describe
         from cratecli.weights.checkpoint import load_model
         from cratecli.weights.fetch import cache_folder
 
         model = load_model(name, device=self.device, dtype=self.dtype)
-        trial = prepare(model)
-        report.note(what_runs(model, trial.recipe_told))
+        protocol = choose(model)
+        report.note(describe(model, protocol.summary))
+
+        def follow(outcomes: "Judged[Any]") -> Iterator[object]:
+            total, passes = len(protocol.pairs), protocol.passes
+            for judged in report.through(outcomes, total, stop, resumable=True, passes=passes):
+                report.done(Record())
+                yield judged
+
         desk = Desk(
             model,
             self.batch_size,
@@ -124,21 +137,16 @@ class Judging:
             stopping=stop,
             note=report.note,
         )
-        judged: dict[str, Judged] = {}
-        folder = self.scores or cache_folder() / "evaluate"
-        with trial.scores(folder, resume=self.resume) as scores:
-            for stage in trial.stages(desk, scores):
-                for outcome in report.through(stage, len(trial.pairs), stop, resumable=True):
-                    if isinstance(outcome, Judged):
-                        judged[outcome.name] = outcome
-                        report.done({})
-        if known := sum(each.known for each in judged.values()):
-            report.note(f"{known} photos were judged before")
-        found = {name: each.found for name, each in judged.items()}
-        return trial.conclude(found, Resampling(self.resamples, self.seed))
+        return run_protocol(
+            protocol,
+            desk,
+            scores=self.scores or cache_folder() / "evaluate",
+            resume=self.resume,
+            resamples=self.resamples,
+            resample_seed=self.resample_seed,
+            follow=follow,
+        )
 
-    def _print(self, found: "Sequence[Evaluation]") -> None:
-        if self.json_:
-            put([as_json(found)])
-        else:
-            put([as_markdown(found) if self.markdown else as_table(found)])
+    def _print(self, evaluations: "Sequence[Evaluation]") -> None:
+        write = as_json if self.json_ else as_markdown if self.markdown else as_table
+        put([write(evaluations)])

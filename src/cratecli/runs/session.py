@@ -1,0 +1,119 @@
+"""One run over photos: its plan, its ledger and the desk that the engine works at, open for as long as it lasts."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from cratecli.arrays import RGB
+from cratecli.emergence.features import View
+from cratecli.errors import OutputError
+from cratecli.io.formats.record import Annotated
+from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, as_it_is, work_through
+from cratecli.runs.jobs import Job, Skipped, deliver
+from cratecli.runs.ledger import Ledger
+from cratecli.runs.plan import Plan
+from cratecli.runs.provenance import Provenance
+from cratecli.runs.views import Question
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that stands for the whole run: where it is, or, without a target, what standard output gets."""
+
+    target: Path | None
+    content: bytes
+
+
+class Session:
+    """One run, open: photos of its plan are worked through, and what becomes of them is recorded. Prints nothing."""
+
+    def __init__(
+        self, plan: Plan, desk: Desk, made: Provenance | None = None, *, shared: bool = True
+    ) -> None:
+        """Open the ledger, if outputs are `made` and a manifest has its place, and put it on the desk.
+
+        Raises `OutputError` where another process is at work on the manifest and photos cannot be `shared`, and
+        `InputError` for a manifest that is none.
+        """
+        self.plan = plan
+        self._annotated: dict[Job, Annotated] = {}
+        self._ledger: Ledger | None = None
+        if plan.manifest is not None and made is not None:
+            self._ledger = Ledger(plan.manifest, made)
+            try:
+                if self._ledger.open(plan.jobs, resume=plan.resume, also=plan.also):
+                    at_work = f"another crate is at work on {plan.manifest}"
+                    if not shared:
+                        raise OutputError(f"{at_work}: wait for it, or give another folder")
+                    desk.note(f"{at_work}: sharing the photos")
+            except BaseException:
+                self._ledger.close()
+                raise
+        self.desk = replace(desk, ledger=self._ledger)
+
+    def work(
+        self,
+        question: Question | None,
+        finish: Callable[[DecodedPhoto, list[View]], Result],
+        jobs: Sequence[Job] | None = None,
+        prepare: Callable[[Job, RGB], RGB] = as_it_is,
+        *,
+        recorded: bool = True,
+    ) -> Outcomes[Result]:
+        """Work through the plan's photos, or some `jobs` of it; see `work_through`.
+
+        A pass that is not `recorded` believes no row, and writes none.
+        """
+        desk = self.desk if recorded else replace(self.desk, ledger=None)
+        with closing(
+            work_through(self.plan.jobs if jobs is None else jobs, desk, question, finish, prepare)
+        ) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, Skipped):
+                    self._recall(outcome.job)
+                yield outcome
+
+    def _recall(self, job: Job) -> None:
+        """Keep the objects of a photo done before, where one file stands for all photos."""
+        if job.target is None and self._ledger and (row := self._ledger.row(job)):
+            self._annotated[job] = row.annotated
+
+    def hand_over(
+        self, photo: DecodedPhoto, content: bytes | None, annotated: Annotated, **facts: object
+    ) -> None:
+        """Write a photo's own output, if it has one, then its row; where one file stands for all, keep its objects.
+
+        Raises `OutputError`.
+        """
+        self.desk.hand_over(photo, content, annotated, **facts)
+        if photo.job.target is None:
+            self._annotated[photo.job] = annotated
+
+    def annotated(self) -> list[Annotated]:
+        """Give the objects of all photos that are done, by this run or an earlier one, in the plan's order."""
+        jobs = dict.fromkeys(self.plan.jobs)
+        return [replace(self._annotated[job], name=job.name) for job in jobs if job in self._annotated]
+
+    def write(self, content: bytes, target: Path | None = None) -> Written:
+        """Write what stands for the whole run, to the plan's own target unless another is named.
+
+        Raises `OutputError`.
+        """
+        target = target or self.plan.target
+        deliver(target, content)
+        return Written(target, content)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of the ledger."""
+        if self._ledger:
+            self._ledger.close()

@@ -1,0 +1,153 @@
+"""The options of every question, each said once, with its range and its help. Imports neither torch nor NumPy.
+
+An option is a field of a `TypedDict`: Python callers, the worker, evaluation and the command line all read it here.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from reprlib import repr as short
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, get_args
+
+from annotated_doc import Doc
+from annotated_types import Interval, MinLen
+from typing_extensions import TypedDict
+
+from cratecli.emergence.rules import Foreground, Keep
+from cratecli.errors import UsageError
+
+Combined = Literal["coco", "coco-results"]
+"""Outputs that are one file for all photos."""
+
+COMBINED: tuple[Combined, ...] = get_args(Combined)
+Refine = Literal["none", "guided", "grabcut"]
+Heads = Literal["auto", "all"] | tuple[int, ...]
+
+LARGEST = 1536  # px of an input short side: attention takes minutes there, hours not far beyond
+
+InputSize = Annotated[int, Interval(ge=1, le=LARGEST)]
+LayerChoice = Annotated[
+    Sequence[int] | Literal["all"], MinLen(1), Doc("Layers, from 0; `-1` is the last: `-2,-1`.")
+]
+RefineChoice = Annotated[Refine, Doc("How edges follow the photo: not, all edges, or by colour.")]
+
+
+class ViewOptions(TypedDict, total=False):
+    """What the model is shown: `layers` count from 0, −1 is the last; `sizes` are input short sides, px."""
+
+    layers: LayerChoice
+    sizes: Annotated[
+        Sequence[InputSize], MinLen(1), Doc("Input short sides, px; every second is seen mirrored.")
+    ]
+
+
+class SegmentOptions(ViewOptions, total=False):
+    """How attention becomes a mask."""
+
+    heads: Annotated[
+        Literal["auto", "all"] | Sequence[int],
+        MinLen(1),
+        Doc("`auto` chooses and combines heads for each photo."),
+    ]
+    keep: Annotated[str, Doc("What part of the map is the mask: the threshold rule.")]
+    refine: RefineChoice
+    min_area: Annotated[
+        float, Interval(ge=0, lt=1), Doc("Drop pieces under this share of the photo, 0 to 1.")
+    ]
+    largest: Annotated[bool, Doc("Keep only the largest piece.")]
+    fill_holes: Annotated[bool, Doc("Fill holes in the mask.")]
+
+
+class LayerOptions(TypedDict, total=False):
+    """What is shown layer by layer, at one input size."""
+
+    layers: LayerChoice
+    size: Annotated[InputSize, Doc("Input short side, px.")]
+    tau: Annotated[
+        float, Interval(ge=-1, le=1), Doc("MaskCut's τ: the cosine above which two patches are alike.")
+    ]
+
+
+class CutOptions(LayerOptions, total=False):
+    """How MaskCut cuts a photo."""
+
+    count: Annotated[int, Interval(ge=1, le=100), Doc("The most objects in a photo.")]
+
+
+class ObjectOptions(CutOptions, total=False):
+    """How objects are found: MaskCut's cuts, scored and refined."""
+
+    min_score: Annotated[float, Interval(ge=0, le=1), Doc("Objects that score less are left out.")]
+    refine: RefineChoice
+
+
+class PartOptions(ViewOptions, total=False):
+    """How parts are learned."""
+
+    k: Annotated[
+        Annotated[int, Interval(ge=1, le=100)] | Literal["auto"],
+        Doc("How many parts; 4 unless said, or as many as in the vocabulary that --save-parts learns again."),
+    ]
+    foreground: Annotated[
+        Foreground,
+        Doc("What tells figure from ground: the heads, the first principal component, nothing."),
+    ]
+    refine: Annotated[Refine, Doc("How edges follow the photo: all edges (guided), the outline (grabcut).")]
+    seed: Annotated[int, Interval(ge=0, lt=2**32), Doc("Starts k-means.")]
+
+
+def check(options: type, values: Mapping[str, Any], spelt: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Give options back with whole numbers made floats where floats are meant.
+
+    `spelt` are the names that people know options by. Raises `UsageError` for a value that an option cannot have.
+    """
+    from pydantic import ValidationError
+
+    plain = {name: list(value) if isinstance(value, range) else value for name, value in values.items()}
+    try:
+        checked: dict[str, Any] = _adapter(options).validate_python(plain)
+        if "keep" in checked:
+            Keep.parse(checked["keep"])
+    except ValidationError as error:
+        raise UsageError(explained(error, plain, spelt or {})) from None
+    except ValueError as error:
+        raise UsageError(f"{(spelt or {}).get('keep', 'keep')} {error}") from None
+    return checked
+
+
+@cache
+def _adapter(options: type) -> Any:
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    return TypeAdapter(with_config(ConfigDict(extra="forbid", strict=True))(options))
+
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
+_KINDS = {"int_type": "a whole number", "float_type": "a number", "bool_type": "true or false"}
+_KINDS |= {
+    "string_type": "text",
+    "list_type": "a list of whole numbers",
+    "sequence_str": "a list of whole numbers",
+}
+
+
+def explained(error: Any, values: Mapping[str, Any], spelt: Mapping[str, str] = EMPTY) -> str:
+    """Say in one line which option has which value, and what it should be."""
+    faults = error.errors(include_url=False)
+    name = str(faults[0]["loc"][0])
+    faults = [fault for fault in faults if fault["loc"][0] == name]
+    if faults[0]["type"] == "too_short":
+        return f"{spelt.get(name, name)} is empty: at least one is needed"
+    value, place = values.get(name), faults[0]["loc"][1:]
+    if place and isinstance(place[-1], int) and isinstance(value, list | tuple):
+        value = value[place[-1]]
+    wanted = [_KINDS.get(fault["type"], fault["msg"].removeprefix("Input should be ")) for fault in faults]
+    return f"{spelt.get(name, name)} is {short(value)}, not {' or '.join(dict.fromkeys(wanted))}"
+
+
+def read_names(names: str, count: int) -> tuple[str, ...]:
+    """Read names for parts. Raises `UsageError` when they are not as many as the parts."""
+    given = tuple(name.strip() for name in names.split(","))
+    if len(given) != count or not all(given):
+        raise UsageError(f"--names gives {len([name for name in given if name])} names for {count} parts")
+    return given

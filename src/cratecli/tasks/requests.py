@@ -1,0 +1,105 @@
+"""What the worker is asked: a request a line, typed; its options are those of the question, each said once."""
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from reprlib import repr as short
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from pydantic import Field, ValidationError
+
+from cratecli.errors import InputError, UsageError
+from cratecli.records import Record
+from cratecli.tasks.options import ObjectOptions, SegmentOptions, check, explained
+
+Kind = TypeVar("Kind", bound=str)
+
+COMMANDS: dict[str, type] = {"segment": SegmentOptions, "objects": ObjectOptions}
+
+
+class Request(Record):
+    """One request to the worker, beside the options of its question: see `segment` and `objects` in Python."""
+
+    id: Any = Field(default=None, description="Anything: the answer has it too.")
+    command: Literal["segment", "objects"] = Field(default="segment", description="The question.")
+    input: str | None = Field(default=None, description="The photo's path; or `image`.")
+    image: str | None = Field(default=None, description="The photo's bytes in base64; or `input`.")
+    output: str | None = Field(default=None, description="The picture's path, a PNG.")
+    as_: str | None = Field(
+        default=None,
+        validation_alias="as",
+        serialization_alias="as",
+        description="What is drawn, as --as has it.",
+    )
+    png: bool = Field(default=False, description="Whether the answer holds the picture, in base64.")
+    rle: bool | None = Field(
+        default=None, description="Whether the answer holds the mask; unless said, without `output`."
+    )
+    asked: dict[str, Any] = Field(default={}, description="The options of the question.", exclude=True)
+
+    @property
+    def drawn(self) -> bool:
+        """Tell whether a picture is drawn at all."""
+        return self.output is not None or self.png
+
+    @property
+    def with_rle(self) -> bool:
+        """Tell whether the answer holds the mask."""
+        return self.output is None if self.rle is None else self.rle
+
+    def picture(self, kinds: Sequence[Kind]) -> Kind:
+        """Tell which picture is meant; the first, if none is named. Raises `UsageError`."""
+        asked = kinds[0] if self.as_ is None else self.as_
+        for kind in kinds:
+            if kind == asked:
+                return kind
+        raise UsageError(f"as is {short(asked)}, not one of {', '.join(kinds)}")
+
+    def photo(self) -> bytes:
+        """Decode `image`. Raises `InputError`."""
+        try:
+            return base64.b64decode(
+                "".join((self.image or "").split()), validate=True
+            )  # `base64` breaks lines
+        except ValueError:
+            raise InputError("image is not base64") from None
+
+
+class WorkerFailure(Record):
+    """The worker's answer where a request, or its photo, is wrong; with the request's `id`."""
+
+    error: str = Field(description="What is wrong, in one line.")
+    exit_code: int = Field(description="The exit code that the command would have ended with.")
+
+
+def read_request(fields: Mapping[str, Any]) -> Request:
+    """Check a request. Raises `UsageError` that names the field."""
+    command = fields.get("command", "segment")
+    if command not in COMMANDS:
+        raise UsageError(f"command is {short(command)}, not one of {', '.join(COMMANDS)}")
+    options = COMMANDS[command]
+    ours = {name.rstrip("_") for name in Request.model_fields}
+    ours -= {"asked", *(() if command == "segment" else ("rle",))}
+    known = {*ours, *get_type_hints(options)}
+    if unknown := [name for name in fields if name not in known]:
+        raise UsageError(f"unknown field {short(unknown[0])}; {command} takes {', '.join(sorted(known))}")
+    given = {name: value for name, value in fields.items() if name in ours}
+    if given.get("rle", False) is None or None in (given.get("png", 1), given.get("as", 1)):
+        raise UsageError("null is no value: leave the field out")
+    try:
+        request = Request(**given, asked=check(options, {n: v for n, v in fields.items() if n not in ours}))
+    except ValidationError as error:
+        raise UsageError(explained(error, given)) from None
+    if ("input" in fields) == ("image" in fields):
+        raise UsageError("a request has either input, a path, or image, a photo's bytes in base64")
+    for name in ("input", "output"):
+        if name in fields and not _is_path(fields[name]):
+            raise UsageError(f"{name} is {short(fields[name])}, not a path")
+    return request
+
+
+def _is_path(name: object) -> bool:
+    try:
+        return isinstance(name, str) and b"\0" not in os.fsencode(name) and name not in ("", "-")
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False

@@ -1,0 +1,98 @@
+"""What programs read of a training run: the rows of `metrics.jsonl`, and the record of `crate train --json`."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cratecli.model.unroll import WeightsId
+from cratecli.training.recipe import TrainRecipe
+
+
+class Record(BaseModel):
+    """A record with these fields and no others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+
+
+class Measured(Record):
+    """A record that also holds measures of the model, by name.
+
+    On a validation split they are `accuracy` (0-1) and `validation_loss` (nats); `crate train --evaluate saliency`
+    adds `auto IoU`, `mean of heads IoU` and `oracle IoU` (0-1), and `Watch.measure` whatever it gives.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float] = Field(init=False)
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """Give the measures by name."""
+        return dict(self.__pydantic_extra__)
+
+
+class Conditions(Record):
+    """What the weights' last bits depend on, beside recipe, data and machine."""
+
+    dtype: str = Field(description="accelerate's mixed precision: no (float32) or bf16.")
+    compiled: bool = Field(description="Whether torch.compile compiled the step.")
+    device: str = Field(description="Kind of device: cpu, cuda or mps.")
+    processes: int = Field(description="Processes that share a step.")
+    threads: int = Field(description="Threads of a process.")
+
+
+class OpeningRow(Conditions):
+    """The first row of metrics: what is trained, on what and how."""
+
+    recipe: TrainRecipe = Field(description="Every setting of the recipe.")
+    images: int = Field(description="Images of the training data.")
+    left_out: int = Field(description="Files left out: no regular files, or links to others.")
+    classes: int = Field(description="Classes that the model tells apart.")
+    data: str = Field(description="SHA-256, in hexadecimal, of names and sizes of the training data.")
+    init: WeightsId | None = Field(description="The model that is fine-tuned; null for random weights.")
+    parameters: int = Field(description="Weights that are trained.")
+    steps: int = Field(description="Steps of the whole run.")
+    versions: dict[str, str] = Field(description="Versions of cratecli, torch, timm and accelerate.")
+
+
+class StepRow(Record):
+    """A row of metrics after a step."""
+
+    step: int = Field(description="Steps taken since the start.")
+    epoch: float = Field(description="Passes over the data since the start.")
+    seconds: float = Field(description="Time spent in the run, s, without its interruptions.")
+    images_per_second: float = Field(description="Images trained on a second, since the start.")
+
+
+class LossRow(StepRow):
+    """A row of metrics after some steps of training, ten times a pass."""
+
+    loss: float = Field(description="Mean cross-entropy, nats, of the steps since the last such row.")
+    learning_rate: float = Field(description="Of the last step.")
+
+
+class MeasuresRow(StepRow, Measured):
+    """A row of metrics after the model was measured."""
+
+    judged_in: float = Field(description="Time that measuring took, s.")
+
+
+class LastRow(Record):
+    """The last row of metrics of a finished run: its checkpoint."""
+
+    step: int = Field(description="Steps taken.")
+    seconds: float = Field(description="Time spent in the run, s, without its interruptions.")
+    file: str = Field(description="Name of the checkpoint, in the run's folder.")
+    sha256: str = Field(description="SHA-256 of the checkpoint, in hexadecimal.")
+
+
+MetricsRow = OpeningRow | LossRow | MeasuresRow | LastRow
+"""A line of `metrics.jsonl`."""
+
+
+class TrainedRecord(Measured):
+    """What `crate train --json` prints: the checkpoint, how far the run came, and the last measures."""
+
+    checkpoint: str = Field(description="Path of the checkpoint.")
+    sha256: str = Field(description="SHA-256 of the checkpoint, in hexadecimal.")
+    done: bool = Field(description="Whether every step was taken; else --resume goes on.")
+    step: int = Field(description="Steps taken.")
+    steps: int = Field(description="Steps of the whole run.")
+    seconds: float = Field(description="Time spent in the run, s, without its interruptions.")
