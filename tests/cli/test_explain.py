@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from cratecli.io.formats import png
-from tests.cli.conftest import CRATE, Here, Machine
+from tests.cli.conftest import Here, Machine
+from tests.support.waiting import PATIENCE
 
 SHELLS = [shell for shell in ("bash", "sh") if shutil.which(shell)]
 QUICK = ("--refine", "none", "--size", "64", "--layer", "-1")
@@ -42,7 +43,7 @@ def evaluated(command: str, folder: Path, shell: str = "bash") -> list[str]:
         cwd=folder,
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.stderr == b""
     assert not list(folder.iterdir()), "the line did more than call crate"
@@ -176,22 +177,15 @@ def test_a_photo_of_a_mixed_batch_is_its_photo_alone(machine: Machine, here: Her
 
 
 def test_in_a_real_shell(machine: Machine) -> None:
-    """The installed `crate`, evaluated as the page says, on a photo that was one of a batch."""
+    """Evaluated as the page says, on a photo that was one of a batch."""
     for number in range(3):
         machine.photo(f"it's photos/{number}.png", seed=number)
     assert machine.crate("segment", "it's photos", "-o", "my masks").code == 0
     mask = machine.desk / "my masks/1.png"
     before = mask.read_bytes()
     mask.write_bytes(before + b"more")
-    done = subprocess.run(
-        ["bash", "-c", 'eval "$(crate explain -q "my masks/1.png") -q"'],
-        cwd=machine.desk,
-        env=machine.environment | {"PATH": f"{Path(CRATE).parent}:{os.environ['PATH']}"},
-        capture_output=True,
-        check=False,
-        timeout=120,
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
+    done = machine.shell('eval "$(crate explain -q "my masks/1.png") -q"')
+    assert (done.code, done.err) == (0, "")
     assert mask.read_bytes() == before
 
 
@@ -517,7 +511,13 @@ def test_no_torch_is_loaded(machine: Machine) -> None:
     (machine.desk / "mask.png").write_bytes(picture(GOOD))
     script = "import sys; from cratecli.cli.app import main; "
     script += "sys.argv = ['crate', 'explain', '-q', 'mask.png']\ntry: main()\nfinally: print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], cwd=machine.desk, capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=machine.desk,
+        env=machine.environment,
+        capture_output=True,
+        check=True,
+    )
     line, *loaded = done.stdout.decode().split("\n", 1)
     assert line.startswith("crate segment ")
     modules = set(loaded[0].split())

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Any
 import pytest
 
 from cratecli.cli.commands import worker
-from tests.cli.conftest import CRATE, Here, Machine
+from tests.cli.conftest import Here, Machine
+from tests.support.waiting import PATIENCE
+from tests.support.warm import warm_crate
 
 QUICK = {"sizes": [64], "refine": "none", "layers": [-1]}
 SAME = ("--size", "64", "--refine", "none", "--layer", "-1", "--batch-size", "1", "-q")
@@ -265,8 +266,8 @@ def test_what_the_command_itself_cannot(here: Here) -> None:
 
 @contextmanager
 def at_work(machine: Machine, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """Start the installed worker, and wait until it is ready."""
-    with machine.start("worker", *options, stdin=subprocess.PIPE) as process:
+    """Start a worker, and wait until it is ready."""
+    with machine.start("worker", *options, program=[warm_crate()], stdin=subprocess.PIPE) as process:
         assert process.stderr
         try:
             assert process.stderr.readline() == "crate: crate-nano, cpu float32: ready\n"
@@ -289,47 +290,42 @@ def test_a_conversation_that_a_signal_ends_at_once(laid_out: Machine) -> None:
         for number in range(5):
             assert ask(process, {"input": "photo.png", "id": number, **QUICK})["id"] == number
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 143
+        assert process.wait(PATIENCE) == 143
         assert process.stderr
         told = process.stderr.read()  # it may have been on its way back from the answer
         assert told in ("", "crate: finishing what is in hand; once more ends at once\n")
 
 
 def test_a_signal_lets_the_photo_in_hand_be_answered(machine: Machine) -> None:
+    """Here it is in hand until its output, a pipe that holds less, is read."""
     machine.photo("large.png", (400, 400))
+    os.mkfifo(machine.desk / "pipe.png")
+    last = {"input": "large.png", "output": "pipe.png", "as": "soft16", "id": "last"}
     with at_work(machine) as process:
         assert process.stdin
         assert process.stderr
-        process.stdin.write(
-            json.dumps({"input": "large.png", "sizes": [480], "id": "last"}) + "\n" + '{"id": 2}\n'
-        )
+        process.stdin.write(json.dumps(last) + "\n" + '{"id": 2}\n')
         process.stdin.flush()
-        time.sleep(0.4)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=100)
+        with (machine.desk / "pipe.png").open("rb") as pipe:
+            process.send_signal(signal.SIGINT)
+            told = process.stderr.readline()
+            assert told == "crate: finishing what is in hand; once more ends at once\n"
+            assert len(pipe.read()) > 65536
+        out, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
-        assert err.splitlines()[0] == "crate: finishing what is in hand; once more ends at once"
         (answer,) = map(json.loads, out.splitlines())
         assert answer["id"] == "last"
 
 
 def test_streams_that_are_closed(laid_out: Machine) -> None:
     (laid_out.desk / "requests").write_text('{"id": 1}\n' * 20_000)
-    script = (
-        f'"{CRATE}" worker -q < requests | head -1; echo ${{PIPESTATUS[0]}}; "{CRATE}" worker -q <&-; echo $?'
+    done = laid_out.shell(
+        "crate worker -q < requests | head -1; echo ${PIPESTATUS[0]}; crate worker -q <&-; echo $?"
     )
-    done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=laid_out.desk,
-        env=laid_out.environment,
-        capture_output=True,
-        timeout=120,
-        check=True,
-    )
-    answer, *codes = done.stdout.decode().splitlines()
+    answer, *codes = done.lines
     assert json.loads(answer)["id"] == 1
     assert codes == ["141", "0"]
-    assert done.stderr == b""
+    assert done.err == ""
 
 
 @pytest.mark.slow
