@@ -20,10 +20,10 @@ from photos import Photo, off_centre, saliency
 
 from cratecli.emergence import heads, refine
 from cratecli.emergence.features import View, absolute_layers
-from cratecli.emergence.rules import Keep
 from cratecli.emergence.maskcut import maskcut
 from cratecli.emergence.masks import clean, enlarge, iou, scale, threshold
 from cratecli.emergence.oracle import best_maps
+from cratecli.emergence.rules import Keep
 from cratecli.geometry import Size
 from cratecli.model.crate import Crate
 from cratecli.runs.views import see

@@ -30,10 +30,10 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
-from cratecli.emergence.rules import Keep
 from cratecli.emergence.masks import threshold
 from cratecli.emergence.parts import DIMENSIONS, STARTS, Ground, Vocabulary, centred
 from cratecli.emergence.pca import Components
+from cratecli.emergence.rules import Keep
 from cratecli.io import images
 from cratecli.runs.batch import Desk
 from cratecli.runs.jobs import Job

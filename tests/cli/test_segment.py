@@ -429,7 +429,7 @@ def test_a_checkpoint_file_is_a_model(machine: Machine, here: Here) -> None:
         (["photo.png", "--keep", "most"], 2, "'most' is not mass:F, top:F, otsu, mean or a number"),
         (["photo.png", "--size", "0"], 2, "size"),
         (["photo.png", "--min-area", "much"], 2, "--min-area"),
-        (["photo.png", "--min-area", "2"], 2, "min-area 2.0 is not a share"),
+        (["photo.png", "--min-area", "2"], 2, "--min-area is 2.0, not less than 1"),
         (["photo.png", "--batch-size", "0"], 2, "--batch-size"),
         (["photo.png", "--dtype", "float8"], 2, "--dtype"),
         (["photo.png", "--device", "gpu"], 2, "device 'gpu' is not one of auto, cpu, cuda, cuda:N, mps"),

@@ -48,11 +48,14 @@ def one_for_all(
 
 def each_or_combined(
     inputs: "Inputs", output: str | None, kind: str, *, each: str, all_: str, records: bool
-) -> "Plan":
-    """Plan a picture for `each` photo, or where the kind is one file for all photos, one named after `all_`."""
+) -> "tuple[Plan, bool]":
+    """Plan a picture for `each` photo, or where the kind is one file for all photos, one named after `all_`.
+
+    Tells whether anything is made at all: see `one_for_all`.
+    """
     if kind in COMBINED:
-        return one_for_all(inputs, output, all_, records=records, ending="json")[0]
-    return one_each(inputs, output, each, records=records)
+        return one_for_all(inputs, output, all_, records=records, ending="json")
+    return one_each(inputs, output, each, records=records), True
 
 
 def wants_combined(output: str | None) -> bool:

@@ -37,7 +37,9 @@ def objects(
     report = running.report()
     kind: As = as_ or ("coco" if wants_combined(output) else "overlay")
     inputs = photos.inputs()
-    plan = each_or_combined(inputs, output, kind, each="object", all_="objects", records=report.records)
+    plan, written = each_or_combined(
+        inputs, output, kind, each="object", all_="objects", records=report.records
+    )
     run = Run(plan, running, report, writing)
 
     from cratecli.tasks.objects import objects_run
@@ -50,7 +52,9 @@ def objects(
     chosen = photos if kind in COMBINED else None
     made = running.provenance("objects", recipe.as_data(), model, chosen, as_=kind)
     with run.desk(model) as desk:
-        for photo in run.follow(objects_run(run.plan, desk, recipe, kind=kind, made=made)):
+        for photo in run.follow(
+            objects_run(run.plan, desk, recipe, kind=kind if written else None, made=made)
+        ):
             if not photo.annotated.objects:
                 report.note(f"{photo.job.name}: no object found")
             target = photo.job.target

@@ -36,7 +36,7 @@ def segment(
     report = running.report()
     kind: As = as_ or ("coco" if wants_combined(output) else "mask")
     inputs = photos.inputs()
-    plan = each_or_combined(inputs, output, kind, each=kind, all_="masks", records=report.records)
+    plan, written = each_or_combined(inputs, output, kind, each=kind, all_="masks", records=report.records)
     run = Run(plan, running, report, writing)
 
     from cratecli.tasks.recipes import choose_recipe
@@ -49,7 +49,9 @@ def segment(
     chosen = photos if kind in COMBINED else None
     made = running.provenance("segment", recipe.as_data(), model, chosen, as_=kind)
     with run.desk(model) as desk:
-        for photo in run.follow(segment_run(run.plan, desk, recipe, kind=kind, made=made)):
+        for photo in run.follow(
+            segment_run(run.plan, desk, recipe, kind=kind if written else None, made=made)
+        ):
             result, target = photo.segmentation, photo.job.target
             if result.empty:
                 report.note(f"{photo.job.name}: nothing found, confidence {result.confidence:.2f}")
