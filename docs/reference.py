@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from inspect import Parameter, getdoc, signature
 from pathlib import Path
+from textwrap import fill
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
@@ -40,6 +41,7 @@ from cratecli.training.records import LastRow, LossRow, MeasuresRow, OpeningRow,
 from cratecli.weights.listing import ModelRecord
 
 HERE = Path(__file__).parent
+WIDTH = 100  # columns of prose
 MARKED = re.compile(r"(<!-- options (\w+(?: \w+)?) -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -139,7 +141,7 @@ def records() -> str:
         for model in models:
             intro = (getdoc(model) or "").splitlines()[0]
             rows = [f"| `{name}` | {kind} | {meaning} |" for name, kind, meaning in _fields(model)]
-            parts.append(f"**{model.__name__}.** {intro}")
+            parts.append(fill(f"**{model.__name__}.** {intro}", WIDTH, break_on_hyphens=False))
             parts.append("\n".join(["| field | type | meaning |", "|---|---|---|", *rows]))
         schemas = models_json_schema([(model, "serialization") for model in models])[1]
         lines = [
