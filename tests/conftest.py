@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -38,10 +39,9 @@ def nothing_inherited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 @pytest.fixture(autouse=True)
 def same_numbers() -> None:
     """Start every test from the same random state, on one thread: what is tested is small."""
-    import torch  # here: the process that only hands tests out to workers does without
-
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
+    if torch := sys.modules.get("torch"):  # as it is when it is imported
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,7 @@
 """The ground the other tests stand on really holds."""
 
-import os
 import socket
 
-import platformdirs
 import pytest
 import torch
 from jaxtyping import TypeCheckError
@@ -25,8 +23,3 @@ def test_the_network_is_barred_but_this_machine_is_not() -> None:
     for address in ("192.0.2.1", "example.org"):
         with socket.socket() as caller, pytest.raises(pytest.fail.Exception, match="barred"):
             caller.connect((address, 80))
-
-
-def test_nobodys_settings_leak_in() -> None:
-    assert not [name for name in os.environ if name.startswith("CRATE_")]
-    assert not platformdirs.user_config_path("crate").exists()

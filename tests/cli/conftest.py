@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -86,12 +86,12 @@ class Machine:
         self,
         *arguments: str | Path,
         stdin: int = subprocess.DEVNULL,
-        installed: bool = True,
+        program: Sequence[str | Path] = (CRATE,),
         **more: str,
     ) -> subprocess.Popen[str]:
-        """Start `crate`, its streams pipes of text; `more` is added to its environment."""
+        """Start the installed `crate`, or another program; its streams are pipes of text, `more` more variables."""
         return subprocess.Popen(
-            [CRATE if installed else warm_crate(), *arguments],
+            [*program, *arguments],
             cwd=self.desk,
             env=self.environment | more,
             stdin=stdin,

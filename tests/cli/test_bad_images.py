@@ -12,9 +12,8 @@ import pytest
 from PIL import Image
 
 from cratecli.runs.manifest import MANIFEST
+from tests.cli.conftest import Done, Here, Machine
 from tests.support import broken
-
-from .conftest import Done, Here, Machine
 
 PNG = broken.encoded(broken.photo(), "png")
 ODD_NAMES = (

@@ -207,7 +207,7 @@ def test_records_at_a_terminal_come_without_a_file(
         (["photo.png", "--layer", "8"], 2, "layer 8 of a model with 8 layers, 0 to 7"),
         (["photo.png", "--layer", "every"], 2, "--layer 'every' is not whole numbers"),
         (["photo.png", "--size", "32,x"], 2, "--size '32,x' is not whole numbers"),
-        (["photo.png", "--size", "0"], 2, "input size 0 is not within 1 to 1536 px"),
+        (["photo.png", "--size", "0"], 2, "--size is 0, not greater than or equal to 1"),
         (["photo.png", "--heads", "1"], 2, "no such option: --heads"),
         (["photo.png", "--features-cache", "notes.txt"], 2, "notes.txt"),
         (["-", "-"], 2, "standard input can be read only once"),

@@ -163,7 +163,7 @@ def test_records_at_a_terminal_come_without_a_file(
         (["photo.png", "--layer", "some"], 2, "--layer 'some' is not whole numbers"),
         (["photo.png", "--layer", "-9"], 2, "layer -9 of a model with 8 layers, 0 to 7"),
         (["photo.png", "--size", "32,48"], 2, "--size"),
-        (["photo.png", "--size", "2000"], 2, "input size 2000 is not within 1 to 1536 px"),
+        (["photo.png", "--size", "2000"], 2, "--size is 2000, not less than or equal to 1536"),
         (["photo.png", "--tau", "1.5"], 2, "--tau"),
         (["empty"], 3, "no photo in empty"),
     ],

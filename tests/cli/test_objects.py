@@ -270,7 +270,7 @@ def test_records_at_a_terminal_come_without_a_file(
         (["photo.png", "--min-score", "nan"], 2, "--min-score"),
         (["photo.png", "--refine", "edges"], 2, "'edges' is not one of"),
         (["photo.png", "--layer", "9"], 2, "layer 9 of a model with 8 layers, 0 to 7"),
-        (["photo.png", "--size", "0"], 2, "input size 0 is not within"),
+        (["photo.png", "--size", "0"], 2, "--size is 0, not greater than or equal to 1"),
         (["-", "-"], 2, "standard input can be read only once"),
         (["empty"], 3, "no photo in empty"),
         (["empty", "--as", "coco"], 3, "no photo in empty"),

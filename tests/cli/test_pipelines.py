@@ -13,6 +13,7 @@ import pytest
 
 from tests.cli.conftest import Machine, inputs, outputs
 from tests.support.runs import read_rows
+from tests.support.waiting import PATIENCE
 from tests.support.warm import warm_crate
 
 FAST = "--size 32 --refine none"
@@ -157,15 +158,15 @@ main()
 def test_a_machine_with_little_memory(machine: Machine) -> None:
     """FAULTS 14: for real, by the system's own limit: fewer together, in tiles, or not at all; never a traceback."""
     for seed in range(3):
-        machine.photo(f"in/{seed}.png", (320, 320), seed)
-    arguments = ["segment", "in", "-o", "out", "--size", "640", "--refine", "none"]
+        machine.photo(f"in/{seed}.png", (224, 224), seed)
+    arguments = ["segment", "in", "-o", "out", "--size", "448", "--refine", "none"]
     done = subprocess.run(
-        [sys.executable, "-c", LITTLE, "60000000", *arguments],
+        [sys.executable, "-c", LITTLE, "40000000", *arguments],
         cwd=machine.desk,
         env=machine.environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
         check=False,
     )
     said = done.stderr.splitlines()

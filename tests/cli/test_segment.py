@@ -17,7 +17,9 @@ from PIL import Image
 from cratecli.cli import console
 from cratecli.model.crate import Crate
 from cratecli.weights import checkpoint
-from tests.cli.conftest import CRATE, Done, Here, Machine, failed, never, picture
+from tests.cli.conftest import Done, Here, Machine, failed, never, picture
+from tests.support.waiting import PATIENCE
+from tests.support.warm import warm_crate
 
 QUICK = ("--size", "64", "--refine", "none")
 """Options that make a run quick, where the mask itself is not looked at."""
@@ -27,7 +29,7 @@ QUICK = ("--size", "64", "--refine", "none")
 
 
 def test_one_photo_to_a_pipe(shared: Machine) -> None:
-    done = shared.crate("segment", shared.photo("photo.jpg", (64, 48)))
+    done = shared.crate("segment", shared.photo("photo.jpg", (64, 48)), installed=True)
     assert done.code == 0
     mask = picture(done.out)
     assert (mask.format, mask.mode, mask.size) == ("PNG", "L", (64, 48))
@@ -80,7 +82,7 @@ def test_a_reader_that_leaves_is_no_drama(machine: Machine) -> None:
     read, write = os.pipe()
     os.close(read)
     try:
-        done = machine.crate("segment", photo, "-q", *QUICK, stdout=write)
+        done = machine.crate("segment", photo, "-q", *QUICK, stdout=write, installed=True)
     finally:
         os.close(write)
     assert (done.code, done.err) == (141, "")
@@ -88,25 +90,16 @@ def test_a_reader_that_leaves_is_no_drama(machine: Machine) -> None:
         read, write = os.pipe()
         os.close(read)
         try:
-            done = machine.crate(*command, stdout=write)
+            done = machine.crate(*command, stdout=write, installed=True)
         finally:
             os.close(write)
         assert (done.code, done.err) == (141, "")
 
 
 def test_a_pipe_into_head(machine: Machine) -> None:
-    photo = machine.photo("photo.png")
-    command = f"'{CRATE}' segment -q {' '.join(QUICK)} '{photo}' | head -c 10"
-    done = subprocess.run(
-        ["sh", "-c", command],
-        cwd=machine.desk,
-        env=machine.environment,
-        capture_output=True,
-        timeout=300,
-        check=True,
-    )
-    assert done.stdout == b"\x89PNG\r\n\x1a\n\x00\x00"
-    assert done.stderr == b""
+    machine.photo("photo.png")
+    done = machine.shell(f"crate segment -q {' '.join(QUICK)} photo.png | head -c 10")
+    assert (done.out, done.err) == (b"\x89PNG\r\n\x1a\n\x00\x00", "")
 
 
 def on_a_terminal(machine: Machine, *arguments: str | Path) -> tuple[int, str]:
@@ -114,7 +107,7 @@ def on_a_terminal(machine: Machine, *arguments: str | Path) -> tuple[int, str]:
     ours, theirs = pty.openpty()
     try:
         process = subprocess.Popen(
-            [CRATE, *arguments],
+            [warm_crate(), *arguments],
             cwd=machine.desk,
             env=machine.environment,
             stdin=subprocess.DEVNULL,
@@ -131,7 +124,7 @@ def on_a_terminal(machine: Machine, *arguments: str | Path) -> tuple[int, str]:
             if not piece:
                 break
             shown += piece
-        return process.wait(300), shown.decode()
+        return process.wait(PATIENCE), shown.decode()
     finally:
         os.close(ours)
 
@@ -151,9 +144,9 @@ def test_a_full_disk_behind_stdout(machine: Machine) -> None:
     photo = machine.photo("photo.png")
     reason = "crate: standard output: cannot be written: No space left on device\n"
     with Path("/dev/full").open("wb") as full:
-        done = machine.crate("segment", photo, "-q", *QUICK, stdout=full)
+        done = machine.crate("segment", photo, "-q", *QUICK, stdout=full, installed=True)
         assert (done.code, done.err) == (1, reason)
-        done = machine.crate("models", "list", stdout=full)
+        done = machine.crate("models", "list", stdout=full, installed=True)
         assert (done.code, done.err) == (1, reason)
 
 
@@ -429,7 +422,7 @@ def test_a_checkpoint_file_is_a_model(machine: Machine, here: Here) -> None:
         (["photo.png", "--keep", "most"], 2, "'most' is not mass:F, top:F, otsu, mean or a number"),
         (["photo.png", "--size", "0"], 2, "size"),
         (["photo.png", "--min-area", "much"], 2, "--min-area"),
-        (["photo.png", "--min-area", "2"], 2, "min-area 2.0 is not a share"),
+        (["photo.png", "--min-area", "2"], 2, "--min-area is 2.0, not less than 1"),
         (["photo.png", "--batch-size", "0"], 2, "--batch-size"),
         (["photo.png", "--dtype", "float8"], 2, "--dtype"),
         (["photo.png", "--device", "gpu"], 2, "device 'gpu' is not one of auto, cpu, cuda, cuda:N, mps"),

@@ -12,8 +12,8 @@ import pytest
 
 from cratecli.cli.streams import only_our_words
 from cratecli.errors import InputError
-
-from .conftest import Here
+from tests.cli.conftest import Here
+from tests.support.waiting import PATIENCE
 
 C_SPEAKS = "import ctypes; ctypes.CDLL(None).perror(b'from C')"
 
@@ -28,7 +28,7 @@ def run(
         text=True,
         stdout=subprocess.PIPE,
         stderr=stderr,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -1,7 +1,4 @@
-"""Faults 17 to 22 of weights, each provoked through `crate`; a local server plays the network.
-
-The Hub's client reads its settings when it is imported: what asks the Hub is a process of its own.
-"""
+"""Faults 17 to 22 of weights, each provoked through `crate`; a local server plays the network."""
 
 import hashlib
 import json
@@ -34,6 +31,13 @@ HTML = {"Content-Type": "text/html"}
 QUOTA = b"<!DOCTYPE html><title>Google Drive - Quota exceeded</title>"
 HUB_FILE = f"/owner/name/resolve/{REVISION}/torch/m.pth"
 NO_XET: dict[str, Any] = {"HF_HUB_DISABLE_XET": "1"}
+
+
+@pytest.fixture
+def hub(machine: Machine, server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Let the server stand in for the Hub in this process."""
+    server.stand_in_for_hub(machine.home / "cache/huggingface/hub", monkeypatch)
+    return server
 
 
 def row(name: str, source: str, *, pinned: bool = True) -> str:
@@ -84,24 +88,28 @@ def test_17_code_in_a_file_is_refused_never_run_and_not_advised(machine: Machine
 
 
 def test_18_wrong_bytes_of_the_right_size_and_damaged_copies(
-    machine: Machine, here: Here, server: Server
+    machine: Machine, here: Here, hub: Server
 ) -> None:
-    machine.register(row("far", f'url = "{server.address}/m"') + row("hub", on_hub()))
-    server.answers["/m"] = Answer(WRONG)
-    server.serve_hub(WRONG, SHA)
-    wrong = f" has sha256 {hashlib.sha256(WRONG).hexdigest()}, not {SHA}; if you have the file, run: "
-    assert wrong in refused(here("models", "pull", "far"))
-    assert wrong in refused(machine.crate("models", "pull", "hub", HF_ENDPOINT=server.address, **NO_XET))
+    machine.register(row("far", f'url = "{hub.address}/m"') + row("hub", on_hub()))
+    hub.answers["/m"] = Answer(WRONG)
+    hub.serve_hub(WRONG, SHA)
+    for name in ("far", "hub"):
+        err = refused(here("models", "pull", name))
+        assert (
+            f" has sha256 {hashlib.sha256(WRONG).hexdigest()}, not {SHA}; if you have the file, run: " in err
+        )
     assert kept(machine) == []
-    server.answers["/m"] = Answer(GOOD)
-    done = here("models", "pull", "far")
-    assert (done.code, done.err) == (0, "")
-    file = Path(done.lines[0])
-    file.write_bytes(WRONG)
-    err = refused(here("segment", machine.photo("a.png"), "-m", "far"))
-    assert err.endswith(f", not {SHA}: refused as far; run: crate models pull far\n")
-    assert here("models", "pull", "far").code == 0
-    assert file.read_bytes() == GOOD
+    hub.answers["/m"] = Answer(GOOD)
+    hub.serve_hub(GOOD, SHA)
+    for name in ("far", "hub"):
+        done = here("models", "pull", name)
+        assert (done.code, done.err) == (0, "")
+        file = Path(done.lines[0])
+        file.resolve().write_bytes(WRONG)
+        err = refused(here("segment", machine.photo("a.png"), "-m", name))
+        assert err.endswith(f", not {SHA}: refused as {name}; run: crate models pull {name}\n")
+        assert here("models", "pull", name).code == 0
+        assert file.read_bytes() == GOOD
 
 
 def test_18_an_unpinned_file_is_what_it_was_at_first_use(
@@ -146,10 +154,10 @@ def test_19_what_is_not_the_file_is_one_line_and_never_kept(
     assert kept(machine) == (["models/far/weights.unfinished"] if answer.announced else [])
 
 
-def test_19_a_gated_model_says_what_to_do(machine: Machine, server: Server) -> None:
+def test_19_a_gated_model_says_what_to_do(machine: Machine, here: Here, hub: Server) -> None:
     machine.register(row("hub", on_hub()))
-    server.answers[HUB_FILE] = Answer(b"", 403, {"X-Error-Code": "GatedRepo"})
-    err = refused(machine.crate("models", "pull", "hub", HF_ENDPOINT=server.address, **NO_XET))
+    hub.answers[HUB_FILE] = Answer(b"", 403, {"X-Error-Code": "GatedRepo"})
+    err = refused(here("models", "pull", "hub"))
     assert (
         "the server answered 403: accept its terms on its page at https://huggingface.co, then run: hf auth"
         in err
@@ -176,7 +184,6 @@ def test_19_drives_pages_and_a_server_that_stalls(
     machine: Machine, here: Here, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drive, "ADDRESS", f"{server.address}/download")
-    monkeypatch.setattr(download, "_TIMEOUT", 0.5)
     machine.register(row("drive", 'drive = "abc-1"') + row("far", f'url = "{server.address}/m"'))
     first = "/download?id=abc-1&export=download&confirm=t"
     server.answers[first] = Answer(QUOTA, headers=HTML)
@@ -192,28 +199,27 @@ def test_19_drives_pages_and_a_server_that_stalls(
     done = here("models", "pull", "drive")
     assert (done.code, done.err) == (0, "")
     server.answers["/m"] = Answer(GOOD[:99], announced=len(GOOD), stalls=True)
+    monkeypatch.setattr(download, "_TIMEOUT", 0.2)
     assert "127.0.0.1: the server stalled; " in refused(here("models", "pull", "far"))
 
 
-def test_19_offline_is_answered_at_once(machine: Machine, here: Here, server: Server) -> None:
-    machine.register(row("far", f'url = "{server.address}/m"') + row("hub", on_hub()))
-    hub: dict[str, Any] = {"HF_ENDPOINT": server.address}
-    offline = hub | {"HF_HUB_OFFLINE": "1"}
-    for name, how, done in (
+def test_19_offline_is_answered_at_once(machine: Machine, here: Here, hub: Server) -> None:
+    machine.register(row("far", f'url = "{hub.address}/m"') + row("hub", on_hub()))
+    variable: dict[str, Any] = {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": hub.address}
+    for name, why, done in (
         ("far", "--offline", here("models", "pull", "far", "--offline")),
-        ("hub", "--offline", machine.crate("models", "pull", "hub", "--offline", **hub)),
-        ("far", "HF_HUB_OFFLINE", machine.crate("models", "pull", "far", **offline)),
-        ("hub", "HF_HUB_OFFLINE", machine.crate("models", "pull", "hub", **offline)),
+        ("hub", "--offline", here("models", "pull", "hub", "--offline")),
+        ("hub", "HF_HUB_OFFLINE", machine.crate("models", "pull", "hub", **variable)),
     ):
         remedy = f"pull it without, or if you have the file, run: crate models add FILE --as {name}"
-        expected = f"crate: {name} is not on this machine, and {how} forbids to fetch it: {remedy}\n"
+        expected = f"crate: {name} is not on this machine, and {why} forbids to fetch it: {remedy}\n"
         assert refused(done) == expected
     brought = machine.desk / "brought.pth"
     brought.write_bytes(GOOD)
     added = here("models", "add", brought, "--as", "far")
     assert (added.code, added.err) == (0, "")
     assert here("models", "pull", "far", "--offline").lines == added.lines
-    assert server.asked == []
+    assert hub.asked == []
 
 
 def test_20_packed_records_and_unfit_tensors(machine: Machine, here: Here) -> None:

@@ -7,15 +7,27 @@ import numpy as np
 import pytest
 
 from cratecli import __version__
-from cratecli.cli.app import app
-from cratecli.errors import InputError
-from cratecli.handover.explain import SETTINGS, explain
+from cratecli.errors import InputError, UsageError
+from cratecli.handover.explain import explain
 from cratecli.io.formats import png
+from cratecli.runs.provenance import Command, Selection
+from cratecli.tasks.recipes import (
+    ViewRecipe,
+    as_options,
+    choose_layer_recipe,
+    choose_object_recipe,
+    choose_part_recipe,
+    choose_recipe,
+    choose_view_recipe,
+    defaults,
+)
+from tests.support.models import small_crate
 
 TOLD = {
     "version": __version__,
     "command": "parts",
-    "settings": {"k": "2", "files-from": "../list.txt", "recursive": True, "include": ["*.jpg"]},
+    "recipe": {"k": 2},
+    "photos": {"files_from": "../list.txt", "recursive": True, "include": ["*.jpg"]},
     "device": "cpu",
     "batch_size": 4,
     "inputs": ["../photos", "/far/photos"],
@@ -31,18 +43,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_record() -> None:
     Path("out/parts.json").write_text(json.dumps({"crate": TOLD}))
-    made = explain(Path("out/parts.json"))
-    assert (made.command, made.inputs, made.output) == ("parts", ("photos", "/far/photos"), "out")
-    assert made.settings == {
-        "k": "2",
-        "files-from": "list.txt",
-        "recursive": True,
-        "include": ["*.jpg"],
-        "device": "cpu",
-        "batch-size": "4",
-    }
-    assert made.told == TOLD
-    assert made.doubts == tuple(f"{each}: no longer there" for each in ("list.txt", "photos", "/far/photos"))
+    explained = explain(Path("out/parts.json"))
+    made = explained.made
+    assert (made.command, explained.inputs, explained.output) == ("parts", ("photos", "/far/photos"), "out")
+    assert made.photos == Selection(files_from="list.txt", recursive=True, include=["*.jpg"])
+    assert (made.recipe, made.device, made.batch_size) == ({"k": 2}, "cpu", 4)
+    assert explained.content == TOLD
+    gone = ("list.txt", "photos", "/far/photos")
+    assert explained.doubts == tuple(f"{each}: no longer there" for each in gone)
     for each in ("photos", "list.txt"):
         Path(each).touch()
     assert explain(Path("out/parts.json")).doubts == ("/far/photos: no longer there",)
@@ -61,29 +69,21 @@ def test_a_film_is_not_read_to_its_end() -> None:
         explain(Path("out/film.mp4"))
 
 
-def test_settings_are_options_and_none_of_them_only_says_how_a_run_goes() -> None:
-    from typer.main import get_command
-
-    commands = get_command(app).commands  # type: ignore[attr-defined]
-    known = {
-        flag.removeprefix("--")
-        for name in ("segment", "objects", "parts", "heads", "layers", "export")
-        for param in commands[name].params
-        for flag in param.opts
+@pytest.mark.parametrize("command", ["segment", "objects", "parts", "heads", "layers"])
+def test_every_recipe_turns_back_into_options(command: Command) -> None:
+    """What a run records of its recipe is enough to ask for it again."""
+    model = small_crate()
+    chosen = defaults(model)
+    recipes = {
+        "segment": (chosen.segment, choose_recipe),
+        "objects": (chosen.objects, choose_object_recipe),
+        "parts": (chosen.parts, choose_part_recipe),
+        "heads": (ViewRecipe((0, 2), (16, 24)), choose_view_recipe),
+        "layers": (chosen.layers, choose_layer_recipe),
     }
-    place = {"model", "device", "dtype", "batch-size", "output"}
-    how = {
-        "features-cache",
-        "fail-fast",
-        "dry-run",
-        "no-progress",
-        "json",
-        "jsonl",
-        "quiet",
-        "rle",
-        "exists",
-        "resume",
-    }
-    short = {"-r", "-0", "-o", "-m", "-q", "-k"}
-    arguments = {"photos", "run"}
-    assert known - place - how - short - arguments == SETTINGS
+    recipe, choose = recipes[command]
+    plain = json.loads(json.dumps(recipe.as_data()))
+    assert choose(model, **as_options(command, plain)) == recipe  # type: ignore[operator]
+    for wrong in ({"layers": "x"}, {"output": "/etc"}, {"layers": [0], "refine": "rm"}):
+        with pytest.raises(UsageError):
+            as_options(command, wrong)

@@ -37,7 +37,7 @@ def test_a_run_by_its_folder_or_its_manifest(tmp_path: Path) -> None:
 def test_the_last_row_of_an_input_counts(tmp_path: Path) -> None:
     first, second = split(blobs(40, 60), ("object",)), split(blobs(40, 60, 1), ("object",))
     rows = [row("a.jpg", "a.png", first), row("b.jpg", "b.png", first), row("a.jpg", "a.png", second)]
-    rows[0] = replace(rows[0], options="old", made={"command": "old"})
+    rows[0] = rows[0].model_copy(update={"options": "old", "made": {"command": "old"}})
     run = read_run(write_manifest(tmp_path, rows))
     assert [(photo.name, photo.objects) for photo in run] == [("a.jpg", second), ("b.jpg", first)]
     assert run.info["made"] == [{"command": "segment", "weights": "crate-nano"}]
@@ -46,7 +46,7 @@ def test_the_last_row_of_an_input_counts(tmp_path: Path) -> None:
 def test_a_run_is_the_same_in_whatever_order_it_was_done(tmp_path: Path) -> None:
     """Two processes, photos of several sizes, and runs taken up mix the rows, not what is exported."""
     rows = [row(f"{name}.jpg", f"{name}.png", []) for name in ("a/b", "a-b", "c", "a")]
-    rows[1] = replace(rows[1], options="other", made={"command": "objects"})
+    rows[1] = rows[1].model_copy(update={"options": "other", "made": {"command": "objects"}})
     run, mixed = (
         read_run(write_manifest(tmp_path / name, each)) for name, each in (("x", rows), ("y", rows[::-1]))
     )

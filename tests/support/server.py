@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Event, Thread
+
+import pytest
 
 REVISION = "c0ffee" + "0" * 34
 
@@ -39,6 +42,18 @@ class Server:
         answer.headers |= {"X-Repo-Commit": REVISION, "ETag": f'"{etag}"'}
         for revision in (REVISION, "main"):
             self.answers[f"/owner/name/resolve/{revision}/torch/m.pth"] = answer
+
+    def stand_in_for_hub(self, cache: Path, patch: pytest.MonkeyPatch) -> None:
+        """Lead the Hub's client of this process, which read its settings when imported, here and to a cache."""
+        settings = {
+            "ENDPOINT": self.address,
+            "HUGGINGFACE_CO_URL_TEMPLATE": self.address + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(cache),
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_OFFLINE": False,
+        }
+        for name, value in settings.items():
+            patch.setattr(f"huggingface_hub.constants.{name}", value)
 
 
 @contextmanager

@@ -147,7 +147,7 @@ def test_what_was_asked_for_is_taken(random: WhiteBox) -> None:
         ({"refine": "edges"}, "refine is 'edges', not 'none', 'guided' or 'grabcut'"),
         ({"layers": [3]}, "layer 3 of a model with 3 layers, 0 to 2"),
         ({"layers": []}, "layers is empty: at least one"),
-        ({"sizes": [0]}, r"sizes is \[0\], not greater than or equal to 1"),
+        ({"sizes": [0]}, r"sizes is 0, not greater than or equal to 1"),
         ({"seed": -1}, "seed is -1, not greater than or equal to 0"),
         ({"seed": 2**32}, "seed is 4294967296, not less than 4294967296"),
     ],

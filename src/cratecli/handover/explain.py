@@ -81,6 +81,8 @@ def _explained(path: Path, content: Mapping[str, Any]) -> Explained:
         return name if name == "-" or Path(name).is_absolute() else os.path.relpath(path.parent / name)
 
     record = Provenance.model_validate(content)
+    if "version" not in content or (record.command != "export" and not record.recipe):
+        raise ValueError("something is left out")
     paths: dict[str, Any] = {
         name: here(value) for name in ("parts", "save_parts") if (value := getattr(record, name)) is not None
     }
@@ -94,8 +96,8 @@ def _explained(path: Path, content: Mapping[str, Any]) -> Explained:
     inputs = tuple(map(here, named))
     output = os.path.relpath(path) if record.folder is None else here(_above(record.folder))
     listed = made.photos.files_from if made.photos else None
-    if not inputs and listed is None:
-        raise ValueError("made from nothing")
+    if (not inputs and listed is None) or (not together and not record.input_sha256):
+        raise ValueError("made from nothing, or nothing known")
     gone = [
         name for name in ("save_parts",) if getattr(made, name) and not Path(getattr(made, name)).exists()
     ]

@@ -43,10 +43,10 @@ class Selection(BaseModel):
 class Provenance(BaseModel):
     """How an output was made: the command, its recipe, the weights, the place and the photos.
 
-    In an output, paths are relative to the folder that the output lies in.
+    In an output, paths are relative to the folder that the output lies in. Fields of other versions are passed over.
     """
 
-    model_config = _STRICT
+    model_config = _STRICT | {"extra": "ignore"}
 
     version: str = Field(default=__version__, description="The version of crate.")
     command: Command | Literal["export"] = Field(description="The command of crate.")
@@ -91,6 +91,7 @@ class Provenance(BaseModel):
     )
     threshold: float | None = Field(default=None, description="The cut on the scaled map, 0–1.")
     confidence: float | None = Field(default=None, description="How far heads, layers and views agree, 0–1.")
+    seed: int = Field(default=0, description="Seed of k-means; GrabCut's is always 0.")
     orientation: str = Field(default="upright, EXIF applied", description="The frame of pixels and boxes.")
     libraries: dict[str, str] = Field(default={}, description="Versions of the libraries that decide bits.")
 
@@ -161,6 +162,7 @@ def provenance(
     return Provenance(
         command=command,
         recipe=dict(recipe),
+        seed=recipe.get("seed", 0),
         weights=weights.name if weights else None,
         weights_sha256=weights.sha256 if weights else identity(model),
         device=str(parameter.device),

@@ -58,11 +58,16 @@ class SegmentOptions(ViewOptions, total=False):
     fill_holes: Annotated[bool, Doc("Fill holes in the mask.")]
 
 
-class LayerOptions(TypedDict, total=False):
-    """What is shown layer by layer, at one input size."""
+class OneSizeOptions(TypedDict, total=False):
+    """What the model is shown at one input size."""
 
     layers: LayerChoice
     size: Annotated[InputSize, Doc("Input short side, px.")]
+
+
+class LayerOptions(OneSizeOptions, total=False):
+    """What is shown layer by layer, at one input size."""
+
     tau: Annotated[
         float, Interval(ge=-1, le=1), Doc("MaskCut's τ: the cosine above which two patches are alike.")
     ]
@@ -138,8 +143,11 @@ def explained(error: Any, values: Mapping[str, Any], spelt: Mapping[str, str] = 
     faults = [fault for fault in faults if fault["loc"][0] == name]
     if faults[0]["type"] == "too_short":
         return f"{spelt.get(name, name)} is empty: at least one is needed"
+    value, place = values.get(name), faults[0]["loc"][1:]
+    if place and isinstance(place[-1], int) and isinstance(value, list | tuple):
+        value = value[place[-1]]
     wanted = [_KINDS.get(fault["type"], fault["msg"].removeprefix("Input should be ")) for fault in faults]
-    return f"{spelt.get(name, name)} is {short(values.get(name))}, not {' or '.join(dict.fromkeys(wanted))}"
+    return f"{spelt.get(name, name)} is {short(value)}, not {' or '.join(dict.fromkeys(wanted))}"
 
 
 def read_names(names: str, count: int) -> tuple[str, ...]:
