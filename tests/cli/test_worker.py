@@ -194,7 +194,11 @@ BAD: dict[str, tuple[object, str, int]] = {
     "sizes": ({"input": "photo.png", "sizes": [10**30]}, "sizes is 1000", 2),
     "sizes that are true": ({"input": "photo.png", "sizes": [True]}, "sizes is [True], not a list", 2),
     "heads": ({"input": "photo.png", "heads": [99]}, "head 99", 2),
-    "heads in words": ({"input": "photo.png", "heads": "some"}, "heads is 'some', not 'auto' or 'all' or a list", 2),
+    "heads in words": (
+        {"input": "photo.png", "heads": "some"},
+        "heads is 'some', not 'auto' or 'all' or a list",
+        2,
+    ),
     "keep": ({"input": "photo.png", "keep": ""}, "'' is not mass:F", 2),
     "refine": ({"input": "photo.png", "refine": "x"}, "refine is 'x', not 'none', 'guided' or", 2),
     "min_area": ({"input": "photo.png", "min_area": 10**400}, "min_area is 1000", 2),
