@@ -14,8 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
-from page import command_line, publish
+from models import one_thread
+from page import command_line, publish, table_header, table_row
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -25,7 +25,7 @@ from cratecli.evaluation.voc import BEST_TOP
 from training import accuracy, metrics, saliency_cells
 
 VOID = 255
-HEADS = (
+COLUMNS = (
     "run",
     "attention",
     "sparsifier",
@@ -67,18 +67,13 @@ def line(run: Path, data: Path, voc: Path) -> str:
     first = metrics(run)[0]
     model = load_model(run / "model.safetensors")
     layers = range(model.depth)
-    coarse = [
-        row for row in evaluate_voc(voc, model, layers=layers, resamples=0).rows if row.name == BEST_TOP
-    ]
-    cut = [
-        row
-        for row in evaluate_coco(data / "coco128", model, layers=layers, resamples=0).rows
-        if row.name == PUBLISHED
-    ]
-    best, boxes = max(coarse, key=lambda row: row["mIoU"]), max(cut, key=lambda row: row["box AP"])
+    coarse = evaluate_voc(voc, model, layers=layers, resamples=0).rows
+    cut = evaluate_coco(data / "coco128", model, layers=layers, resamples=0).rows
+    best = max((each for each in coarse if each.name == BEST_TOP), key=lambda each: each["mIoU"])
+    boxes = max((each for each in cut if each.name == PUBLISHED), key=lambda each: each["box AP"])
     precision = " / ".join(f"{100 * boxes[f'box {name}']:.1f}" for name in ("AP50", "AP75", "AP"))
     config = first["recipe"]["model"]
-    cells = [
+    return table_row(
         run.name,
         config["attention"].upper(),
         config["sparsifier"].upper(),
@@ -87,14 +82,12 @@ def line(run: Path, data: Path, voc: Path) -> str:
         f"{100 * best['mIoU']:.1f} (layer {best.layer})",
         f"{precision} (layer {boxes.layer})",
         *saliency_cells(run / "model.safetensors", data, SETS),
-    ]
-    return f"| {' | '.join(cells)} |"
+    )
 
 
 def table(data: Path, runs: list[Path]) -> Iterator[str]:
     """Write every run."""
-    yield f"| {' | '.join([*HEADS, *SETS])} |"
-    yield "|---|---|---|" + "---:|" * (len(HEADS) + len(SETS) - 3)
+    yield table_header(*COLUMNS, *SETS, text=3)
     with TemporaryDirectory() as folder:
         voc = as_voc(data / "coco128", Path(folder))
         for run in runs:
@@ -106,7 +99,7 @@ def main() -> None:
     parser = command_line(__doc__, every=False)
     parser.add_argument("runs", type=Path, nargs="+")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    one_thread()
     publish(table(arguments.data, arguments.runs), arguments.write)
 
 

@@ -5,12 +5,11 @@
 DATA holds `ecssd200` and `coco128` (folders `images`): the first hundred photos of each, in turn, of many sizes. A run
 begins with the plan and ends with the last row of the manifest; loading the model is left out. The bare forward is
 every batch of that run, fitted and normalised beforehand, through the same layers. The ways take turns in one process,
-and what is told are medians of ratios within a turn. For memory, a fresh process segments the photos ten times over.
+and what is written are medians of ratios within a turn. For memory, a fresh process segments the photos ten times over.
 """
 
-import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from itertools import chain
@@ -18,31 +17,30 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock, get_ident
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
-import timm
 import torch
-from page import command_line, publish
+from measure import BY, Took, ratio_and_range, timed
+from models import built_in, untrained
+from page import command_line, publish, table_header, table_row
 
-import cratecli.model.zoo  # noqa: F401 - makes timm know the models
-from cratecli import load_model
+from cratecli import segment as segment_one
 from cratecli.emergence import refine
 from cratecli.emergence.features import observe
 from cratecli.io import images
 from cratecli.io.formats.png import encode
-from cratecli.model.crate import Crate
+from cratecli.model.config import ARCHITECTURES
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs import views
 from cratecli.runs.batch import Desk
 from cratecli.runs.inputs import Inputs
-from cratecli.runs.ledger import Ledger
 from cratecli.runs.plan import plan
 from cratecli.runs.provenance import provenance
 from cratecli.tasks import segment
 from cratecli.tasks.recipes import choose_recipe
-from cratecli.tasks.segment import segment_jobs
 
+BASE = ARCHITECTURES["crate_base_patch16_224"]
 EACH = 100  # photos of either folder
 TURNS = 3
 TIMES = 10  # how often memory meets every photo
@@ -63,12 +61,6 @@ PARTS: dict[str, Sequence[tuple[Any, str]]] = {
 """What is timed, by the functions that do it; what one does within another is the inner one's alone."""
 
 
-def base() -> WhiteBox:
-    """Make CRATE base/16 with random weights, the same every time."""
-    torch.manual_seed(0)
-    return cast(Crate, timm.create_model("crate_base_patch16_224")).requires_grad_(False).fold()
-
-
 def photos_of(data: Path) -> list[Path]:
     """Take photos of both folders in turn."""
     both = (sorted((data / name / "images").iterdir())[:EACH] for name in ("ecssd200", "coco128"))
@@ -78,29 +70,25 @@ def photos_of(data: Path) -> list[Path]:
 def whole(
     model: WhiteBox, photos: Sequence[Path], batch_size: int = 8, done: Callable[[int], None] = lambda _: None
 ) -> None:
-    """Segment photos into a folder, as the command does; `done` is told how many are."""
+    """Segment photos into a folder, as the command does; `done` gets the number of those that are done."""
     with TemporaryDirectory() as place:
         planned = plan(Inputs(tuple(map(str, photos))), f"{place}/", "mask", to_stdout=False)
         recipe = choose_recipe(model)
-        made = provenance("segment", recipe.settings, model, batch_size)
-        with Ledger(Path(place) / "manifest.jsonl", made) as ledger:
-            ledger.open(planned.jobs, resume=False)
-            desk = Desk(model, batch_size, ledger=ledger)
-            outcomes = segment_jobs(planned.jobs, desk, recipe, kind="mask", made=made)
-            for count, outcome in enumerate(outcomes, 1):
-                if not isinstance(outcome, segment.Segmented):
-                    raise RuntimeError(f"{outcome.job.name} was not segmented")
-                done(count)
+        made = provenance("segment", recipe.as_data(), model, batch_size)
+        outcomes = segment.segment_run(planned, Desk(model, batch_size), recipe, kind="mask", made=made)
+        for count, outcome in enumerate(outcomes, 1):
+            if not isinstance(outcome, segment.SegmentedPhoto):
+                raise RuntimeError(f"a photo was not segmented: {outcome}")
+            done(count)
 
 
 def one_by_one(model: WhiteBox, photos: Sequence[Path]) -> None:
     """Segment photos in a plain loop, each read, seen, and written before the next."""
-    recipe = choose_recipe(model)
     with TemporaryDirectory() as place:
         for number, path in enumerate(photos):
             rgb = images.read(path)
-            found = segment.segment_batch([rgb], model, recipe)[0]
-            png = encode(rgb, found.mask, found.soft, "mask")
+            result = segment_one(rgb, model)
+            png = encode(rgb, result.mask, result.soft, "mask")
             (Path(place) / f"{number}.png").write_bytes(png)
 
 
@@ -161,27 +149,13 @@ def recording() -> Iterator[list[Callable[[], object]]]:
         yield calls
 
 
-class Took(NamedTuple):
-    """Seconds of one run, by the clock and of the processors."""
-
-    clock: float
-    processor: float
-
-
-class Found(NamedTuple):
-    """What the turns took, the whole run, the bare forward and the plain loop in each; and where a run's time went."""
+class Turns(NamedTuple):
+    """What the whole run, the bare forward and the plain loop took in each turn; and where a run's time went."""
 
     run: list[Took]
     forward: list[Took]
     loop: list[Took]
     parts: Clock
-
-
-def timed(run: Callable[[], object]) -> Took:
-    """Time one run."""
-    clock, processor = time.perf_counter(), time.process_time()
-    run()
-    return Took(time.perf_counter() - clock, time.process_time() - processor)
 
 
 def bare(calls: Sequence[Callable[[], object]]) -> None:
@@ -190,59 +164,47 @@ def bare(calls: Sequence[Callable[[], object]]) -> None:
         call()
 
 
-def in_turn(model: WhiteBox, photos: Sequence[Path]) -> Found:
+def in_turn(model: WhiteBox, photos: Sequence[Path]) -> Turns:
     """Time the ways in turn, then the parts of one more run."""
     with recording() as calls:
         whole(model, photos)
     bare(calls)
-    found = Found([], [], [], Clock())
+    turns = Turns([], [], [], Clock())
     ways = lambda: whole(model, photos), lambda: bare(calls), lambda: one_by_one(model, photos)
     for _ in range(TURNS):
-        for times, way in zip((found.run, found.forward, found.loop), ways, strict=True):
+        for times, way in zip((turns.run, turns.forward, turns.loop), ways, strict=True):
             times.append(timed(way))
             print(f"{times[-1].clock:.1f} s, of the processors {times[-1].processor:.1f} s", flush=True)
-    with found.parts.watching():
-        found.parts.whole = timed(ways[0]).clock
-    return found
+    with turns.parts.watching():
+        turns.parts.whole = timed(ways[0]).clock
+    return turns
 
 
-def ratio(ones: Sequence[Took], others: Sequence[Took], at: int) -> str:
-    """Give the median of the ratios within a turn, and their range; `at` chooses clock or processor."""
-    ratios = [one[at] / other[at] for one, other in zip(ones, others, strict=True)]
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-
-
-def table(found: dict[str, Found], count: int) -> Iterator[str]:
+def table(models: dict[str, Turns], count: int) -> Iterator[str]:
     """Write ratios and shares as Markdown."""
-
-    def row(name: str, cells: Iterable[str]) -> str:
-        return f"| {name} | {' | '.join(cells)} |"
-
-    all_found = found.values()
-
-    yield f"| {count} photos, torch {torch.__version__.partition('+')[0]} | {' | '.join(found)} |"
-    yield "|---|" + "---:|" * len(found)
-    for at, kind in enumerate(("time", "processor time")):
-        yield row(f"whole run / bare forward, {kind}", (ratio(f.run, f.forward, at) for f in all_found))
-        yield row(f"plain loop / whole run, {kind}", (ratio(f.loop, f.run, at) for f in all_found))
+    all_turns, clocks = models.values(), [turns.parts for turns in models.values()]
+    yield table_header(f"{count} photos, torch {torch.__version__.partition('+')[0]}", *models)
+    for by, name in BY.items():
+        whole_run = (ratio_and_range(turns.run, turns.forward, by) for turns in all_turns)
+        yield table_row(f"whole run / bare forward, {name}", *whole_run)
+        loop = (ratio_and_range(turns.loop, turns.run, by) for turns in all_turns)
+        yield table_row(f"plain loop / whole run, {name}", *loop)
     for part in PARTS:
-        yield row(part, (f"{f.parts.all[part] / f.parts.whole:.1%}" for f in all_found))
-    yield row("sum of parts", (f"{sum(f.parts.all.values()) / f.parts.whole:.0%}" for f in all_found))
-    yield row(
-        "the model has nothing to do",
-        (f"{1 - f.parts.all['forward'] / f.parts.whole:.1%}" for f in all_found),
-    )
+        yield table_row(part, *(f"{clock.all[part] / clock.whole:.1%}" for clock in clocks))
+    yield table_row("sum of parts", *(f"{sum(clock.all.values()) / clock.whole:.0%}" for clock in clocks))
+    idle = (f"{1 - clock.all['forward'] / clock.whole:.1%}" for clock in clocks)
+    yield table_row("the model has nothing to do", *idle)
 
 
 def _sizes(photos: Sequence[Path]) -> list[tuple[int, float, float]]:
     """Segment photos again and again, in this process; give photos, MB now and MB at most."""
-    found: list[tuple[int, float, float]] = []
+    sizes: list[tuple[int, float, float]] = []
 
-    def look(count: int) -> None:
+    def measure(count: int) -> None:
         if count % STEP == 0:
             status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
             now, peak = (int(status[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
-            found.append((count, now, peak))
+            sizes.append((count, now, peak))
             print(count, f"{now:.0f} MB, peak {peak:.0f} MB", flush=True)
 
     with TemporaryDirectory() as place:
@@ -251,18 +213,17 @@ def _sizes(photos: Sequence[Path]) -> list[tuple[int, float, float]]:
             for number, path in enumerate(photos):
                 links.append(Path(place) / f"{again}-{number:03}{path.suffix}")
                 links[-1].symlink_to(path.resolve())
-        whole(load_model(), links, done=look)
-    return found
+        whole(built_in(), links, done=measure)
+    return sizes
 
 
 def memory(photos: Sequence[Path]) -> Iterator[str]:
     """Write as Markdown what a fresh process held, and how it grew."""
     with get_context("spawn").Pool(1) as pool:
         sizes = pool.apply(_sizes, (photos,))
-    yield f"| photos done, built-in model | {' | '.join(f'{count:,}' for count, *_ in sizes)} |"
-    yield "|---" + "|---:" * len(sizes) + "|"
-    yield f"| resident, MB | {' | '.join(f'{now:.0f}' for _, now, _ in sizes)} |"
-    yield f"| peak, MB | {' | '.join(f'{peak:.0f}' for *_, peak in sizes)} |"
+    yield table_header("photos done, built-in model", *(f"{count:,}" for count, *_ in sizes))
+    yield table_row("resident, MB", *(f"{now:.0f}" for _, now, _ in sizes))
+    yield table_row("peak, MB", *(f"{peak:.0f}" for *_, peak in sizes))
     (first, before, low), (last, after, high) = sizes[0], sizes[-1]
     thousands = (last - first) / 1000
     yield ""
@@ -276,11 +237,11 @@ def main() -> None:
     """Run the benchmark."""
     arguments = command_line(__doc__).parse_args()
     photos = photos_of(arguments.data)[:: arguments.every]
-    found = {
-        "base/16, random weights": in_turn(base(), photos),
-        "crate-nano, built in": in_turn(load_model(), photos),
+    models = {
+        "base/16, random weights": in_turn(untrained(BASE), photos),
+        "crate-nano, built in": in_turn(built_in(), photos),
     }
-    publish([*table(found, len(photos)), "", *memory(photos)], arguments.write)
+    publish([*table(models, len(photos)), "", *memory(photos)], arguments.write)
 
 
 if __name__ == "__main__":

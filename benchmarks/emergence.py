@@ -6,30 +6,27 @@ DATA holds `ecssd200` and `horses40` (folders `images`, `masks`). Every row sees
 """
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from itertools import product
+from functools import cache
+from itertools import chain, product
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-import torch
-from page import command_line, publish
+from models import built_in, one_thread, untrained
+from page import command_line, publish, table_header, table_row
 from photos import Photo, off_centre, saliency
 
 from cratecli.emergence import heads, refine
-from cratecli.emergence.features import View, absolute_layers
+from cratecli.emergence.features import View
 from cratecli.emergence.maskcut import maskcut
 from cratecli.emergence.masks import clean, enlarge, iou, scale, threshold
 from cratecli.emergence.oracle import best_maps
 from cratecli.emergence.rules import Keep
 from cratecli.geometry import Size
-from cratecli.model.crate import Crate
-from cratecli.runs.views import see
-from cratecli.tasks.objects import choose_object_recipe
-from cratecli.tasks.recipes import TAU, default_recipe
-from cratecli.weights.checkpoint import load_model
+from cratecli.model.unroll import WhiteBox
+from cratecli.runs.views import Question, views_of
+from cratecli.tasks.recipes import TAU, ViewRecipe, defaults
 
 ELLIPSE = 0.36  # semi-axes of the centre ellipse, as a share of height and width: the best on ECSSD
 
@@ -74,24 +71,23 @@ def first_cut(photo: Photo, view: View) -> Score:
     return score(photo, enlarge(mask.astype(np.float32), Size(*photo.truth.shape)), 0.5)
 
 
+def see(photo: Photo, model: WhiteBox, recipe: ViewRecipe) -> list[View]:
+    """Show a photo to a model, at every size of the recipe."""
+    return views_of([photo.rgb], model, Question(recipe.layers, recipe.sizes))[0]
+
+
 class Ways:
     """All rows of the table for one photo, from the views that two models have of it."""
 
     def __init__(self) -> None:
-        torch.set_num_threads(1)
-        cv2.setNumThreads(1)
-        model = load_model()
-        assert isinstance(model, Crate)
-        torch.manual_seed(0)
-        self.model, self.random = model, Crate(model.config).requires_grad_(False).fold()
-        self.recipe, self.cut = default_recipe(model), choose_object_recipe(model)
-        self.layers = absolute_layers(self.recipe.layers, model.depth)
+        self.model = built_in()
+        self.random = untrained(self.model.config)
+        self.recipe, self.cut = defaults(self.model).segment, defaults(self.model).objects
 
     def rows(self, photo: Photo) -> dict[str, Score]:
         """Judge every row, and every head of every layer without refinement (to find the best fixed one)."""
-        views, keep = see([photo.rgb], self.model, self.layers, self.recipe.sizes)[0], self.recipe.keep
-        random = see([photo.rgb], self.random, self.layers, self.recipe.sizes)[0]
-        last = see([photo.rgb], self.model, self.cut.layers, self.cut.sizes)[0][0]
+        views, keep = see(photo, self.model, self.recipe), self.recipe.keep
+        random, last = see(photo, self.random, self.recipe), see(photo, self.model, self.cut)[0]
         rows = {
             "centre ellipse": centre_ellipse(photo),
             "random weights, auto": judge(photo, heads.auto(random).log_attention, keep),
@@ -100,16 +96,14 @@ class Ways:
             "auto": judge(photo, heads.auto(views).log_attention, keep),
             "oracle": self._oracle(photo, views),
         }
-        for layer, head in product(range(len(self.layers)), range(self.model.heads)):
+        for layer, head in product(range(len(self.recipe.layers)), range(self.model.heads)):
             raw = self._head(photo, views, layer, head, refined=False)
             rows[f"head {layer} {head}"] = Score(raw.raw, float("nan"))
         return rows
 
     def fixed_head(self, photo: Photo, layer: int, head: int) -> Score:
         """Judge one head of one layer, over all sizes."""
-        return self._head(
-            photo, see([photo.rgb], self.model, self.layers, self.recipe.sizes)[0], layer, head, refined=True
-        )
+        return self._head(photo, see(photo, self.model, self.recipe), layer, head, refined=True)
 
     def _head(self, photo: Photo, views: Sequence[View], layer: int, head: int, *, refined: bool) -> Score:
         one = [view.only(layer) for view in views]
@@ -117,14 +111,14 @@ class Ways:
 
     def _oracle(self, photo: Photo, views: Sequence[View]) -> Score:
         """Choose by truth one head, layer and view, apart for raw and refined (of which the 4 best are tried)."""
-        keep, every = self.recipe.keep, len(views) * len(self.layers) * self.model.heads
+        keep, every = self.recipe.keep, len(views) * len(self.recipe.layers) * self.model.heads
         maps = best_maps(views, photo.truth, keep, every)
         raw = [judge(photo, log_map, keep, refined=False).raw for log_map in maps]
         best = sorted(range(every), key=raw.__getitem__, reverse=True)[:4]
         return Score(max(raw), max(judge(photo, maps[each], keep).refined for each in best))
 
 
-_ways = lru_cache(Ways)  # one a process
+_ways = cache(Ways)  # one a process
 
 
 def _rows(photo: Photo) -> dict[str, Score]:
@@ -159,31 +153,25 @@ ROWS = (
 
 def table(results: dict[str, tuple[int, dict[str, Score]]]) -> Iterator[str]:
     """Write the results as Markdown."""
-    yield (
-        "| | " + " | ".join(f"{name} ({count}) raw | refined" for name, (count, _) in results.items()) + " |"
-    )
-    yield "|---|" + "---:|---:|" * len(results)
+    counts = [(f"{name} ({count}) raw", "refined") for name, (count, _) in results.items()]
+    yield table_header("", *chain(*counts))
+    means = [mean for _, mean in results.values()]
     for row in ROWS:
-        cells = [f"{mean[row].raw:.3f} | {mean[row].refined:.3f}" for _, mean in results.values()]
-        yield f"| {row} | " + " | ".join(cells) + " |"
-    shares = [
-        f"{mean['auto'].raw / mean['oracle'].raw:.0%} | {mean['auto'].refined / mean['oracle'].refined:.0%}"
-        for _, mean in results.values()
-    ]
-    yield "| auto / oracle | " + " | ".join(shares) + " |"
+        yield table_row(row, *(f"{value:.3f}" for mean in means for value in mean[row]))
+    shares = (ours / best for mean in means for ours, best in zip(mean["auto"], mean["oracle"], strict=True))
+    yield table_row("auto / oracle", *(f"{share:.0%}" for share in shares))
 
 
 def main() -> None:
     """Run the benchmark."""
     arguments = command_line(__doc__).parse_args()
-
     sets = {
         "ECSSD": list(saliency(arguments.data / "ecssd200")),
         "ECSSD off-centre": list(off_centre(saliency(arguments.data / "ecssd200"))),
         "horses": list(saliency(arguments.data / "horses40")),
     }
     results = {}
-    with get_context("spawn").Pool() as pool:
+    with get_context("spawn").Pool(initializer=one_thread) as pool:
         for name, photos in sets.items():
             chosen = photos[:: arguments.every]
             print(f"{name}: {len(chosen)} photos", flush=True)

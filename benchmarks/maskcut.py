@@ -23,14 +23,14 @@ import numpy as np
 import scipy
 import scipy.linalg
 import torch
-from page import command_line, publish
+from models import built_in, one_thread
+from page import command_line, publish, table_header, table_row
 
 from cratecli.emergence.features import absolute_layers, observe
 from cratecli.emergence.maskcut import EPSILON, cuts, mask_of, second_eigenvector
 from cratecli.emergence.masks import iou
 from cratecli.geometry import Grid
 from cratecli.io import images
-from cratecli.weights.checkpoint import load_model
 
 GRID, LAYER, TAU, COUNT, EVERY = Grid(60, 60), -3, 0.15, 3, 3
 SAME = 0.99  # IoU from which two masks are one
@@ -95,8 +95,8 @@ def pair(name: str, features: np.ndarray, cache: Path | None) -> Pair:
 
 def pairs(folder: Path, cache: Path | None) -> Iterator[Pair]:
     """Cut every third photo, both ways at each cut, and take out what our masks hold."""
-    torch.set_num_threads(1)
-    model = load_model()
+    one_thread()
+    model = built_in()
     layers = absolute_layers([LAYER], model.depth)
     ours(np.eye(100, dtype=np.float32))  # loads what it needs
     for path in sorted(folder.iterdir())[::EVERY]:
@@ -121,15 +121,15 @@ def table(found: list[Pair]) -> Iterator[str]:
     errors = sorted(float(np.abs(cut.ours - cut.dense).max() / np.abs(cut.dense).max()) for cut in found)
     threads = os.environ.get("OMP_NUM_THREADS", "unset")
     setting = f"{GRID.rows} × {GRID.cols} patches, scipy {scipy.__version__}, OMP_NUM_THREADS={threads}"
-    yield f"| {len(found)} cuts, {setting} | |"
-    yield "|---|---:|"
-    yield f"| dense / ours, time, median over cuts | {statistics.median(ratios):.0f} |"
-    yield f"| dense / ours, time, of the totals | {total:.0f} |"
-    yield f"| dense / ours, time, least and greatest | {ratios[0]:.0f}, {ratios[-1]:.0f} |"
-    yield f"| masks with IoU ≥ {SAME} | {sum(value >= SAME for value in same)} of {len(same)} |"
-    yield f"| masks equal in every patch | {sum(value == 1 for value in same)} |"
-    yield f"| largest error of an entry, as a share of the largest, median | {statistics.median(errors):.0e} |"
-    yield f"| largest error of an entry, as a share of the largest, greatest | {errors[-1]:.0e} |"
+    largest = "largest error of an entry, as a share of the largest"
+    yield table_header(f"{len(found)} cuts, {setting}", "")
+    yield table_row("dense / ours, time, median over cuts", f"{statistics.median(ratios):.0f}")
+    yield table_row("dense / ours, time, of the totals", f"{total:.0f}")
+    yield table_row("dense / ours, time, least and greatest", f"{ratios[0]:.0f}, {ratios[-1]:.0f}")
+    yield table_row(f"masks with IoU ≥ {SAME}", f"{sum(value >= SAME for value in same)} of {len(same)}")
+    yield table_row("masks equal in every patch", sum(value == 1 for value in same))
+    yield table_row(f"{largest}, median", f"{statistics.median(errors):.0e}")
+    yield table_row(f"{largest}, greatest", f"{errors[-1]:.0e}")
     yield ""
     for cut, value in zip(found, same, strict=True):
         if value < SAME:

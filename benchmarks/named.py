@@ -5,40 +5,43 @@
 Takes the first 20 photos, by name, whose largest object covers 5 to 60 % of the picture.
 """
 
-import argparse
-import io
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from models import built_in
+from page import command_line, publish, table_header, table_row
 from photos import coco_largest
-from PIL import Image
 
 import cratecli
 from cratecli.emergence.masks import iou
 from cratecli.io.formats.png import encode
 
 
+def table(data: Path, pictures: Path | None) -> Iterator[str]:
+    """Write a row a photo, and the mean."""
+    chosen = islice((p for p in coco_largest(data) if 0.05 <= p.truth.mean() <= 0.6), 20)
+    scores = []
+    yield table_header("photo", "raw", "refined", "confidence")
+    for photo in chosen:
+        look = cratecli.look(photo.rgb, built_in())
+        raw, refined = cratecli.segment(look, refine="none"), cratecli.segment(look)
+        scores.append((iou(raw.mask, photo.truth), iou(refined.mask, photo.truth), refined.confidence))
+        yield table_row(photo.name, *(f"{value:.2f}" for value in scores[-1]))
+        if pictures:
+            pictures.mkdir(parents=True, exist_ok=True)
+            overlay = encode(photo.rgb, refined.mask, refined.soft, "overlay")
+            (pictures / f"{photo.name}.png").write_bytes(overlay)
+    yield table_row("mean", *(f"{value:.2f}" for value in np.mean(scores, axis=0)))
+
+
 def main() -> None:
-    """Print a line a photo, and the mean."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data", type=Path)
+    """Run the benchmark."""
+    parser = command_line(__doc__, every=False)
     parser.add_argument("--pictures", type=Path, help="write an overlay a photo into this folder")
     arguments = parser.parse_args()
-    model = cratecli.load_model()
-    chosen = islice((p for p in coco_largest(arguments.data) if 0.05 <= p.truth.mean() <= 0.6), 20)
-    scores = []
-    print("| photo | raw | refined | confidence |\n|---|---:|---:|---:|")
-    for photo in chosen:
-        found = cratecli.segment(photo.rgb, model)
-        raw = cratecli.segment(photo.rgb, model, refine="none")
-        scores.append((iou(raw.mask, photo.truth), iou(found.mask, photo.truth), found.confidence))
-        print(f"| {photo.name} | " + " | ".join(f"{value:.2f}" for value in scores[-1]) + " |")
-        if arguments.pictures:
-            arguments.pictures.mkdir(parents=True, exist_ok=True)
-            shown = Image.open(io.BytesIO(encode(photo.rgb, found.mask, found.soft, "overlay")))
-            shown.save(arguments.pictures / f"{photo.name}.png")
-    print("| mean | " + " | ".join(f"{value:.2f}" for value in np.mean(scores, axis=0)) + " |")
+    publish(table(arguments.data, arguments.pictures), arguments.write)
 
 
 if __name__ == "__main__":

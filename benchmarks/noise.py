@@ -6,28 +6,23 @@ DATA holds `ecssd200` (folders `images`, `masks`). The masks are those of `crate
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from zlib import crc32
 
-import cv2
 import numpy as np
-import torch
-from page import command_line, publish
+from models import built_in, one_thread
+from page import command_line, publish, table_header, table_row
 from photos import Photo, saliency
 from PIL import Image
 
+import cratecli
 from cratecli.emergence.masks import iou
 from cratecli.geometry import Size
 from cratecli.io import images
 from cratecli.io.formats.png import overlay
 from cratecli.io.sheet import Tile, contact_sheet, fit_within, heat
-from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.recipes import Recipe, choose_recipe
-from cratecli.tasks.segment import Segmentation, segment_batch
-from cratecli.weights.checkpoint import load_model
 
 SIGMAS = (10, 25, 50, 75)  # of values in 0–255
 SHARES = (0.10, 0.25, 0.50, 0.75)  # of the pixels
@@ -43,17 +38,9 @@ def noisy(rgb: np.ndarray, sigma: float, share: float, seed: int) -> np.ndarray:
     return np.clip(rgb + noise, 0, 255).round().astype(np.uint8)
 
 
-@lru_cache
-def _ready() -> tuple[WhiteBox, Recipe]:
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    model = load_model()
-    return model, choose_recipe(model, refine="none")
-
-
-def segment(rgb: np.ndarray) -> Segmentation:
+def segment(rgb: np.ndarray) -> cratecli.Segmentation:
     """Segment as `crate segment --refine none` does."""
-    return segment_batch([rgb], *_ready())[0]
+    return cratecli.segment(rgb, built_in(), refine="none")
 
 
 def judge(photo: Photo) -> list[float]:
@@ -69,10 +56,9 @@ def table(scores: np.ndarray) -> Iterator[str]:
     grid = np.reshape(rest, (len(SIGMAS), len(SHARES)))
     yield f"{len(scores)} photos; without noise the mean IoU is {clean:.3f}."
     yield ""
-    yield "| σ | " + " | ".join(f"{share:.0%} of pixels" for share in SHARES) + " |"
-    yield "|---:|" + "---:|" * len(SHARES)
+    yield table_header("σ", *(f"{share:.0%} of pixels" for share in SHARES), text=0)
     for sigma, row in zip(SIGMAS, grid, strict=True):
-        yield f"| {sigma} | " + " | ".join(f"{value:.3f} ({value - clean:+.3f})" for value in row) + " |"
+        yield table_row(sigma, *(f"{value:.3f} ({value - clean:+.3f})" for value in row))
 
 
 def figure() -> np.ndarray:
@@ -98,7 +84,7 @@ def main() -> None:
     if arguments.figure:
         Image.fromarray(figure()).save(arguments.figure, quality=88)
     photos = list(saliency(arguments.data / "ecssd200"))[:: arguments.every]
-    with get_context("spawn").Pool() as pool:
+    with get_context("spawn").Pool(initializer=one_thread) as pool:
         scores = np.array(pool.map(judge, photos, chunksize=4))
     publish(table(scores), arguments.write)
 

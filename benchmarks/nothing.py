@@ -10,12 +10,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from page import command_line, publish
+from models import built_in, one_thread
+from page import command_line, publish, table_header, table_row
 
-from cratecli import load_model, segment
+from cratecli import segment
 from cratecli.io import images
-from cratecli.model.unroll import WhiteBox
 
 SIZES = ((96, 96), (120, 160), (300, 400))  # px
 SEEDS = range(4)
@@ -40,42 +39,41 @@ def pictures(size: tuple[int, int], random: np.random.Generator) -> Iterator[tup
     yield "clouds", 255 * (blurred - blurred.min()) / np.ptp(blurred)
 
 
-def told(name: str, found: list[tuple[float, bool]]) -> str:
+def summary(name: str, found: list[tuple[float, bool]]) -> str:
     """Write a row: least, median and most confidence, and how many masks are empty."""
     confidence, empty = np.array(found).T
     low, middle, high = np.quantile(confidence, (0, 0.5, 1))
-    return f"| {name} | {len(found)} | {low:.2f} | {middle:.2f} | {high:.2f} | {empty.mean():.0%} |"
+    return table_row(name, len(found), f"{low:.2f}", f"{middle:.2f}", f"{high:.2f}", f"{empty.mean():.0%}")
 
 
-def look(rgb: np.ndarray, model: WhiteBox) -> tuple[float, bool]:
+def measure(rgb: np.ndarray) -> tuple[float, bool]:
     """Give the confidence, and whether the mask is empty."""
-    found = segment(rgb, model)
+    found = segment(rgb, built_in())
     return found.confidence, found.empty
 
 
 def table(data: Path, every: int) -> Iterator[str]:
     """Write every row."""
-    model = load_model()
-    yield f"| least_confidence {model.least_confidence} | pictures | least | median | most | empty masks |"
-    yield "|---|---:|---:|---:|---:|---:|"
+    bound = f"least_confidence {built_in().least_confidence}"
+    yield table_header(bound, "pictures", "least", "median", "most", "empty masks")
     nothing: dict[str, list[tuple[float, bool]]] = {}
     for seed in SEEDS:
         for size in SIZES:
             for name, values in pictures(size, np.random.default_rng(seed)):
                 grey = values.clip(0, 255).astype(np.uint8)
                 rgb = grey if grey.ndim == 3 else np.repeat(grey[..., None], 3, axis=2)
-                nothing.setdefault(name, []).append(look(rgb, model))
+                nothing.setdefault(name, []).append(measure(rgb))
     for name, found in nothing.items():
-        yield told(name, found)
+        yield summary(name, found)
     for name in SETS:
         paths = sorted((data / name / "images").glob("*.jpg"))[::every]
-        yield told(f"photos of {name}", [look(images.read(path), model) for path in paths])
+        yield summary(f"photos of {name}", [measure(images.read(path)) for path in paths])
 
 
 def main() -> None:
     """Run the benchmark."""
     arguments = command_line(__doc__).parse_args()
-    torch.set_num_threads(1)
+    one_thread()
     publish(table(arguments.data, arguments.every), arguments.write)
 
 

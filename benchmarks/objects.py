@@ -7,53 +7,37 @@ with an even index (by name); the others are the test.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
 from pathlib import Path
+from typing import Unpack
 
-import cv2
 import numpy as np
-import torch
-from page import command_line, publish
+from models import built_in, one_thread
+from page import command_line, publish, table_header, table_row
 from photos import Photo, saliency
 
+from cratecli import Object, ObjectOptions, objects
 from cratecli.emergence.masks import iou
 from cratecli.emergence.precision import AP50, average_precision
 from cratecli.io import datasets, images
 from cratecli.io.datasets import CocoSet
 from cratecli.io.formats.record import Annotated, annotate
-from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.objects import Object, choose_object_recipe, objects_batch
-from cratecli.tasks.recipes import Refine
-from cratecli.weights.checkpoint import load_model
 
 WINDOW, LEAST = 0.5, 96  # of each side; px
 
 
-@lru_cache
-def _ready() -> WhiteBox:
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    return load_model()
+def find(rgb: np.ndarray, **asked: Unpack[ObjectOptions]) -> list[Object]:
+    """Find objects as `crate objects` does."""
+    return objects(rgb, built_in(), **asked)
 
 
-def find(rgb: np.ndarray, refine: Refine, min_score: float | None = None) -> list[Object]:
-    """Find objects as `crate objects --refine …` does."""
-    model = _ready()
-    return objects_batch([rgb], model, choose_object_recipe(model, refine=refine, min_score=min_score))[0]
-
-
-def on_coco(path: Path, refine: Refine, min_score: float | None) -> Annotated:
+def on_coco(path: Path, asked: ObjectOptions) -> Annotated:
     """Find a COCO photo's objects."""
     rgb = images.read(path)
     height, width = rgb.shape[:2]
-    return Annotated(
-        path.name,
-        height,
-        width,
-        [annotate(each.mask, each.score) for each in find(rgb, refine, min_score)],
-    )
+    annotations = [annotate(each.mask, each.score) for each in find(rgb, **asked)]
+    return Annotated(path.name, height, width, annotations)
 
 
 def score_coco(found: Sequence[Annotated], coco: CocoSet) -> dict[str, float]:
@@ -72,9 +56,9 @@ def score_coco(found: Sequence[Annotated], coco: CocoSet) -> dict[str, float]:
     return scores
 
 
-def on_ecssd(photo: Photo, refine: Refine) -> tuple[float, float, bool]:
+def on_ecssd(photo: Photo, asked: ObjectOptions) -> tuple[float, float, bool]:
     """Give the first object's IoU with the truth, the best object's, and whether nothing was found."""
-    found = find(photo.rgb, refine)
+    found = find(photo.rgb, **asked)
     shares = [iou(each.mask, photo.truth) for each in found]
     return (shares or [0.0])[0], max(shares, default=0.0), not found
 
@@ -93,7 +77,7 @@ def window_without(photo: Photo) -> np.ndarray | None:
 
 def nothing_in(rgb: np.ndarray) -> bool:
     """Tell whether nothing is found."""
-    return not find(rgb, "none")
+    return not find(rgb, refine="none")
 
 
 def table(data: Path, every: int, pool: Pool) -> Iterator[str]:
@@ -102,26 +86,28 @@ def table(data: Path, every: int, pool: Pool) -> Iterator[str]:
     paths = [pair.image for pair in coco.pairs][::every]
     photos = list(saliency(data / "ecssd200"))[::every]
     halves = (("tuned on", 0), ("not tuned on", 1))
-    yield "| COCO (128 photos), class-agnostic | box AP50 | AP | AR | mask AP50 | AP | AR |"
-    yield "|---|---:|---:|---:|---:|---:|---:|"
-    for refine, least in (("none", None), ("none", 0.0), ("grabcut", None)):
-        found = pool.starmap(on_coco, [(path, refine, least) for path in paths], chunksize=4)
+    ways: dict[str, ObjectOptions] = {
+        "refine none": {"refine": "none"},
+        "refine none, every cut": {"refine": "none", "min_score": 0.0},
+        "refine grabcut": {"refine": "grabcut"},
+    }
+    yield table_header("COCO (128 photos), class-agnostic", "box AP50", "AP", "AR", "mask AP50", "AP", "AR")
+    for way, asked in ways.items():
+        found = pool.starmap(on_coco, [(path, asked) for path in paths], chunksize=4)
         for name, half in halves:
             scores = score_coco(found[half::2], coco)
             count = sum(len(each.objects) for each in found[half::2])
-            how = f"{name}, refine {refine}" + (", every cut" if least == 0.0 else "") + f": {count} objects"
-            yield f"| {how} | " + " | ".join(f"{100 * value:.1f}" for value in scores.values()) + " |"
+            how = f"{name}, {way}: {count} objects"
+            yield table_row(how, *(f"{100 * value:.1f}" for value in scores.values()))
     yield ""
-    yield "| ECSSD (200 photos) | IoU of the first | of the best of 3 | first ≥ 0.5 | nothing found |"
-    yield "|---|---:|---:|---:|---:|"
-    for refine in ("none", "grabcut"):
-        judged = np.array(pool.starmap(on_ecssd, [(photo, refine) for photo in photos], chunksize=4), float)
+    first_and_best = "IoU of the first", "of the best of 3", "first ≥ 0.5", "nothing found"
+    yield table_header("ECSSD (200 photos)", *first_and_best)
+    for way in ("refine none", "refine grabcut"):
+        judged = np.array(pool.starmap(on_ecssd, [(each, ways[way]) for each in photos], chunksize=4), float)
         for name, half in halves:
             first, best, empty = judged[half::2].T
-            cells = (
-                f"{first.mean():.3f} | {best.mean():.3f} | {(first >= 0.5).mean():.0%} | {empty.mean():.0%}"
-            )
-            yield f"| {name}, refine {refine} | {cells} |"
+            means = f"{first.mean():.3f}", f"{best.mean():.3f}"
+            yield table_row(f"{name}, {way}", *means, f"{(first >= 0.5).mean():.0%}", f"{empty.mean():.0%}")
     windows = [window for photo in photos if (window := window_without(photo)) is not None]
     share = np.mean(pool.map(nothing_in, windows, chunksize=4))
     yield ""
@@ -131,7 +117,7 @@ def table(data: Path, every: int, pool: Pool) -> Iterator[str]:
 def main() -> None:
     """Run the benchmark."""
     arguments = command_line(__doc__).parse_args()
-    with get_context("spawn").Pool() as pool:
+    with get_context("spawn").Pool(initializer=one_thread) as pool:
         publish(table(arguments.data, arguments.every, pool), arguments.write)
 
 

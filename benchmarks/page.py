@@ -16,6 +16,16 @@ def command_line(words: str | None, *, data: bool = True, every: bool = True) ->
     return parser
 
 
+def table_header(*names: str, text: int = 1) -> str:
+    """Write the head of a Markdown table, whose first columns are `text`, the others numbers."""
+    return f"{table_row(*names)}\n|{'---|' * text}{'---:|' * (len(names) - text)}"
+
+
+def table_row(*cells: object) -> str:
+    """Write a row of a Markdown table."""
+    return f"| {' | '.join(map(str, cells))} |"
+
+
 def publish(lines: Iterable[str], page: Path | None) -> None:
     """Print tables, and put them between `<!-- table -->` and `<!-- end -->` of a page."""
     tables = "\n".join(lines)

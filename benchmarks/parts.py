@@ -15,20 +15,20 @@ from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
-import torch
-from page import command_line, publish
+from models import built_in, one_thread, untrained
+from page import command_line, publish, table_header, table_row
 from photos import Photo, saliency
 from sklearn.cluster import KMeans
 
 from cratecli.emergence.clusters import contingency, mutual_information, rand_index
 from cratecli.emergence.masks import iou
-from cratecli.emergence.parts import Foreground, paint
+from cratecli.emergence.parts import paint
+from cratecli.emergence.rules import Foreground
 from cratecli.geometry import Size
 from cratecli.io import datasets, images
-from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.parts import Album, PartRecipe, Seen, choose_part_recipe, label, look
-from cratecli.weights.checkpoint import load_model
+from cratecli.tasks.parts import Album, PhotoFeatures, features_batch, label
+from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
 
 SEEDS = range(3)  # of random weights, over which their rows are a mean
 STEP = 4  # of the pixels that are judged, in both directions
@@ -67,7 +67,7 @@ class Score(NamedTuple):
 class Parts:
     """The command itself, on photos that a model has seen."""
 
-    def __init__(self, photos: Sequence[Photo], seen: Sequence[Seen], recipe: PartRecipe) -> None:
+    def __init__(self, photos: Sequence[Photo], seen: Sequence[PhotoFeatures], recipe: PartRecipe) -> None:
         self._photos, self._seen, self._recipe = photos, seen, recipe
 
     def __call__(self, group: slice, k: int | Literal["auto"]) -> list[np.ndarray]:
@@ -124,14 +124,14 @@ def nearness(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     return np.asarray(1 - squares / squares.max())
 
 
-def show(photos: Sequence[Photo], model: WhiteBox, recipe: PartRecipe) -> list[Seen]:
+def show(photos: Sequence[Photo], model: WhiteBox, recipe: PartRecipe) -> list[PhotoFeatures]:
     """Show photos to a model, one by one."""
-    return [look([photo.rgb], model, recipe)[0] for photo in photos]
+    return [features_batch([photo.rgb], model, recipe)[0] for photo in photos]
 
 
-def within(figure: Sequence[np.ndarray], seen: Sequence[Seen]) -> list[Seen]:
+def within(figure: Sequence[np.ndarray], seen: Sequence[PhotoFeatures]) -> list[PhotoFeatures]:
     """Put another foreground in place of what the heads gave."""
-    return [Seen(one.tokens, one.attention, other) for one, other in zip(seen, figure, strict=True)]
+    return [replace(one, saliency=other) for one, other in zip(seen, figure, strict=True)]
 
 
 def true_figure(photo: Photo, like: np.ndarray) -> np.ndarray:
@@ -141,7 +141,10 @@ def true_figure(photo: Photo, like: np.ndarray) -> np.ndarray:
 
 
 def ways(
-    photos: Sequence[Photo], seen: Sequence[Seen], random: Sequence[Sequence[Seen]], recipe: PartRecipe
+    photos: Sequence[Photo],
+    seen: Sequence[PhotoFeatures],
+    random: Sequence[Sequence[PhotoFeatures]],
+    recipe: PartRecipe,
 ) -> dict[str, list[Labelling]]:
     """Name every way to label parts, some in several versions; `recipe` takes attention's foreground."""
     figure = [each.saliency for each in seen]
@@ -180,52 +183,43 @@ def judge(photos: Sequence[Photo], rows: dict[str, list[Labelling]]) -> dict[tup
 
 def by_count(scores: dict[tuple[str, str], list[Score]], rows: Sequence[str], first: int) -> Iterator[str]:
     """Write scores on photos not tuned on, for each number of parts; `first` is where NMI stands in a score."""
-    yield "| NMI / ARI | " + " | ".join(f"k = {k}" for k in COUNTS) + " | mean |"
-    yield "|---|" + "---:|" * (len(COUNTS) + 1)
+    yield table_header("NMI / ARI", *(f"k = {k}" for k in COUNTS), "mean")
     for row in rows:
         values = [score[first : first + 2] for score in scores[row, NOT_TUNED]]
-        cells = [f"{nmi:.3f} / {ari:.3f}" for nmi, ari in [*values, np.mean(values, axis=0)]]
-        yield f"| {row} | " + " | ".join(cells) + " |"
+        yield table_row(row, *(f"{nmi:.3f} / {ari:.3f}" for nmi, ari in [*values, np.mean(values, axis=0)]))
 
 
 def by_group(scores: dict[tuple[str, str], list[Score]], rows: Sequence[str]) -> Iterator[str]:
     """Write mean scores over the numbers of parts, for each group of photos."""
-    places = ("foreground", "all pixels")
-    yield (
-        f"| mean NMI / ARI, k = {COUNTS[0]} to {COUNTS[-1]} | "
-        + " | ".join(f"{name}: {place}" for name in GROUPS for place in places)
-        + " |"
-    )
-    yield "|---|" + "---:|" * (2 * len(GROUPS))
+    columns = (f"{name}: {place}" for name in GROUPS for place in ("foreground", "all pixels"))
+    yield table_header(f"mean NMI / ARI, k = {COUNTS[0]} to {COUNTS[-1]}", *columns)
     for row in rows:
         means = [np.mean(scores[row, name], axis=0) for name in GROUPS]
-        cells = [f"{mean[at]:.3f} / {mean[at + 1]:.3f}" for mean in means for at in (0, 2)]
-        yield f"| {row} | " + " | ".join(cells) + " |"
+        yield table_row(row, *(f"{mean[at]:.3f} / {mean[at + 1]:.3f}" for mean in means for at in (0, 2)))
 
 
 def with_auto(photos: Sequence[Photo], ours: Labelling) -> Iterator[str]:
     """Write what `--k auto` chooses, and how good that is."""
-    yield "| `--k auto`, cars | k | NMI / ARI, foreground | all pixels |"
-    yield "|---|---:|---:|---:|"
+    yield table_header("`--k auto`, cars", "k", "NMI / ARI, foreground", "all pixels")
     for name, group in GROUPS.items():
         labels = ours(group, "auto")
         k = max(int(each.max()) for each in labels)
         score = Score.of(photos[group], labels)
-        cells = f"{score.inside_nmi:.3f} / {score.inside_ari:.3f} | {score.nmi:.3f} / {score.ari:.3f}"
-        yield f"| {name} | {k} | {cells} |"
+        inside = f"{score.inside_nmi:.3f} / {score.inside_ari:.3f}"
+        yield table_row(name, k, inside, f"{score.nmi:.3f} / {score.ari:.3f}")
 
 
 def foreground(
-    sets: Mapping[str, tuple[Sequence[Photo], Sequence[Seen], Sequence[Sequence[Seen]]]], recipe: PartRecipe
+    sets: Mapping[str, tuple[Sequence[Photo], Sequence[PhotoFeatures], Sequence[Sequence[PhotoFeatures]]]],
+    recipe: PartRecipe,
 ) -> Iterator[str]:
     """Write the foreground's mean IoU with the truth, for every rule."""
-    yield "| mean IoU | " + " | ".join(f"{kind}: {name}" for kind in sets for name in GROUPS) + " |"
-    yield "|---|" + "---:|" * (len(sets) * len(GROUPS))
+    yield table_header("mean IoU", *(f"{kind}: {name}" for kind in sets for name in GROUPS))
     rules: tuple[Foreground, ...] = ("attention", "pca", "none")
-    for rule, untrained in [(rule, False) for rule in rules] + [(rule, True) for rule in rules[:2]]:
+    for rule, by_chance in [(rule, False) for rule in rules] + [(rule, True) for rule in rules[:2]]:
         changed, cells = replace(recipe, foreground=rule), []
         for photos, seen, random in sets.values():
-            versions = [Parts(photos, each, changed) for each in (random if untrained else [seen])]
+            versions = [Parts(photos, each, changed) for each in (random if by_chance else [seen])]
             for group in GROUPS.values():
                 shares = [
                     iou(labels > 0, photo.truth[::STEP, ::STEP] > 0)
@@ -233,25 +227,17 @@ def foreground(
                     for photo, labels in zip(photos[group], way(group, 2), strict=True)
                 ]
                 cells.append(f"{np.mean(shares):.3f}")
-        yield f"| {f'{RANDOM}, ' * untrained}foreground {rule} | " + " | ".join(cells) + " |"
-
-
-def untrained(model: Crate, seed: int) -> Crate:
-    """Make a model of the same architecture with random weights."""
-    torch.manual_seed(seed)
-    return Crate(model.config).requires_grad_(False).fold()
+        yield table_row(f"{f'{RANDOM}, ' * by_chance}foreground {rule}", *cells)
 
 
 def table(data: Path, every: int) -> Iterator[str]:
     """Write every table as Markdown."""
-    model = load_model()
-    if not isinstance(model, Crate):
-        raise TypeError("the built-in model is a CRATE")
+    model = built_in()
     recipe = choose_part_recipe(model)
     sets = {}
     for kind, found in (("cars", cars(data / "car_parts80")), ("horses", saliency(data / "horses40"))):
         photos = list(found)[::every]
-        random = [show(photos, untrained(model, seed), recipe) for seed in SEEDS]
+        random = [show(photos, untrained(model.config, seed), recipe) for seed in SEEDS]
         sets[kind] = photos, show(photos, model, recipe), random
     photos, seen, random = sets["cars"]
     rows = ways(photos, seen, random, recipe)
@@ -273,8 +259,7 @@ def table(data: Path, every: int) -> Iterator[str]:
 def main() -> None:
     """Run the benchmark."""
     arguments = command_line(__doc__).parse_args()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    one_thread()
     publish(table(arguments.data, arguments.every), arguments.write)
 
 

@@ -12,7 +12,6 @@ are, they come again without their first rows and columns.
 """
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,10 +21,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-import torch
-from page import command_line, publish
+from measure import peak_memory, ratio
+from models import built_in, one_thread
+from page import command_line, publish, table_header, table_row
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
@@ -37,8 +36,11 @@ from cratecli.emergence.rules import Keep
 from cratecli.io import images
 from cratecli.runs.batch import Desk
 from cratecli.runs.jobs import Job
-from cratecli.tasks.parts import Album, PartRecipe, Seen, choose_part_recipe, label, learn_parts, look
-from cratecli.weights.checkpoint import load_model
+from cratecli.runs.plan import Plan
+from cratecli.runs.session import Session
+from cratecli.tasks.parts import Album, PhotoFeatures, features_batch, label
+from cratecli.tasks.parts_album import fill_album
+from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
 
 ROUNDS = {50: 3, 200: 3, 800: 2}  # photos, and how often each way runs on as many
 CROP = 4  # px, of rows and columns, for every time a photo has come before
@@ -68,13 +70,13 @@ class AtHand:
 
     def __init__(self, solver: str) -> None:
         self._solver = solver
-        self._seen: list[Seen] = []
+        self._seen: list[PhotoFeatures] = []
 
-    def add(self, _: np.ndarray, seen: Seen) -> None:
+    def add(self, _: np.ndarray, seen: PhotoFeatures) -> None:
         """Put a photo in."""
         self._seen.append(seen)
 
-    def open(self, index: int) -> tuple[str, Seen]:
+    def open(self, index: int) -> tuple[str, PhotoFeatures]:
         """Take a photo's descriptors out again."""
         return "", self._seen[index]
 
@@ -102,7 +104,7 @@ class AtHand:
         return Ground("pca", components(pca), side, side * cut)
 
     @staticmethod
-    def _inside(ground: Ground, seen: Seen) -> np.ndarray:
+    def _inside(ground: Ground, seen: PhotoFeatures) -> np.ndarray:
         inside = ground.margins(seen.tokens, seen.saliency) > 0
         return centred(seen.tokens, inside)[inside]
 
@@ -120,29 +122,24 @@ def folder_of(data: Path, count: int) -> Iterator[np.ndarray]:
         yield np.ascontiguousarray(images.read(paths[which])[CROP * again :, CROP * again :])
 
 
-def patch_labels(vocabulary: Vocabulary, seen: Seen) -> np.ndarray:
+def patch_labels(vocabulary: Vocabulary, seen: PhotoFeatures) -> np.ndarray:
     """Label patches by the nearest part, 0 for ground."""
     inside = vocabulary.ground.margins(seen.tokens, seen.saliency) > 0
     nearest = vocabulary.nearness(vocabulary.coordinates(seen.tokens, inside)).argmax(axis=0)
     return np.where(inside, nearest + 1, 0).reshape(-1)
 
 
-def peak() -> float:
-    """Give this process's peak resident size so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def run(data: Path, way: str, count: int) -> Run:
     """Learn and label, in a process that does nothing else."""
-    model = load_model()
+    model = built_in()
     recipe = choose_part_recipe(model, k=K, foreground="pca")
-    look(list(folder_of(data, 1)), model, recipe)  # what any first look costs
-    before, clock, start, learning = peak(), time.perf_counter(), time.process_time(), 0.0
+    features_batch(list(folder_of(data, 1)), model, recipe)  # what any first look costs
+    before, clock, start, learning = peak_memory(), time.perf_counter(), time.process_time(), 0.0
     labels = []
     with TemporaryDirectory() as place:
         album = Album(Path(place), recipe) if way == OURS else AtHand(way)
         for photo in folder_of(data, count):
-            seen = look([photo], model, recipe)[0]
+            seen = features_batch([photo], model, recipe)[0]
             begun = time.process_time()
             album.add(photo, seen)
             learning += time.process_time() - begun
@@ -154,7 +151,7 @@ def run(data: Path, way: str, count: int) -> Run:
             label(photo, seen, vocabulary, "none")
             labels.append(patch_labels(vocabulary, seen))
     clock, processor = time.perf_counter() - clock, time.process_time() - start
-    return Run(clock, processor, learning, before, peak(), np.concatenate(labels).tolist())
+    return Run(clock, processor, learning, before, peak_memory(), np.concatenate(labels).tolist())
 
 
 def run_apart(data: Path, way: str, count: int) -> Run:
@@ -192,10 +189,13 @@ def table(found: dict[tuple[int, str], list[Run]]) -> Iterator[str]:
                 ratio([getattr(one, name) for one in runs], [getattr(one, name) for one in ours])
                 for name in ("clock", "processor", "learning")
             )
-            yield (
-                f"| {count} | {TITLES[way]} | "
-                + " | ".join([f"{value:.0f} MB" for value in memory] + [f"{value:.2f}" for value in times])
-                + f" | {adjusted_rand_score(known, labels):.3f} | {np.mean((known > 0) == (labels > 0)):.2%} |"
+            yield table_row(
+                count,
+                TITLES[way],
+                *(f"{value:.0f} MB" for value in memory),
+                *(f"{value:.2f}" for value in times),
+                f"{adjusted_rand_score(known, labels):.3f}",
+                f"{np.mean((known > 0) == (labels > 0)):.2%}",
             )
     few, many = min(ROUNDS), max(ROUNDS)
     yield ""
@@ -208,26 +208,16 @@ def table(found: dict[tuple[int, str], list[Run]]) -> Iterator[str]:
         )
 
 
-def ratio(ones: Sequence[float], others: Sequence[float]) -> float:
-    """Take the median of the ratios of runs side by side."""
-    return statistics.median(one / other for one, other in zip(ones, others, strict=True))
-
-
 def steadiness(data: Path) -> Iterator[str]:
     """Write how many patches have the same label whatever the order of photos and the batch size."""
-    model = load_model()
-    yield (
-        "| same labels as in name order, batch size 8 | "
-        + " | ".join(
-            ("name order" if seed is None else f"shuffled ({seed})") + f", batch size {size}"
-            for size, seed in ORDERS
-        )
-        + " |"
-    )
-    yield "|---|" + "---:|" * len(ORDERS)
+    orders = [
+        ("name order" if seed is None else f"shuffled ({seed})") + f", batch size {size}"
+        for size, seed in ORDERS
+    ]
+    yield table_header("same labels as in name order, batch size 8", *orders)
     for name in ("car_parts80", "horses40"):
         jobs = [Job(path, None) for path in sorted((data / name / "images").iterdir())]
-        for recipe in (choose_part_recipe(model, foreground=rule) for rule in ("attention", "pca")):
+        for recipe in (choose_part_recipe(built_in(), foreground=rule) for rule in ("attention", "pca")):
             shared = labels_of(jobs, 8, recipe)
             cells = []
             for size, seed in ORDERS:
@@ -240,21 +230,16 @@ def steadiness(data: Path) -> Iterator[str]:
                 same = np.concatenate([shared[job] == other[job] for job in jobs])
                 cells.append(f"{same.mean():.4%}")
             print(name, recipe, cells, file=sys.stderr, flush=True)
-            yield (
-                f"| {name}, foreground {recipe.foreground}: {len(jobs)} photos, {len(same)} patches | "
-                + " | ".join(cells)
-                + " |"
-            )
+            counts = f"{len(jobs)} photos, {len(same)} patches"
+            yield table_row(f"{name}, foreground {recipe.foreground}: {counts}", *cells)
 
 
 def labels_of(jobs: Sequence[Job], batch_size: int, recipe: PartRecipe) -> dict[Job, np.ndarray]:
     """Learn from photos in the order given, and label their patches."""
-    model = load_model()
-    with TemporaryDirectory() as place:
+    desk = Desk(built_in(), batch_size)
+    with TemporaryDirectory() as place, Session(Plan(tuple(jobs)), desk) as session:
         album = Album(Path(place), recipe)
-        read = [
-            job for job in learn_parts(album, jobs, Desk(model, batch_size), recipe) if isinstance(job, Job)
-        ]
+        read = [job for job in fill_album(album, session, recipe) if isinstance(job, Job)]
         vocabulary = album.learn()
         return {job: patch_labels(vocabulary, album.open(index)[1]) for index, job in enumerate(read)}
 
@@ -264,8 +249,7 @@ def main() -> None:
     parser = command_line(__doc__, every=False)
     parser.add_argument("--run", nargs=2, metavar=("WAY", "COUNT"), help="do one run and print what it took")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    one_thread()
     if arguments.run:
         way, count = arguments.run
         print(json.dumps(run(arguments.data, way, int(count))))

@@ -8,30 +8,23 @@ threads are the same. Times are ratios of interleaved pairs in one process; memo
 a fresh process, over what it was before the pass.
 """
 
-import resource
-import statistics
-import time
 from collections.abc import Callable
 from multiprocessing import get_context
 
 import torch
 from literal import attend, sparsify
-from page import command_line, publish
+from measure import peak_memory, ratio, timed
+from models import torch_and_threads, untrained
+from page import command_line, publish, table_header, table_row
 from torch import Tensor
 
 from cratecli.model.config import ARCHITECTURES
 from cratecli.model.crate import Crate
 
+CONFIG = ARCHITECTURES["crate_base_demo_patch8_224"]
 LAYER = 10  # the penultimate one
 SIDE, LARGE = 480, 960  # px
 PAIRS = 5
-
-
-def build(dtype: torch.dtype) -> Crate:
-    """Make the model; the seed makes every process's the same."""
-    torch.manual_seed(0)
-    model = Crate(ARCHITECTURES["crate_base_demo_patch8_224"]).requires_grad_(False).to(dtype)
-    return model.fold()
 
 
 def photo(side: int, dtype: torch.dtype) -> Tensor:
@@ -57,57 +50,50 @@ def literal(model: Crate, image: Tensor) -> Tensor:
     raise ValueError(f"no layer {LAYER}")
 
 
-def seconds(run: Callable[[], Tensor]) -> float:
-    """Time one run."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def ratio(slow: Callable[[], Tensor], fast: Callable[[], Tensor]) -> float:
-    """Take the median of the ratios of interleaved pairs, after one of each to warm up."""
+def times_faster(slow: Callable[[], Tensor], fast: Callable[[], Tensor]) -> str:
+    """Write the ratio of interleaved pairs, after one of each to warm up."""
     slow(), fast()
-    return statistics.median(seconds(slow) / seconds(fast) for _ in range(PAIRS))
+    pairs = [(timed(slow).clock, timed(fast).clock) for _ in range(PAIRS)]
+    return f"{ratio(*zip(*pairs, strict=True)):.2f}"
 
 
-def _peak(way: str, side: int, dtype: torch.dtype) -> tuple[float, float]:
-    model, image = build(dtype), photo(side, dtype)
-    ours(model, photo(64, dtype))  # what any first pass costs
-    before = _peak_mb()
+def _peak(way: str, side: int) -> tuple[float, float]:
+    model, image = untrained(CONFIG), photo(side, torch.float32)
+    ours(model, photo(64, torch.float32))  # what any first pass costs
+    before = peak_memory()
     {"ours": ours, "literal": literal}[way](model, image)
-    return _peak_mb() - before, _peak_mb()
+    return peak_memory() - before, peak_memory()
 
 
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def peak(way: str, side: int, dtype: torch.dtype) -> tuple[float, float]:
+def peak(way: str, side: int) -> tuple[float, float]:
     """Measure in a fresh process: MB that the pass adds to the peak, and the peak itself."""
     with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak, (way, side, dtype))
+        return pool.apply(_peak, (way, side))
 
 
 def main() -> None:
     """Run the benchmark."""
     arguments = command_line(__doc__, data=False, every=False).parse_args()
     # First of all: a process inherits the peak of the one that starts it.
-    single_memory, literal_memory = peak("ours", SIDE, torch.float32), peak("literal", SIDE, torch.float32)
-    large = peak("ours", LARGE, torch.float32)
-    single, half = build(torch.float32), build(torch.bfloat16)
+    our_memory, literal_memory, large = (
+        peak("ours", SIDE)[0],
+        peak("literal", SIDE)[0],
+        peak("ours", LARGE)[1],
+    )
+    single, half = untrained(CONFIG), untrained(CONFIG, dtype=torch.bfloat16)
     image, rough = photo(SIDE, torch.float32), photo(SIDE, torch.bfloat16)
     exact, found, low = literal(single, image), ours(single, image), ours(half, rough)
-    names = f"torch {torch.__version__.partition('+')[0]}, {torch.get_num_threads()} threads"
+    by_equations, in_float32 = lambda: literal(single, image), lambda: ours(single, image)
+    memory = f"{our_memory / max(literal_memory, 1):.2f} ({our_memory:.0f} of {literal_memory:.0f} MB)"
+    largest = "as a share of the largest attention"
     lines = [
-        f"| CRATE-B/8, 6 heads, {SIDE} × {SIDE}, CPU, {names} | |",
-        "|---|---:|",
-        f"| literal / ours, float32, time | {ratio(lambda: literal(single, image), lambda: ours(single, image)):.2f} |",
-        f"| ours float32 / ours bfloat16, time | {ratio(lambda: ours(single, image), lambda: ours(half, rough)):.2f} |",
-        f"| ours / literal, float32, extra memory | {single_memory[0] / max(literal_memory[0], 1):.2f} "
-        f"({single_memory[0]:.0f} of {literal_memory[0]:.0f} MB) |",
-        f"| largest error of ours, float32, as a share of the largest attention | {error(found, exact):.1e} |",
-        f"| largest error of ours, bfloat16, as a share of the largest attention | {error(low, exact):.1e} |",
-        f"| whole process at {LARGE} × {LARGE}, float32, peak | {large[1] / 1024:.2f} GB |",
+        table_header(f"CRATE-B/8, 6 heads, {SIDE} × {SIDE}, CPU, {torch_and_threads()}", ""),
+        table_row("literal / ours, float32, time", times_faster(by_equations, in_float32)),
+        table_row("ours float32 / ours bfloat16, time", times_faster(in_float32, lambda: ours(half, rough))),
+        table_row("ours / literal, float32, extra memory", memory),
+        table_row(f"largest error of ours, float32, {largest}", f"{error(found, exact):.1e}"),
+        table_row(f"largest error of ours, bfloat16, {largest}", f"{error(low, exact):.1e}"),
+        table_row(f"whole process at {LARGE} × {LARGE}, float32, peak", f"{large / 1024:.2f} GB"),
     ]
     publish(lines, arguments.write)
 

@@ -8,16 +8,15 @@ one matrix a step, attends without the map, and updates all tensors at once. Rat
 one process. bfloat16 is autocast's: weights stay float32; it is fast where the CPU multiplies in it.
 """
 
-import statistics
-import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from page import command_line, publish
+from literal import attend, sparsify
+from measure import ratio, timed
+from models import torch_and_threads
+from page import command_line, publish, table_header, table_row
 from torch import Tensor, nn
 
-from cratecli.model.blocks import split_heads
 from cratecli.model.config import ARCHITECTURES
 from cratecli.model.crate import Crate
 from cratecli.training.recipe import read_recipe
@@ -41,20 +40,13 @@ class Literal(nn.Module):
         mean, std = (torch.tensor(each)[:, None, None] for each in (model.mean, model.std))
         tokens = next(model.unroll((images / 255 - mean) / std)).tokens
         for layer in model.layers:
-            attention: Any = layer.attention
-            ista: Any = layer.sparsifier
-            w = split_heads(attention.subspaces(attention.norm(tokens)), attention.heads)
-            weights = (w @ w.transpose(-1, -2) * w.shape[-1] ** -0.5).softmax(dim=-1)
-            tokens = tokens + attention.output((weights @ w).transpose(1, 2).flatten(2))
-            x, dictionary = ista.norm(tokens), ista.dictionary
-            gradient = x @ dictionary - (x @ dictionary.T) @ dictionary
-            tokens = torch.relu(x + ista.step_size * gradient - ista.step_size * ista.sparsity_weight)
+            tokens = sparsify(layer, tokens + attend(layer, tokens)[1])
         logits = model.forward_head(model.norm(tokens))
         return nn.functional.cross_entropy(logits, targets, label_smoothing=0.1)
 
 
 def make_step(
-    forward: Callable[..., Tensor],
+    forward: Callable[..., Any],
     optimizer: torch.optim.Optimizer,
     *given: Tensor | None,
     bfloat16: bool = False,
@@ -64,7 +56,7 @@ def make_step(
     def step() -> float:
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             loss = forward(*given)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         optimizer.zero_grad()
         return float(loss.detach())
@@ -85,34 +77,27 @@ def ways() -> dict[str, Step]:
         torch.manual_seed(0)
         return Crate(config).train()
 
-    steps = {}
-    one = Literal(model())
-    plain = torch.optim.AdamW(
-        one.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=False
-    )
-    steps["literal"] = make_step(one, plain, images.float(), targets)
-    for name, kept in (("ours", None), ("ours, half the patches dropped", half)):
-        ours = ModelWithLoss(model(), recipe.label_smoothing)
-        steps[name] = make_step(ours, make_optimizer(ours.model, recipe), images, targets, kept)
-    ours = ModelWithLoss(model(), recipe.label_smoothing)
-    optimizer = make_optimizer(ours.model, recipe)
-    steps["ours, bfloat16"] = make_step(ours, optimizer, images, targets, None, bfloat16=True)
-    two = Literal(model())
-    other = torch.optim.AdamW(
-        two.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=False
-    )
-    steps["literal, compiled"] = make_step(torch.compile(two), other, images.float(), targets)
-    ours = ModelWithLoss(model(), recipe.label_smoothing)
-    optimizer = make_optimizer(ours.model, recipe)
-    steps["ours, compiled"] = make_step(torch.compile(ours), optimizer, images, targets, None)
-    return steps
+    def literal(*, compiled: bool = False) -> Step:
+        module = Literal(model())
+        optimizer = torch.optim.AdamW(
+            module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=False
+        )
+        return make_step(torch.compile(module) if compiled else module, optimizer, images.float(), targets)
 
+    def ours(kept: Tensor | None = None, *, bfloat16: bool = False, compiled: bool = False) -> Step:
+        module = ModelWithLoss(model(), recipe.label_smoothing)
+        optimizer = make_optimizer(module.model, recipe)
+        forward = torch.compile(module) if compiled else module
+        return make_step(forward, optimizer, images, targets, kept, bfloat16=bfloat16)
 
-def seconds(step: Step) -> float:
-    """Time one step."""
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
+    return {
+        "literal": literal(),
+        "ours": ours(),
+        "ours, half the patches dropped": ours(half),
+        "ours, bfloat16": ours(bfloat16=True),
+        "literal, compiled": literal(compiled=True),
+        "ours, compiled": ours(compiled=True),
+    }
 
 
 def main() -> None:
@@ -122,16 +107,11 @@ def main() -> None:
     losses = {name: step() for name, step in steps.items()}
     if abs(losses["literal"] - losses["ours"]) > 1e-3:
         raise ValueError(f"the steps differ: {losses}")
-    times = [{name: seconds(step) for name, step in steps.items()} for _ in range(PAIRS + 1)][1:]
-    names = f"torch {torch.__version__.partition('+')[0]}, {torch.get_num_threads()} threads"
-    lines = [
-        f"| a step of {BATCH} images of 64 px, CPU, {names} | images/s, over the literal step's |",
-        "|---|---:|",
-    ]
-    for name in steps:
-        share = statistics.median(turn["literal"] / turn[name] for turn in times)
-        lines.append(f"| {name} | {share:.2f} |")
-    publish(lines, arguments.write)
+    turns = [[timed(step).clock for step in steps.values()] for _ in range(PAIRS + 1)][1:]
+    times = dict(zip(steps, zip(*turns, strict=True), strict=True))
+    what = f"a step of {BATCH} images of 64 px, CPU, {torch_and_threads()}"
+    rows = [table_row(name, f"{ratio(times['literal'], times[name]):.2f}") for name in steps]
+    publish([table_header(what, "images/s, over the literal step's"), *rows], arguments.write)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
-from page import command_line, publish
+from models import one_thread
+from page import command_line, publish, table_header, table_row
 
 from cratecli import evaluate_saliency, load_model
 from cratecli.training.recipe import read_recipe
@@ -75,7 +75,7 @@ def line(run: Path, data: Path) -> str:
     rows = metrics(run)
     last = rows[-1]
     samples = last["step"] * rows[0]["recipe"]["batch_size"]
-    cells = [
+    return table_row(
         run.name,
         changes(run),
         f"{rows[0]['parameters'] / 1e6:.2f} M",
@@ -83,18 +83,16 @@ def line(run: Path, data: Path) -> str:
         f"{last['seconds'] / 60:.0f} on {rows[0]['processes'] * rows[0]['threads']}",
         f"{accuracy(run):.1%}",
         *saliency_cells(run / "model.safetensors", data),
-    ]
-    return f"| {' | '.join(cells)} |"
+    )
 
 
 def table(data: Path, runs: list[Path]) -> Iterator[str]:
     """Write every run, and the built-in model for comparison."""
     columns = ["run", "departs from `nano` by", "weights", "images", "minutes on threads", "accuracy", *SETS]
-    yield f"| {' | '.join(columns)} |"
-    yield "|---|---|" + "---:|" * (len(columns) - 2)
+    yield table_header(*columns, text=2)
     for run in runs:
         yield line(run, data)
-    yield f"| the model that comes along | | | | | | {' | '.join(saliency_cells(BUILT_IN, data))} |"
+    yield table_row("the model that comes along", *[""] * 5, *saliency_cells(BUILT_IN, data))
 
 
 def draw(runs: list[Path], picture: Path) -> None:
@@ -119,7 +117,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="*")
     parser.add_argument("--draw", type=Path, nargs="+", metavar="RUN")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    one_thread()
     if arguments.draw:
         draw(arguments.draw, Path(__file__).with_name("emergence.png"))
     if arguments.runs:

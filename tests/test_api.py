@@ -1,6 +1,8 @@
 """The public Python API is what `cratecli` names, and asking for it costs nothing until it is used."""
 
+import builtins
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,10 +21,15 @@ def test_the_public_surface() -> None:
     assert set(cratecli.__all__) == {
         *("CrateError", "InputError", "OutputError", "UsageError", "RegistryError"),
         *("NothingMatchedError", "WeightsError", "DeviceError"),
-        *("Evaluation", "HeadMaps", "LayerState", "LayerTrace", "Object", "PartMap", "Segmentation"),
-        *("evaluate_coco", "evaluate_parts", "evaluate_saliency", "evaluate_voc"),
-        *("heads", "layers", "load_model", "objects", "parts", "prepare", "segment"),
-        *("TrainRecipe", "Trained", "Watch", "train"),
+        *("load_model", "WhiteBox", "LayerState", "WeightsId", "prepare", "look", "Look"),
+        *("segment", "segment_many", "Segmentation", "SegmentOptions", "Recipe", "Keep"),
+        *("objects", "objects_many", "Object", "ObjectOptions", "CutOptions", "ObjectRecipe", "Box", "Size"),
+        *("parts", "PartMap", "Part", "PartOptions", "PartRecipe"),
+        *("heads", "HeadMaps", "ViewOptions", "ViewRecipe"),
+        *("layers", "LayerTrace", "LayerOptions", "LayerRecipe"),
+        *("evaluate_coco", "evaluate_parts", "evaluate_saliency", "evaluate_voc", "Evaluation"),
+        *("EvaluationOptions", "CocoOptions", "PartsOptions", "SaliencyOptions", "VocOptions"),
+        *("train", "TrainRecipe", "Trained", "Watch"),
         "__version__",
     }
     assert dir(cratecli) == cratecli.__all__
@@ -33,6 +40,19 @@ def test_each_name_is_there_and_says_what_it_is(name: str) -> None:
     thing = getattr(cratecli, name)
     assert thing.__name__ == name
     assert inspect.getdoc(thing)
+
+
+def test_what_public_docstrings_name_is_public() -> None:
+    known = {*cratecli.__all__, *dir(builtins)}
+    for name in cratecli.__all__:
+        thing = getattr(cratecli, name)
+        members = vars(thing).values() if inspect.isclass(thing) else ()
+        for page in (
+            thing,
+            *(each for each in members if inspect.isfunction(each) or isinstance(each, property)),
+        ):
+            named = set(re.findall(r"`([A-Z][a-z]\w+)(?:\.\w+)?`", inspect.getdoc(page) or ""))
+            assert named <= known, f"{name} names {named - known}"
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
@@ -66,7 +86,7 @@ def test_importing_is_light(tmp_path: Path) -> None:
     *loaded, version = done.stdout.split()
     assert version == cratecli.__version__
     assert "cratecli.errors" in loaded
-    assert not {"torch", "numpy", "PIL", "cv2", "timm", "scipy", "typer", "rich"} & set(loaded)
+    assert not {"torch", "numpy", "PIL", "cv2", "timm", "scipy", "typer", "rich", "pydantic"} & set(loaded)
 
 
 def test_how_a_model_is_loaded_and_unrolled() -> None:

@@ -1,11 +1,19 @@
-"""The pages tell of the commands as they are."""
+"""The pages describe the commands as they are, and are easy to read in a terminal."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+WIDTH = 100  # characters of a line of prose
+BLOCKS = re.compile(r"^```.*?^```$|^<!-- (?:table|options [\w ]+) -->$.*?^<!-- end -->$", re.M | re.S)
+"""Code, and what scripts write."""
+NO_PROSE = re.compile(r"\||    |#.*\]\(|\W*\[[^]]*\]\([^)]*\)\W*$")
+"""The start of a line that may be longer: a table's, code's, a heading with a link, one link alone."""
 
 
 def test_the_options_in_the_pages_are_fresh() -> None:
@@ -32,8 +40,24 @@ def test_every_protocol_has_its_options() -> None:
         assert f"<!-- options evaluate {command.callback.__name__} -->\n| option |" in page
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_prose_wraps(page: Path) -> None:
+    prose = BLOCKS.sub("", page.read_text()).splitlines()
+    assert [line for line in prose if len(line) > WIDTH and not NO_PROSE.match(line)] == []
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert len(blocks) == 5
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(block, names)
+
+
 def test_every_picture_and_page_a_page_names_is_there() -> None:
-    for page in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]:
+    for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} names {target}"
 

@@ -9,7 +9,7 @@ MODULES = (
     "cratecli.geometry",
     "cratecli.emergence.features",
     "cratecli.emergence.heads",
-    "cratecli.emergence.keep",
+    "cratecli.emergence.rules",
     "cratecli.emergence.metrics",
     "cratecli.io.formats.cvat_images",
     "cratecli.io.formats.indexed",

@@ -1,11 +1,11 @@
-"""What can go wrong, as one tree; each branch carries the exit code the command line ends with.
+"""The exceptions, as one tree; each branch has the exit code with which the command line ends.
 
 CrateError
 ├── InputError          1  an input is broken, unreadable or unsuitable
 ├── OutputError         1  an output cannot be written
 ├── UsageError          2  the request itself makes no sense
 │   └── RegistryError   2  `weights.toml` is broken
-├── NothingMatchedError 3  no input was found
+├── NothingMatchedError 3  no input matched
 ├── WeightsError        4  weights are missing, refused or cannot be fetched
 └── DeviceError         5  the device asked for is not there
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class CrateError(Exception):
-    """Says what is wrong, with what, and what to do next, in one line."""
+    """An error for users: one line that says what is wrong, with which file, and what to do next."""
 
     exit_code: ClassVar[int] = 1
 
@@ -32,17 +32,17 @@ class OutputError(CrateError):
 
 
 class UsageError(CrateError):
-    """The request makes no sense, whatever the inputs hold."""
+    """The request itself makes no sense, whatever the inputs are."""
 
     exit_code = 2
 
 
 class RegistryError(UsageError):
-    """A registry file is broken: which one, where, and how."""
+    """A registry file is broken; the message gives file, line and reason."""
 
 
 class NothingMatchedError(CrateError):
-    """No input was found."""
+    """No input matched."""
 
     exit_code = 3
 

@@ -1,4 +1,4 @@
-"""Files replaced whole or not at all."""
+"""Atomic files: replaced whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from typing import BinaryIO
 from uuid import uuid4
 
 ORPHAN = f".crate-{'[0-9a-f]' * 32}.part"
-"""The shell's pattern of what `replacing` leaves behind when its process is killed."""
+"""The shell pattern of the files that `replacing` leaves behind when its process is killed."""
 
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary sibling; when the block ends well it takes the place of `path`, else it is removed.
 
-    Makes the folder if need be. What a link points to is replaced, not the link; a device or a pipe is
-    written to. What is not `durable` may be lost, never torn, when the machine stops. Raises `OSError`.
+    Makes the folder if need be. Of a link the target is replaced, not the link; a device or a pipe is written to.
+    A file that is not `durable` may be lost, never torn, when the machine stops. Raises `OSError`.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         with path.open("wb") as stream:

@@ -1,4 +1,4 @@
-"""Sizes in pixels, grids in patches, and half-open boxes: the frame all rooms share."""
+"""Sizes in pixels, grids in patches, and half-open boxes."""
 
 import math
 from dataclasses import dataclass

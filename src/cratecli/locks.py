@@ -1,4 +1,4 @@
-"""Locks among processes, on single bytes of a file: the system ends them with their process, however it ends."""
+"""File locks between processes, on single bytes: the system releases them when a process ends, however it ends."""
 
 import errno
 import os
@@ -15,11 +15,11 @@ _UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class ByteLocks:
-    """The locks of one file, of which only the numbers of its bytes count; what it holds is a note beside them.
+    """Locks on the bytes of one file by their numbers; its content is one number, the note.
 
-    They hold between processes, not between threads, and end when the process closes the file, by whatever handle: one
-    `ByteLocks` a file and process. On Windows, and where a file system knows no locks, they hold nothing: there,
-    processes do not know of each other. Every method raises `OSError` when the system fails it.
+    They hold between processes, not between threads, and end when the process closes the file by any handle: make one
+    `ByteLocks` a file and process. On Windows, and on a file system without locks, every lock is granted. Every
+    method raises `OSError` when the system fails it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,24 +28,24 @@ class ByteLocks:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
 
     def take(self, byte: int) -> bool:
-        """Take a byte for this process alone, if no other has it."""
+        """Lock a byte for this process alone, unless another has it; tell whether it is locked."""
         if sys.platform == "win32":
             return True
         return self._ask(fcntl.LOCK_EX | fcntl.LOCK_NB, byte)
 
     def share(self, byte: int) -> None:
-        """Hold a byte together with others, so that nobody can take it."""
+        """Share the lock of a byte with other processes, so that none can take it."""
         if sys.platform != "win32":
             self._ask(fcntl.LOCK_SH, byte)
 
     def release(self, byte: int) -> None:
-        """Let go of a byte."""
+        """Release a byte."""
         if sys.platform != "win32":
             self._ask(fcntl.LOCK_UN, byte)
 
     @contextmanager
     def turn(self, byte: int) -> Iterator[None]:
-        """Wait for a byte, and have it for the block."""
+        """Wait for a byte, and lock it for the block."""
         if sys.platform != "win32":
             self._ask(fcntl.LOCK_EX, byte)
         try:
@@ -54,18 +54,18 @@ class ByteLocks:
             self.release(byte)
 
     def write_note(self, number: int) -> None:
-        """Leave a number for others to read; whoever writes has agreed with them on a lock."""
+        """Write the note for other processes; the caller holds a lock that they respect."""
         os.lseek(self._file, 0, os.SEEK_SET)
         os.write(self._file, b"%020d\n" % number)
 
     def read_note(self) -> int:
-        """Read the number that was left; 0, if there is none."""
+        """Read the note; 0 when there is none."""
         os.lseek(self._file, 0, os.SEEK_SET)
         note = os.read(self._file, 20)
         return int(note) if note.isdigit() else 0
 
     def close(self) -> None:
-        """Let go of all."""
+        """Release all bytes, and close the file."""
         os.close(self._file)
 
     def _ask(self, how: int, byte: int) -> bool:

@@ -1,4 +1,4 @@
-"""`crate evaluate` as its user meets it: tables, records, what is kept, and what goes wrong."""
+"""`crate evaluate` as its user meets it: tables, records, resumed runs, and what goes wrong."""
 
 import json
 import os
@@ -110,7 +110,7 @@ def test_records_say_all_and_nothing_else_stands_on_stdout(machine: Machine, her
 
 
 def test_several_models_and_markdown(machine: Machine, here: Here) -> None:
-    """A file of its own is a model too; each is judged once, however often it is named."""
+    """A file of its own is a model too; each is evaluated once, however often it is named."""
     saliency_set(machine.desk / "set")
     file = Path(here("models", "path", "crate-nano").lines[0])
     (machine.desk / "a|b.safetensors").write_bytes(file.read_bytes())

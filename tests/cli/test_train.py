@@ -101,7 +101,11 @@ def test_two_processes_train_one_model(desk: Machine, here: Here) -> None:
     ]
     first, second = [process.wait() for process in processes]
     assert (first.code, second.code) == (0, 0), first.err + second.err
-    assert json.loads(first.out)[0]["done"]
+    (record,) = json.loads(first.out)
+    assert record["done"]
+    assert [*record] == [
+        *("checkpoint", "sha256", "done", "step", "steps", "seconds", "accuracy", "validation_loss")
+    ]
     assert second.out == ""
     assert metrics(desk.desk / "two")[0]["processes"] == 2
     assert here("train", "data", *arguments, "one").code == 0

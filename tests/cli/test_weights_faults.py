@@ -184,7 +184,6 @@ def test_19_drives_pages_and_a_server_that_stalls(
     machine: Machine, here: Here, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drive, "ADDRESS", f"{server.address}/download")
-    monkeypatch.setattr(download, "_TIMEOUT", 0.5)
     machine.register(row("drive", 'drive = "abc-1"') + row("far", f'url = "{server.address}/m"'))
     first = "/download?id=abc-1&export=download&confirm=t"
     server.answers[first] = Answer(QUOTA, headers=HTML)
@@ -200,6 +199,7 @@ def test_19_drives_pages_and_a_server_that_stalls(
     done = here("models", "pull", "drive")
     assert (done.code, done.err) == (0, "")
     server.answers["/m"] = Answer(GOOD[:99], announced=len(GOOD), stalls=True)
+    monkeypatch.setattr(download, "_TIMEOUT", 0.2)
     assert "127.0.0.1: the server stalled; " in refused(here("models", "pull", "far"))
 
 

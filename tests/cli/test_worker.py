@@ -187,12 +187,12 @@ BAD: dict[str, tuple[object, str, int]] = {
     "layers": ({"input": "photo.png", "layers": [99]}, "layer 99", 2),
     "layers in words": (
         {"input": "photo.png", "layers": "1"},
-        "layers is '1', not a list of whole numbers",
+        "layers is '1', not a list of whole numbers or 'all'",
         2,
     ),
-    "no layers": ({"input": "photo.png", "layers": []}, "at least one layer", 2),
+    "no layers": ({"input": "photo.png", "layers": []}, "layers is empty: at least one", 2),
     "sizes": ({"input": "photo.png", "sizes": [10**30]}, "sizes is 1000", 2),
-    "sizes that are true": ({"input": "photo.png", "sizes": [True]}, "sizes is [True], not a list", 2),
+    "sizes that are true": ({"input": "photo.png", "sizes": [True]}, "sizes is True, not a whole number", 2),
     "heads": ({"input": "photo.png", "heads": [99]}, "head 99", 2),
     "heads in words": (
         {"input": "photo.png", "heads": "some"},
@@ -204,8 +204,12 @@ BAD: dict[str, tuple[object, str, int]] = {
     "min_area": ({"input": "photo.png", "min_area": 10**400}, "min_area is 1000", 2),
     "a full area": ({"input": "photo.png", "min_area": 1}, "min_area is 1, not less than 1", 2),
     "largest": ({"input": "photo.png", "largest": "yes"}, "largest is 'yes', not true or false", 2),
-    "png": ({"input": "photo.png", "png": None}, "png is None, not true or false", 2),
-    "tau": ({"input": "photo.png", "command": "objects", "tau": 2}, "tau is 2, not a number from -1 to 1", 2),
+    "png": ({"input": "photo.png", "png": None}, "png is None, not a value", 2),
+    "tau": (
+        {"input": "photo.png", "command": "objects", "tau": 2},
+        "tau is 2, not less than or equal to 1",
+        2,
+    ),
     "count": ({"input": "photo.png", "command": "objects", "count": 0}, "count is 0, not greater", 2),
     "size": ({"input": "photo.png", "command": "objects", "size": 1.5}, "size is 1.5, not a whole number", 2),
 }

@@ -1,4 +1,4 @@
-"""Parts of painted photos, three stripes that are told apart to the pixel: every number by hand."""
+"""Parts of painted photos, three stripes that differ in colour: every number by hand."""
 
 from pathlib import Path
 from typing import Any

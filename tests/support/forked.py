@@ -1,5 +1,6 @@
 """Processes forked from one that has imported torch and the tool: they start at once, and can be killed."""
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -36,6 +37,7 @@ class Forked:
             target=_call, args=(folder, self._streams, target, arguments)
         )
         self._process.start()
+        atexit.register(self._process.kill)  # where a test failed and left it
 
     @property
     def pid(self) -> int:
@@ -68,9 +70,8 @@ def fork_crate(folder: Path, environment: dict[str, str], *arguments: str, err: 
 def _call(
     folder: Path, streams: tuple[Path, Path], target: Callable[..., object], arguments: tuple[Any, ...]
 ) -> None:
-    multiprocessing.set_start_method(
-        multiprocessing.get_all_start_methods()[0], force=True
-    )  # its own are as ever
+    default, *_ = multiprocessing.get_all_start_methods()
+    multiprocessing.set_start_method(default, force=True)  # for processes that it starts itself
     os.setsid()
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_DFL)

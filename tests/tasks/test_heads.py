@@ -154,7 +154,7 @@ def laid_out(folder: Path) -> list[Job]:
 
 def judge(folder: Path, model: WhiteBox, recipe: ViewRecipe, batch_size: int = 8) -> list[HeadsPhoto]:
     plan = Plan(tuple(laid_out(folder)))
-    outcomes = list(heads_run(plan, Desk(model, batch_size), recipe, made=None))
+    outcomes = list(heads_run(plan, Desk(model, batch_size), recipe, drawn=False))
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     assert [failure.job.name for failure in failures] == [str(folder / "b.png")]
     return [outcome for outcome in outcomes if isinstance(outcome, HeadsPhoto)]

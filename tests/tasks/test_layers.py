@@ -210,7 +210,7 @@ def traced(folder: Path, model: Counting, count: int, **options: Any) -> list[La
     (folder / "1.png").write_bytes(b"no photo")
     jobs = [Job(folder / f"{number}.png", None) for number in range(count)]
     recipe = choose_layer_recipe(model, size=16, **options)
-    outcomes = list(layers_run(Plan(tuple(jobs)), Desk(model, 2), recipe, made=None))
+    outcomes = list(layers_run(Plan(tuple(jobs)), Desk(model, 2), recipe, drawn=False))
     assert [outcome.job for outcome in outcomes if isinstance(outcome, Failure)] == [jobs[1]]
     done = [outcome for outcome in outcomes if isinstance(outcome, LayersPhoto)]
     assert [each.job for each in done] == [jobs[0], *jobs[2:]]
@@ -275,7 +275,7 @@ def test_the_sheet_of_one_layer_is_as_wide_as_its_curves() -> None:
     model, job = small_crate(), Job(None, None)
     content = b"P6 4 3 255 " + bytes(range(36))
     recipe = choose_layer_recipe(model, layers=[1], size=16)
-    (only,) = layers_run(Plan((job,)), Desk(model, 1, stdin=content), recipe, made=None)
+    (only,) = layers_run(Plan((job,)), Desk(model, 1, stdin=content), recipe, drawn=False)
     assert isinstance(only, LayersPhoto)
     assert layers_sheet([only], "model").shape == (
         HEIGHT + GAP + LINE + 4 * (CELL.height + GAP + LINE),

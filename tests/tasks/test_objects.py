@@ -19,6 +19,7 @@ from cratecli.emergence.masks import iou
 from cratecli.errors import InputError, UsageError
 from cratecli.geometry import Box
 from cratecli.io.formats.indexed import tint, voc_palette
+from cratecli.io.images import PhotoLike
 from cratecli.model.blocks import Projection
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
@@ -269,8 +270,8 @@ def test_what_was_asked_for_stands_instead(nano: WhiteBox) -> None:
     recipe = choose_object_recipe(
         nano, layers=[-1, 0], size=50, count=7, tau=-0.5, min_score=0.0, refine="guided"
     )
-    asked = {"layers": (7, 0), "sizes": (50,), "tau": -0.5, "count": 7, "min_score": 0.0, "refine": "guided"}
-    assert recipe == replace(default, **asked)  # type: ignore[arg-type]
+    asked: dict[str, Any] = {"layers": (7, 0), "sizes": (50,), "tau": -0.5, "count": 7}
+    assert recipe == replace(default, **asked, min_score=0.0, refine="guided")
     assert str(recipe) == "layers 7,0, sizes 50, n 7, tau -0.5, min-score 0, refine guided"
     assert choose_object_recipe(nano, tau=0.0).tau == 0.0
 
@@ -421,6 +422,6 @@ def test_objects_of_many_photos_come_in_their_order(painter: Painter, tmp_path: 
     for objects, rgb in zip(many, photos, strict=True):
         for one, alone in zip(objects, find(rgb, painter, size=64, min_score=0.3), strict=True):
             np.testing.assert_array_equal(one.mask, alone.mask)
-    given = [TWO, tmp_path / "gone.png"]
+    given: list[PhotoLike] = [TWO, tmp_path / "gone.png"]
     _, gone = cratecli.objects_many(given, painter, errors="return", size=64)
     assert isinstance(gone, InputError)

@@ -15,6 +15,7 @@ from cratecli.emergence.masks import bounding_box, iou
 from cratecli.emergence.rules import Keep
 from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.geometry import Size
+from cratecli.io.images import PhotoLike
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
@@ -22,6 +23,7 @@ from cratecli.runs.batch import Desk
 from cratecli.runs.jobs import Failure, Job, Skipped
 from cratecli.runs.plan import Plan
 from cratecli.runs.session import Written
+from cratecli.tasks.options import SegmentOptions
 from cratecli.tasks.recipes import Recipe, choose_recipe
 from cratecli.tasks.segment import Segmentation, SegmentedPhoto, segment_batch, segment_run
 from cratecli.weights.checkpoint import load_model
@@ -89,8 +91,8 @@ def test_an_array_and_its_file_give_the_same(chelsea: Segmentation, model: White
 
 
 def test_the_default_model_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = {"sizes": [64], "layers": [-1], "heads": "all", "refine": "none"}
-    first: Segmentation = cratecli.segment(photo(40, 50), **plain)  # type: ignore[arg-type]
+    plain: SegmentOptions = {"sizes": [64], "layers": [-1], "heads": "all", "refine": "none"}
+    first = cratecli.segment(photo(40, 50), **plain)
     assert first.weights is not None
     assert first.weights.name == "crate-nano"
 
@@ -98,7 +100,7 @@ def test_the_default_model_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> No
         pytest.fail("the model's file was read again")
 
     monkeypatch.setattr("cratecli.weights.checkpoint.read_tensors", gone)
-    cratecli.segment(photo(40, 50), **plain)  # type: ignore[arg-type]
+    cratecli.segment(photo(40, 50), **plain)
 
 
 @pytest.mark.parametrize("refine", ["none", "guided", "grabcut"])
@@ -336,8 +338,8 @@ def test_many_photos_are_segmented_in_their_order(tmp_path: Path, model: WhiteBo
     paths = [tmp_path / f"{number}.png" for number in range(5)]
     for path, rgb in zip(paths, photos, strict=True):
         Image.fromarray(rgb).save(path)
-    given = [paths[0], str(paths[1]), Image.fromarray(photos[2]), photos[3], paths[4]]
-    quick = {"sizes": [64], "refine": "none", "heads": "all"}
+    given: list[PhotoLike] = [paths[0], str(paths[1]), Image.fromarray(photos[2]), photos[3], paths[4]]
+    quick: SegmentOptions = {"sizes": [64], "refine": "none", "heads": "all"}
     for batch_size in (1, 2, 8):
         many = list(cratecli.segment_many(iter(given), model, batch_size=batch_size, **quick))
         for found, rgb in zip(many, photos, strict=True):
@@ -349,7 +351,7 @@ def test_many_photos_are_segmented_in_their_order(tmp_path: Path, model: WhiteBo
 
 def test_a_bad_photo_among_many_raises_or_stands_in_its_place(tmp_path: Path, model: WhiteBox) -> None:
     (tmp_path / "bad.png").write_bytes(b"no photo")
-    given = [photo(40, 50, 0), tmp_path / "bad.png", photo(64, 48, 1)]
+    given: list[PhotoLike] = [photo(40, 50, 0), tmp_path / "bad.png", photo(64, 48, 1)]
     results = list(cratecli.segment_many(given, model, errors="return", sizes=[64]))
     assert [type(each).__name__ for each in results] == ["Segmentation", "InputError", "Segmentation"]
     with pytest.raises(InputError, match=r"bad\.png"):

@@ -2,7 +2,11 @@
 
 import errno
 import json
+import os
+import signal
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +18,7 @@ from cratecli.training.records import LastRow, LossRow
 from cratecli.training.train import train
 from cratecli.training.watch import Watch
 from tests.support.forked import Forked
-from tests.support.toy import RECIPE, timeless, toy
-from tests.support.waiting import until
+from tests.support.toy import RECIPE, metrics, same_end, toy
 
 # timm leaves the closing of files to the collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -29,19 +32,33 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy(tmp_path_factory.mktemp("toy"), val=1)
 
 
+def go(data: Path, folder: Path, **how: Any) -> None:
+    """Train a run of 12 steps, or resume it."""
+    torch.set_num_threads(1)
+    recipe = None if how.get("resume") else RECIPE
+    train(data, folder, recipe, device="cpu", **{"workers": 0, **how})
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    go(data, folder)
+    return folder
+
+
 def train_and_wait(data: Path, folder: Path, reached: Path, go_on: Path) -> None:
     """Train, and wait in the second step until a file is there."""
-    torch.set_num_threads(1)
 
     def wait(step: int, _steps: int) -> None:
         if step == 2:
             reached.touch()
-            until(go_on.exists)
+            while not go_on.exists():
+                time.sleep(0.01)
 
-    train(data, folder, RECIPE, workers=0, device="cpu", watch=Watch(on_step=wait))
+    go(data, folder, watch=Watch(on_step=wait))
 
 
-def test_two_processes_and_one_folder(data: Path, tmp_path: Path) -> None:
+def test_two_processes_and_one_folder(data: Path, whole: Path, tmp_path: Path) -> None:
     """The second is refused, whichever way it comes, and changes nothing; when the first has ended, another begins."""
     folder, reached, go_on = (tmp_path / name for name in ("run", "reached", "go_on"))
     first = Forked(tmp_path, train_and_wait, data, folder, reached, go_on)
@@ -49,14 +66,33 @@ def test_two_processes_and_one_folder(data: Path, tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     for resume in (True, False):
         with pytest.raises(UsageError, match="run: another process trains in it"):
-            train(data, folder, None if resume else RECIPE, resume=resume, workers=0, device="cpu")
+            go(data, folder, resume=resume)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     go_on.touch()
     ended = first.wait()
     assert ended.code == 0, ended.err
-    assert train(data, folder, resume=True, workers=0, device="cpu").done
-    train(data, tmp_path / "alone", RECIPE, workers=0, device="cpu")
-    assert timeless(folder) == timeless(tmp_path / "alone")
+    go(data, folder, resume=True)
+    assert same_end(folder, whole)
+
+
+def train_and_die(data: Path, folder: Path, last: int, resume: bool) -> None:
+    """Train with a process that reads images, until this one kills itself after a step."""
+
+    def die(step: int, _steps: int) -> None:
+        if step == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    go(data, folder, resume=resume, workers=1, watch=Watch(on_step=die))
+
+
+def test_killed_and_resumed(data: Path, whole: Path, tmp_path: Path) -> None:
+    """kill -9 between two states, twice: the folder is free at once, and the end that of an unbroken run."""
+    for last, resume in ((6, False), (11, True)):
+        killed = Forked(tmp_path, train_and_die, data, tmp_path / "run", last, resume).wait()
+        assert killed.code == -signal.SIGKILL, killed
+        assert metrics(tmp_path / "run")[-1]["step"] == last - 1
+    go(data, tmp_path / "run", resume=True)
+    assert same_end(tmp_path / "run", whole)
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:

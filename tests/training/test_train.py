@@ -3,9 +3,7 @@
 import gc
 import json
 import math
-import os
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from cratecli.model.crate import Crate
 from cratecli.training.recipe import TrainRecipe
 from cratecli.training.train import train
 from cratecli.training.watch import Trained, Watch
-from tests.support.forked import Forked
 from tests.support.toy import CLASSES, MODEL, RECIPE, metrics, same_end, timeless, toy
 
 # timm leaves the closing of files to the collector.
@@ -128,28 +125,6 @@ def test_resumed_is_unbroken(
     assert done.step == sum(stops)
     assert resume(data, tmp_path / "run").done
     assert same_end(tmp_path / "run", unbroken)
-
-
-def train_and_die(data: Path, folder: Path, last: int, again: bool) -> None:
-    """Train with a process that reads images, until this one kills itself after a step."""
-    torch.set_num_threads(1)
-
-    def die(step: int, _steps: int) -> None:
-        if step == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    recipe = None if again else RECIPE
-    train(data, folder, recipe, resume=again, workers=1, device="cpu", watch=Watch(on_step=die))
-
-
-def test_killed_and_resumed(data: Path, whole: Path, tmp_path: Path) -> None:
-    """kill -9 between two states, twice: the folder is free at once, and the end that of an unbroken run."""
-    for last, again in ((6, False), (11, True)):
-        killed = Forked(tmp_path, train_and_die, data, tmp_path / "run", last, again).wait()
-        assert killed.code == -signal.SIGKILL, killed
-        assert metrics(tmp_path / "run")[-1]["step"] == last - 1
-    assert resume(data, tmp_path / "run").done
-    assert same_end(tmp_path / "run", whole)
 
 
 def test_a_run_killed_before_its_first_state(data: Path, whole: Path, stopped: Path) -> None:

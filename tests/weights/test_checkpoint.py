@@ -295,7 +295,7 @@ def test_a_file_too_incomplete_to_tell_its_shapes(tmp_path: Path, model: Crate, 
     tensors = released(model)
     del tensors[gone]
     write_bare(tensors, tmp_path / "m.pth")
-    with pytest.raises(WeightsError, match="incomplete: its shapes do not tell the model"):
+    with pytest.raises(WeightsError, match="incomplete: the model's sizes cannot be read off its tensors"):
         loaded(tmp_path / "m.pth", heads=3)
 
 

@@ -122,7 +122,7 @@ def test_an_unpinned_file_must_stay_what_it_was_when_first_seen(tmp_path: Path, 
     (cache / "hashes.json").unlink()
     assert fetch.require(row)[1] == hashlib.sha256(WRONG).hexdigest()
     (cache / "hashes.json").write_text("[")
-    with pytest.raises(WeightsError, match=r"hashes\.json: not what we wrote; delete it"):
+    with pytest.raises(WeightsError, match=r"hashes\.json: not our record of hashes; delete it"):
         fetch.require(row)
 
 

@@ -103,11 +103,12 @@ def test_a_closed_port_is_one_line() -> None:
 
 
 def test_a_server_that_stalls_is_left(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "_TIMEOUT", 1.0)
     server.answers["/m.pth"] = Answer(GOOD[:999], announced=len(GOOD), stalls=True)
     with pytest.raises(WeightsError, match="the server stalled"):
         pull(at(server))
     assert (cache / UNFINISHED).read_bytes() == GOOD[:999]
+    monkeypatch.setattr(download, "_TIMEOUT", 0.1)
     with pytest.raises(WeightsError, match="the server stalled"):
         pull(at(server, pinned=False))
     assert files(cache) == []

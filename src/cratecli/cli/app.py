@@ -24,15 +24,26 @@ from cratecli.version import __version__
 
 INTERRUPTED = 130
 
+ASK, MEASURE, MAKE, LOOK_AFTER = HEADINGS = ("Ask", "Measure", "Make", "Look after")
+"""The headings of `crate --help`, in their order."""
+
+
+class _ByHeading(typer.core.TyperGroup):
+    """Lists commands in the order of their headings."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        """List the commands' names."""
+        headings = {name: str(command.rich_help_panel) for name, command in self.commands.items()}  # type: ignore[attr-defined]
+        return sorted(super().list_commands(ctx), key=lambda name: HEADINGS.index(headings[name]))
+
+
 app = typer.Typer(
+    cls=_ByHeading,
     help="Emergent segmentation with CRATE, the white-box transformer.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-ASK, MEASURE, MAKE, LOOK_AFTER = "Ask", "Measure", "Make", "Look after"
-"""The headings of `crate --help`."""
-
 COMMANDS: dict[Callable[..., None], tuple[str, str, str]] = {
     segment: (ASK, "crate segment photo.jpg -o mask.png", "crate segment photos/ -o masks/ --resume"),
     parts: (ASK, "crate parts photos/ -k 4 -o parts/", "crate parts new/ --parts birds.safetensors"),

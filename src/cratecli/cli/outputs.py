@@ -8,51 +8,50 @@ from cratecli.errors import UsageError
 from cratecli.tasks.options import COMBINED
 
 if TYPE_CHECKING:
-    from cratecli.runs.inputs import Inputs
-    from cratecli.runs.plan import Plan
+    from cratecli.runs.outputs import Outputs
 
 STDOUT = "-"
 
 
-def one_each(inputs: "Inputs", output: str | None, kind: str, *, records: bool) -> "Plan":
-    """Pair inputs with outputs; stdout takes one picture, or records, if it is no terminal.
+def one_each(output: str | None, kind: str, *, records: bool, piped: bool = False) -> "Outputs":
+    """Ask for a picture a photo; stdout takes one picture, or records, if it is no terminal.
 
-    Records of standard input alone write no picture: there is no name for it.
+    Records of standard input alone, which is `piped`, write no picture: there is no name for it.
     """
-    from cratecli.runs.plan import plan
+    from cratecli.runs.outputs import Outputs
 
     _refuse_stdout(output, records=records)
-    piped = output is None and (inputs.named == ("-",) if records else stdout_is_terminal() is False)
-    to_stdout = piped or output == STDOUT
-    planned = plan(inputs, None if output == STDOUT else output, kind, to_stdout=to_stdout)
-    if output == STDOUT and any(job.target for job in planned.jobs):
-        raise UsageError("a folder's pictures, or several, cannot share stdout: give -o FOLDER")
-    return planned
+    unnamed = output is None and (piped if records else stdout_is_terminal() is False)
+    to_stdout = output == STDOUT
+    named = None if to_stdout else output
+    return Outputs(named, kind, to_stdout=unnamed or to_stdout, only_stdout=to_stdout)
 
 
 def one_for_all(
-    inputs: "Inputs", output: str | None, kind: str, *, records: bool, ending: str = "png"
-) -> "tuple[Plan, bool]":
-    """Plan one file for all inputs, and tell whether it is made at all.
+    output: str | None, kind: str, *, records: bool, ending: str = "png"
+) -> "tuple[Outputs, bool]":
+    """Ask for one file for all inputs, and tell whether it is made at all.
 
     No path is stdout. Where records are asked for, it is made only if it was given a name.
     """
-    from cratecli.runs.plan import plan_one
+    from cratecli.runs.outputs import Outputs
 
     _refuse_stdout(output, records=records, picture=ending == "png")
-    piped = output is None and stdout_is_terminal() is False
-    to_stdout = piped or output == STDOUT
-    planned = plan_one(inputs, None if output == STDOUT else output, kind, to_stdout=to_stdout, ending=ending)
-    return planned, output is not None or not records
+    to_stdout = output == STDOUT or (output is None and stdout_is_terminal() is False)
+    named = None if output == STDOUT else output
+    return Outputs(named, kind, "one", ending, to_stdout), output is not None or not records
 
 
 def each_or_combined(
-    inputs: "Inputs", output: str | None, kind: str, *, each: str, all_: str, records: bool
-) -> "Plan":
-    """Plan a picture for `each` photo, or where the kind is one file for all photos, one named after `all_`."""
+    output: str | None, kind: str, *, each: str, all_: str, records: bool, piped: bool
+) -> "tuple[Outputs, bool]":
+    """Ask for a picture for `each` photo, or where the kind is one file for all photos, one named after `all_`.
+
+    Tells whether anything is made at all: see `one_for_all`.
+    """
     if kind in COMBINED:
-        return one_for_all(inputs, output, all_, records=records, ending="json")[0]
-    return one_each(inputs, output, each, records=records)
+        return one_for_all(output, all_, records=records, ending="json")
+    return one_each(output, each, records=records, piped=piped), True
 
 
 def wants_combined(output: str | None) -> bool:

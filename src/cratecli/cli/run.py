@@ -3,9 +3,9 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NoReturn, TypeVar
 
 import typer
 
@@ -16,14 +16,11 @@ from cratecli.cli.signals import Stop, finishing
 from cratecli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from cratecli.model.unroll import WhiteBox
     from cratecli.runs.batch import Desk, Outcomes
     from cratecli.runs.inputs import Inputs
     from cratecli.runs.jobs import SeenPhoto
-    from cratecli.runs.plan import Plan
-    from cratecli.runs.provenance import Command, Provenance, Selection
+    from cratecli.runs.outputs import Outputs
     from cratecli.runs.session import Written
 
 Result = TypeVar("Result")
@@ -56,24 +53,18 @@ class PhotoOptions:
         listed = self._listed()
         if self.files_from == STDIN and STDIN in (*named, *listed):
             raise UsageError("standard input can be read only once")
-        return Inputs(named, listed, self.recursive, tuple(self.include or ()), tuple(self.exclude or ()))
+        patterns = (tuple(self.include or ()), tuple(self.exclude or ()))
+        return Inputs(named, listed, self.recursive, *patterns, self.files_from, self.null)
+
+    @property
+    def piped(self) -> bool:
+        """Tell whether standard input is the one photo."""
+        return self.given == (STDIN,) and self.files_from is None
 
     @property
     def given(self) -> tuple[str, ...]:
         """Give what was named; a list is no part of it."""
         return tuple(self.photos or ())
-
-    def selection(self) -> "Selection":
-        """Say what else than names chose the photos, as outputs record it."""
-        from cratecli.runs.provenance import Selection
-
-        return Selection(
-            recursive=self.recursive,
-            include=self.include or [],
-            exclude=self.exclude or [],
-            files_from=self.files_from,
-            null=self.null,
-        )
 
     def _listed(self) -> tuple[str, ...]:
         if self.files_from is None:
@@ -127,22 +118,6 @@ class Running:
 
         return load_model(self.model, device=self.device, dtype=self.dtype)
 
-    def provenance(
-        self,
-        command: "Command",
-        recipe: "Mapping[str, Any]",
-        model: "WhiteBox",
-        photos: PhotoOptions | None = None,
-        **more: Any,
-    ) -> "Provenance":
-        """Say how outputs are made; how photos were chosen is a part of that where an output is of several."""
-        from cratecli.runs.provenance import provenance
-
-        chosen: dict[str, Any] = {"photos": photos.selection(), "inputs": photos.given} if photos else {}
-        return provenance(
-            command, recipe, model, self.batch_size, max_pixels=self.max_pixels, **chosen, **more
-        )
-
 
 @dataclass(frozen=True)
 class Writing:
@@ -158,23 +133,31 @@ class Run:
     """One run of a command over photos: its plan, settled before any model is loaded, and its last word."""
 
     def __init__(
-        self, plan: "Plan", running: Running, report: Report, writing: Writing | None = None
+        self,
+        photos: PhotoOptions,
+        outputs: "Outputs",
+        running: Running,
+        report: Report,
+        writing: Writing | None = None,
     ) -> None:
-        """Settle what becomes of outputs that are there.
+        """Plan it. Raises `UsageError` for outputs that must not be.
 
-        Ends the program for --dry-run, which prints the plan, and where no photo is there. Raises `UsageError` for
-        outputs that must not be.
+        Ends the program for --dry-run, which prints the plan, and where no photo is there.
         """
-        from cratecli.runs.plan import beside_existing
+        from cratecli.runs.outputs import plan_run
 
         writing = writing or Writing()
-        self.plan = beside_existing(plan, writing.exists, resume=writing.resume)
         self._running, self._report, self._stop = running, report, Stop()
+        self.plan = plan_run(photos.inputs(), replace(outputs, exists=writing.exists, resume=writing.resume))
         if self.plan.skipped:
             report.note(f"{self.plan.skipped} photos have an output already: skipped")
         if running.dry_run:
             self._rehearse()
-        self._refuse_missing()
+        if self.plan.missing:
+            with report, finishing(self._stop):
+                for _ in report.follow(self.plan, (each for each in self.plan.missing), self._stop):
+                    pass
+            raise typer.Exit(1)
 
     def _rehearse(self) -> NoReturn:
         """Print which photo would go where: a tab between, or as records."""
@@ -186,27 +169,6 @@ class Run:
                 source, name = ("-" if path is None else str(path) for path in (job.source, target))
                 self._report.done(PlannedRecord(input=source, output=name), f"{source}\t{name}")
         raise typer.Exit
-
-    def _refuse_missing(self) -> None:
-        """Say of every photo that it is missing, unless one is there."""
-        from cratecli.io.images import refuse_missing
-        from cratecli.runs.jobs import Failure
-
-        failures = []
-        for job in self.plan.jobs:
-            if job.source is None:
-                return
-            try:
-                refuse_missing(job.source, job.name)
-            except InputError as error:
-                failures.append(Failure(job, error))
-            else:
-                return
-        if failures:
-            with self._report, finishing(self._stop):
-                for _ in self._report.follow(self.plan, (each for each in failures), self._stop):
-                    pass
-            raise typer.Exit(1)
 
     @contextmanager
     def desk(self, model: "WhiteBox") -> "Iterator[Desk]":

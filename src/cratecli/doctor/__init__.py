@@ -1,1 +1,1 @@
-"""What is wrong on this machine, and what to do."""
+"""Diagnosis of this machine: faults, and what to do about each."""

@@ -1,4 +1,4 @@
-"""Examine this machine: packages, device, folders, models, environment. Asks no network, changes nothing."""
+"""Examine this machine: packages, device, folders, models, environment. Uses no network, changes nothing."""
 
 import os
 import platform
@@ -27,7 +27,7 @@ _PACKAGES = {
     "huggingface_hub": "huggingface_hub",
     "safetensors": "safetensors",
 }
-"""What does the work, by the name it is installed under, and its module."""
+"""The packages that do the work, by the name each is installed under, and its module."""
 
 _OURS = ("CRATE_CACHE_DIR", "CRATE_DEVICE", "CRATE_MODEL", "CRATE_WEIGHTS_TOML")
 _OTHERS = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
@@ -35,21 +35,23 @@ _SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 def diagnose() -> list[Finding]:
-    """Examine everything. Raises nothing: what is broken is a finding, and so is a check that fails."""
+    """Examine this machine. Raises nothing: a fault is a finding, and so is a check that fails."""
     findings: list[Finding] = []
     for name, check in _CHECKS.items():
         try:
             with warnings.catch_warnings(action="ignore"):
                 for finding in check():
-                    findings.append(finding)  # one by one: a check that fails has told something before
+                    findings.append(finding)  # one by one: a check that fails had findings before
         except CrateError as error:
             findings.append(problem(name, str(error)))
         except Exception as error:  # whatever a broken installation raises
-            findings.append(problem(name, f"cannot be examined: {_told(error)}; mend that, or report it"))
+            findings.append(
+                problem(name, f"cannot be examined: {_first_line(error)}; repair that, or report it")
+            )
     return findings
 
 
-def _told(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:200]}"
 
 
@@ -59,7 +61,7 @@ def _versions() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    """Import what does the work: a version on record does not say that it runs."""
+    """Import the packages that do the work: an installed version need not run."""
     for name, module in _PACKAGES.items():
         try:
             import_module(module)
@@ -67,10 +69,10 @@ def _packages() -> Iterator[Finding]:
         except metadata.PackageNotFoundError:
             yield warning(name, "imported, but not installed by pip: its version is not known")
         except ModuleNotFoundError as error:
-            yield problem(name, f"{_told(error)}; run: pip install {name}")
+            yield problem(name, f"{_first_line(error)}; run: pip install {name}")
         except Exception as error:  # a library that is missing, a build for another torch: anything
             again = f"pip install --force-reinstall {name}"
-            yield problem(name, f"cannot be imported: {_told(error)}; install it again: {again}")
+            yield problem(name, f"cannot be imported: {_first_line(error)}; install it again: {again}")
 
 
 def _device() -> Iterator[Finding]:
@@ -102,8 +104,8 @@ def _formats() -> Iterator[Finding]:
     remedies = {HEIC: "run: pip install 'cratecli[heic]'"}
     for name, there in readable_formats().items():
         remedy = remedies.get(name, "this Pillow was built without it: pip install --force-reinstall pillow")
-        told = "is read" if there else f"is not read; {remedy}"
-        yield fine(name, told) if there or name in remedies else warning(name, told)
+        state = "is read" if there else f"is not read; {remedy}"
+        yield fine(name, state) if there or name in remedies else warning(name, state)
 
 
 def _environment() -> Iterator[Finding]:
@@ -116,11 +118,13 @@ def _environment() -> Iterator[Finding]:
     yield from (fine(name, "set") for name in _SECRETS if os.environ.get(name))
     if os.environ.get("HF_ENDPOINT", OFFICIAL_HUB).rstrip("/") != OFFICIAL_HUB:
         yield fine("HF_ENDPOINT", "is not the Hub itself: your token is not sent there")
-    with suppress(ImportError):  # on record already
+    with suppress(ImportError):  # a finding of `_packages`
         from huggingface_hub import is_offline_mode
 
         if is_offline_mode():
-            yield warning("HF_HUB_OFFLINE", "is on: crate models pull asks nobody; unset it to fetch models")
+            yield warning(
+                "HF_HUB_OFFLINE", "is on: crate models pull uses no network; unset it to fetch models"
+            )
 
 
 _CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {

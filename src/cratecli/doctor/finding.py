@@ -2,15 +2,15 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from cratecli.records import Record
 
 Level = Literal["ok", "warning", "problem"]
 
 
-class Finding(BaseModel):
+class Finding(Record):
     """One finding of `crate doctor`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(description="The package, device, folder, model or variable that was examined.")
     level: Level = Field(description="`ok`; `warning`, for what works but may surprise; `problem`.")

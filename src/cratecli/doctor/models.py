@@ -1,4 +1,4 @@
-"""Examine what the machine has of models: folders, registries, files, leftovers."""
+"""Examine the models on this machine: folders, registries, files, leftovers."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ _ROOM = 2_000_000_000  # bytes; the largest published checkpoint has 1.3 GB
 
 
 def folders() -> Iterator[Finding]:
-    """Look at where models and settings are kept: whether there is room, and leave to write."""
+    """Check that the folders of models and settings can be written, and have room."""
     yield from _folder("cache", fetch.cache_folder(), "set CRATE_CACHE_DIR to a folder that is yours")
     from huggingface_hub import constants
 
@@ -49,26 +49,27 @@ def _folder(name: str, path: Path, remedy: str) -> Iterator[Finding]:
         yield problem(name, f"{path} cannot be written: {error.strerror}; {remedy}")
         return
     holds = f"holds {_size(path)}" if path.exists() else "is not there yet"
-    told = f"{path} {holds}; {readable(free)} free"
-    yield (
-        fine(name, told) if free > _ROOM else warning(name, f"{told}, too little for a large model: {remedy}")
-    )
+    state = f"{path} {holds}; {readable(free)} free"
+    if free > _ROOM:
+        yield fine(name, state)
+    else:
+        yield warning(name, f"{state}, too little for a large model: {remedy}")
 
 
 def _size(folder: Path) -> str:
-    """Add up a folder's files, each once: the Hub's cache links to its own."""
+    """Add up the sizes of a folder's files, each once: the Hub's cache links to its own."""
     files = (Path(each, name) for each, _, names in os.walk(folder) for name in names)
     return readable(sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink()))
 
 
 def models() -> Iterator[Finding]:
-    """Read the registries, verify every model that is here, and look for the default one."""
+    """Read the registries, verify every model on this machine, and check that the default one is among them."""
     known: dict[str, Checkpoint] = {}
     for path in registry.registry_files():
         try:
             rows = registry.load_registry([path]).checkpoints
         except RegistryError as error:
-            yield problem("registry", f"{error}; mend it, or take the file away")
+            yield problem("registry", f"{error}; correct it, or remove the file")
         else:
             known |= rows
             yield fine("registry", f"{path}: {len(rows)} models")
@@ -99,10 +100,10 @@ def _default(known: Mapping[str, Checkpoint], sound: set[str], damaged: set[str]
 
 
 def leftovers() -> Iterator[Finding]:
-    """Find what pulls that were broken off, or killed, have left."""
+    """List the files that interrupted or killed downloads have left."""
     known: dict[str, Checkpoint] = {}
     for path in registry.registry_files():
-        with suppress(RegistryError):  # told by `models`
+        with suppress(RegistryError):  # a finding of `models`
             known |= registry.load_registry([path]).checkpoints
     repositories = {row.source.repository for row in known.values() if isinstance(row.source, Hub)}
     cache, config = fetch.cache_folder(), registry.user_registry().parent

@@ -157,7 +157,7 @@ class PartsProtocol(EvaluationProtocol[PartsScores]):
         return together.hexdigest()
 
 
-def _stacked(tables: Sequence[Int[np.ndarray, "found true"]]) -> Int[np.ndarray, "photos found true"]:
+def _stacked(tables: Sequence[Int[np.ndarray, "predicted true"]]) -> Int[np.ndarray, "photos predicted true"]:
     """Give tables one size, with zeros where labels are missing."""
     rows, cols = np.max([each.shape for each in tables], axis=0)
     return np.stack([np.pad(each, ((0, rows - each.shape[0]), (0, cols - each.shape[1]))) for each in tables])

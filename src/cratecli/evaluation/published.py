@@ -27,5 +27,5 @@ COCO: Mapping[str, Mapping[str, float]] = {
 
 def published(table: Mapping[str, Mapping[str, float]], weights: WeightsId | None) -> Mapping[str, float]:
     """Find a model's published numbers, 0–1, by measure; none for a model that has none."""
-    found = _NOTHING if weights is None else table.get(weights.name, _NOTHING)
-    return {name: value / 100 for name, value in found.items()}
+    numbers = _NOTHING if weights is None else table.get(weights.name, _NOTHING)
+    return {name: value / 100 for name, value in numbers.items()}

@@ -28,7 +28,7 @@ from cratecli.io import datasets
 from cratecli.io.datasets import Pair
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.views import Question
-from cratecli.tasks.options import LayerOptions
+from cratecli.tasks.options import OneSizeOptions
 from cratecli.tasks.recipes import ViewRecipe, choose_voc_recipe
 
 LEAST = 1e-30  # attention whose logarithm stands for none
@@ -134,7 +134,7 @@ def _best(masks: Bool[np.ndarray, "k height width"], labels: Labels) -> float:
 
 
 def voc_protocol(
-    path: Path, model: WhiteBox, *, split: str = VAL, **asked: Unpack[LayerOptions]
+    path: Path, model: WhiteBox, *, split: str = VAL, **asked: Unpack[OneSizeOptions]
 ) -> VocProtocol:
     """List the photos of a VOCdevkit's split. Raises `InputError`, `NothingMatchedError`, `UsageError`."""
     recipe = choose_voc_recipe(model, **asked)

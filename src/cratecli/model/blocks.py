@@ -1,4 +1,4 @@
-"""The equations, one class an idea: MSSA and MHSA compress, ISTA, ODL and the MLP sparsify.
+"""The blocks, one class an equation: MSSA and MHSA compress, ISTA, ODL and the MLP sparsify.
 
 Tokens are rows: `b` images, `n` tokens with the class token, `d` width, `k` heads, `p = d / k`.
 Every block holds its own LayerNorm and returns the tokens after its step, skip connection included.

@@ -1,4 +1,4 @@
-"""What a CRATE is made of, as data: the frozen config, and the named architectures. Imports no torch."""
+"""The config of a CRATE, and the named architectures, as data. Imports no torch."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace

@@ -43,8 +43,8 @@ class Layer(nn.Module):
 class Crate(WhiteBox):
     """A CRATE of any family, composed from `CrateConfig`.
 
-    `unroll` is the only forward pass: all else consumes it. Images are normalised `b 3 h w`, with sides that
-    are multiples of `config.patch_size`; any such size will do.
+    `unroll` is the only forward pass: all else consumes it. Images are normalised `b 3 h w`, of any size whose
+    sides (px) are multiples of `config.patch_size`.
     """
 
     pretrained_cfg: Mapping[str, object]  # timm's card of a model: there when timm made it
@@ -81,8 +81,8 @@ class Crate(WhiteBox):
     ) -> Iterator[LayerState]:
         """Yield each layer's state before its attention is computed, then one with the final tokens.
 
-        There are `depth + 1` states. Whoever stops early never pays for the rest. With `kept`, for training, the
-        layers see these patches only, numbered row by row, and no grid can be drawn from what they make of them.
+        There are `depth + 1` states; layers after the last one taken are never computed. With `kept`, for training,
+        the layers see these patches only, numbered row by row, and their states lie on no grid.
         Raises `ValueError` when a side is not a multiple of the patch size.
         """
         grid = patch_grid(images, self.patch_size)
@@ -107,7 +107,7 @@ class Crate(WhiteBox):
         return normed
 
     def forward_head(self, tokens: Float[Tensor, "b n d"], pre_logits: bool = False) -> Float[Tensor, "b c"]:
-        """Turn normalised tokens into class scores, or with `pre_logits` into what the classifier reads."""
+        """Turn normalised tokens into class scores, or with `pre_logits` into the classifier's inputs."""
         features: Tensor = self.pre_logits(tokens[:, 0])
         return features if pre_logits else self.head(features)
 
@@ -141,7 +141,7 @@ class Crate(WhiteBox):
         self.image_size = image_size
 
     def no_weight_decay(self) -> set[str]:
-        """Name the parameters whose size is no complexity, as timm's optimisers ask."""
+        """Name the parameters that weight decay leaves alone, for timm's optimisers."""
         return {"class_token", "position_embedding"}
 
 

@@ -1,4 +1,4 @@
-"""Where a model runs and with which numbers."""
+"""The device of a model and its number format."""
 
 import torch
 
@@ -9,9 +9,9 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def choose_device(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, torch.dtype]:
-    """Turn `auto`, `cpu`, `cuda[:N]` or `mps` into a device that is there, with its number format.
+    """Choose the device for `auto`, `cpu`, `cuda[:N]` or `mps`, and its number format.
 
-    `auto` prefers CUDA, then MPS, then the CPU; what is named is never replaced. The automatic format is
+    `auto` prefers CUDA, then MPS, then the CPU; a named device is never replaced. The automatic format is
     bfloat16 on CUDA and float32 elsewhere. Raises `UsageError` for an unknown word, `DeviceError` for an
     absent device.
     """
@@ -32,7 +32,7 @@ def choose_device(device: str = "auto", dtype: str = "auto") -> tuple[torch.devi
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out: torch's and NumPy's own, or what C++ libraries make of it."""
+    """Tell whether an error says that memory ran out: torch's or NumPy's own, or one of a C++ library."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, Exception) and any(sign in str(error) for sign in _EXHAUSTED)

@@ -1,4 +1,4 @@
-"""What every model offers: to be unrolled, one `LayerState` a layer."""
+"""The base of every model: it can be unrolled, one `LayerState` a layer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from cratecli.model.blocks import Projection
 
 @dataclass(frozen=True, eq=False)
 class LayerState:
-    """What stands before layer `index`'s attention: its tokens, and its projection when somebody asks.
+    """The state before the attention of layer `index`: its tokens, and on demand their projection.
 
     `tokens` is `b n d` entering the layer, `grid` the patches behind them, `prefix` the tokens that are not
     patches (the class token first). The last state of an unrolling has tokens only: asking it for subspaces
@@ -80,7 +80,7 @@ class WhiteBox(nn.Module, ABC):
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
     ) -> None:
-        """Record what callers need to know before they can prepare an image."""
+        """Record the sizes and constants with which callers prepare an image."""
         super().__init__()
         self.depth, self.heads, self.patch_size, self.image_size = depth, heads, patch_size, image_size
         self.mean, self.std = mean, std

@@ -93,7 +93,19 @@ def work_through(
     finished.
     Raises `OutputError` when an output cannot be written.
     """
-    with one_thread_each(), _Pipeline(desk, question, finish, prepare) as line:
+    with one_thread_each():
+        yield from _work(jobs, desk, question, finish, prepare)
+
+
+def _work(
+    jobs: Iterable[Job],
+    desk: Desk,
+    question: Question | None,
+    finish: Callable[[DecodedPhoto, list[View]], Result],
+    prepare: Callable[[Job, RGB], RGB] = as_it_is,
+) -> Outcomes[Result]:
+    """Work through photos, and leave other threads of the process as they are."""
+    with _Pipeline(desk, question, finish, prepare) as line:
         yield from line.run(jobs)
         while line.elsewhere and not desk.stopping():
             waiting, line.elsewhere = line.elsewhere, []
@@ -316,7 +328,7 @@ def work_in_order(
     def numbered(photo: DecodedPhoto, views: list[View]) -> tuple[int, Result]:
         return photo.job.number, finish(photo, views)
 
-    with closing(work_through(jobs, desk, question, numbered)) as outcomes:
+    with closing(_work(jobs, desk, question, numbered)) as outcomes:
         for outcome in outcomes:
             match outcome:
                 case Failure():

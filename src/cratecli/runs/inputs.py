@@ -18,7 +18,8 @@ class Inputs:
     """What the user names: photos and folders; photos of a list; and which of a folder's, or a list's, count.
 
     Patterns are the shell's, held against a photo's name and its path within the folder. Without `include`, a
-    folder's photos are told by their endings. Raises `UsageError` for what cannot be meant.
+    folder's photos are told by their endings. `files_from` is the list's file, `-` for standard input, and `null`
+    whether its paths end with NUL. Raises `UsageError` for what cannot be meant.
     """
 
     named: tuple[str, ...]
@@ -26,6 +27,8 @@ class Inputs:
     recursive: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    files_from: str | None = None
+    null: bool = False
 
     def __post_init__(self) -> None:
         """Check what can be checked without looking."""

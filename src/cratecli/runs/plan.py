@@ -6,12 +6,12 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from cratecli.errors import NothingMatchedError, UsageError
 from cratecli.io import images
 from cratecli.runs.inputs import STDIN, Inputs, is_folder
-from cratecli.runs.jobs import Job
+from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.manifest import MANIFEST
 
 PARTS_FILE, SHEET_FILE = "parts.json", "sheet.png"  # what a run of parts writes beside its pictures
@@ -31,7 +31,8 @@ class Plan:
 
     Without a `target` there is a file a job; with neither, or with a `target` that is not named, standard output.
     In the folders `also` there are outputs beside those of jobs. To `resume`, the manifest's rows of earlier runs are
-    believed; `skipped` photos were left out because their output is there.
+    believed; `skipped` photos were left out because their output is there. Where no photo is there at all, `missing`
+    says so of each. `inputs` is what the user named.
     """
 
     jobs: tuple[Job, ...]
@@ -40,6 +41,8 @@ class Plan:
     also: tuple[Path, ...] = ()
     resume: bool = False
     skipped: int = 0
+    missing: tuple[Failure, ...] = ()
+    inputs: Inputs | None = None
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -177,26 +180,6 @@ def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None)
     if save and os.path.realpath(save) in map(os.path.realpath, written):
         raise UsageError(f"{save} is written by this run anyway: choose another file for the vocabulary")
     return replace(planned, place=place, also=tuple({place / "overlays" / each.parent for each in within}))
-
-
-def beside_existing(
-    plan: Plan, exists: Literal["overwrite", "skip", "error"], *, resume: bool = False
-) -> Plan:
-    """Settle what becomes of outputs that are there: leave their photos out, or take the run up to `resume` it.
-
-    Raises `UsageError` where an output that is there is an error, and to resume a run that has no manifest.
-    """
-    if resume and plan.manifest is None:
-        raise UsageError("--resume goes by the manifest in an output folder: give -o FOLDER")
-    if exists == "overwrite":
-        return replace(plan, resume=resume)
-    there = {job for job in plan.jobs if job.target is not None and os.path.lexists(job.target)}
-    single = plan.target is not None and os.path.lexists(plan.target)
-    if exists == "error" and (there or single):
-        name = plan.target if single else next(job.target for job in plan.jobs if job in there)
-        raise UsageError(f"{name} is there already: nothing was written")
-    left = () if single else tuple(job for job in plan.jobs if job not in there)
-    return replace(plan, jobs=left, resume=resume, skipped=len(plan.jobs) - len(left))
 
 
 def _loose(inputs: Inputs, loose: Sequence[str], into: Path | None, kind: str) -> list[Job]:

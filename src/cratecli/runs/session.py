@@ -1,21 +1,22 @@
 """One run over photos: its plan, its ledger and the desk that the engine works at, open for as long as it lasts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cratecli.arrays import RGB
 from cratecli.emergence.features import View
 from cratecli.errors import OutputError
 from cratecli.io.formats.record import Annotated
+from cratecli.io.opening import MAX_PIXELS
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, as_it_is, work_through
 from cratecli.runs.jobs import Job, Skipped, deliver
 from cratecli.runs.ledger import Ledger
 from cratecli.runs.plan import Plan
-from cratecli.runs.provenance import Provenance
+from cratecli.runs.provenance import Command, Provenance, Selection, provenance
 from cratecli.runs.views import Question
 
 Result = TypeVar("Result")
@@ -27,6 +28,24 @@ class Written:
 
     target: Path | None
     content: bytes
+
+
+def provenance_of(
+    command: Command, recipe: Mapping[str, Any], plan: Plan, desk: Desk, *, several: bool, **options: Any
+) -> Provenance:
+    """Say how a run makes its outputs; how photos were chosen is a part of that where an output is of `several`."""
+    inputs = plan.inputs if several else None
+    if inputs is not None:
+        selection = Selection(
+            recursive=inputs.recursive,
+            include=list(inputs.include),
+            exclude=list(inputs.exclude),
+            files_from=inputs.files_from,
+            null=inputs.null,
+        )
+        options |= {"inputs": inputs.named, "photos": selection}
+    most = None if desk.max_pixels == MAX_PIXELS else desk.max_pixels
+    return provenance(command, recipe, desk.model, desk.batch_size, max_pixels=most, **options)
 
 
 class Session:

@@ -1,7 +1,6 @@
 """What stands in one file for all photos of a run: COCO datasets and results, contact sheets."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from typing_extensions import TypeIs
 
@@ -19,16 +18,15 @@ def is_combined(kind: object) -> TypeIs[Combined]:
     return kind in COMBINED
 
 
-def write_combined(session: Session, kind: object, recipe: str, made: Provenance | None) -> Iterator[Written]:
+def write_combined(session: Session, kind: object, recipe: str, made: Provenance) -> Iterator[Written]:
     """Write the COCO file of all photos that are done, earlier runs' included, if `kind` is one and the run ended.
 
     Raises `OutputError`.
     """
     if not is_combined(kind) or session.desk.stopping() or not (photos := session.annotated()):
         return
-    info: dict[str, Any] = {"description": describe(session.desk.model, recipe)}
-    if made:
-        info["crate"] = made.seen_from(session.plan.target).as_data()
+    about = made.seen_from(session.plan.target).as_data()
+    info = {"description": describe(session.desk.model, recipe), "crate": about}
     yield session.write(coco.dataset(photos, info) if kind == "coco" else coco.results(photos))
 
 

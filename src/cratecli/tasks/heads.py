@@ -20,8 +20,7 @@ from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import ViewCache
 from cratecli.runs.jobs import Job
 from cratecli.runs.plan import Plan
-from cratecli.runs.provenance import Provenance
-from cratecli.runs.session import Session, Written
+from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, look, views_of
 from cratecli.tasks.combined import write_sheet
 from cratecli.tasks.options import ViewOptions
@@ -103,14 +102,12 @@ class HeadsPhoto:
         ]
 
 
-def heads_run(
-    plan: Plan, desk: Desk, recipe: ViewRecipe, *, made: Provenance | None
-) -> Outcomes[HeadsPhoto | Written]:
-    """Look at the photos of a plan, and write the contact sheet of the first, if one is `made`.
+def heads_run(plan: Plan, desk: Desk, recipe: ViewRecipe, *, drawn: bool) -> Outcomes[HeadsPhoto | Written]:
+    """Look at the photos of a plan, and write the contact sheet of the first, if one is to be `drawn`.
 
     A bad photo is a `Failure`, not the end. Raises `OutputError` when the sheet cannot be written.
     """
-    drawn: list[HeadsPhoto] = []
+    shown: list[HeadsPhoto] = []
     photos = 0
 
     def finish(photo: DecodedPhoto, views: Sequence[View]) -> HeadsPhoto:
@@ -121,14 +118,15 @@ def heads_run(
             yield outcome
             if isinstance(outcome, HeadsPhoto):
                 photos += 1
-                if len(drawn) * len(recipe.layers) < ROWS:
-                    drawn.append(outcome)
-        if made is None or not drawn or desk.stopping():
+                if len(shown) * len(recipe.layers) < ROWS:
+                    shown.append(outcome)
+        if not drawn or not shown or desk.stopping():
             return
-        if len(drawn) < photos:
-            desk.note(f"the sheet shows {len(drawn)} of {photos} photos; --json has them all")
-        drawn.sort(key=plan.place_of)
-        yield write_sheet(session, heads_sheet(drawn), made)
+        if len(shown) < photos:
+            desk.note(f"the sheet shows {len(shown)} of {photos} photos; --json has them all")
+        shown.sort(key=plan.place_of)
+        made = provenance_of("heads", recipe.as_data(), plan, desk, several=True)
+        yield write_sheet(session, heads_sheet(shown), made)
 
 
 def heads_sheet(judged: Sequence[HeadsPhoto]) -> RGB:

@@ -24,8 +24,7 @@ from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import ViewCache
 from cratecli.runs.jobs import Job
 from cratecli.runs.plan import Plan
-from cratecli.runs.provenance import Provenance
-from cratecli.runs.session import Session, Written
+from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, look, views_of
 from cratecli.tasks.combined import write_sheet
 from cratecli.tasks.options import LayerOptions
@@ -142,9 +141,9 @@ class LayersPhoto:
 
 
 def layers_run(
-    plan: Plan, desk: Desk, recipe: LayerRecipe, *, made: Provenance | None
+    plan: Plan, desk: Desk, recipe: LayerRecipe, *, drawn: bool
 ) -> Outcomes[LayersPhoto | Written]:
-    """Trace the photos of a plan through the layers, and write the sheet of curves and maps, if one is `made`.
+    """Trace the photos of a plan through the layers, and write the sheet of curves and maps, if one is to be `drawn`.
 
     A bad photo is a `Failure`, not the end. Raises `OutputError` when the sheet cannot be written.
     """
@@ -158,10 +157,11 @@ def layers_run(
             yield outcome
             if isinstance(outcome, LayersPhoto):
                 traced.append(outcome)
-        if made is None or not traced or desk.stopping():
+        if not drawn or not traced or desk.stopping():
             return
         traced.sort(key=plan.place_of)
         weights = desk.model.weights
+        made = provenance_of("layers", recipe.as_data(), plan, desk, several=True)
         yield write_sheet(session, layers_sheet(traced, weights.name if weights else "model"), made)
 
 

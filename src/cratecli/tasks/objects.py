@@ -25,8 +25,7 @@ from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, work_in_order
 from cratecli.runs.cache import FeatureCache, ViewCache
 from cratecli.runs.jobs import Job
 from cratecli.runs.plan import Plan
-from cratecli.runs.provenance import Provenance
-from cratecli.runs.session import Session, Written
+from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
 from cratecli.tasks.combined import is_combined, write_combined
 from cratecli.tasks.options import Combined, ObjectOptions, Refine
@@ -183,13 +182,13 @@ def objects_run(
     recipe: ObjectRecipe,
     *,
     kind: Picture | Combined | None,
-    made: Provenance | None = None,
 ) -> Outcomes[ObjectsPhoto | Written]:
     """Find objects in the photos of a plan, and write a picture of each, or one file of all, or nothing.
 
     A bad photo is a `Failure`, not the end. Raises `OutputError` when an output cannot be written.
     """
     picture = None if is_combined(kind) else kind
+    made = provenance_of("objects", recipe.as_data(), plan, desk, several=is_combined(kind), as_=kind)
     with Session(plan, desk, made) as session:
 
         def finish(photo: DecodedPhoto, views: Sequence[View]) -> ObjectsPhoto:
@@ -199,7 +198,7 @@ def objects_run(
             annotated = Annotated(photo.job.name, height, width, annotations)
             png = None
             if picture is not None:
-                text = made.of_photo(photo.job, photo.sha256).to_json() if made else None
+                text = made.of_photo(photo.job, photo.sha256).to_json()
                 png = _draw(photo.rgb, objects, picture, text)
             session.hand_over(photo, png, annotated)
             return ObjectsPhoto(photo.job, annotated, png or b"")

@@ -58,11 +58,16 @@ class SegmentOptions(ViewOptions, total=False):
     fill_holes: Annotated[bool, Doc("Fill holes in the mask.")]
 
 
-class LayerOptions(TypedDict, total=False):
-    """What is shown layer by layer, at one input size."""
+class OneSizeOptions(TypedDict, total=False):
+    """What the model is shown at one input size."""
 
     layers: LayerChoice
     size: Annotated[InputSize, Doc("Input short side, px.")]
+
+
+class LayerOptions(OneSizeOptions, total=False):
+    """What is shown layer by layer, at one input size."""
+
     tau: Annotated[
         float, Interval(ge=-1, le=1), Doc("MaskCut's τ: the cosine above which two patches are alike.")
     ]

@@ -16,7 +16,7 @@ from cratecli.runs.batch import Desk, Outcomes
 from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
 from cratecli.runs.plan import PARTS_FILE, SHEET_FILE, Plan
 from cratecli.runs.provenance import Provenance
-from cratecli.runs.session import Session, Written
+from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.tasks.options import PartOptions, read_names
 from cratecli.tasks.parts import Album
 from cratecli.tasks.parts_album import LabelledPhoto, fill_album, label_album, label_photos
@@ -32,20 +32,22 @@ _Seen = SeenPhoto | Failure | Skipped
 class VocabularyChoice:
     """Where the vocabulary of a run comes from, and how photos are looked at.
 
-    A `known` one labels; without, one is learned, and takes names and colours over from `before`. With `save` it is
-    saved. `names` replace all names.
+    A `known` one, read from `parts`, labels; without, one is learned, and takes names and colours over from `before`.
+    With `save` it is saved. `names` replace all names.
     """
 
     recipe: PartRecipe
     known: Vocabulary | None = None
+    parts: Path | None = None
     before: Vocabulary | None = None
     save: Path | None = None
     names: str | None = None
 
-    def provenance(self, parts: Path | None) -> dict[str, Any]:
+    @property
+    def recorded(self) -> dict[str, Any]:
         """Give the recipe and the vocabulary's path, as a run records them."""
         if self.known is not None:
-            return {"recipe": {"refine": self.recipe.refine}, "parts": str(parts)}
+            return {"recipe": {"refine": self.recipe.refine}, "parts": str(self.parts)}
         handed_on = {"save_parts": str(self.save)} if self.before else {}
         return {"recipe": self.recipe.as_data(), **handed_on}
 
@@ -65,18 +67,20 @@ def choose_vocabulary(
     recipe = choose_part_recipe(model, **asked)
     if parts is not None:
         saved = load_vocabulary(parts, model)
-        return VocabularyChoice(replace(saved.recipe, refine=recipe.refine), saved.vocabulary, names=names)
+        looked = replace(saved.recipe, refine=recipe.refine)
+        return VocabularyChoice(looked, saved.vocabulary, parts, names=names)
     before = load_vocabulary(save, model) if save and save.exists() else None
     if before and before.recipe.layers != recipe.layers:
         layers = ",".join(map(str, before.recipe.layers))
         raise UsageError(f"{save}: was learned from layer {layers}: give --layer {layers}, or another file")
     if before and asked.get("k") is None:
         recipe = replace(recipe, k=len(before.vocabulary.names))
-    return VocabularyChoice(recipe, None, before.vocabulary if before else None, save, names)
+    words = before.vocabulary if before else None
+    return VocabularyChoice(recipe, before=words, save=save, names=names)
 
 
 def parts_run(
-    plan: Plan, desk: Desk, choice: VocabularyChoice, *, picture: PartPicture, made: Provenance
+    plan: Plan, desk: Desk, choice: VocabularyChoice, *, picture: PartPicture
 ) -> Outcomes[SeenPhoto | LabelledPhoto | Written]:
     """Label the photos of a plan; write their pictures, parts.json, the contact sheet and, if asked, the vocabulary.
 
@@ -86,6 +90,8 @@ def parts_run(
     if plan.place is None:
         raise ValueError("parts fill a folder")
     recipe = choice.recipe
+    about = {"as_": picture, "names": choice.names, **choice.recorded}
+    made = provenance_of("parts", plan=plan, desk=desk, several=True, **about)
     with (
         TemporaryDirectory(prefix="crate-") as folder,
         Session(plan, desk, made, shared=False) as session,

@@ -13,6 +13,7 @@ from cratecli.tasks.options import (
     Heads,
     LayerOptions,
     ObjectOptions,
+    OneSizeOptions,
     PartOptions,
     Refine,
     SegmentOptions,
@@ -216,9 +217,9 @@ def choose_part_recipe(model: "WhiteBox", **asked: Unpack[PartOptions]) -> PartR
     return PartRecipe(**_settled(model, PartOptions, defaults(model).parts, asked))
 
 
-def choose_voc_recipe(model: "WhiteBox", **asked: Unpack[LayerOptions]) -> ViewRecipe:
+def choose_voc_recipe(model: "WhiteBox", **asked: Unpack[OneSizeOptions]) -> ViewRecipe:
     """Take the paper's layer and a square of 480 px, and what was asked for instead. Raises `UsageError`."""
-    return ViewRecipe(**_settled(model, LayerOptions, defaults(model).voc, asked))
+    return ViewRecipe(**_settled(model, OneSizeOptions, defaults(model).voc, asked))
 
 
 def as_options(command: str, recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,27 +75,32 @@ class WorkerFailure(Record):
 def read_request(fields: Mapping[str, Any]) -> Request:
     """Check a request. Raises `UsageError` that names the field."""
     command = fields.get("command", "segment")
-    if command not in COMMANDS:
+    if not isinstance(command, str) or command not in COMMANDS:
         raise UsageError(f"command is {short(command)}, not one of {', '.join(COMMANDS)}")
     options = COMMANDS[command]
-    ours = {name.rstrip("_") for name in Request.model_fields}
-    ours -= {"asked", *(() if command == "segment" else ("rle",))}
-    known = {*ours, *get_type_hints(options)}
+    known = dict.fromkeys([*_ENVELOPE, *get_type_hints(options)])
+    if command == "objects":
+        del known["rle"]
     if unknown := [name for name in fields if name not in known]:
-        raise UsageError(f"unknown field {short(unknown[0])}; {command} takes {', '.join(sorted(known))}")
-    given = {name: value for name, value in fields.items() if name in ours}
-    if given.get("rle", False) is None or None in (given.get("png", 1), given.get("as", 1)):
-        raise UsageError("null is no value: leave the field out")
+        raise UsageError(f"unknown field {short(unknown[0])}; {command} takes {', '.join(known)}")
+    given = {name: value for name, value in fields.items() if name in _ENVELOPE}
+    if empty := [name for name, value in given.items() if value is None and name != "id"]:
+        raise UsageError(f"{empty[0]} is None, not a value: leave the field out")
+    for name in ("input", "output"):
+        if name in fields and not _is_path(fields[name]):
+            raise UsageError(f"{name} is {short(fields[name])}, not a path")
+    asked = check(options, {name: value for name, value in fields.items() if name not in _ENVELOPE})
     try:
-        request = Request(**given, asked=check(options, {n: v for n, v in fields.items() if n not in ours}))
+        request = Request.model_validate(given | {"asked": asked})
     except ValidationError as error:
         raise UsageError(explained(error, given)) from None
     if ("input" in fields) == ("image" in fields):
         raise UsageError("a request has either input, a path, or image, a photo's bytes in base64")
-    for name in ("input", "output"):
-        if name in fields and not _is_path(fields[name]):
-            raise UsageError(f"{name} is {short(fields[name])}, not a path")
     return request
+
+
+_ENVELOPE = [name.rstrip("_") for name in Request.model_fields if name != "asked"]
+"""The fields beside the options."""
 
 
 def _is_path(name: object) -> bool:

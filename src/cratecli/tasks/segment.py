@@ -23,8 +23,7 @@ from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, work_in_order
 from cratecli.runs.cache import FeatureCache, ViewCache
 from cratecli.runs.jobs import Job
 from cratecli.runs.plan import Plan
-from cratecli.runs.provenance import Provenance
-from cratecli.runs.session import Session, Written
+from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
 from cratecli.tasks.combined import is_combined, write_combined
 from cratecli.tasks.options import Combined, SegmentOptions
@@ -156,13 +155,14 @@ class SegmentedPhoto:
 
 
 def segment_run(
-    plan: Plan, desk: Desk, recipe: Recipe, *, kind: Kind | Combined | None, made: Provenance | None = None
+    plan: Plan, desk: Desk, recipe: Recipe, *, kind: Kind | Combined | None
 ) -> Outcomes[SegmentedPhoto | Written]:
     """Segment the photos of a plan, and write a picture of each, or one file of all, or nothing.
 
     A bad photo is a `Failure`, not the end. Raises `OutputError` when an output cannot be written.
     """
     picture = None if is_combined(kind) else kind
+    made = provenance_of("segment", recipe.as_data(), plan, desk, several=is_combined(kind), as_=kind)
     with Session(plan, desk, made) as session:
 
         def finish(photo: DecodedPhoto, views: Sequence[View]) -> SegmentedPhoto:
@@ -176,7 +176,7 @@ def segment_run(
             }
             png = None
             if picture is not None:
-                text = made.of_photo(photo.job, photo.sha256, **facts).to_json() if made else None
+                text = made.of_photo(photo.job, photo.sha256, **facts).to_json()
                 png = encode(photo.rgb, result.mask, result.soft, picture, text)
             session.hand_over(photo, png, annotated, **facts)
             return SegmentedPhoto(photo.job, result, annotated, png or b"")

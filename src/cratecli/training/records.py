@@ -1,18 +1,19 @@
 """What programs read of a training run: the rows of `metrics.jsonl`, and the record of `crate train --json`."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from cratecli.model.unroll import WeightsId
+from cratecli.records import Record
 from cratecli.training.recipe import TrainRecipe
 
 
-class Record(BaseModel):
-    """A record with these fields and no others."""
+class TrainingRecord(Record):
+    """A record of a run; a loss that is no number is written as JSON's readers have it: NaN."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(strict=False, ser_json_inf_nan="constants")
 
 
-class Measured(Record):
+class Measured(TrainingRecord):
     """A record that also holds measures of the model, by name.
 
     On a validation split they are `accuracy` (0-1) and `validation_loss` (nats); `crate train --evaluate saliency`
@@ -28,7 +29,7 @@ class Measured(Record):
         return dict(self.__pydantic_extra__)
 
 
-class Conditions(Record):
+class Conditions(TrainingRecord):
     """What the weights' last bits depend on, beside recipe, data and machine."""
 
     dtype: str = Field(description="accelerate's mixed precision: no (float32) or bf16.")
@@ -52,7 +53,7 @@ class OpeningRow(Conditions):
     versions: dict[str, str] = Field(description="Versions of cratecli, torch, timm and accelerate.")
 
 
-class StepRow(Record):
+class StepRow(TrainingRecord):
     """A row of metrics after a step."""
 
     step: int = Field(description="Steps taken since the start.")
@@ -74,7 +75,7 @@ class MeasuresRow(StepRow, Measured):
     judged_in: float = Field(description="Time that measuring took, s.")
 
 
-class LastRow(Record):
+class LastRow(TrainingRecord):
     """The last row of metrics of a finished run: its checkpoint."""
 
     step: int = Field(description="Steps taken.")

@@ -1,4 +1,4 @@
-"""From a verified file to a strict model: every wrapping and layout in, one class out, no code unpickled."""
+"""Load a model from a verified checkpoint file: every known wrapping and layout, and no code unpickled."""
 
 import json
 import os
@@ -37,16 +37,16 @@ _NO_TENSORS = "refused: it is not a file of plain tensors"
 
 
 class Tensors(NamedTuple):
-    """What a checkpoint file holds: its tensors, by the file's names, and the config stored inside."""
+    """The tensors of a checkpoint file, by the file's names, and the config stored in it, if one is."""
 
     by_name: dict[str, Tensor]
     config: CrateConfig | None
 
 
 def read_tensors(path: Path) -> Tensors:
-    """Read a safetensors, torch or NumPy `.npz` file, told apart by content, and take off known wrappings.
+    """Read the tensors of a safetensors, torch or NumPy `.npz` file, whatever it is called.
 
-    Raises `WeightsError` for anything that is not tensors by name.
+    Known wrappings are taken off. Raises `WeightsError` for a file of anything but tensors by name.
     """
     config = None
     try:
@@ -56,8 +56,8 @@ def read_tensors(path: Path) -> Tensors:
             _refuse_packed_records(path)
         if head[8:] == b"{":
             with safe_open(path, framework="pt", backend="pread") as stored:
-                if told := (stored.metadata() or {}).get("config"):
-                    config = CrateConfig.from_dict(dict(json.loads(told)))
+                if text := (stored.metadata() or {}).get("config"):
+                    config = CrateConfig.from_dict(dict(json.loads(text)))
                 content: Any = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         elif zipped and _is_npz(path):
             with np.load(path, allow_pickle=False) as arrays:
@@ -90,7 +90,7 @@ def _is_npz(path: Path) -> bool:
 
 
 def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
-    """Descend to the state dict and strip the `module.` that DistributedDataParallel prefixes."""
+    """Descend to the state dict, and strip the prefix `module.` of DistributedDataParallel."""
     for wrapping in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapping), Mapping):
             content = content[wrapping]
@@ -110,9 +110,9 @@ def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
 
 
 def to_ours(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], str]:
-    """Rename released tensors to ours; the second answer names the layout.
+    """Rename the tensors of a released file to our names, and give them with the name of the file's layout.
 
-    Raises `WeightsError` for an unknown layout or a tensor that no rule knows.
+    Raises `WeightsError` for an unknown layout or a tensor that no rule of the layout knows.
     """
     layout = find_layout(tensors)
     if layout is None:
@@ -132,9 +132,9 @@ def read_config(
     step_size: float | None = None,
     sparsity_weight: float | None = None,
 ) -> CrateConfig:
-    """Tell a file's config: what is stored inside, or what its shapes say and the caller adds.
+    """Read a file's config: the one stored in it, or one from its tensors' shapes and the caller's values.
 
-    Shapes tell all but the heads, η and λ. Raises `WeightsError` when the heads are told by nobody.
+    The number of heads, η and λ cannot be read off shapes. Raises `WeightsError` when the heads are not known.
     """
     tensors = read_tensors(path)
     return _config_of(tensors, path, heads, step_size, sparsity_weight)
@@ -143,8 +143,8 @@ def read_config(
 def _config_of(
     tensors: Tensors, path: Path, heads: int | None, step_size: float | None, sparsity_weight: float | None
 ) -> CrateConfig:
-    told = {"heads": heads, "step_size": step_size, "sparsity_weight": sparsity_weight}
-    changes: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
+    given = {"heads": heads, "step_size": step_size, "sparsity_weight": sparsity_weight}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if tensors.config is None and heads is None:
         raise WeightsError(
             f"{path}: how many heads it has cannot be read off a checkpoint; "
@@ -154,12 +154,12 @@ def _config_of(
         if tensors.config is not None:
             return replace(tensors.config, **changes)
         renamed, layout = to_ours(tensors.by_name, path)
-        return CrateConfig(**{**_shapes_tell(renamed, path), **LAYOUTS[layout].constants, **changes})
+        return CrateConfig(**{**_read_shapes(renamed, path), **LAYOUTS[layout].constants, **changes})
     except ValueError as error:
         raise WeightsError(f"{path}: {error}") from None
 
 
-def _shapes_tell(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
+def _read_shapes(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     """Read width, depth, patch, image size, classes and blocks off renamed tensors."""
     first = "layers.0."
     try:
@@ -168,10 +168,12 @@ def _shapes_tell(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
         patch_size = isqrt(inputs // 3) if conv is None else conv.shape[-1]
         side = isqrt(tensors["position_embedding"].shape[1] - 1)
         rows, width = tensors[first + "attention.subspaces.weight"].shape
-        found = {name.removeprefix(first + "sparsifier.") for name in tensors if name.startswith(first)}
+        parts = {name.removeprefix(first + "sparsifier.") for name in tensors if name.startswith(first)}
         classes = tensors["head.weight"].shape[0] if "head.weight" in tensors else 0
     except (KeyError, IndexError, ValueError) as error:
-        raise WeightsError(f"{path}: incomplete: its shapes do not tell the model ({error})") from None
+        raise WeightsError(
+            f"{path}: incomplete: the model's sizes cannot be read off its tensors ({error})"
+        ) from None
     return {
         "patch_size": patch_size,
         "image_size": side * patch_size,
@@ -179,7 +181,7 @@ def _shapes_tell(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
         "depth": len({name.split(".")[1] for name in tensors if name.startswith("layers.")}),
         "classes": classes,
         "attention": "mhsa" if rows == 3 * width else "mssa",
-        "sparsifier": "odl" if "decoder" in found else "mlp" if "up.weight" in found else "ista",
+        "sparsifier": "odl" if "decoder" in parts else "mlp" if "up.weight" in parts else "ista",
         "stem": "linear" if conv is None else "conv",
         "output_bias": first + "attention.output.bias" in tensors,
         "pre_logits": "pre_logits.weight" in tensors,
@@ -193,9 +195,9 @@ def _listing(names: Iterable[str]) -> str:
 
 
 def load_strictly(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Put tensors into a model made on the meta device, as float32.
+    """Put tensors, as float32, into a model on the meta device.
 
-    Raises `WeightsError`, loading nothing, that lists what is missing, unexpected, misshapen or not finite.
+    Raises `WeightsError`, loading nothing, with the tensors that are missing, unexpected, misshapen or not finite.
     """
     expected = model.state_dict()
     wrong = {
@@ -213,8 +215,8 @@ def load_strictly(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: P
         ],
     }
     if any(wrong.values()):
-        told = "; ".join(f"{kind}: {_listing(names)}" for kind, names in wrong.items() if names)
-        raise WeightsError(f"{path}: does not fit its architecture; {told}")
+        faults = "; ".join(f"{kind}: {_listing(names)}" for kind, names in wrong.items() if names)
+        raise WeightsError(f"{path}: does not fit its architecture; {faults}")
     plain = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
     model.load_state_dict(plain, assign=True)
 

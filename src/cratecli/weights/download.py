@@ -1,4 +1,4 @@
-"""Bytes from the network, which nothing else asks: the Hub by its own client, the rest as one stream."""
+"""Downloads, the only use of the network: from the Hub by its own client, from elsewhere as one stream."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from httpx2 import Response
 
 OnBytes = Callable[[int, int | None], None]
-"""Told, while a file comes in, how many bytes are here and how many there will be, when that is known."""
+"""A progress function: called with the bytes that are here, and the bytes of the whole file, if known."""
 
 OFFICIAL_HUB = "https://huggingface.co"
 _TIMEOUT = 30.0  # seconds without a byte
@@ -22,30 +22,30 @@ _LONGEST_PAGE = 1 << 19  # bytes of HTML that are looked at
 
 
 class DownloadError(Exception):
-    """A server sent something else than the file it was asked for."""
+    """A server did not send the file."""
 
 
 class PageError(DownloadError):
     """A server sent an HTML page, whose `text` may say why."""
 
     def __init__(self, status: int, text: str) -> None:
-        """Keep the page, and say what there is to say of it in general."""
+        """Keep the page; the message is for a page whose text says nothing."""
         answered = f"the server answered {status}"
         super().__init__(answered if status >= 400 else "an HTML page came (quota or login?), not weights")
         self.text = text
 
 
 def from_hub(repository: str, revision: str | None, file: str, on_bytes: OnBytes, *, again: bool) -> Path:
-    """Fetch a file into the Hub's own cache, as its client does, and give its path there, unverified.
+    """Download a file into the Hub's own cache, as its client does, and give its path there, unverified.
 
-    `again` fetches a file that is in the cache. The user's token goes to the Hub alone, to no other endpoint.
+    `again` downloads a file that is in the cache. The user's token goes to the Hub alone, to no other endpoint.
     Raises what the client raises: see `explained`.
     """
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.utils.tqdm import tqdm
 
     class Bar(tqdm):
-        """A progress bar that draws nothing and tells `on_bytes`."""
+        """A progress bar that draws nothing and calls `on_bytes`."""
 
         def __init__(self, *args: object, **options: object) -> None:
             super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
@@ -76,28 +76,28 @@ def from_hub(repository: str, revision: str | None, file: str, on_bytes: OnBytes
 
 
 def hub_leftovers(repository: str) -> list[Path]:
-    """List what downloads that were killed have left of a repository in the Hub's cache.
+    """List the temporary files that killed downloads of a repository have left in the Hub's cache.
 
-    The client names a temporary after the etag whose lock it holds, so what can be locked is left over.
+    The client names such a file after the etag whose lock it holds: where the lock is free, the file is left over.
     """
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
     folder = repo_folder_name(repo_id=repository, repo_type="model")
     cache = Path(constants.HF_HUB_CACHE)
-    found = []
+    leftovers = []
     for path in cache.glob(f"{folder}/blobs/*.incomplete"):
         lock = FileLock(cache / ".locks" / folder / f"{path.name.rsplit('.', 2)[0]}.lock", timeout=0)
         with suppress(Timeout, OSError, NotImplementedError), lock:
-            found.append(path)
-    return found
+            leftovers.append(path)
+    return leftovers
 
 
 def from_web(url: str, stream: BinaryIO, on_bytes: OnBytes, *, exactly: int | None) -> None:
-    """Stream a file from a plain address, and no more than `exactly` bytes where the size is known.
+    """Download a file from a plain address to the end of a stream, up to `exactly` bytes where the size is known.
 
-    What `stream`, open for appending, holds already is the start of the file, and asked for no more; a server
-    that cannot continue sends all of it again. When this raises, what `stream` holds is still a start.
+    The content of `stream`, open for appending, is the start of the file, and only the rest is requested; a server
+    that cannot continue sends the whole file again. Also when this raises, the content is a start of the file.
     Raises `DownloadError`, and what the HTTP client raises: see `explained`.
     """
     import httpx2
@@ -130,7 +130,7 @@ def from_web(url: str, stream: BinaryIO, on_bytes: OnBytes, *, exactly: int | No
 
 
 def network_errors() -> tuple[type[Exception], ...]:
-    """List what the network raises, here and in the clients."""
+    """List the exceptions of the network, ours and the HTTP client's."""
     import httpx2
 
     return DownloadError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError
@@ -138,7 +138,7 @@ def network_errors() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def explained(failure: str, remedy: str) -> Iterator[None]:
-    """Turn what files, the Hub's client and HTTP raise into a `WeightsError` of one line."""
+    """Turn exceptions of files, the Hub's client and HTTP into a `WeightsError` of one line."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -152,7 +152,7 @@ def explained(failure: str, remedy: str) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """Say in a part of a line what a file, the Hub's client or HTTP has raised."""
+    """Describe an exception of a file, the Hub's client or HTTP in a part of a line."""
     import httpx2
     from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 
@@ -186,7 +186,7 @@ def _page(response: "Response") -> str:
 
 @contextmanager
 def _quiet_hub() -> Iterator[None]:
-    """Keep the Hub client's warnings off stderr: an error says in one line what they say in many."""
+    """Keep the Hub client's warnings off stderr: our error says the same in one line."""
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""Google Drive, which may answer with a page: to confirm an unscanned file, or to say why there is none."""
+"""Downloads from Google Drive, which may answer with a page: to confirm an unscanned file, or with a reason."""
 
 import re
 from html.parser import HTMLParser
@@ -15,14 +15,14 @@ _PAGES = {
     r"sign in|servicelogin": "it wants a login: the file is not shared with everyone",
     r"not found|does not exist": "it has no such file",
 }
-"""What a page means, by words of it; the first that is found counts."""
+"""The meaning of a page by words in it; the first match counts."""
 
 
 def from_drive(file_id: str, stream: BinaryIO, on_bytes: OnBytes, *, exactly: int | None) -> None:
-    """Stream a file from Google Drive as `from_web` does, and answer the page about unscanned files.
+    """Download a file from Google Drive as `from_web` does, and answer the page about unscanned files.
 
-    Only the hidden fields of that page's form are believed: they go to Drive, wherever the form points to.
-    Raises `DownloadError` that says what a page says, and what `from_web` raises.
+    Only the hidden fields of that page's form are used: they go to Drive, wherever the form points to.
+    Raises `DownloadError` with the meaning of a page, and what `from_web` raises.
     """
     asked = {"id": file_id, "export": "download", "confirm": "t"}
     try:
@@ -33,12 +33,12 @@ def from_drive(file_id: str, stream: BinaryIO, on_bytes: OnBytes, *, exactly: in
                 raise
             from_web(f"{ADDRESS}?{urlencode(asked | fields)}", stream, on_bytes, exactly=exactly)
     except PageError as page:
-        words = (told for words, told in _PAGES.items() if re.search(words, page.text, re.I))
-        raise DownloadError(next(words, str(page))) from None
+        meanings = (meaning for words, meaning in _PAGES.items() if re.search(words, page.text, re.I))
+        raise DownloadError(next(meanings, str(page))) from None
 
 
 class _Form(HTMLParser):
-    """Collects the hidden fields of the form with which Drive asks to confirm."""
+    """Reads the hidden fields of the form with which Drive asks to confirm."""
 
     def __init__(self) -> None:
         super().__init__()

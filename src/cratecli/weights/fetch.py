@@ -1,4 +1,4 @@
-"""From a checkpoint's row to its file on this machine, hashed by us; asks no network."""
+"""Find and verify the file of a checkpoint on this machine; uses no network."""
 
 import hashlib
 import json
@@ -38,14 +38,14 @@ class FileCheck:
 
 
 def cache_folder() -> Path:
-    """Give the folder for what we fetch: `$CRATE_CACHE_DIR`, else the platform's cache folder."""
+    """Give the folder of downloaded files: `$CRATE_CACHE_DIR`, else the platform's cache folder."""
     if folder := os.environ.get("CRATE_CACHE_DIR"):
         return Path(os.path.expanduser(folder))  # noqa: PTH111 - pathlib's raises
     return platformdirs.user_cache_path("crate")
 
 
 def locate(checkpoint: Checkpoint) -> Path | None:
-    """Find a checkpoint's file on this machine, unread; never asks the network.
+    """Find a checkpoint's file on this machine, unread.
 
     Looks into the package, our cache folder and, at the row's revision, the Hub's cache.
     Raises `WeightsError` when a folder cannot be looked into.
@@ -62,24 +62,24 @@ def locate(checkpoint: Checkpoint) -> Path | None:
 
 
 def present(checkpoint: Checkpoint) -> Path:
-    """Find a checkpoint's file on this machine, unread. Raises `WeightsError` that says how to get it."""
+    """Find a checkpoint's file on this machine, unread. Raises `WeightsError`, which says how to get it."""
     if (path := locate(checkpoint)) is None:
         raise WeightsError(f"{checkpoint.name} is not on this machine; {remedy(checkpoint)}")
     return path
 
 
 def fingerprint(path: Path) -> tuple[int, str]:
-    """Measure a file: its size in bytes and its sha256. Raises `WeightsError` when it cannot be read."""
+    """Give a file's size in bytes and its SHA-256. Raises `WeightsError` when it cannot be read."""
     with explained(f"{path}: cannot be read", "check the file"), path.open("rb") as stream:
         return os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def examine(checkpoint: Checkpoint, path: Path, *, record: bool = True) -> FileCheck:
-    """Hash a file and compare it with all that is known of the checkpoint.
+    """Hash a file and compare it with the checkpoint's row.
 
-    For a row without sha256 the Hub's own (its etag) and the hash seen first must fit; one seen first is
-    recorded in `hashes.json` of the cache folder, unless nothing is to `record`.
-    Raises `WeightsError` when the file cannot be read, or the record neither read nor written.
+    For a row without sha256 the hash must be the Hub's own (its etag), and the one of the file's first use, which
+    is recorded in `hashes.json` of the cache folder, unless `record` is false.
+    Raises `WeightsError` when the file cannot be read, or the record cannot be read or written.
     """
     with explained(f"{path}: cannot be read", remedy(checkpoint)):
         size, sha256 = fingerprint(path)
@@ -100,9 +100,9 @@ def examine(checkpoint: Checkpoint, path: Path, *, record: bool = True) -> FileC
 
 
 def verified(checkpoint: Checkpoint, path: Path) -> str:
-    """Hash a file, by us and now, and give its sha256.
+    """Hash a file, and give its SHA-256.
 
-    Raises `WeightsError` when it is not the file the registry, or its first use, speaks of.
+    Raises `WeightsError` when it is not the file of the registry, or of its first use.
     """
     check = examine(checkpoint, path)
     if check.fault:
@@ -111,7 +111,7 @@ def verified(checkpoint: Checkpoint, path: Path) -> str:
 
 
 def require(checkpoint: Checkpoint) -> tuple[Path, str]:
-    """Give the verified file of a checkpoint that is on this machine, and its sha256; downloads nothing.
+    """Give the verified file of a checkpoint on this machine, and its SHA-256; downloads nothing.
 
     Raises `WeightsError` when it is missing or refused.
     """
@@ -149,7 +149,7 @@ def install(file: Path, checkpoint: Checkpoint) -> Path:
 
 
 def remedy(checkpoint: Checkpoint) -> str:
-    """Say how a user gets a checkpoint's file."""
+    """Say what to do to get a checkpoint's file."""
     match checkpoint.source:
         case BuiltIn():
             return "install cratecli again"
@@ -161,7 +161,7 @@ def remedy(checkpoint: Checkpoint) -> str:
 
 
 def home(checkpoint: Checkpoint) -> Path:
-    """Say where a checkpoint's file lives when it is not in the Hub's cache."""
+    """Give the place of a checkpoint's file outside the Hub's cache."""
     match checkpoint.source:
         case BuiltIn(path):
             return _PACKAGE_DATA / path
@@ -174,12 +174,12 @@ def home(checkpoint: Checkpoint) -> Path:
 
 
 def unfinished(checkpoint: Checkpoint) -> Path:
-    """Say where a checkpoint's file grows while it is fetched from a plain address or Drive."""
+    """Give the place of a checkpoint's file while it is downloaded from a plain address or Drive."""
     return _folder(checkpoint) / UNFINISHED
 
 
 def sweep(checkpoint: Checkpoint) -> None:
-    """Remove what killed processes left of a checkpoint, here and in the Hub's cache; for who has its `turn`."""
+    """Remove a checkpoint's files of killed processes, here and in the Hub's cache; the caller has its `turn`."""
     hub = checkpoint.source
     with explained(f"{_folder(checkpoint)}: cannot be written", "set CRATE_CACHE_DIR"):
         of_hub = hub_leftovers(hub.repository) if isinstance(hub, Hub) else []
@@ -192,7 +192,7 @@ def _folder(checkpoint: Checkpoint) -> Path:
 
 
 def _etag(checkpoint: Checkpoint, path: Path) -> str | None:
-    """Read the sha256 that the Hub promised: its cache links to a blob named by the etag."""
+    """Read the SHA-256 that the Hub announced: its cache links to a blob named by the etag."""
     blob = path.readlink().name if isinstance(checkpoint.source, Hub) and path.is_symlink() else ""
     return blob if re.fullmatch("[0-9a-f]{64}", blob) else None
 
@@ -202,7 +202,7 @@ def _hashes() -> Path:
 
 
 def _first_hash(checkpoint: Checkpoint, sha256: str, record: bool) -> str:
-    """Give the hash recorded for a checkpoint; if there is none this one, which `record` puts there."""
+    """Give the hash recorded for a checkpoint; if there is none, this one, which `record` writes down."""
     file = _hashes()
     if not record:
         return str(_recorded(file).get(checkpoint.name, sha256))
@@ -223,7 +223,7 @@ def _recorded(file: Path) -> dict[str, object]:
     except (ValueError, RecursionError):
         known = None
     if not isinstance(known, dict):
-        raise WeightsError(f"{file}: not what we wrote; delete it")
+        raise WeightsError(f"{file}: not our record of hashes; delete it")
     return known
 
 

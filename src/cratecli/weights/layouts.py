@@ -1,4 +1,4 @@
-"""The layouts in which released checkpoints come, as one rename table from their tensor names to ours."""
+"""The layouts of released checkpoints: tables that rename their tensors to ours."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Rule(NamedTuple):
-    """Rename tensors whose whole name matches `pattern` to `target`; `None` means not needed, left behind."""
+    """Rename tensors whose whole name matches `pattern` to `target`; `None` leaves them out."""
 
     pattern: str
     target: str | None
@@ -17,7 +17,7 @@ class Rule(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """A layout: `mark`, a tensor none further down has; its rules; what its shapes do not tell."""
+    """A layout: `mark`, a tensor that no layout further down has; rules; constants that no shape shows."""
 
     mark: str
     rules: tuple[Rule, ...]
@@ -109,16 +109,16 @@ LAYOUTS: Mapping[str, Layout] = {
     "CRATE-α": Layout("conv1.weight", (*_STEM_CONV, *_TOKENS, *_LAYERS, *_HEAD), {"layer_norm_eps": 1e-6}),
     "CRATE": Layout("to_patch_embedding.2.weight", (*_STEM_LINEAR, *_TOKENS, *_LAYERS, *_HEAD)),
 }
-"""Every layout by name; the first whose mark is among a file's tensors is taken."""
+"""Every layout by name; a file has the first whose mark is among its tensors."""
 
 
 def find_layout(names: Mapping[str, object]) -> str | None:
-    """Name the layout that released tensor names are in, or `None` when no layout has them."""
+    """Name the layout of released tensors; `None` when it is not known."""
     return next((name for name, layout in LAYOUTS.items() if layout.mark in names), None)
 
 
 def rename(tensors: Mapping[str, Tensor], layout: str) -> tuple[dict[str, Tensor], list[str]]:
-    """Rename a layout's tensors to ours; the second answer lists the names that no rule knows."""
+    """Rename a layout's tensors to ours, and list the names that no rule of the layout knows."""
     renamed: dict[str, Tensor] = {}
     unknown: list[str] = []
     for name, tensor in tensors.items():

@@ -1,14 +1,13 @@
 """The list of models: a record of every row of the registry, and whether its file is on this machine."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from cratecli.records import Record
 from cratecli.weights import fetch, registry
 
 
-class ModelRecord(BaseModel):
+class ModelRecord(Record):
     """One model of the list. What is not known is null."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(description="The model's name in the registry.")
     architecture: str = Field(description="Its named architecture, `timm:NAME`, or `custom`.")

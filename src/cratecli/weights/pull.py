@@ -1,4 +1,4 @@
-"""A checkpoint fetched over a bad network: continued, begun again, asked of the next mirror, and verified."""
+"""Download a checkpoint over a bad network: continued, begun again, asked of the next mirror, and verified."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -16,17 +16,17 @@ from cratecli.weights.registry import Checkpoint
 from cratecli.weights.rows import Drive, Hub, Url
 
 _Way = Callable[[BinaryIO], None]
-"""Appends the rest of a file to what a stream holds of it."""
+"""Downloads the rest of a file to the end of a stream."""
 
 
 def pull(
     checkpoint: Checkpoint, on_bytes: OnBytes = lambda _done, _total: None, *, offline: bool = False
 ) -> Path:
-    """Fetch a checkpoint unless a sound copy is here already; gives the verified file's path.
+    """Download a checkpoint unless a sound copy is on this machine, and give the verified file's path.
 
-    A damaged copy is fetched again. Processes that pull the same name wait for each other. `offline`, or
-    `HF_HUB_OFFLINE` in the environment, asks nobody: what is here must do.
-    Raises `WeightsError` when there is no source, it cannot be reached, or what it sends is refused.
+    A damaged copy is downloaded again. Processes that pull the same name wait for each other. `offline`, or
+    `HF_HUB_OFFLINE` in the environment, uses no network: the file must be here.
+    Raises `WeightsError` when there is no source, it cannot be reached, or the file it sends is refused.
     """
     source = checkpoint.source
     if not isinstance(source, Hub | Drive | Url):
@@ -34,7 +34,7 @@ def pull(
     from huggingface_hub import is_offline_mode
 
     if offline or is_offline_mode():
-        return _what_is_here(checkpoint, "--offline" if offline else "HF_HUB_OFFLINE")
+        return _without_network(checkpoint, "--offline" if offline else "HF_HUB_OFFLINE")
     with fetch.turn(checkpoint):
         fetch.sweep(checkpoint)
         here = fetch.locate(checkpoint)
@@ -49,17 +49,17 @@ def pull(
                     ways = [("Google Drive", partial(from_drive, file_id))]
                 case Url(addresses):
                     ways = [(str(urlsplit(url).hostname), partial(from_web, url)) for url in addresses]
-            told = {"on_bytes": on_bytes, "exactly": checkpoint.bytes}
-            return _from_first([(name, partial(way, **told)) for name, way in ways], checkpoint)
+            options = {"on_bytes": on_bytes, "exactly": checkpoint.bytes}
+            return _from_first([(name, partial(way, **options)) for name, way in ways], checkpoint)
 
 
-def _what_is_here(checkpoint: Checkpoint, why: str) -> Path:
+def _without_network(checkpoint: Checkpoint, why: str) -> Path:
     path = fetch.locate(checkpoint)
     fault = fetch.examine(checkpoint, path).fault if path else None
     if path and not fault:
         return path
-    found = f"{path} {fault}" if path else f"{checkpoint.name} is not on this machine"
-    raise WeightsError(f"{found}, and {why} forbids to fetch it: pull it without, or {_or_bring(checkpoint)}")
+    state = f"{path} {fault}" if path else f"{checkpoint.name} is not on this machine"
+    raise WeightsError(f"{state}, and {why} forbids to fetch it: pull it without, or {_or_bring(checkpoint)}")
 
 
 def _or_bring(checkpoint: Checkpoint) -> str:
@@ -70,12 +70,12 @@ def _from_hub(hub: Hub, checkpoint: Checkpoint, on_bytes: OnBytes, *, again: boo
     path = from_hub(hub.repository, hub.revision, hub.file, on_bytes, again=again)
     if fault := fetch.examine(checkpoint, path).fault:
         raise DownloadError(f"what the Hub sent {fault}")
-    fetch.home(checkpoint).unlink(missing_ok=True)  # a damaged copy there would be found first
+    fetch.home(checkpoint).unlink(missing_ok=True)  # a damaged copy there would be used before it
     return path
 
 
 def _from_first(ways: Sequence[tuple[str, _Way]], checkpoint: Checkpoint) -> Path:
-    """Take the file from the first server that has it. Raises `DownloadError` with the failure of each."""
+    """Download the file from the first server that has it. Raises `DownloadError` with the failure of each."""
     failures = []
     for server, way in ways:
         try:
@@ -86,10 +86,10 @@ def _from_first(ways: Sequence[tuple[str, _Way]], checkpoint: Checkpoint) -> Pat
 
 
 def _complete(checkpoint: Checkpoint, way: _Way) -> Path:
-    """Fetch what is missing of an unfinished file, verify the whole, and put it in its place.
+    """Download the rest of an unfinished file, verify the whole, and put it in its place.
 
-    Only a pinned file is continued: its hash tells whether the pieces belong together. If they do not, the
-    file is fetched once more from its start.
+    Only a pinned file is continued: its hash shows whether the pieces belong together. If they do not, the
+    file is downloaded once more from its start.
     """
     path, home = fetch.unfinished(checkpoint), fetch.home(checkpoint)
     try:

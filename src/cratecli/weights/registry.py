@@ -26,10 +26,10 @@ _NAME_RULE = "letters, digits, - and _"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One row of the registry. What is not known is `None`; `config` is `None` for timm's ViTs.
+    """A checkpoint of the registry; `None` is unknown, and `config` is `None` for timm's ViTs.
 
-    `source` is `None` when the file cannot be fetched and the user must bring it; `least_confidence`, 0–1, is what
-    `auto` must have not to see nothing.
+    `source` is `None` when the file cannot be downloaded and the user must bring it. `bytes` is exact,
+    `approximate_bytes` as published. Below `least_confidence`, 0–1, `--heads auto` finds nothing.
     """
 
     name: str
@@ -47,13 +47,13 @@ class Checkpoint:
 
     @property
     def pinned(self) -> bool:
-        """Tell whether the registry says what the file's bytes must be."""
+        """Tell whether the registry gives the file's SHA-256."""
         return self.sha256 is not None
 
 
 @dataclass(frozen=True)
 class Registry:
-    """All checkpoints known by name, in the order of their files."""
+    """All checkpoints by name, in the order of the registry files."""
 
     checkpoints: Mapping[str, Checkpoint]
 
@@ -63,7 +63,7 @@ class Registry:
         return tuple(self.checkpoints)
 
     def find(self, name: str) -> Checkpoint:
-        """Find a checkpoint by name. Raises `UsageError` with the nearest name for an unknown one."""
+        """Find a checkpoint by name. Raises `UsageError`, with the nearest name, for an unknown one."""
         if name not in self.checkpoints:
             raise UsageError(f"no model {name!r}{nearest(name, self.names)}; see: crate models list")
         return self.checkpoints[name]
@@ -96,9 +96,9 @@ def load_registry(paths: Iterable[Path] | None = None) -> Registry:
 
 
 def save_checkpoint(checkpoint: Checkpoint) -> None:
-    """Append a checkpoint, every config field spelt out, to the user's own registry.
+    """Append a checkpoint, with every config field, to the user's own registry.
 
-    Takes a `Local` source and a name no registry has. Raises `UsageError` for a name that cannot be one,
+    Takes a `Local` source, and a name that no registry has. Raises `UsageError` for a name that cannot be one,
     `RegistryError` when the file cannot be written.
     """
     check_name(checkpoint.name)

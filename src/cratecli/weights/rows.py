@@ -28,13 +28,13 @@ TIMM = "timm:"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Ask whether the nearest of the names was meant; empty when none is near."""
+    """Suggest the nearest of the names, as the end of an error; empty when none is near."""
     near = difflib.get_close_matches(name, names, n=1)
     return f", did you mean {near[0]}?" if near else ""
 
 
 def matching(pattern: str, meaning: str) -> AfterValidator:
-    """Check that text matches a pattern whole, or refuse it by what it should be."""
+    """Refuse text that does not match a pattern whole; `meaning` says what it should be."""
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text, re.ASCII):
@@ -123,13 +123,16 @@ _SOURCES: Mapping[str, Callable[[Any], Source]] = {
     "url": Url,
     "file": Local,
 }
+_Addresses = Annotated[
+    tuple[str, ...], BeforeValidator(_check_addresses, json_schema_input_type=str | list[str])
+]
 _FileSize = Annotated[int, Field(strict=True, ge=1)]
 
 
 class RegistryRow(BaseModel):
-    """One row `[models.NAME]` of a registry file: what departs from an architecture, and what is known of a file.
+    """One row `[models.NAME]` of a registry file: an architecture, where the file comes from, and its hash.
 
-    Further fields are those of `CrateConfig`. What is not known is left out.
+    Further fields are those of `CrateConfig`, in place of the architecture's. What is not known is left out.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -145,9 +148,7 @@ class RegistryRow(BaseModel):
     drive: Annotated[str, matching(r"[\w-]+", "a Google Drive file id")] | None = Field(
         None, description="The file's id on Google Drive."
     )
-    url: Annotated[tuple[str, ...], BeforeValidator(_check_addresses)] | None = Field(
-        None, description="The file's address, or a list of them, asked in turn."
-    )
+    url: _Addresses | None = Field(None, description="The file's address, or a list of them, asked in turn.")
     file: str | None = Field(
         None, description="The file on this machine: absolute, or relative to the cache folder."
     )

@@ -1,4 +1,4 @@
-"""From a model to a checkpoint file that `load_model` takes: plain tensors, the config inside."""
+"""Write a model as a checkpoint file for `load_model`: plain tensors, with the config in the metadata."""
 
 import hashlib
 import json
@@ -43,7 +43,7 @@ def store_model(
 
 
 def _in_order(content: bytes) -> bytes:
-    """Sort a safetensors header, whose metadata safetensors writes in any order."""
+    """Sort the header of a safetensors file, whose metadata safetensors writes in any order."""
     length = int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)

@@ -15,9 +15,9 @@ _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
 def doctor(*, json_: options.Json = False) -> None:
-    """Look at versions, device, folders, models and settings, and say what is wrong and what to do.
+    """Check versions, device, folders, models and settings, and say what is wrong and what to do.
 
-    Asks no network. Ends with 1 when there is a problem; a warning is none.
+    Uses no network. Ends with 1 when there is a problem; a warning is none.
     """
     from cratecli.doctor.diagnose import diagnose
 

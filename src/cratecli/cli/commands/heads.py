@@ -22,8 +22,8 @@ def heads(
     ./STEM.heads.png; with --json it is made only for -o. Layers and sizes left out are those of `crate segment`.
     """
     report = running.report()
-    plan, drawn = one_for_all(photos.inputs(), output, "heads", records=report.records)
-    run = Run(plan, running, report)
+    outputs, drawn = one_for_all(output, "heads", records=report.records)
+    run = Run(photos, outputs, running, report)
 
     from cratecli.tasks.heads import heads_run
     from cratecli.tasks.recipes import choose_view_recipe
@@ -32,7 +32,6 @@ def heads(
     model = running.load()
     recipe = choose_view_recipe(model, **asked)
     report.starts(model, str(recipe), recipe.sizes)
-    made = running.provenance("heads", recipe.as_data(), model, photos) if drawn else None
     with run.desk(model) as desk:
-        for photo in run.follow(heads_run(run.plan, desk, recipe, made=made)):
+        for photo in run.follow(heads_run(run.plan, desk, recipe, drawn=drawn)):
             report.done(heads_record(photo, recipe))

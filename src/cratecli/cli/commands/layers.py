@@ -21,8 +21,8 @@ def layers(
     -o FILE, to a pipe, or to ./STEM.layers.png; with --json it is made only for -o.
     """
     report = running.report()
-    plan, drawn = one_for_all(photos.inputs(), output, "layers", records=report.records)
-    run = Run(plan, running, report)
+    outputs, drawn = one_for_all(output, "layers", records=report.records)
+    run = Run(photos, outputs, running, report)
 
     from cratecli.tasks.layers import layers_run
     from cratecli.tasks.recipes import choose_layer_recipe
@@ -31,7 +31,6 @@ def layers(
     model = running.load()
     recipe = choose_layer_recipe(model, **asked)
     report.starts(model, str(recipe), recipe.sizes)
-    made = running.provenance("layers", recipe.as_data(), model, photos) if drawn else None
     with run.desk(model) as desk:
-        for photo in run.follow(layers_run(run.plan, desk, recipe, made=made)):
+        for photo in run.follow(layers_run(run.plan, desk, recipe, drawn=drawn)):
             report.done(layers_record(photo))

@@ -1,4 +1,4 @@
-"""`crate models`: list, fetch, add and check checkpoints, and choose the default one. Imports no torch."""
+"""`crate models`: list, download, add and verify checkpoints, and choose the default. Imports no torch."""
 
 import json
 import math
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from cratecli.weights.listing import ModelRecord
     from cratecli.weights.registry import Checkpoint
 
-app = typer.Typer(help="List, fetch, add and check models, and choose the default.", no_args_is_help=True)
+app = typer.Typer(help="List, download, add and verify models, and choose the default.", no_args_is_help=True)
 
 _SIZES = ("patch_size", "width", "depth", "attention", "sparsifier", "stem", "output_bias", "pre_logits")
-"""What a file must share with the architecture it is added as."""
+"""The fields in which a file must agree with the architecture it is added as."""
 
 
 def _complete(incomplete: str) -> list[str]:
@@ -114,9 +114,11 @@ def verify(name: MaybeName = None) -> None:
 @app.command()
 def pull(
     name: Name,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask no network: what is here must do.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Use no network: the file must be here.")
+    ] = False,
 ) -> None:
-    """Fetch a model, unless a sound copy is on this machine, and print its path."""
+    """Download a model, unless a sound copy is on this machine, and print its path."""
     from cratecli.weights.pull import pull
     from cratecli.weights.registry import load_registry
 
@@ -149,7 +151,7 @@ def add(
         float | None, typer.Option(min=0, metavar="λ", help="For a new name: λ of ISTA.")
     ] = None,
 ) -> None:
-    """Take in a checkpoint file you have: copy it, verified, and print the copy's path."""
+    """Add a checkpoint file you have: verify it, copy it, and print the copy's path."""
     from cratecli.weights import fetch, registry
     from cratecli.weights.rows import CUSTOM, Local
 
@@ -199,7 +201,7 @@ def _config(
     step_size: float | None,
     sparsity_weight: float | None,
 ) -> "CrateConfig":
-    """Read a file's config, and hold it against the architecture it is said to have."""
+    """Read a file's config, and compare it with the named architecture."""
     from cratecli.model.config import ARCHITECTURES
 
     if architecture is not None and architecture not in ARCHITECTURES:
@@ -216,18 +218,18 @@ def _config(
     named = ARCHITECTURES[architecture]
     step_size = named.step_size if step_size is None else step_size
     sparsity_weight = named.sparsity_weight if sparsity_weight is None else sparsity_weight
-    found = read_config(file, named.heads, step_size, sparsity_weight)
+    read = read_config(file, named.heads, step_size, sparsity_weight)
     unfit = [
-        f"{part} {getattr(found, part)}, not {getattr(named, part)}"
+        f"{part} {getattr(read, part)}, not {getattr(named, part)}"
         for part in _SIZES
-        if getattr(found, part) != getattr(named, part)
+        if getattr(read, part) != getattr(named, part)
     ]
     if unfit:
         raise WeightsError(f"{file} is no {architecture}: {'; '.join(unfit)}")
     return replace(
         named,
-        image_size=found.image_size,
-        classes=found.classes,
+        image_size=read.image_size,
+        classes=read.classes,
         step_size=step_size,
         sparsity_weight=sparsity_weight,
     )

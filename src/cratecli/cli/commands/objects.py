@@ -8,7 +8,7 @@ from cratecli.cli import options
 from cratecli.cli.groups import grouped
 from cratecli.cli.outputs import each_or_combined, wants_combined
 from cratecli.cli.run import PhotoOptions, Run, Running, Writing
-from cratecli.tasks.options import COMBINED, Combined, ObjectOptions
+from cratecli.tasks.options import Combined, ObjectOptions
 
 As = Literal["overlay", "labels", Combined]
 
@@ -36,9 +36,10 @@ def objects(
     """
     report = running.report()
     kind: As = as_ or ("coco" if wants_combined(output) else "overlay")
-    inputs = photos.inputs()
-    plan = each_or_combined(inputs, output, kind, each="object", all_="objects", records=report.records)
-    run = Run(plan, running, report, writing)
+    outputs, written = each_or_combined(
+        output, kind, each="object", all_="objects", records=report.records, piped=photos.piped
+    )
+    run = Run(photos, outputs, running, report, writing)
 
     from cratecli.tasks.objects import objects_run
     from cratecli.tasks.recipes import choose_object_recipe
@@ -47,10 +48,8 @@ def objects(
     model = running.load()
     recipe = choose_object_recipe(model, **asked)
     report.starts(model, str(recipe), recipe.sizes)
-    chosen = photos if kind in COMBINED else None
-    made = running.provenance("objects", recipe.as_data(), model, chosen, as_=kind)
     with run.desk(model) as desk:
-        for photo in run.follow(objects_run(run.plan, desk, recipe, kind=kind, made=made)):
+        for photo in run.follow(objects_run(run.plan, desk, recipe, kind=kind if written else None)):
             if not photo.annotated.objects:
                 report.note(f"{photo.job.name}: no object found")
             target = photo.job.target

@@ -54,13 +54,13 @@ def parts(
     if parts_ and clash:
         raise UsageError(f"--parts labels by what was learned: {clash[0]} makes no sense beside it")
 
-    from cratecli.runs.plan import plan_parts
-
-    plan = plan_parts(photos.inputs(), output, as_, save_parts)
     handed_on = "k" not in asked and save_parts is not None and save_parts.exists()
     if names and not parts_ and not handed_on and (k := asked.get("k", PartRecipe.k)) != "auto":
         read_names(names, k)
-    run = Run(plan, running, report)
+
+    from cratecli.runs.outputs import Outputs
+
+    run = Run(photos, Outputs(output, as_, "parts", save=save_parts), running, report)
 
     from cratecli.tasks.parts_run import choose_vocabulary, parts_run
     from cratecli.tasks.records import parts_record
@@ -68,9 +68,7 @@ def parts(
     model = running.load()
     choice = choose_vocabulary(model, asked, parts=parts_, save=save_parts, names=names)
     report.starts(model, str(choice.recipe), choice.recipe.sizes)
-    recorded = choice.provenance(parts_)
-    made = running.provenance("parts", model=model, photos=photos, as_=as_, names=names, **recorded)
     with run.desk(model) as desk:
-        outcomes = parts_run(run.plan, desk, choice, picture=as_, made=made)
+        outcomes = parts_run(run.plan, desk, choice, picture=as_)
         for photo in run.follow(outcomes, passes=1 if parts_ else 2):
             report.done(parts_record(photo), *map(str, photo.written))

@@ -8,7 +8,7 @@ from cratecli.cli import options
 from cratecli.cli.groups import grouped
 from cratecli.cli.outputs import each_or_combined, wants_combined
 from cratecli.cli.run import PhotoOptions, Run, Running, Writing
-from cratecli.tasks.options import COMBINED, Combined, SegmentOptions
+from cratecli.tasks.options import Combined, SegmentOptions
 
 As = Literal["mask", "soft", "soft16", "cutout", "overlay", Combined]
 
@@ -35,9 +35,10 @@ def segment(
     """
     report = running.report()
     kind: As = as_ or ("coco" if wants_combined(output) else "mask")
-    inputs = photos.inputs()
-    plan = each_or_combined(inputs, output, kind, each=kind, all_="masks", records=report.records)
-    run = Run(plan, running, report, writing)
+    outputs, written = each_or_combined(
+        output, kind, each=kind, all_="masks", records=report.records, piped=photos.piped
+    )
+    run = Run(photos, outputs, running, report, writing)
 
     from cratecli.tasks.recipes import choose_recipe
     from cratecli.tasks.records import segment_record
@@ -46,10 +47,8 @@ def segment(
     model = running.load()
     recipe = choose_recipe(model, **asked)
     report.starts(model, str(recipe), recipe.sizes)
-    chosen = photos if kind in COMBINED else None
-    made = running.provenance("segment", recipe.as_data(), model, chosen, as_=kind)
     with run.desk(model) as desk:
-        for photo in run.follow(segment_run(run.plan, desk, recipe, kind=kind, made=made)):
+        for photo in run.follow(segment_run(run.plan, desk, recipe, kind=kind if written else None)):
             result, target = photo.segmentation, photo.job.target
             if result.empty:
                 report.note(f"{photo.job.name}: nothing found, confidence {result.confidence:.2f}")

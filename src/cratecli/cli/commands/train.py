@@ -62,20 +62,20 @@ def train(
         ),
     ] = "",
     split: Annotated[str | None, typer.Option(metavar="NAME", help="The split to train on.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in the folder.")] = False,
     limit_minutes: Annotated[
         float | None, typer.Option(min=0.0, metavar="N", help="Stop after this time, to be resumed later.")
     ] = None,
     evaluate: Annotated[
         tuple[str, Path] | None,
         typer.Option(
-            metavar="saliency PATH", help="Measure what attention finds in these photos, on the way."
+            metavar="saliency PATH", help="Measure saliency from attention on these photos, on the way."
         ),
     ] = None,
     every: Annotated[
         float,
         typer.Option(
-            min=0.001, metavar="EPOCHS", help="How often to validate, evaluate and keep the checkpoint."
+            min=0.001, metavar="EPOCHS", help="How often to validate, evaluate and save the checkpoint."
         ),
     ] = 1.0,
     workers: Annotated[

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cratecli.cli import options
 from cratecli.cli.console import put, tell
-from cratecli.cli.run import Running
 from cratecli.cli.signals import Stop, finishing
 from cratecli.errors import CrateError, UsageError
 
@@ -49,10 +48,9 @@ def worker(
     if not quiet:
         tell(f"{describe(loaded)}: ready")
         desk = replace(desk, note=tell)
-    running = Running(max_pixels=max_pixels, batch_size=1)
     with finishing() as stop:
         for line in _requests(stop):
-            put([_answered(line, desk, running)])
+            put([_answered(line, desk)])
         if stop():
             raise SystemExit(stop.exit_code)
 
@@ -70,7 +68,7 @@ def _requests(stop: Stop) -> Iterator[bytes]:
             yield line
 
 
-def _answered(line: bytes, desk: "Desk", running: Running) -> str:
+def _answered(line: bytes, desk: "Desk") -> str:
     """Answer one request, in JSON; what is wrong with it, or with its photo, is an answer too."""
     from cratecli.tasks.requests import WorkerFailure
 
@@ -78,7 +76,7 @@ def _answered(line: bytes, desk: "Desk", running: Running) -> str:
     try:
         request = _read(line)
         known = {"id": request["id"]} if "id" in request else {}
-        answer = _done(request, desk, running)
+        answer = _done(request, desk)
     except CrateError as error:
         answer = WorkerFailure(error=str(error), exit_code=error.exit_code).as_data()
     return json.dumps(known | answer)
@@ -105,7 +103,7 @@ def _read(line: bytes) -> dict[str, Any]:
     raise UsageError("a request is a JSON object")
 
 
-def _done(fields: dict[str, Any], desk: "Desk", running: Running) -> dict[str, Any]:
+def _done(fields: dict[str, Any], desk: "Desk") -> dict[str, Any]:
     from cratecli.runs.jobs import Job
     from cratecli.runs.plan import Plan
     from cratecli.tasks.requests import read_request
@@ -117,7 +115,7 @@ def _done(fields: dict[str, Any], desk: "Desk", running: Running) -> dict[str, A
     if target is not None:
         _refuse(target, str(request.output), source)
     plan = Plan((Job(source, target),))
-    answer, png = (_segment if request.command == "segment" else _objects)(request, plan, desk, running)
+    answer, png = (_segment if request.command == "segment" else _objects)(request, plan, desk)
     return answer | ({"png": base64.b64encode(png).decode()} if request.png else {})
 
 
@@ -129,9 +127,7 @@ def _refuse(target: Path, named: str, source: Path | None) -> None:
     refuse_output(target, source)
 
 
-def _segment(
-    request: "Request", plan: "Plan", desk: "Desk", running: Running
-) -> tuple[dict[str, Any], bytes]:
+def _segment(request: "Request", plan: "Plan", desk: "Desk") -> tuple[dict[str, Any], bytes]:
     from cratecli.io.formats.png import KINDS
     from cratecli.tasks.recipes import choose_recipe
     from cratecli.tasks.records import segment_record
@@ -139,22 +135,18 @@ def _segment(
 
     recipe = choose_recipe(desk.model, **request.asked)
     kind = request.picture(KINDS)
-    made = running.provenance("segment", recipe.as_data(), desk.model, as_=kind)
-    done = _only(segment_run(plan, desk, recipe, kind=kind if request.drawn else None, made=made))
+    done = _only(segment_run(plan, desk, recipe, kind=kind if request.drawn else None))
     return segment_record(done, recipe, kind, rle=request.with_rle).as_data(), done.png
 
 
-def _objects(
-    request: "Request", plan: "Plan", desk: "Desk", running: Running
-) -> tuple[dict[str, Any], bytes]:
+def _objects(request: "Request", plan: "Plan", desk: "Desk") -> tuple[dict[str, Any], bytes]:
     from cratecli.tasks.objects import PICTURES, objects_run
     from cratecli.tasks.recipes import choose_object_recipe
     from cratecli.tasks.records import objects_record
 
     recipe = choose_object_recipe(desk.model, **request.asked)
     kind = request.picture(PICTURES)
-    made = running.provenance("objects", recipe.as_data(), desk.model, as_=kind)
-    done = _only(objects_run(plan, desk, recipe, kind=kind if request.drawn else None, made=made))
+    done = _only(objects_run(plan, desk, recipe, kind=kind if request.drawn else None))
     return objects_record(done, recipe, desk.model).as_data(), done.png
 
 
