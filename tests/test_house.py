@@ -16,9 +16,7 @@ LONGER = {
     "emergence/parts.py": "one algorithm, from tokens to named parts",
     "runs/batch.py": "one engine, whose threads and memory limits hang together",
     "runs/ledger.py": "one protocol between processes, read top to bottom",
-    "tasks/parts.py": "to be taken apart",
-    "training/run.py": "to be taken apart",
-    "weights/registry.py": "one table, its fields and their checks",
+    "weights/checkpoint.py": "one way in, with all that is refused on it",
 }
 """The files that are longer, and why."""
 

@@ -29,10 +29,14 @@ class Started:
     def __init__(self, machine: Machine, *arguments: str, program: Sequence[str] = (CRATE,)) -> None:
         options = ("--jsonl", "--batch-size", str(BATCH))
         self.process = machine.start("segment", *arguments, *options, program=program)
-        assert self.process.stdout
-        if hasattr(fcntl, "F_SETPIPE_SZ"):  # it does not run far ahead of who reads
-            fcntl.fcntl(self.process.stdout, fcntl.F_SETPIPE_SZ, 4096)
         self.inputs: list[str] = []
+
+    def kept_waiting(self) -> "Started":
+        """Keep it from running far ahead of who reads its records: its pipe is made short, where the system can."""
+        assert self.process.stdout
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            fcntl.fcntl(self.process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        return self
 
     def read(self, count: int) -> bool:
         """Read so many records; tell whether there were as many."""
@@ -97,7 +101,7 @@ def test_killed_in_the_middle_and_taken_up(machine: Machine, here: Here) -> None
     fill(machine)
     done: set[str] = set()
     for lines in (5, 30):
-        run = Started(machine, "in", "-o", "out", "--resume", *FAST)
+        run = Started(machine, "in", "-o", "out", "--resume", *FAST).kept_waiting()
         assert run.read(lines)
         run.kill()
         assert done & {Path(name).name for name in run.inputs} == set()
@@ -117,7 +121,7 @@ def test_asked_to_end_and_taken_up(machine: Machine, here: Here) -> None:
     fill(machine)
     before = 0
     for asked, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        run = Started(machine, "in", "-o", "out", "--resume", *FAST)
+        run = Started(machine, "in", "-o", "out", "--resume", *FAST).kept_waiting()
         assert run.read(5)
         run.process.send_signal(asked)
         ended, err = run.end()
@@ -138,7 +142,7 @@ def test_asked_to_end_and_taken_up(machine: Machine, here: Here) -> None:
 def test_asked_twice_ends_at_once(machine: Machine) -> None:
     """Here while it waits for somebody to read its records, which would be for ever."""
     fill(machine)
-    run = Started(machine, "in", "-o", "out", *FAST)
+    run = Started(machine, "in", "-o", "out", *FAST).kept_waiting()
     assert run.process.stderr
     assert "nano" in run.process.stderr.readline()
     assert run.read(1)
@@ -163,13 +167,13 @@ def test_two_processes_share_a_folder(machine: Machine) -> None:
 
 
 STOPPING = """
-import os, signal
+import signal, threading
 from cratecli.cli.app import main
 from cratecli.runs.ledger import Ledger
 record = Ledger.record
 def stopping(self, *given, **named):
     with self._threads:  # no other thread has the manifest locked
-        os.kill(os.getpid(), signal.SIGSTOP)
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # this thread first, then all
     record(self, *given, **named)
 Ledger.record = stopping
 main()
