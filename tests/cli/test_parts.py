@@ -349,7 +349,7 @@ def test_a_vocabulary_labels_as_it_did(machine: Machine, parts: Parts) -> None:
         name: second[name] for name in second if name != "parts.json"
     }
     about = told(machine, "again")
-    assert about.pop("crate")["settings"]["parts"] == "../some/v"
+    assert about.pop("crate")["parts"] == "../some/v"
     for image in about["images"]:
         image["outputs"] = [name.replace("again", "out") for name in image["outputs"]]
     assert about == {name: value for name, value in told(machine, "out").items() if name != "crate"}

@@ -29,6 +29,7 @@ from cratecli.emergence.parts import (
     soft_figure,
 )
 from cratecli.emergence.pca import Components, principal_components
+from cratecli.emergence.rules import Foreground
 from cratecli.geometry import Size
 from tests.support.views import blob, view
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,7 +31,7 @@ ASK, MEASURE, MAKE, LOOK_AFTER = HEADINGS = ("Ask", "Measure", "Make", "Look aft
 class _ByHeading(typer.core.TyperGroup):
     """Lists commands in the order of their headings."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """List the commands' names."""
         headings = {name: str(command.rich_help_panel) for name, command in self.commands.items()}  # type: ignore[attr-defined]
         return sorted(super().list_commands(ctx), key=lambda name: HEADINGS.index(headings[name]))
