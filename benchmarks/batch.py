@@ -36,7 +36,6 @@ from cratecli.runs import views
 from cratecli.runs.batch import Desk
 from cratecli.runs.inputs import Inputs
 from cratecli.runs.plan import plan
-from cratecli.runs.provenance import provenance
 from cratecli.tasks import segment
 from cratecli.tasks.recipes import choose_recipe
 
@@ -74,8 +73,7 @@ def whole(
     with TemporaryDirectory() as place:
         planned = plan(Inputs(tuple(map(str, photos))), f"{place}/", "mask", to_stdout=False)
         recipe = choose_recipe(model)
-        made = provenance("segment", recipe.as_data(), model, batch_size)
-        outcomes = segment.segment_run(planned, Desk(model, batch_size), recipe, kind="mask", made=made)
+        outcomes = segment.segment_run(planned, Desk(model, batch_size), recipe, kind="mask")
         for count, outcome in enumerate(outcomes, 1):
             if not isinstance(outcome, segment.SegmentedPhoto):
                 raise RuntimeError(f"a photo was not segmented: {outcome}")

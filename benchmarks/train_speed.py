@@ -46,7 +46,7 @@ class Literal(nn.Module):
 
 
 def make_step(
-    forward: Callable[..., Any],
+    forward: Callable[..., Tensor],
     optimizer: torch.optim.Optimizer,
     *given: Tensor | None,
     bfloat16: bool = False,

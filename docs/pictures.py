@@ -5,6 +5,7 @@ python docs/pictures.py
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -37,7 +38,7 @@ def keep(picture: Path, name: str, width: int | None = None) -> None:
     rgb.save(HERE / f"{name}.jpg", quality=90)
 
 
-def beside(pictures: list[Image.Image]) -> Image.Image:
+def beside(pictures: Sequence[Image.Image]) -> Image.Image:
     """Put pictures side by side, at one height."""
     scaled = [
         p.resize((round(p.width * HEIGHT / p.height), HEIGHT), Image.Resampling.LANCZOS) for p in pictures
@@ -53,9 +54,9 @@ def beside(pictures: list[Image.Image]) -> Image.Image:
 def strip(path: Path) -> Image.Image:
     """Put a photo, its soft map and its mask side by side."""
     rgb = images.read(path)
-    found = cratecli.segment(path)
-    soft = np.repeat(np.round(found.soft * 255).astype(np.uint8)[..., None], 3, axis=2)
-    return beside([Image.fromarray(part) for part in (rgb, soft, overlay(rgb, found.mask))])
+    result = cratecli.segment(path)
+    soft = np.repeat(np.round(result.soft * 255).astype(np.uint8)[..., None], 3, axis=2)
+    return beside([Image.fromarray(part) for part in (rgb, soft, overlay(rgb, result.mask))])
 
 
 def segment() -> None:
@@ -71,11 +72,9 @@ def windows(folder: Path) -> Path:
     """Cut four windows out of one photo, every second mirrored: photos that share their parts."""
     folder.mkdir()
     with Image.open(EXAMPLES / "chelsea.jpg") as image:
+        width, height = image.size
         for number, (left, top, right, bottom) in enumerate(WINDOWS):
-            box = tuple(
-                round(share * side)
-                for share, side in zip((left, top, right, bottom), image.size * 2, strict=True)
-            )
+            box = round(left * width), round(top * height), round(right * width), round(bottom * height)
             window = image.crop(box)
             (ImageOps.mirror(window) if number % 2 else window).save(folder / f"window {number}.png")
     return folder
@@ -85,16 +84,16 @@ def main() -> None:
     """Draw them all."""
     segment()
     with TemporaryDirectory() as name:
-        desk = Path(name)
-        crate("heads", EXAMPLES, "--layer", "-2", "-o", desk / "heads.png")
-        keep(desk / "heads.png", "heads", 1000)
-        crate("layers", EXAMPLES / "rocket.jpg", EXAMPLES / "chelsea.jpg", "-o", desk / "layers.png")
-        keep(desk / "layers.png", "layers", 1200)
-        crate("objects", EXAMPLES, "--refine", "grabcut", "-o", desk / "objects")
-        found = [Image.open(desk / f"objects/{each}.png") for each in ("astronaut", "coffee", "rocket")]
-        beside(found).save(HERE / "objects.jpg", quality=90)
-        crate("parts", windows(desk / "windows"), "-k", "5", "-o", desk / "parts")
-        keep(desk / "parts/sheet.png", "parts")
+        folder = Path(name)
+        crate("heads", EXAMPLES, "--layer", "-2", "-o", folder / "heads.png")
+        keep(folder / "heads.png", "heads", 1000)
+        crate("layers", EXAMPLES / "rocket.jpg", EXAMPLES / "chelsea.jpg", "-o", folder / "layers.png")
+        keep(folder / "layers.png", "layers", 1200)
+        crate("objects", EXAMPLES, "--refine", "grabcut", "-o", folder / "objects")
+        overlays = [Image.open(folder / f"objects/{each}.png") for each in ("astronaut", "coffee", "rocket")]
+        beside(overlays).save(HERE / "objects.jpg", quality=90)
+        crate("parts", windows(folder / "windows"), "-k", "5", "-o", folder / "parts")
+        keep(folder / "parts/sheet.png", "parts")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,12 @@ class Started:
         """End it as nobody can help."""
         self.process.kill()
         assert self.end()[0] == -signal.SIGKILL
+
+
+def ended(runs: Sequence[Started]) -> list[tuple[int, str]]:
+    """Wait for the end of several at once: one whose pipe is full keeps the others from photos in its hand."""
+    with ThreadPoolExecutor(len(runs)) as readers:
+        return list(readers.map(Started.end, runs))
 
 
 def fill(machine: Machine, count: int = PHOTOS) -> None:
@@ -157,10 +164,9 @@ def test_asked_twice_ends_at_once(machine: Machine) -> None:
 def test_two_processes_share_a_folder(machine: Machine) -> None:
     """FAULTS 13: every photo once, in one manifest, and both end well."""
     fill(machine)
-    runs = [
-        Started(machine, "in", "-o", "out", "--resume", *FAST, program=[warm_crate()]) for _ in range(2)
-    ]  # one may come late
-    ends = [run.end() for run in runs]
+    crates = ([warm_crate()], [warm_crate()])  # one may come late
+    runs = [Started(machine, "in", "-o", "out", "--resume", *FAST, program=each) for each in crates]
+    ends = ended(runs)
     assert [code for code, _ in ends] == [0, 0]
     assert len(runs[0].inputs) + len(runs[1].inputs) == PHOTOS
     assert len({*runs[0].inputs, *runs[1].inputs}) == PHOTOS
@@ -220,8 +226,7 @@ def test_a_hundred_kills(machine: Machine, dice: random.Random) -> None:
             if run.process.poll() is None:
                 run.process.kill()
                 kills += 1
-        for run in started:
-            run.end()
+        ended(started)
         done = [Path(name).name for run in started for name in run.inputs]
         assert before & set(done) == set()  # what has a row is not done again
         assert len(set(done)) == len(done)

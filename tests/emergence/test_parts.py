@@ -16,7 +16,6 @@ from cratecli.emergence.parts import (
     BLUR,
     DIMENSIONS,
     MOST,
-    Foreground,
     Ground,
     Vocabulary,
     VocabularyLearner,
