@@ -7,16 +7,21 @@ import sys
 import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pytest
+import typer.main
 from PIL import Image
 
 from cratecli.cli.app import main
 from cratecli.errors import InputError
+from cratecli.model.device import choose_device
+from cratecli.model.unroll import WhiteBox
 from cratecli.runs.manifest import MANIFEST
+from cratecli.weights import checkpoint
 from tests.support.environment import environment
 from tests.support.photos import photo
 from tests.support.runs import read_rows
@@ -192,6 +197,33 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 
 Here = Callable[..., Done]
 
+get_command = cache(typer.main.get_command)
+"""What parses the command line: built once for all runs in this process."""
+
+_load = checkpoint.load_model
+
+
+@lru_cache(maxsize=4)
+def _loaded(name: str | Path | None, options: tuple[tuple[str, Any], ...], *_file: object) -> WhiteBox:
+    return _load(name, **dict(options))
+
+
+def load_once(name: str | Path | None = None, **options: Any) -> WhiteBox:
+    """Load a model as `load_model` does, but once for all runs in this process: until its file or row changes."""
+    row, path = checkpoint.find_weights(name)
+    file = path.stat()
+    place = choose_device(options.get("device", "auto"), options.get("dtype", "auto"))
+    version = (
+        row,
+        path.resolve(),
+        file.st_size,
+        file.st_mtime_ns,
+        file.st_ino,
+        place,
+        checkpoint.read_tensors,
+    )
+    return _loaded(name, tuple(options.items()), *version)
+
 
 @pytest.fixture
 def here(
@@ -201,6 +233,8 @@ def here(
     for name, value in machine.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(machine.desk)
+    monkeypatch.setattr(typer.main, "get_command", get_command)
+    monkeypatch.setattr(checkpoint, "load_model", load_once)
 
     def run(*arguments: str | Path, stdin: bytes = b"", **more: str) -> Done:
         with monkeypatch.context() as patch:

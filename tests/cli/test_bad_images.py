@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,12 +177,13 @@ def test_devices_named_outright_do_not_hang(here: Here, machine: Machine) -> Non
         assert machine.files() == []
 
 
-def test_heic_without_its_extra_is_a_hint(machine: Machine) -> None:
-    (machine.home / "blocked").mkdir(parents=True)
-    (machine.home / "blocked/pillow_heif.py").write_text("raise ImportError")
+def test_heic_without_its_extra_is_a_hint(
+    machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (machine.desk / "in").mkdir()
     (machine.desk / "in/photo.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(90))
-    done = machine.crate("segment", "in", "-q", PYTHONPATH=str(machine.home / "blocked"))
+    done = here("segment", "in", "-q")
     assert (done.code, done.out) == (1, b"")
     assert done.err == "crate: in/photo.HEIC: HEIC needs an extra; run: pip install 'cratecli[heic]'\n"
 

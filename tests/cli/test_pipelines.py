@@ -158,10 +158,10 @@ main()
 def test_a_machine_with_little_memory(machine: Machine) -> None:
     """FAULTS 14: for real, by the system's own limit: fewer together, in tiles, or not at all; never a traceback."""
     for seed in range(3):
-        machine.photo(f"in/{seed}.png", (224, 224), seed)
-    arguments = ["segment", "in", "-o", "out", "--size", "448", "--refine", "none"]
+        machine.photo(f"in/{seed}.png", (192, 192), seed)
+    arguments = ["segment", "in", "-o", "out", "--size", "384", "--refine", "none"]
     done = subprocess.run(
-        [sys.executable, "-c", LITTLE, "40000000", *arguments],
+        [sys.executable, "-c", LITTLE, "32000000", *arguments],
         cwd=machine.desk,
         env=machine.environment,
         capture_output=True,

@@ -82,7 +82,7 @@ def test_a_reader_that_leaves_is_no_drama(machine: Machine) -> None:
     read, write = os.pipe()
     os.close(read)
     try:
-        done = machine.crate("segment", photo, "-q", *QUICK, stdout=write, installed=True)
+        done = machine.crate("segment", photo, "-q", *QUICK, stdout=write)
     finally:
         os.close(write)
     assert (done.code, done.err) == (141, "")
@@ -144,7 +144,7 @@ def test_a_full_disk_behind_stdout(machine: Machine) -> None:
     photo = machine.photo("photo.png")
     reason = "crate: standard output: cannot be written: No space left on device\n"
     with Path("/dev/full").open("wb") as full:
-        done = machine.crate("segment", photo, "-q", *QUICK, stdout=full, installed=True)
+        done = machine.crate("segment", photo, "-q", *QUICK, stdout=full)
         assert (done.code, done.err) == (1, reason)
         done = machine.crate("models", "list", stdout=full, installed=True)
         assert (done.code, done.err) == (1, reason)

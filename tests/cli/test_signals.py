@@ -18,6 +18,7 @@ from cratecli.runs.batch import WORKERS
 from tests.cli.conftest import CRATE, Here, Machine
 from tests.support.runs import read_rows
 from tests.support.waiting import PATIENCE
+from tests.support.warm import warm_crate
 
 FAST = ("--size", "32", "--refine", "none")
 BATCH = 4
@@ -27,7 +28,7 @@ PHOTOS = 120
 class Started:
     """The installed `crate` on its way, in a process of its own."""
 
-    def __init__(self, machine: Machine, *arguments: str, program: Sequence[str] = (CRATE,)) -> None:
+    def __init__(self, machine: Machine, *arguments: str, program: Sequence[str | Path] = (CRATE,)) -> None:
         options = ("--jsonl", "--batch-size", str(BATCH))
         self.process = machine.start("segment", *arguments, *options, program=program)
         self.inputs: list[str] = []
@@ -128,7 +129,7 @@ def test_asked_to_end_and_taken_up(machine: Machine, here: Here) -> None:
     fill(machine)
     before = 0
     for asked, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        run = Started(machine, "in", "-o", "out", "--resume", *FAST).kept_waiting()
+        run = Started(machine, "in", "-o", "out", "--resume", *FAST, program=[warm_crate()]).kept_waiting()
         assert run.read(5)
         run.process.send_signal(asked)
         ended, err = run.end()
@@ -163,7 +164,8 @@ def test_asked_twice_ends_at_once(machine: Machine) -> None:
 def test_two_processes_share_a_folder(machine: Machine) -> None:
     """FAULTS 13: every photo once, in one manifest, and both end well."""
     fill(machine)
-    runs = [Started(machine, "in", "-o", "out", "--resume", *FAST) for _ in range(2)]  # one may come late
+    crates = ([warm_crate()], [warm_crate()])  # one may come late
+    runs = [Started(machine, "in", "-o", "out", "--resume", *FAST, program=each) for each in crates]
     ends = ended(runs)
     assert [code for code, _ in ends] == [0, 0]
     assert len(runs[0].inputs) + len(runs[1].inputs) == PHOTOS
@@ -193,7 +195,7 @@ def test_who_is_killed_leaves_its_photos_to_the_other(machine: Machine) -> None:
     fill(machine)
     first = Started(machine, "in", "-o", "out", *FAST, program=[sys.executable, "-c", STOPPING])
     os.waitpid(first.process.pid, os.WUNTRACED)
-    second = Started(machine, "in", "-o", "out", *FAST)
+    second = Started(machine, "in", "-o", "out", *FAST, program=[warm_crate()])
     assert second.read(PHOTOS // 2)
     assert second.process.poll() is None
     first.kill()
