@@ -34,7 +34,7 @@ from cratecli.runs.plan import Plan
 from cratecli.runs.session import Session
 from cratecli.runs.views import Question, views_of
 from cratecli.tasks.parts import Album, PartMap, features_batch
-from cratecli.tasks.parts_album import LabelledPhoto, fill_album, label_album, label_photos
+from cratecli.tasks.parts_album import PartsPhoto, fill_album, label_album, label_photos
 from cratecli.tasks.parts_pictures import draw, parts_sheet, thumbnail
 from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
 from tests.support.photos import photo
@@ -314,7 +314,7 @@ def run(
         if isinstance(outcome, Failure):
             failed.append(str(outcome.error))
         else:
-            assert isinstance(outcome, LabelledPhoto)
+            assert isinstance(outcome, PartsPhoto)
             assert outcome.parts.vocabulary is vocabulary
             ran.maps[Path(outcome.job.name).name] = outcome.parts
     return ran
@@ -405,7 +405,7 @@ def test_a_known_vocabulary_labels_as_it_did_when_it_was_learned(tmp_path: Path,
             plan = Plan(tuple(Job(path, None) for path in jobs))
             outcomes = label_photos(Session(plan, Desk(random, batch_size)), ran.vocabulary, recipe)
             for outcome in outcomes:
-                assert isinstance(outcome, LabelledPhoto)
+                assert isinstance(outcome, PartsPhoto)
                 expected = ran.maps[Path(outcome.job.name).name].labels
                 assert np.mean(outcome.parts.labels == expected) > (0.999 if batch_size > 1 else 0.999999)
 
@@ -667,14 +667,14 @@ def opened(png: bytes) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def found(colours: WhiteBox) -> LabelledPhoto:
+def found(colours: WhiteBox) -> PartsPhoto:
     """Give a labelled photo whose size is no multiple of the patch."""
     rgb = blobs(3)[:101, :155]
     (parts, *_) = cratecli.parts([rgb, *BLOBS], colours, k=3)
-    return LabelledPhoto(Job(Path("some/cat.jpg"), None), rgb, parts)
+    return PartsPhoto(Job(Path("some/cat.jpg"), None), rgb, parts)
 
 
-def test_labels_are_an_indexed_picture_and_an_overlay(found: LabelledPhoto) -> None:
+def test_labels_are_an_indexed_picture_and_an_overlay(found: PartsPhoto) -> None:
     pictures = draw(found, "labels")
     assert set(pictures) == {"labels", "overlays"}
     labels = opened(pictures["labels"])
@@ -686,7 +686,7 @@ def test_labels_are_an_indexed_picture_and_an_overlay(found: LabelledPhoto) -> N
     np.testing.assert_array_equal(np.asarray(overlay), tint(found.rgb, found.parts.labels, voc_palette()))
 
 
-def test_figure_3_is_the_first_three_components_on_black(found: LabelledPhoto) -> None:
+def test_figure_3_is_the_first_three_components_on_black(found: PartsPhoto) -> None:
     (picture,) = draw(found, "rgb").values()
     shown = np.asarray(opened(picture))
     assert shown.shape == (101, 155, 3)
@@ -696,7 +696,7 @@ def test_figure_3_is_the_first_three_components_on_black(found: LabelledPhoto) -
     np.testing.assert_allclose(shown[row, col], 255 * found.parts.colours[at], atol=12)
 
 
-def test_figure_6_is_grey_and_three_components(found: LabelledPhoto) -> None:
+def test_figure_6_is_grey_and_three_components(found: PartsPhoto) -> None:
     (picture,) = draw(found, "components").values()
     shown = np.asarray(opened(picture)).astype(int)
     assert shown.shape == (101, 2 * 155, 3)
@@ -712,11 +712,11 @@ def test_figure_6_is_grey_and_three_components(found: LabelledPhoto) -> None:
 
 
 @pytest.mark.parametrize("size", [Size(1000, 700), Size(80, 900), Size(50, 40), Size(1, 1), Size(1, 3000)])
-def test_a_thumbnail_fits_a_cell(found: LabelledPhoto, size: Size) -> None:
+def test_a_thumbnail_fits_a_cell(found: PartsPhoto, size: Size) -> None:
     labels = np.zeros(size, np.uint8)
     parts = found.parts
     tile = thumbnail(
-        LabelledPhoto(
+        PartsPhoto(
             found.job,
             np.zeros((*size, 3), np.uint8),
             PartMap(labels, parts.colours, parts.components, parts.inside, parts.vocabulary),
@@ -733,7 +733,7 @@ def shown_of(rgb: np.ndarray) -> set[int]:
     return set(np.unique(rgb.astype(int) @ np.array([1 << 16, 1 << 8, 1])).tolist())
 
 
-def test_the_sheet_shows_the_colours_and_the_photos(found: LabelledPhoto) -> None:
+def test_the_sheet_shows_the_colours_and_the_photos(found: PartsPhoto) -> None:
     sheet = parts_sheet(found.parts.vocabulary, [thumbnail(found)] * 8)
     assert shown_of(sheet) >= shown_of(voc_palette()[1:4])
     one = parts_sheet(found.parts.vocabulary, [thumbnail(found)])
@@ -741,7 +741,7 @@ def test_the_sheet_shows_the_colours_and_the_photos(found: LabelledPhoto) -> Non
     assert sheet.shape[0] > one.shape[0] + CELL.height / 2
 
 
-def test_a_sheet_of_many_parts(found: LabelledPhoto) -> None:
+def test_a_sheet_of_many_parts(found: PartsPhoto) -> None:
     words = found.parts.vocabulary
     many = Vocabulary(
         words.ground,

@@ -33,7 +33,7 @@ from cratecli.runs.plan import Plan
 from cratecli.runs.session import Session
 from cratecli.tasks.options import PartOptions
 from cratecli.tasks.parts import Album
-from cratecli.tasks.parts_album import LabelledPhoto, fill_album, label_album
+from cratecli.tasks.parts_album import PartsPhoto, fill_album, label_album
 from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
 
 
@@ -92,7 +92,7 @@ class PartsProtocol(EvaluationProtocol[PartsScores]):
         pairs = {Job(pair.image, None): pair for pair in self.pairs}
         judged: dict[Job, JudgedPhoto[PartsScores]] = {}
 
-        def judge(photo: DecodedPhoto, labelled: LabelledPhoto) -> LabelledPhoto:
+        def judge(photo: DecodedPhoto, labelled: PartsPhoto) -> PartsPhoto:
             pair = pairs[photo.job]
             truth = datasets.read_labels(pair.truth)
             scores = PartsScores(table=contingency(labelled.parts.labels, truth).tolist())
@@ -109,7 +109,7 @@ class PartsProtocol(EvaluationProtocol[PartsScores]):
             labelled = label_album(album, seen, session, vocabulary, self.recipe, written=judge)
             with closing(labelled):
                 for outcome in labelled:
-                    yield judged.pop(outcome.job) if isinstance(outcome, LabelledPhoto) else outcome
+                    yield judged.pop(outcome.job) if isinstance(outcome, PartsPhoto) else outcome
         if features is not None and not desk.stopping():
             rmtree(features, ignore_errors=True)
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cratecli.arrays import RGB, Mask, Soft
 from cratecli.emergence import heads as heads_
 from cratecli.emergence.features import View
-from cratecli.emergence.masks import bounding_box, clean, enlarge, iou, scale, threshold
+from cratecli.emergence.masks import bounding_box, enlarge, iou, scale, threshold
 from cratecli.emergence.metrics import HIT, accuracy, box_iou, f_curve, mean_absolute_error
 from cratecli.emergence.oracle import best_maps
 from cratecli.emergence.windows import off_centre as off_centre_window
@@ -32,7 +32,7 @@ from cratecli.model.unroll import WhiteBox
 from cratecli.runs.views import Question
 from cratecli.tasks.options import SegmentOptions
 from cratecli.tasks.recipes import Recipe, choose_recipe
-from cratecli.tasks.segment import decide
+from cratecli.tasks.segment import decide, tidy
 
 SHORTLIST = 4  # maps that the oracle chooses among to the pixel
 MEAN, ORACLE = "mean of heads", "oracle"
@@ -161,12 +161,7 @@ class SaliencyProtocol(PhotoProtocol[SaliencyScores]):
         """Make a map a mask without refinement, cleaned by the recipe's rules; gives the soft map too."""
         soft = enlarge(scale(log_attention), Size(*truth.shape))
         recipe = self.recipe
-        mask = clean(
-            soft >= threshold(log_attention, recipe.keep),
-            smallest=recipe.min_area,
-            largest=recipe.largest,
-            fill_holes=recipe.fill_holes,
-        )
+        mask = tidy(soft >= threshold(log_attention, recipe.keep), recipe)
         return mask, soft
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, BinaryIO
 from annotated_types import Len
 from pydantic import Field, ValidationError
 
-from cratecli.errors import InputError
+from cratecli.errors import InputError, validation_message
 from cratecli.io.formats import record
 from cratecli.records import Record
 from cratecli.runs.records import Rle
@@ -88,9 +88,7 @@ class ManifestRow(Record):
         try:
             return cls.model_validate(json.loads(line))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"])) or "row"
-            raise ValueError(f"not a row of a manifest ({place}: {first['msg'].lower()})") from None
+            raise ValueError(f"not a row of a manifest ({validation_message(error)})") from None
         except (ValueError, RecursionError) as error:
             raise ValueError(f"not a row of a manifest ({type(error).__name__}: {error})") from None
 

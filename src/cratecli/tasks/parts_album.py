@@ -18,7 +18,7 @@ from cratecli.tasks.recipes import PartRecipe
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledPhoto:
+class PartsPhoto:
     """A photo of a run with its parts, and the files that were written of it."""
 
     job: Job
@@ -27,11 +27,11 @@ class LabelledPhoto:
     written: tuple[Path, ...] = ()
 
 
-Finish = Callable[[DecodedPhoto, LabelledPhoto], LabelledPhoto]
+Finish = Callable[[DecodedPhoto, PartsPhoto], PartsPhoto]
 """Writes the pictures of a labelled photo, in a thread of the engine."""
 
 
-def unwritten(_photo: DecodedPhoto, labelled: LabelledPhoto) -> LabelledPhoto:
+def unwritten(_photo: DecodedPhoto, labelled: PartsPhoto) -> PartsPhoto:
     """Write nothing."""
     return labelled
 
@@ -65,30 +65,30 @@ def label_album(
     recipe: PartRecipe,
     *,
     written: Finish = unwritten,
-) -> Outcomes[LabelledPhoto]:
+) -> Outcomes[PartsPhoto]:
     """Label the photos of an album, given the jobs it was filled from, in that order; `written` writes pictures.
 
     A photo that has changed since is a `Failure`. Raises `OutputError` when an output cannot be written.
     """
     places = {job: index for index, job in enumerate(jobs)}
 
-    def finish(photo: DecodedPhoto, _views: list[View]) -> LabelledPhoto:
+    def finish(photo: DecodedPhoto, _views: list[View]) -> PartsPhoto:
         name, features = album.open(places[photo.job])
         if fingerprint(photo.rgb) != name:
             raise InputError(f"{photo.job.name}: changed while it was in use")
         parts = label(photo.rgb, features, vocabulary, recipe.refine)
-        return written(photo, LabelledPhoto(photo.job, photo.rgb, parts))
+        return written(photo, PartsPhoto(photo.job, photo.rgb, parts))
 
     return session.work(None, finish, jobs)
 
 
 def label_photos(
     session: Session, vocabulary: Vocabulary, recipe: PartRecipe, *, written: Finish = unwritten
-) -> Outcomes[LabelledPhoto]:
+) -> Outcomes[PartsPhoto]:
     """Label photos by a vocabulary that was learned before, as `label_album` does; a bad one is a `Failure`."""
 
-    def finish(photo: DecodedPhoto, views: list[View]) -> LabelledPhoto:
+    def finish(photo: DecodedPhoto, views: list[View]) -> PartsPhoto:
         parts = label(photo.rgb, features_of(views, recipe), vocabulary, recipe.refine)
-        return written(photo, LabelledPhoto(photo.job, photo.rgb, parts))
+        return written(photo, PartsPhoto(photo.job, photo.rgb, parts))
 
     return session.work(question_of(recipe), finish)

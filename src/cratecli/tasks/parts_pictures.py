@@ -21,7 +21,7 @@ from cratecli.runs.batch import DecodedPhoto
 from cratecli.runs.jobs import deliver
 from cratecli.runs.provenance import Provenance
 from cratecli.runs.session import Session
-from cratecli.tasks.parts_album import LabelledPhoto
+from cratecli.tasks.parts_album import PartsPhoto
 
 SHEET = 60  # photos that a contact sheet shows
 COLUMNS = 6
@@ -40,7 +40,7 @@ class PictureWriter:
     kind: PartPicture
     made: Provenance | None = None
 
-    def __call__(self, photo: DecodedPhoto, labelled: LabelledPhoto) -> LabelledPhoto:
+    def __call__(self, photo: DecodedPhoto, labelled: PartsPhoto) -> PartsPhoto:
         """Draw and write a photo's pictures, the job's target last, and its row. Raises `OutputError`."""
         if photo.job.target is None:
             raise ValueError("every photo has a place in the folder")
@@ -60,7 +60,7 @@ class PictureWriter:
         return replace(labelled, written=(photo.job.target, *others))
 
 
-def draw(labelled: LabelledPhoto, kind: PartPicture, text: str | None = None) -> dict[str, bytes]:
+def draw(labelled: PartsPhoto, kind: PartPicture, text: str | None = None) -> dict[str, bytes]:
     """Draw a photo's pictures, PNGs with `text` inside, by the folder they belong in.
 
     `labels` gives an indexed picture and an overlay, `rgb` the foreground's first three components as colours on
@@ -75,7 +75,7 @@ def draw(labelled: LabelledPhoto, kind: PartPicture, text: str | None = None) ->
     return {kind: encode_rgb(_components(labelled, kind), text)}
 
 
-def _components(labelled: LabelledPhoto, kind: PartPicture) -> RGB:
+def _components(labelled: PartsPhoto, kind: PartPicture) -> RGB:
     size = Size(*labelled.rgb.shape[:2])
     if kind == "rgb":
         shown = np.where(labelled.parts.labels[..., None] > 0, _grown(labelled.parts.colours, size), 0)
@@ -89,7 +89,7 @@ def _grown(maps: Float[np.ndarray, "rows cols c"], size: Size) -> UInt8[np.ndarr
     return np.asarray(np.round(np.stack(channels, axis=-1) * 255), np.uint8)
 
 
-def thumbnail(labelled: LabelledPhoto, kind: PartPicture = "labels") -> Tile:
+def thumbnail(labelled: PartsPhoto, kind: PartPicture = "labels") -> Tile:
     """Draw a photo's parts, or components, for the contact sheet."""
     if kind != "labels":
         return Tile(fit_within(_components(labelled, kind), CELL), Path(labelled.job.name).name)

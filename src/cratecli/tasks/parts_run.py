@@ -19,7 +19,7 @@ from cratecli.runs.provenance import Provenance
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.tasks.options import PartOptions, read_names
 from cratecli.tasks.parts import Album
-from cratecli.tasks.parts_album import LabelledPhoto, fill_album, label_album, label_photos
+from cratecli.tasks.parts_album import PartsPhoto, fill_album, label_album, label_photos
 from cratecli.tasks.parts_pictures import SHEET, PartPicture, PictureWriter, parts_sheet, thumbnail
 from cratecli.tasks.parts_vocabulary import Saved, load_vocabulary, save_vocabulary
 from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
@@ -81,7 +81,7 @@ def choose_vocabulary(
 
 def parts_run(
     plan: Plan, desk: Desk, choice: VocabularyChoice, *, picture: PartPicture
-) -> Outcomes[SeenPhoto | LabelledPhoto | Written]:
+) -> Outcomes[SeenPhoto | PartsPhoto | Written]:
     """Label the photos of a plan; write their pictures, parts.json, the contact sheet and, if asked, the vocabulary.
 
     Photos that a vocabulary is learned from are `SeenPhoto`s first. A bad photo is a `Failure`, not the end. Raises
@@ -112,7 +112,7 @@ def parts_run(
             labelled = label_album(album, read, session, vocabulary, recipe, written=writer)
         summary = _Summary(session, choice, picture, made)
         for outcome in labelled:
-            if isinstance(outcome, LabelledPhoto):
+            if isinstance(outcome, PartsPhoto):
                 summary.add(outcome)
             yield outcome
         if not desk.stopping():
@@ -141,7 +141,7 @@ class _Summary:
         self._records: dict[int, PartsRecord] = {}
         self._tiles: dict[int, Tile] = {}
 
-    def add(self, photo: LabelledPhoto) -> None:
+    def add(self, photo: PartsPhoto) -> None:
         """Take a labelled photo in."""
         place = self._session.plan.place_of(photo)
         self._records[place] = parts_record(photo)

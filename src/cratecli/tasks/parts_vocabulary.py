@@ -3,22 +3,36 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any
 
 import numpy as np
 import safetensors.numpy
+from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from cratecli.emergence.parts import Ground, Vocabulary
 from cratecli.emergence.pca import Components
 from cratecli.emergence.rules import Foreground
-from cratecli.errors import InputError, OutputError, UsageError
+from cratecli.errors import InputError, OutputError, UsageError, validation_message
 from cratecli.files import replacing
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.cache import identity
 from cratecli.tasks.recipes import PartRecipe
 
 FORMAT = "crate parts 1"
+
+
+class _Words(BaseModel):
+    """What a vocabulary's file holds beside arrays, each a text of JSON; layers are counted from 0."""
+
+    model_config = ConfigDict(strict=True)
+
+    foreground: Foreground
+    names: Json[list[str]]
+    colours: Json[list[Annotated[int, Field(gt=0, lt=255)]]]
+    layers: Json[list[int]]
+    sizes: Json[list[int]]
+    attention: Json[list[int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +94,8 @@ def load_vocabulary(path: Path, model: WhiteBox) -> Saved:
         raise InputError(f"{path}: not a part vocabulary of this version")
     try:
         saved = _decode(arrays, about, model.depth)
+    except ValidationError as error:
+        raise InputError(f"{path}: a broken part vocabulary: {validation_message(error)}") from None
     except (KeyError, TypeError, ValueError, IndexError, UsageError) as error:
         raise InputError(f"{path}: a broken part vocabulary: {error}") from None
     if about.get("model") != identity(model):
@@ -99,49 +115,30 @@ def _decode(arrays: dict[str, Any], about: dict[str, str], depth: int) -> Saved:
             raise ValueError(f"{name} of shape {found.directions.shape}")
         return found
 
-    listed = {
-        name: _checked(json.loads(about[name]), kind)
-        for name, kind in {
-            "names": str,
-            "colours": int,
-            "layers": int,
-            "sizes": int,
-            "attention": int,
-        }.items()
-    }
-    names, colours, layers, sizes, attention = listed.values()
-    foreground: Foreground = about["foreground"]  # type: ignore[assignment] # checked below
+    words = _Words.model_validate(about)
     everything, inside, centroids = components("everything"), components("inside"), arrays["centroids"]
     fits = (
-        foreground in get_args(Foreground)
-        and arrays["foreground"].shape == (2,)
+        arrays["foreground"].shape == (2,)
         and arrays["range"].shape == (2, 3)
         and everything.mean.shape == inside.mean.shape == (everything.mean.size,)
         and len(everything.variances) == 4
-        and all(0 <= layer < depth for layer in (*layers, *attention))
+        and all(0 <= layer < depth for layer in (*words.layers, *words.attention))
         and centroids.ndim == 2
-        and 0 < len(centroids) == len(names) == len(colours) == len(set(colours))
+        and 0 < len(centroids) == len(words.names) == len(words.colours) == len(set(words.colours))
         and centroids.shape[1] == len(inside.variances)
-        and all(0 < colour < 255 for colour in colours)
         and all(np.isfinite(array).all() for array in arrays.values())
     )
     if not fits:
         raise ValueError("its parts do not fit together")
     side, cut = (float(value) for value in arrays["foreground"])
     vocabulary = Vocabulary(
-        ground=Ground(foreground, everything, side, cut),
+        ground=Ground(words.foreground, everything, side, cut),
         inside=inside,
         centroids=centroids,
         low=arrays["range"][0],
         high=arrays["range"][1],
-        names=names,
-        colours=colours,
+        names=tuple(words.names),
+        colours=tuple(words.colours),
     )
-    return Saved(vocabulary, PartRecipe(layers, sizes, attention, foreground, k=len(centroids)))
-
-
-def _checked(values: Any, kind: type) -> tuple[Any, ...]:
-    """Take a list of one kind of values. Raises `ValueError` for anything else."""
-    if not isinstance(values, list) or not all(type(value) is kind for value in values):
-        raise ValueError(f"{values!r} is no list of {kind.__name__}")
-    return tuple(values)
+    layers, sizes, attention = (tuple(each) for each in (words.layers, words.sizes, words.attention))
+    return Saved(vocabulary, PartRecipe(layers, sizes, attention, words.foreground, k=len(centroids)))

@@ -15,7 +15,7 @@ from cratecli.runs.records import Rle
 from cratecli.tasks.heads import HeadsPhoto
 from cratecli.tasks.layers import LayersPhoto
 from cratecli.tasks.objects import ObjectsPhoto
-from cratecli.tasks.parts_album import LabelledPhoto
+from cratecli.tasks.parts_album import PartsPhoto
 from cratecli.tasks.recipes import ObjectRecipe, PartRecipe, Recipe, ViewRecipe
 from cratecli.tasks.segment import SegmentedPhoto
 
@@ -232,7 +232,7 @@ def layers_record(photo: LayersPhoto) -> LayersRecord:
     )
 
 
-def parts_record(photo: LabelledPhoto) -> PartsRecord:
+def parts_record(photo: PartsPhoto) -> PartsRecord:
     """Describe a photo whose parts were labelled."""
     height, width = photo.rgb.shape[:2]
     return PartsRecord(
