@@ -85,9 +85,9 @@ class PhotoOptions:
 
 @dataclass(frozen=True)
 class Running:
-    """On what it runs, and what is told of it."""
+    """How a run goes, and what is printed of it."""
 
-    PANEL: ClassVar = "How it runs, and what is told"
+    PANEL: ClassVar = "How it runs, and what is printed"
 
     model: options.Model = None
     device: options.Device = "auto"
@@ -103,7 +103,7 @@ class Running:
     quiet: options.Quiet = False
 
     def report(self) -> Report:
-        """Choose who is told what. Raises `UsageError`."""
+        """Choose what goes to stdout and stderr. Raises `UsageError`."""
         return Report(
             json_=self.json_,
             jsonl=self.jsonl,

@@ -87,7 +87,7 @@ def work_through(
     """Show photos to the model, those of a size together, and finish each in a thread behind it.
 
     Without a question the model is left out, and `finish` gets no views. `finish` makes a photo's outputs, writes
-    them, and gives what is told of it; `prepare`, in a thread too, checks or crops a photo that was read. What cannot
+    them, and gives its result; `prepare`, in a thread too, checks or crops a photo that was read. What cannot
     be read or worked on is a `Failure`, not the end. Out of memory, fewer photos go together from then on. Outcomes
     come as they are done; for the same jobs in the same order. When the desk says stop, what the model has in hand is
     finished.
@@ -250,8 +250,8 @@ class _Pipeline(Generic[Result]):
             reason = "needs more memory than there is"
             if len(photos) > 1:
                 self._together = (len(photos) + 1) // 2
-                told = f"out of memory with {len(photos)} photos together: going on with {self._together}"
-                self.desk.note(told)
+                fewer = f"out of memory with {len(photos)} photos together: going on with {self._together}"
+                self.desk.note(fewer)
         if reason is None:
             for photo, views in zip(photos, seen, strict=True):
                 future = self._finishers.submit(self._finish_one, photo, views)

@@ -1,4 +1,4 @@
-"""What a user names, found: photos and folders, lists of photos, and which of them count."""
+"""Find the photos of a run: files and folders by name, lists of paths, patterns that include and exclude."""
 
 import os
 import re
@@ -15,10 +15,10 @@ STDIN = "-"
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the user names: photos and folders; photos of a list; and which of a folder's, or a list's, count.
+    """The input photos as the user names them: files and folders, the paths of a list, and patterns.
 
-    Patterns are the shell's, held against a photo's name and its path within the folder. Without `include`, a
-    folder's photos are told by their endings. `files_from` is the list's file, `-` for standard input, and `null`
+    Patterns are the shell's, matched with a photo's name and its path within the folder. Without `include`, the photos
+    of a folder are those with a known file extension. `files_from` is the list's file, `-` for standard input, and `null`
     whether its paths end with NUL. Raises `UsageError` for what cannot be meant.
     """
 

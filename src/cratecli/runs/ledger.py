@@ -1,4 +1,4 @@
-"""The keeping of a manifest: rows added as photos are done, believed when a run is taken up, shared among processes."""
+"""The ledger of a run: adds manifest rows as photos are done, resumes from them, and shares them among processes."""
 
 import hashlib
 import os
@@ -121,8 +121,8 @@ class Ledger:
         ours = known.input == self._within(job.source)
         recent = known.start >= self._began
         if recent and not ours:
-            told = f"its output {key} was just made from {known.input}: give another folder"
-            raise InputError(f"{job.name}: {told}")
+            taken = f"its output {key} was just made from {known.input}: give another folder"
+            raise InputError(f"{job.name}: {taken}")
         same = ours and (known.input_sha256, known.options) == (sha256, self._options)
         if same and (recent or self._resume) and self._sound(key, known) and self.row(job):
             return True

@@ -1,4 +1,4 @@
-"""Which photo goes where: each input is paired with its output before any is written."""
+"""Pair every input photo with its output file before any is written, and refuse what would collide."""
 
 import os
 from collections import Counter
@@ -94,8 +94,8 @@ def plan(
                 f"{folder} is an input: choose another output, or masks become photos of the next run"
             )
         here = Path(f"{name}-{kind}s") if into is None else into if inputs.alone else into / name
-        found = inputs.photos(folder, os.path.realpath(apart or into or here))
-        jobs += [Job(path, target) for path, target in _named(found, folder, here, "png")]
+        photos = inputs.photos(folder, os.path.realpath(apart or into or here))
+        jobs += [Job(path, target) for path, target in _named(photos, folder, here, "png")]
         place = here if inputs.alone else into
     if loose and inputs.alone and (output is None or not _means_folder(output)):
         target = into or (None if to_stdout else Path(f"{_stem(loose[0])}.{kind}.png"))
@@ -133,8 +133,8 @@ def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, 
         if not is_folder(each):
             jobs.append(Job(_source(each), None))
         else:
-            found = inputs.photos(Path(each), None)
-            jobs += [Job(path, None) for path in found if os.path.realpath(path) != earlier]
+            photos = inputs.photos(Path(each), None)
+            jobs += [Job(path, None) for path in photos if os.path.realpath(path) != earlier]
     jobs += [Job(_source(each), None) for each in inputs.chosen]
     if not jobs:
         raise NothingMatchedError(f"no photo in {inputs}")

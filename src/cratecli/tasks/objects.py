@@ -143,17 +143,17 @@ def _cut(photo: RGB, whole: View, recipe: ObjectRecipe) -> list[Object]:
     ]
     kept = [(soft, score) for soft, score in scored if score >= recipe.min_score]
     cell = max(size) / max(view.grid)
-    found: list[Object] = []
+    objects: list[Object] = []
     for soft, score in kept:
         others = [soft_other >= 0.5 for soft_other, _ in kept if soft_other is not soft]
-        pixels = _refined(photo, soft, cell, recipe.refine) & ~np.any([each.mask for each in found], axis=0)
+        pixels = _refined(photo, soft, cell, recipe.refine) & ~np.any([each.mask for each in objects], axis=0)
         if recipe.refine != "none" and others:
             pixels &= (soft >= 0.5) | ~np.any(others, axis=0)
         if not pixels.any():  # refinement may erase what it was to improve
-            pixels = (soft >= 0.5) & ~np.any([each.mask for each in found], axis=0)
+            pixels = (soft >= 0.5) & ~np.any([each.mask for each in objects], axis=0)
         if pixels.any():
-            found.append(Object(pixels, score))
-    return found
+            objects.append(Object(pixels, score))
+    return objects
 
 
 def _refined(photo: RGB, soft: Soft, cell: float, refine: Refine) -> Mask:
@@ -207,15 +207,15 @@ def objects_run(
         yield from write_combined(session, kind, str(recipe), made)
 
 
-def _draw(rgb: RGB, found: Sequence[Object], picture: Picture, text: str | None) -> bytes:
+def _draw(rgb: RGB, objects: Sequence[Object], picture: Picture, text: str | None) -> bytes:
     labels = np.zeros(rgb.shape[:2], np.int64)
-    for number, each in enumerate(found, 1):
+    for number, each in enumerate(objects, 1):
         labels[each.mask] = number
     if picture == "labels":
         return encode_labels(labels, text)
     palette = voc_palette()
     boxes = [
         Framed(each.box, f"{number}  {each.score:.2f}", tuple(palette[number].tolist()))
-        for number, each in enumerate(found, 1)
+        for number, each in enumerate(objects, 1)
     ]
     return encode_rgb(frame(tint(rgb, labels, palette), boxes), text)

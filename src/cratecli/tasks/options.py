@@ -95,7 +95,9 @@ class PartOptions(ViewOptions, total=False):
     ]
     foreground: Annotated[
         Foreground,
-        Doc("What tells figure from ground: the heads, the first principal component, nothing."),
+        Doc(
+            "Foreground rule: the heads' attention, the first principal component, or none (all is foreground)."
+        ),
     ]
     refine: Annotated[Refine, Doc("How edges follow the photo: all edges (guided), the outline (grabcut).")]
     seed: Annotated[int, Interval(ge=0, lt=2**32), Doc("Starts k-means.")]

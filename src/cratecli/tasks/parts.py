@@ -61,15 +61,15 @@ class PartMap:
     @property
     def parts(self) -> list[Part]:
         """Measure the parts that are there, in the vocabulary's order."""
-        found = []
+        present = []
         for name, colour in zip(self.vocabulary.names, self.vocabulary.colours, strict=True):
             mask = self.labels == colour
             box = bounding_box(mask)
             if box is not None:
                 rows, cols = (float(index.mean()) for index in np.nonzero(mask))
                 area = int(np.count_nonzero(mask))
-                found.append(Part(name, colour, area, box, (cols, rows)))
-        return found
+                present.append(Part(name, colour, area, box, (cols, rows)))
+        return present
 
 
 @dataclass(frozen=True, eq=False)

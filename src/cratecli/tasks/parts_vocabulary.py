@@ -110,10 +110,10 @@ def _decode(arrays: dict[str, Any], about: dict[str, str], depth: int) -> Saved:
 
     def components(name: str) -> Components:
         parts = [arrays[f"{name}.{part}"] for part in ("mean", "directions", "variances")]
-        found = Components(*parts)
-        if found.directions.shape != (len(found.variances), len(found.mean)):
-            raise ValueError(f"{name} of shape {found.directions.shape}")
-        return found
+        read = Components(*parts)
+        if read.directions.shape != (len(read.variances), len(read.mean)):
+            raise ValueError(f"{name} of shape {read.directions.shape}")
+        return read
 
     words = _Words.model_validate(about)
     everything, inside, centroids = components("everything"), components("inside"), arrays["centroids"]

@@ -41,7 +41,7 @@ class SegmentRecord(Record):
     as_: str = Field(validation_alias="as", serialization_alias="as", description="What was written: --as.")
     height: int = _HEIGHT
     width: int = _WIDTH
-    empty: bool = Field(description="Whether nothing was found.")
+    empty: bool = Field(description="Whether the mask is empty: no object.")
     confidence: float = Field(description="How far heads, layers and views agree, 0–1.")
     area: int = _AREA
     box: Box | None = Field(
@@ -149,7 +149,9 @@ class PartsFile(Record):
 
     parts: list[PartName] = Field(description="The vocabulary.")
     k: int = Field(description="How many parts.")
-    foreground: str = Field(description="What told figure from ground: attention, pca or none.")
+    foreground: str = Field(
+        description="The rule that separates foreground and background: attention, pca or none."
+    )
     layers: list[int] = Field(description="Layers whose tokens describe patches, from 0.")
     sizes: list[int] = Field(description="Input short sides, px.")
     refine: str = _REFINE

@@ -86,10 +86,10 @@ def _read(line: bytes) -> dict[str, Any]:
     """Read a request: JSON whose id can be given back, and that names nothing twice. Raises `UsageError`."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
+        fields = dict(pairs)
+        if len(fields) < len(pairs):
             raise UsageError("a request names each field once")
-        return found
+        return fields
 
     try:
         if len(line) > LONGEST:
