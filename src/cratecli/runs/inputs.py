@@ -18,8 +18,8 @@ class Inputs:
     """The input photos as the user names them: files and folders, the paths of a list, and patterns.
 
     Patterns are the shell's, matched with a photo's name and its path within the folder. Without `include`, the photos
-    of a folder are those with a known file extension. `files_from` is the list's file, `-` for standard input, and `null`
-    whether its paths end with NUL. Raises `UsageError` for what cannot be meant.
+    of a folder are those with a known file extension. `files_from` is the list's file, `-` for standard input, and
+    `null` whether its paths end with NUL. Raises `UsageError` for what cannot be meant.
     """
 
     named: tuple[str, ...]
