@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
-# Before NumPy and torch start their threads, and before pytest-xdist starts its workers.
-os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUTF8": "1"}
-os.environ.pop("PYTHONIOENCODING", None)
-
 import pytest
 from jaxtyping import install_import_hook
 
-from tests.support.environment import inheriting_nothing
+from tests.support.environment import forget_variables, inheriting_nothing
 from tests.support.server import Server, serving
+
+forget_variables()  # before NumPy and torch start their threads, and pytest-xdist its workers
 
 # Before any test module imports them: from here on a wrong shape or type is an error.
 # `model.config` is left out: it checks its own fields, and is tested for what it says of wrong ones.
@@ -32,7 +30,8 @@ def golden() -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def nothing_inherited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Set what tests, and the programs they start, inherit: it is the same whoever runs pytest, and how."""
-    with inheriting_nothing(tmp_path_factory.mktemp("home")):
+    os.environ["HOME"] = str(tmp_path_factory.mktemp("home"))
+    with inheriting_nothing():
         yield
 
 

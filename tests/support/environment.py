@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pytest
-
-KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")
-"""The variables that are the machine's: where its programs, libraries and temporary files are."""
+KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "CRATE_FUZZ")
+"""The variables that are the machine's, where its programs, libraries and temporary files are; and ours for fuzzing."""
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -24,24 +22,26 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
+def forget_variables() -> None:
+    """Leave this process the variables that are listed, before it imports what reads others, and pytest's own."""
+    listed = environment(Path(os.devnull)) | {"COLUMNS": "80", "LINES": "24"}
+    for name in list(os.environ):
+        if name not in listed and not name.startswith("PYTEST_"):
+            del os.environ[name]
+    os.environ.update(listed)
+    time.tzset()
+
+
 @contextmanager
-def inheriting_nothing(home: Path) -> Iterator[None]:
-    """Give this process, and all that it starts in the block, variables, signals, umask and stdin that are known."""
+def inheriting_nothing() -> Iterator[None]:
+    """Give this process, and all that it starts in the block, signals, umask and stdin that are known."""
     if not _is_open(0):
         os.open(os.devnull, os.O_RDONLY)  # takes the lowest number that is free
     handlers = {each: signal.getsignal(each) for each in _ignored()}
     for each in handlers:
         signal.signal(each, _ignore)
     umask = os.umask(0o022)
-    variables = environment(home) | {"COLUMNS": "80", "LINES": "24"}
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if not name.startswith("PYTEST_")]:
-            patch.delenv(name)
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        time.tzset()
-        yield
-    time.tzset()
+    yield
     os.umask(umask)
     for each, handler in handlers.items():
         signal.signal(each, handler)
