@@ -6,10 +6,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from cratecli.arrays import RGB
 from cratecli.emergence.features import View
@@ -94,10 +93,10 @@ def work_through(
     Raises `OutputError` when an output cannot be written.
     """
     with one_thread_each():
-        yield from _work(jobs, desk, question, finish, prepare)
+        yield from work(jobs, desk, question, finish, prepare)
 
 
-def _work(
+def work(
     jobs: Iterable[Job],
     desk: Desk,
     question: Question | None,
@@ -304,42 +303,3 @@ class _Pipeline(Generic[Result]):
             held, future = self._leaving.popleft()
             self._memory.give(held)
             yield future.result()
-
-
-def work_in_order(
-    photos: Iterable[images.PhotoLike],
-    desk: Desk,
-    question: Question,
-    finish: Callable[[DecodedPhoto, list[View]], Result],
-    errors: Literal["raise", "return"],
-) -> Generator[Result | CrateError, None, None]:
-    """Show photos of a Python caller to the model, and give a result for each, in their order.
-
-    Photos are taken as they are needed: paths, Pillow images or upright RGB arrays (0–255). A bad photo raises its
-    error, or with `errors` "return" gives it as its result.
-    """
-    jobs = (
-        Job(Path(photo), None, number) if isinstance(photo, str | Path) else Job(None, None, number, photo)
-        for number, photo in enumerate(photos)
-    )
-    waiting: dict[int, Result | CrateError] = {}
-    due = 0
-
-    def numbered(photo: DecodedPhoto, views: list[View]) -> tuple[int, Result]:
-        return photo.job.number, finish(photo, views)
-
-    with closing(_work(jobs, desk, question, numbered)) as outcomes:
-        for outcome in outcomes:
-            match outcome:
-                case Failure():
-                    waiting[outcome.job.number] = outcome.error
-                case Skipped():
-                    raise ValueError("nothing is skipped without a ledger")
-                case (number, done):
-                    waiting[number] = done
-            while due in waiting:
-                result = waiting.pop(due)
-                if isinstance(result, CrateError) and errors == "raise":
-                    raise result
-                yield result
-                due += 1

@@ -21,8 +21,9 @@ from cratecli.io.formats.png import encode_rgb
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.io.sheet import Framed, frame
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, work_in_order
+from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import FeatureCache, ViewCache
+from cratecli.runs.in_order import work_in_order
 from cratecli.runs.jobs import Job
 from cratecli.runs.plan import Plan
 from cratecli.runs.session import Session, Written, provenance_of

@@ -19,8 +19,9 @@ from cratecli.io import images
 from cratecli.io.formats.png import Kind, encode
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, work_in_order
+from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import FeatureCache, ViewCache
+from cratecli.runs.in_order import work_in_order
 from cratecli.runs.jobs import Job
 from cratecli.runs.plan import Plan
 from cratecli.runs.session import Session, Written, provenance_of

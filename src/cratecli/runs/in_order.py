@@ -1,0 +1,52 @@
+"""Photos of a Python caller through the batch engine, their results in the order of the photos."""
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Literal
+
+from cratecli.emergence.features import View
+from cratecli.errors import CrateError
+from cratecli.io import images
+from cratecli.runs.batch import DecodedPhoto, Desk, Result, work
+from cratecli.runs.jobs import Failure, Job, Skipped
+from cratecli.runs.views import Question
+
+
+def work_in_order(
+    photos: Iterable[images.PhotoLike],
+    desk: Desk,
+    question: Question,
+    finish: Callable[[DecodedPhoto, list[View]], Result],
+    errors: Literal["raise", "return"],
+) -> Generator[Result | CrateError, None, None]:
+    """Show photos of a Python caller to the model, and give a result for each, in their order.
+
+    Photos are taken as they are needed: paths, Pillow images or upright RGB arrays (0–255). A bad photo raises its
+    error, or with `errors` "return" gives it as its result.
+    """
+    jobs = (
+        Job(Path(photo), None, number) if isinstance(photo, str | Path) else Job(None, None, number, photo)
+        for number, photo in enumerate(photos)
+    )
+    waiting: dict[int, Result | CrateError] = {}
+    due = 0
+
+    def numbered(photo: DecodedPhoto, views: list[View]) -> tuple[int, Result]:
+        return photo.job.number, finish(photo, views)
+
+    with closing(work(jobs, desk, question, numbered)) as outcomes:
+        for outcome in outcomes:
+            match outcome:
+                case Failure():
+                    waiting[outcome.job.number] = outcome.error
+                case Skipped():
+                    raise ValueError("nothing is skipped without a ledger")
+                case (number, done):
+                    waiting[number] = done
+            while due in waiting:
+                result = waiting.pop(due)
+                if isinstance(result, CrateError) and errors == "raise":
+                    raise result
+                yield result
+                due += 1
