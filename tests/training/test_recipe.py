@@ -63,7 +63,7 @@ def test_an_architecture_comes_first() -> None:
         ({"epochs": "0"}, "epochs is 0: it should be greater than 0"),
         ({"epochs": "nan"}, "epochs"),
         ({"batch_size": "1.5"}, "batch_size is 1.5: it should be a valid integer"),
-        ({"output_bias": "maybe"}, "true or false"),
+        ({"output_bias": "maybe"}, "output_bias is 'maybe': should be a valid boolean"),
         ({"optimizer": "sgd"}, "'lion' or 'adamw'"),
         ({"crop": "centre"}, "'rrc', 'rkrc' or 'rkrr'"),
         ({"ema": "1"}, "ema"),
