@@ -71,7 +71,7 @@ def test_stdin_is_open_and_text_is_utf_8() -> None:
     assert done.stdout == "utf-8 utf-8 b''\n"
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("workers", [pytest.param("0", marks=pytest.mark.slow), "1"])
 def test_all_this_holds_whatever_pytest_inherits(workers: str) -> None:
     arguments = ["-m", "pytest", "-n", workers, "-p", "no:cacheprovider", "-k", "not whatever", __file__]
     done = subprocess.run(
