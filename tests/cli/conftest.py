@@ -2,10 +2,11 @@
 
 import io
 import json
+import logging
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -228,7 +229,7 @@ def load_once(name: str | Path | None = None, **options: Any) -> WhiteBox:
 @pytest.fixture
 def here(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
-) -> Here:
+) -> Iterator[Here]:
     """Run `crate` in this process, on the fresh machine: the same streams and codes, no start-up."""
     for name, value in machine.environment.items():
         monkeypatch.setenv(name, value)
@@ -249,4 +250,6 @@ def here(
         assert isinstance(ended.value.code, int)
         return Done(ended.value.code, out, err.decode())
 
-    return run
+    yield run
+    for name in ("cratecli", "timm"):  # which `--quiet` silences for as long as the process lasts
+        logging.getLogger(name).setLevel(logging.NOTSET)

@@ -19,6 +19,7 @@ from tests.support.waiting import PATIENCE
 
 SHELLS = [shell for shell in ("bash", "sh") if shutil.which(shell)]
 QUICK = ("--refine", "none", "--size", "64", "--layer", "-1")
+SMALL = ("--size", "96")
 DIGEST = "0" * 64
 GOOD: dict[str, Any] = {
     "version": "0.1.0",
@@ -76,18 +77,44 @@ def photos(machine: Machine) -> Machine:
 # The same bytes.
 
 RUNS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
-    "masks": (("segment", "photos", "-r", "-o", "masks", "--max-pixels", "9999"), ["masks/sub/c.png"]),
-    "soft": (("segment", "photos/a.png", "--as", "soft", "-o", "out.png", "--largest"), ["out.png"]),
+    "masks": (
+        ("segment", "photos", "-r", "-o", "masks", "--max-pixels", "9999", *SMALL),
+        ["masks/sub/c.png"],
+    ),
+    "soft": (("segment", "photos/a.png", "--as", "soft", "-o", "out.png", "--largest", *SMALL), ["out.png"]),
     "soft16": (
-        ("segment", "photos/a.png", "--as", "soft16", "-o", "out.png", "--heads", "0,2", "--layer", "-2,-1"),
+        (
+            "segment",
+            "photos/a.png",
+            "--as",
+            "soft16",
+            "-o",
+            "out.png",
+            "--heads",
+            "0,2",
+            "--layer",
+            "-2,-1",
+            *SMALL,
+        ),
         ["out.png"],
     ),
     "cutout": (
-        ("segment", "photos/a.png", "--as", "cutout", "-o", "out.png", "--keep", "mass:0.123456789"),
+        ("segment", "photos/a.png", "--as", "cutout", "-o", "out.png", "--keep", "mass:0.123456789", *SMALL),
         ["out.png"],
     ),
     "overlay": (
-        ("segment", "photos/a.png", "--as", "overlay", "-o", "out.png", "--keep-holes", "--min-area", "0.1"),
+        (
+            "segment",
+            "photos/a.png",
+            "--as",
+            "overlay",
+            "-o",
+            "out.png",
+            "--keep-holes",
+            "--min-area",
+            "0.1",
+            *SMALL,
+        ),
         ["out.png"],
     ),
     "coco": (("segment", "photos", "-r", "-o", "run.json", "--exclude", "b*", *QUICK), ["run.json"]),
@@ -95,7 +122,10 @@ RUNS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ("segment", "--files-from", "list.txt", "-0", "--include", "*.png", "-o", "far/run.json", *QUICK),
         ["far/run.json"],
     ),
-    "objects": (("objects", "photos", "-o", "objects", "--n", "2", "--tau", "0.2"), ["objects/a.png"]),
+    "objects": (
+        ("objects", "photos", "-o", "objects", "--n", "2", "--tau", "0.2", *SMALL),
+        ["objects/a.png"],
+    ),
     "object labels": (
         (
             "objects",
@@ -108,16 +138,17 @@ RUNS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
             "0",
             "--refine",
             "guided",
+            *SMALL,
         ),
         ["out.png"],
     ),
     "objects as coco": (("objects", "photos", "-o", "objects.json", "--size", "64"), ["objects.json"]),
     "parts": (
-        ("parts", "photos", "-k", "2", "--seed", "5", "-o", "parts", "--names", "x y,z"),
+        ("parts", "photos", "-k", "2", "--seed", "5", "-o", "parts", "--names", "x y,z", *SMALL),
         ["parts/parts.json", "parts/sheet.png", "parts/labels/a.png", "parts/overlays/b.png"],
     ),
     "parts of a list": (
-        ("parts", "--files-from", "list.txt", "-0", "--as", "rgb", "-k", "2", "-o", "parts"),
+        ("parts", "--files-from", "list.txt", "-0", "--as", "rgb", "-k", "2", "-o", "parts", *SMALL),
         ["parts/rgb/photos/sub/c.png"],
     ),
     "components": (
@@ -133,6 +164,7 @@ RUNS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
             "none",
             "-o",
             "deep/parts",
+            *SMALL,
         ),
         ["deep/parts/components/sub/c.png"],
     ),
@@ -171,7 +203,7 @@ def test_a_photo_of_a_mixed_batch_is_its_photo_alone(machine: Machine, here: Her
     sizes = [(48, 36), (48, 36), (36, 48), (60, 36), (48, 37)]
     for number, size in enumerate(sizes):
         machine.photo(f"photos/{number}.png", size, seed=number)
-    assert here("segment", "photos", "--as", "soft16", "-o", "maps").code == 0
+    assert here("segment", "photos", "--as", "soft16", "-o", "maps", *SMALL).code == 0
     for number in range(len(sizes)):
         made_again(machine, here, machine.desk / f"maps/{number}.png")
 
@@ -192,7 +224,7 @@ def test_in_a_real_shell(machine: Machine) -> None:
 def test_an_output_seen_from_another_folder(
     photos: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here("segment", "photos", "-o", "masks")
+    here("segment", "photos", "-o", "masks", *QUICK)
     monkeypatch.chdir(photos.desk / "photos/sub")
     words = made_again(photos, here, Path("../../masks/a.png"))
     assert words[1] == "../a.png"
@@ -204,7 +236,7 @@ def test_absolute_names_stay_where_the_output_names_photos(photos: Machine, here
 
 
 def test_a_vocabulary_that_handed_on_its_names(photos: Machine, here: Here) -> None:
-    learned = ("parts", "photos", "-k", "2", "--save-parts", "v.safetensors", "-o", "parts")
+    learned = ("parts", "photos", "-k", "2", "--save-parts", "v.safetensors", "-o", "parts", *SMALL)
     here(*learned, "--names", "ears,nose")
     here(*learned[:2], *learned[4:], "--seed", "3")
     words = made_again(photos, here, photos.desk / "parts/parts.json")
@@ -216,15 +248,15 @@ def test_a_vocabulary_that_handed_on_its_names(photos: Machine, here: Here) -> N
 
 
 def test_a_known_vocabulary(photos: Machine, here: Here) -> None:
-    here("parts", "photos", "-k", "2", "--save-parts", "v.safetensors", "-o", "first")
-    here("parts", "photos", "--parts", "v.safetensors", "-o", "second")
+    here("parts", "photos", "-k", "2", "--save-parts", "v.safetensors", "-o", "first", *SMALL)
+    here("parts", "photos", "--parts", "v.safetensors", "-o", "second", *SMALL)
     outputs = [photos.desk / "second" / name for name in ("labels/a.png", "sheet.png")]
     words = made_again(photos, here, *outputs)
     assert words[words.index("--parts") + 1] == "v.safetensors"
 
 
 def test_an_export(photos: Machine, here: Here) -> None:
-    here("segment", "photos", "-o", "masks")
+    here("segment", "photos", "-o", "masks", *QUICK)
     here("export", "masks", "--as", "coco", "-o", "out/coco.json", "-q")
     words = made_again(photos, here, photos.desk / "out/coco.json")
     assert words == ["export", "masks", "--as", "coco", "--output", "out/coco.json"]

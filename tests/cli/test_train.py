@@ -13,8 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.cli.conftest import Here, Machine
-from tests.support.forked import Forked, fork_crate
 from tests.support.toy import TOML, metrics, toy
+from tests.support.warm import Forked
 
 # timm leaves the closing of files to the collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -34,7 +34,8 @@ def desk(machine: Machine) -> Machine:
 
 def start(machine: Machine, *arguments: str, err: str = "", **more: str) -> Forked:
     """Start `crate train` in a process of its own; `more` is added to its environment."""
-    return fork_crate(machine.desk, machine.environment | more, "train", "data", *arguments, err=err)
+    variables = machine.environment | more
+    return Forked(machine.desk, None, "train", "data", *arguments, variables=variables, err=err)
 
 
 def start_training(desk: Machine) -> Forked:

@@ -1,28 +1,36 @@
 """`crate` without its start: processes of their own, forked from one that has imported all that takes seconds.
 
-That one puts a program `crate` into a folder. The program hands its arguments, variables, working folder and open
-streams to a fork, passes signals on to it, and ends as it ends; killed, it takes the fork with it. A fork differs from
-the installed `crate` in two things: Python's own variables come too late for it, and it ends without taking down what
-was imported.
+That one serves all processes of a run of tests. It puts a program `crate` into a folder, which hands its arguments,
+variables, working folder and open streams to a fork, passes signals on to it, and ends as it ends; killed, it takes the
+fork with it. `Forked` is the same for a test that wants the fork's own number, or a function called in it. A fork
+differs from the installed `crate` in two things: Python's own variables come too late for it, and it ends without
+taking down what was imported.
 """
 
 import gc
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import traceback
+import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from itertools import count
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
+
+from filelock import FileLock
 
 from tests.support.environment import environment
+from tests.support.waiting import PATIENCE, until
 
 PROGRAM = """#!{python} -IS
 import os, signal, socket, sys
@@ -39,7 +47,7 @@ for _ in range(3 - len(streams)):
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 socket.send_fds(server, [b"."], [os.open(".", os.O_RDONLY), *streams])
-server.sendall(dumps([streams, sys.argv[1:], dict(os.environ)]).encode() + b"\\n")
+server.sendall(dumps([streams, dict(os.environ), None, sys.argv[1:], False]).encode() + b"\\n")
 os.closerange(0, 3)
 answers = server.makefile("r")
 process = int(answers.readline())
@@ -62,59 +70,137 @@ IMPORTED = (
         "pydantic",
     ),
     *("scipy.ndimage", "scipy.sparse.linalg", "sklearn.cluster", "sklearn.decomposition", "torch"),
-    *("cratecli.cli.app", "cratecli.evaluation.result", "cratecli.handover.export"),
+    *(
+        "cratecli.cli.app",
+        "cratecli.evaluation.result",
+        "cratecli.handover.export",
+        "cratecli.training.train",
+    ),
     *("cratecli.tasks.heads", "cratecli.tasks.objects", "cratecli.tasks.parts", "cratecli.tasks.segment"),
 )
 """What commands import, but for what reads variables as it is imported: the Hub's client."""
 
-_servers: list["subprocess.Popen[str]"] = []
-
 
 @cache
 def warm_crate() -> Path:
-    """Start the process that forks, which ends with this one. Gives the program `crate`."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.warm"],
-        cwd=Path(__file__).parents[2],
-        env=environment(Path(os.devnull)) | {"PYTHONWARNINGS": "error"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    _servers.append(server)  # whose stdin stays open
-    assert server.stdout
-    return Path(server.stdout.readline().rstrip("\n"))
+    """Start the process that forks, unless another process of these tests has. Gives the program `crate`.
+
+    It ends with the process that runs the tests: with pytest-xdist, the one that started this.
+    """
+    if run := os.environ.get("PYTEST_XDIST_TESTRUNUID"):
+        runner, folder = os.getppid(), Path(tempfile.gettempdir(), f"crate-tests-{run[:12]}")
+        folder.mkdir(mode=0o700, exist_ok=True)
+    else:
+        runner, folder = os.getpid(), Path(tempfile.mkdtemp(prefix="crate-tests-"))
+    with FileLock(folder / "lock"):
+        program = folder / "crate"
+        if not program.exists():
+            server = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.warm", folder, str(runner)],
+                cwd=Path(__file__).parents[2],
+                env=environment(Path(os.devnull)) | {"PYTHONWARNINGS": "error"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+            _servers.append(server)  # which goes on
+            until(lambda: program.exists() or server.poll() is not None)
+            assert program.exists()
+        return program
 
 
-def main() -> None:
-    """Serve until stdin ends."""
+_servers: list["subprocess.Popen[bytes]"] = []
+
+
+class Ended(NamedTuple):
+    """The exit code of a process, negative for a signal, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Forked:
+    """A running fork, the leader of a session of its own; it is killed with the object."""
+
+    def __init__(
+        self,
+        folder: Path,
+        target: Callable[..., object] | None,
+        *arguments: str,
+        variables: dict[str, str] | None = None,
+        err: str = "",
+    ) -> None:
+        """Call a function in `folder`, or `crate`; its streams are files beside it, or stderr is the path `err`."""
+        name = f"{folder}-{next(_NUMBERS)}"
+        self._streams = Path(f"{name}.out"), Path(err or f"{name}.err")
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.connect(str(warm_crate().with_name("socket")))
+        handed = [os.open(folder, os.O_RDONLY), os.open(os.devnull, os.O_RDONLY)]
+        handed += [os.open(path, os.O_WRONLY | os.O_CREAT, 0o600) for path in self._streams]
+        socket.send_fds(self._server, [b"."], handed)
+        for each in handed:
+            os.close(each)
+        function = target and [target.__module__, target.__qualname__]
+        request = [[0, 1, 2], variables or dict(os.environ), function, arguments, True]
+        self._server.sendall(json.dumps(request).encode() + b"\n")
+        self._answers = self._server.makefile("r")
+        self.pid = int(self._answers.readline())
+        """Its number, which is that of its group too."""
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something holds. Fails where the process ends before."""
+
+        def holds() -> bool:
+            if condition():
+                return True
+            assert not select.select([self._server], [], [], 0)[0], self.wait()
+            return False
+
+        until(holds)
+
+    def wait(self) -> Ended:
+        """Wait for the end of the process."""
+        self._server.settimeout(PATIENCE)
+        with self._server, self._answers:
+            code = int(self._answers.readline())
+        out, err = (path.read_text() if path.is_file() else "" for path in self._streams)
+        return Ended(code, out, err)
+
+
+_NUMBERS = count()
+
+
+def main(folder: Path, runner: int) -> None:
+    """Serve until the process that runs the tests has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listening:
-        os.environ["HOME"] = folder  # where matplotlib keeps its list of fonts
+    with socket.socket(socket.AF_UNIX) as listening:
+        os.environ["HOME"] = str(folder)  # where matplotlib keeps its list of fonts
         for module in IMPORTED:
             import_module(module)
+        # timm leaves the closing of files to the collector.
+        warnings.filterwarnings("ignore", category=ResourceWarning, module=r"timm\.")
         gc.freeze()  # a fork that collects would copy it all
-        program, address = Path(folder) / "crate", f"{folder}/socket"
-        program.write_text(PROGRAM.format(python=sys.executable, address=address))
-        program.chmod(0o755)
+        program, address = folder / "crate", str(folder / "socket")
         listening.bind(address)
         listening.listen(64)
-        print(program, flush=True)  # noqa: T201
-        serve(listening)
+        written = folder / "written"
+        written.write_text(PROGRAM.format(python=sys.executable, address=address))
+        written.chmod(0o755)
+        written.rename(program)
+        serve(listening, runner)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def serve(listening: socket.socket) -> None:
+def serve(listening: socket.socket, runner: int) -> None:
     """Fork for every program that connects; tell it the process, and in the end the exit code."""
     programs: dict[int, socket.socket] = {}  # by the process of the command
     ended, waking = os.pipe()
     os.set_blocking(waking, False)
     signal.set_wakeup_fd(waking)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    while True:
-        watched: list[int | socket.socket] = [0, listening, ended, *programs.values()]
-        ready, _, _ = select.select(watched, [], [])
-        if 0 in ready:
-            return
+    while _runs(runner):
+        watched: list[int | socket.socket] = [listening, ended, *programs.values()]
+        ready, _, _ = select.select(watched, [], [], 1)
         if ended in ready:
             os.read(ended, 1024)
         for process, program in list(programs.items()):
@@ -129,7 +215,7 @@ def serve(listening: socket.socket) -> None:
             program, _ = listening.accept()
             _, descriptors, _, _ = socket.recv_fds(program, 1, 4)
             with program.makefile("rb") as lines:
-                streams, arguments, variables = json.loads(lines.readline())
+                streams, variables, function, arguments, leads = json.loads(lines.readline())
             process = os.fork()
             if process == 0:
                 for connection in (listening, program, *programs.values()):
@@ -137,14 +223,22 @@ def serve(listening: socket.socket) -> None:
                 signal.set_wakeup_fd(-1)
                 os.closerange(ended, waking + 1)
                 settle_in(descriptors, streams)
-                sys.argv[1:] = arguments
                 os.environ.clear()
                 os.environ.update(variables)
-                run()
+                if leads:
+                    os.setsid()
+                run(function, arguments)
             for each in descriptors:
                 os.close(each)
             program.sendall(b"%d\n" % process)
             programs[process] = program
+
+
+def _runs(process: int) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(process, 0)
+        return True
+    return False
 
 
 def settle_in(descriptors: list[int], streams: list[int]) -> None:
@@ -167,13 +261,16 @@ def settle_in(descriptors: list[int], streams: list[int]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def run() -> NoReturn:
-    """Run the command and end, without taking all down that was imported."""
-    from cratecli.cli.app import main as crate
-
+def run(function: list[str] | None, arguments: list[str]) -> NoReturn:
+    """Run `crate`, or another function, and end, without taking all down that was imported."""
     code = 0
     try:
-        crate()
+        if function:
+            module, name = function
+            getattr(import_module(module), name)(*arguments)
+        else:
+            sys.argv[1:] = arguments
+            import_module("cratecli.cli.app").main()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:
@@ -186,4 +283,4 @@ def run() -> NoReturn:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]), int(sys.argv[2]))

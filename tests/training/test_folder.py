@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from cratecli.training.folder import LOCK, Progress, RunFolder, RunState
 from cratecli.training.records import LastRow, LossRow
 from cratecli.training.train import train
 from cratecli.training.watch import Watch
-from tests.support.forked import Forked
 from tests.support.toy import RECIPE, metrics, same_end, toy
+from tests.support.waiting import until
+from tests.support.warm import Forked
 
 # timm leaves the closing of files to the collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -46,22 +46,21 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train_and_wait(data: Path, folder: Path, reached: Path, go_on: Path) -> None:
+def train_and_wait(data: str, folder: str, reached: str, go_on: str) -> None:
     """Train, and wait in the second step until a file is there."""
 
     def wait(step: int, _steps: int) -> None:
         if step == 2:
-            reached.touch()
-            while not go_on.exists():
-                time.sleep(0.01)
+            Path(reached).touch()
+            until(Path(go_on).exists)
 
-    go(data, folder, watch=Watch(on_step=wait))
+    go(Path(data), Path(folder), watch=Watch(on_step=wait))
 
 
 def test_two_processes_and_one_folder(data: Path, whole: Path, tmp_path: Path) -> None:
     """The second is refused, whichever way it comes, and changes nothing; when the first has ended, another begins."""
     folder, reached, go_on = (tmp_path / name for name in ("run", "reached", "go_on"))
-    first = Forked(tmp_path, train_and_wait, data, folder, reached, go_on)
+    first = Forked(tmp_path, train_and_wait, *map(str, (data, folder, reached, go_on)))
     first.wait_until(reached.exists)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     for resume in (True, False):
@@ -75,20 +74,20 @@ def test_two_processes_and_one_folder(data: Path, whole: Path, tmp_path: Path) -
     assert same_end(folder, whole)
 
 
-def train_and_die(data: Path, folder: Path, last: int, resume: bool) -> None:
-    """Train with a process that reads images, until this one kills itself after a step."""
+def train_and_die(data: str, folder: str, last: str, how: str) -> None:
+    """Begin or resume with a process that reads images, until this one kills itself after a step."""
 
     def die(step: int, _steps: int) -> None:
-        if step == last:
+        if step == int(last):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    go(data, folder, resume=resume, workers=1, watch=Watch(on_step=die))
+    go(Path(data), Path(folder), resume=how == "resume", workers=1, watch=Watch(on_step=die))
 
 
 def test_killed_and_resumed(data: Path, whole: Path, tmp_path: Path) -> None:
     """kill -9 between two states, twice: the folder is free at once, and the end that of an unbroken run."""
-    for last, resume in ((6, False), (11, True)):
-        killed = Forked(tmp_path, train_and_die, data, tmp_path / "run", last, resume).wait()
+    for last, how in ((6, "begin"), (11, "resume")):
+        killed = Forked(tmp_path, train_and_die, str(data), str(tmp_path / "run"), str(last), how).wait()
         assert killed.code == -signal.SIGKILL, killed
         assert metrics(tmp_path / "run")[-1]["step"] == last - 1
     go(data, tmp_path / "run", resume=True)

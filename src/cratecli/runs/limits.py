@@ -1,7 +1,9 @@
 """What a run may take of the machine: bytes of decoded photos in memory, and threads of libraries."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from threading import Condition
 
 import cv2
@@ -69,7 +71,13 @@ def one_thread_each() -> Iterator[None]:
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        with ThreadpoolController().select(internal_api="openblas").limit(limits=1):
+        with _libraries(len(sys.modules)).select(internal_api="openblas").limit(limits=1):
             yield
     finally:
         cv2.setNumThreads(before)
+
+
+@lru_cache(maxsize=1)
+def _libraries(_modules: int) -> ThreadpoolController:
+    """Find the libraries with threads that this process has loaded: again only when modules have come since."""
+    return ThreadpoolController()

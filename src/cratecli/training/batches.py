@@ -4,8 +4,10 @@ import logging
 import os
 import random
 import signal
+import threading
 import warnings
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from timm.data import create_transform
 from timm.data.loader import fast_collate
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from cratecli.errors import InputError, UsageError
 from cratecli.io import images
@@ -272,16 +275,36 @@ def _loader(dataset: Any, workers: int, seed: int, **how: Any) -> Iterator[Batch
             worker_init_fn=_isolate if workers else None,
             **how,
         )
+    batches = iter(loader)
     try:
-        for batch in loader:
+        for batch in batches:
             if batch is not None:
                 yield batch
     except (RuntimeError, OSError, EOFError, ValueError) as error:  # also what a worker raised
-        error.__traceback__ = None  # its frames hold the loader, with which the workers end
         if str(error).startswith(DEAD_WORKER) or isinstance(error, ConnectionError | EOFError):
             raise InputError(KILLED) from None
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"the data set cannot be read on: {reason[-1][:200]}") from None
+    finally:
+        if isinstance(batches, _MultiProcessingDataLoaderIter):
+            with _children_unheard():
+                batches.__del__()  # which has no other name; where frames of an error hold it, it would come late
+
+
+@contextmanager
+def _children_unheard() -> Iterator[None]:
+    """Let no signal tell of children that end: torch's handler raises for one that was killed, wherever it is called.
+
+    Where the readers are being ended, nobody could catch that. Signals are heard by a main thread only.
+    """
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL) or signal.SIG_DFL
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
 
 
 def _collate(examples: list[tuple[Any, int] | None]) -> Batch | None:
