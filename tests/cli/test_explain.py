@@ -249,7 +249,7 @@ def test_a_vocabulary_that_handed_on_its_names(photos: Machine, here: Here) -> N
 
 def test_a_known_vocabulary(photos: Machine, here: Here) -> None:
     here("parts", "photos", "-k", "2", "--save-parts", "v.safetensors", "-o", "first", *SMALL)
-    here("parts", "photos", "--parts", "v.safetensors", "-o", "second", *SMALL)
+    here("parts", "photos", "--parts", "v.safetensors", "-o", "second")
     outputs = [photos.desk / "second" / name for name in ("labels/a.png", "sheet.png")]
     words = made_again(photos, here, *outputs)
     assert words[words.index("--parts") + 1] == "v.safetensors"

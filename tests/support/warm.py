@@ -61,34 +61,33 @@ os._exit(code)
 """
 
 IMPORTED = (
+    *("cv2", "matplotlib.backends.backend_agg", "matplotlib.figure", "PIL.ImageDraw", "PIL.ImageFont"),
     *(
-        "cv2",
-        "matplotlib.backends.backend_agg",
-        "matplotlib.figure",
-        "PIL.ImageDraw",
-        "PIL.ImageFont",
         "pydantic",
+        "scipy.ndimage",
+        "scipy.sparse.linalg",
+        "sklearn.cluster",
+        "sklearn.decomposition",
+        "torch",
     ),
-    *("scipy.ndimage", "scipy.sparse.linalg", "sklearn.cluster", "sklearn.decomposition", "torch"),
-    *(
-        "cratecli.cli.app",
-        "cratecli.evaluation.result",
-        "cratecli.handover.export",
-        "cratecli.training.train",
-    ),
+    *("cratecli.cli.app", "cratecli.evaluation.result", "cratecli.handover.export"),
     *("cratecli.tasks.heads", "cratecli.tasks.objects", "cratecli.tasks.parts", "cratecli.tasks.segment"),
 )
 """What commands import, but for what reads variables as it is imported: the Hub's client."""
 
+TRAINING = "cratecli.training.train"
+"""What training imports besides, the Hub's client among it."""
+
 
 @cache
-def warm_crate() -> Path:
+def warm_crate(*more: str) -> Path:
     """Start the process that forks, unless another process of these tests has. Gives the program `crate`.
 
-    It ends with the process that runs the tests: with pytest-xdist, the one that started this.
+    One that imports `more` modules is another process. It ends with the process that runs the tests: with
+    pytest-xdist, the one that started this.
     """
     if run := os.environ.get("PYTEST_XDIST_TESTRUNUID"):
-        runner, folder = os.getppid(), Path(tempfile.gettempdir(), f"crate-tests-{run[:12]}")
+        runner, folder = os.getppid(), Path(tempfile.gettempdir(), f"crate-tests-{run[:12]}-{len(more)}")
         folder.mkdir(mode=0o700, exist_ok=True)
     else:
         runner, folder = os.getpid(), Path(tempfile.mkdtemp(prefix="crate-tests-"))
@@ -96,7 +95,7 @@ def warm_crate() -> Path:
         program = folder / "crate"
         if not program.exists():
             server = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.warm", folder, str(runner)],
+                [sys.executable, "-m", "tests.support.warm", folder, str(runner), *more],
                 cwd=Path(__file__).parents[2],
                 env=environment(Path(os.devnull)) | {"PYTHONWARNINGS": "error"},
                 stdin=subprocess.DEVNULL,
@@ -120,7 +119,7 @@ class Ended(NamedTuple):
 
 
 class Forked:
-    """A running fork, the leader of a session of its own; it is killed with the object."""
+    """A running fork that may train, the leader of a session of its own; it is killed with the object."""
 
     def __init__(
         self,
@@ -134,7 +133,7 @@ class Forked:
         name = f"{folder}-{next(_NUMBERS)}"
         self._streams = Path(f"{name}.out"), Path(err or f"{name}.err")
         self._server = socket.socket(socket.AF_UNIX)
-        self._server.connect(str(warm_crate().with_name("socket")))
+        self._server.connect(str(warm_crate(TRAINING).with_name("socket")))
         handed = [os.open(folder, os.O_RDONLY), os.open(os.devnull, os.O_RDONLY)]
         handed += [os.open(path, os.O_WRONLY | os.O_CREAT, 0o600) for path in self._streams]
         socket.send_fds(self._server, [b"."], handed)
@@ -170,12 +169,12 @@ class Forked:
 _NUMBERS = count()
 
 
-def main(folder: Path, runner: int) -> None:
+def main(folder: Path, runner: int, *more: str) -> None:
     """Serve until the process that runs the tests has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listening:
         os.environ["HOME"] = str(folder)  # where matplotlib keeps its list of fonts
-        for module in IMPORTED:
+        for module in (*IMPORTED, *more):
             import_module(module)
         # timm leaves the closing of files to the collector.
         warnings.filterwarnings("ignore", category=ResourceWarning, module=r"timm\.")
@@ -283,4 +282,4 @@ def run(function: list[str] | None, arguments: list[str]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -1,37 +1,20 @@
 """The batches of training: those of a step depend on its number alone, not on workers or on where a run begins."""
 
 import logging
-import os
 import random
-import signal
-import threading
-import warnings
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from timm.data import create_transform
-from timm.data.loader import fast_collate
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+from torch.utils.data import Dataset, IterableDataset
 
 from cratecli.errors import InputError, UsageError
 from cratecli.io import images
+from cratecli.training.loader import Batch, load_batches
 from cratecli.training.recipe import TrainRecipe
 from cratecli.training.sources import OpenedDataset
-
-DEAD_WORKER = "DataLoader worker (pid"
-"""How torch's error begins, raised anywhere, when a process that reads images was killed."""
-
-KILLED = (
-    "a process that reads images was killed, perhaps for want of memory (fewer --workers need less); "
-    "--resume goes back to the last state that was kept, and python -X dev -m cratecli shows what libraries say"
-)
-
-Batch = tuple[Tensor, Tensor]  # images `b 3 h w`, uint8, and classes `b`
 
 _log = logging.getLogger(__name__)
 
@@ -202,7 +185,7 @@ def training_batches(
     if not data.streamed:
         photos = AugmentedPhotos(LabelledPhotos(data, recipe.model.classes), transform, recipe.seed)
         sampler = StepSampler(data.images, recipe.batch_size, recipe.seed, steps, share)
-        yield from _loader(photos, workers, recipe.seed, batch_sampler=sampler)
+        yield from load_batches(photos, workers, recipe.seed, batch_sampler=sampler)
         return
     per_epoch = steps_per_epoch(data, recipe)
     for number in range(steps.start // per_epoch, -(-steps.stop // per_epoch)):
@@ -210,7 +193,7 @@ def training_batches(
         data.dataset.set_loader_cfg(num_workers=workers)
         stream = PhotoStream(data, transform, recipe.model.classes, recipe.seed, number, share.rank)
         size = recipe.batch_size // share.ranks
-        loader = _loader(stream, workers, recipe.seed + number, batch_size=size, drop_last=True)
+        loader = load_batches(stream, workers, recipe.seed + number, batch_size=size, drop_last=True)
         todo = range(number * per_epoch, min((number + 1) * per_epoch, steps.stop))
         given = 0
         for step, batch in zip(todo, loader, strict=False):
@@ -261,63 +244,4 @@ def validation_batches(
         dataset: Any = PhotoStream(data, transform, recipe.model.classes, recipe.seed, 0, share.rank)
     else:
         dataset = ValidationPhotos(LabelledPhotos(data, recipe.model.classes), transform, share, log=log)
-    yield from _loader(dataset, workers, recipe.seed, batch_size=min(recipe.batch_size, 512))
-
-
-def _loader(dataset: Any, workers: int, seed: int, **how: Any) -> Iterator[Batch]:
-    with warnings.catch_warnings(action="ignore"):  # of more workers than cores, which somebody asked for
-        loader = DataLoader(
-            dataset,
-            num_workers=workers,
-            collate_fn=_collate,
-            generator=torch.Generator().manual_seed(seed),
-            pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]
-            worker_init_fn=_isolate if workers else None,
-            **how,
-        )
-    batches = iter(loader)
-    try:
-        for batch in batches:
-            if batch is not None:
-                yield batch
-    except (RuntimeError, OSError, EOFError, ValueError) as error:  # also what a worker raised
-        if str(error).startswith(DEAD_WORKER) or isinstance(error, ConnectionError | EOFError):
-            raise InputError(KILLED) from None
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"the data set cannot be read on: {reason[-1][:200]}") from None
-    finally:
-        if isinstance(batches, _MultiProcessingDataLoaderIter):
-            with _children_unheard():
-                batches.__del__()  # which has no other name; where frames of an error hold it, it would come late
-
-
-@contextmanager
-def _children_unheard() -> Iterator[None]:
-    """Let no signal tell of children that end: torch's handler raises for one that was killed, wherever it is called.
-
-    Where the readers are being ended, nobody could catch that. Signals are heard by a main thread only.
-    """
-    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL) or signal.SIG_DFL
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, handler)
-
-
-def _collate(examples: list[tuple[Any, int] | None]) -> Batch | None:
-    """Make a batch of the images that could be read, if any could."""
-    photos = [each for each in examples if each is not None]
-    batch: Batch | None = fast_collate(photos) if photos else None  # type: ignore[no-untyped-call]
-    return batch
-
-
-def _isolate(_number: int) -> None:
-    """Move a worker to a process group of its own: signals to the run's group reach only the process that trains."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if hasattr(os, "setsid"):
-        os.setsid()
-    torch.set_num_threads(1)
+    yield from load_batches(dataset, workers, recipe.seed, batch_size=min(recipe.batch_size, 512))

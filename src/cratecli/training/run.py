@@ -12,8 +12,9 @@ from accelerate import Accelerator
 from cratecli.errors import InputError
 from cratecli.model.crate import Crate
 from cratecli.model.device import out_of_memory
-from cratecli.training.batches import DEAD_WORKER, KILLED, Batch, training_batches
+from cratecli.training.batches import training_batches
 from cratecli.training.folder import Progress, RunFolder, RunState
+from cratecli.training.loader import DEAD_WORKER, KILLED, Batch
 from cratecli.training.records import Conditions, LastRow, LossRow, MeasuresRow, MetricsRow, OpeningRow
 from cratecli.training.setup import ModelInTraining, RunPlan
 from cratecli.training.step import BatchAugmentation, accuracy

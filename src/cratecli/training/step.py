@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from cratecli.errors import InputError
 from cratecli.model.crate import Crate
-from cratecli.training.batches import Batch, Share, seed_all, validation_batches
+from cratecli.training.batches import Share, seed_all, validation_batches
+from cratecli.training.loader import Batch
 from cratecli.training.recipe import TrainRecipe
 from cratecli.training.sources import OpenedDataset
 
