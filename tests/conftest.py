@@ -7,18 +7,19 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
+import jaxtyping
 import pytest
-from jaxtyping import install_import_hook
 
 from tests.support.environment import forget_variables, inheriting_nothing
 from tests.support.server import Server, serving
 
 forget_variables()  # before NumPy and torch start their threads, and pytest-xdist its workers
 
-# Before any test module imports them: from here on a wrong shape or type is an error.
+# Before any test module imports them: from here on a wrong shape or type is an error, but where the whole command or a
+# page is tested, as what it calls is tested elsewhere too and the checks cost a tenth of the suite's time.
 # `model.config` is left out: it checks its own fields, and is tested for what it says of wrong ones.
 _TENSORS = [f"cratecli.model.{name}" for name in ("blocks", "crate", "unroll", "vit", "zoo")]
-install_import_hook([*_TENSORS, "cratecli.emergence"], "beartype.beartype")
+jaxtyping.install_import_hook([*_TENSORS, "cratecli.emergence"], "beartype.beartype")
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +42,13 @@ def same_numbers() -> None:
     if torch := sys.modules.get("torch"):  # as it is when it is imported
         torch.manual_seed(0)
         torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def shapes_checked(request: pytest.FixtureRequest) -> None:
+    """Check shapes and types in the tests of rooms, by room."""
+    of_a_room = len(request.path.relative_to(Path(__file__).parent).parts) > 1
+    jaxtyping.config.update("jaxtyping_disable", not of_a_room or request.path.parent.name == "cli")
 
 
 @pytest.fixture(autouse=True)
