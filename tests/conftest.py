@@ -15,8 +15,7 @@ from tests.support.server import Server, serving
 
 forget_variables()  # before NumPy and torch start their threads, and pytest-xdist its workers
 
-# Before any test module imports them: from here on a wrong shape or type is an error, but where the whole command or a
-# page is tested, as what it calls is tested elsewhere too and the checks cost a tenth of the suite's time.
+# Before any test module imports them: from here on a wrong shape or type is an error, where `shapes_checked` says so.
 # `model.config` is left out: it checks its own fields, and is tested for what it says of wrong ones.
 _TENSORS = [f"cratecli.model.{name}" for name in ("blocks", "crate", "unroll", "vit", "zoo")]
 jaxtyping.install_import_hook([*_TENSORS, "cratecli.emergence"], "beartype.beartype")
@@ -46,9 +45,9 @@ def same_numbers() -> None:
 
 @pytest.fixture(autouse=True)
 def shapes_checked(request: pytest.FixtureRequest) -> None:
-    """Check shapes and types in the tests of rooms, by room."""
-    of_a_room = len(request.path.relative_to(Path(__file__).parent).parts) > 1
-    jaxtyping.config.update("jaxtyping_disable", not of_a_room or request.path.parent.name == "cli")
+    """Check shapes and types, but where the whole command or a benchmark runs: its parts have tests of their own."""
+    whole = request.path.parent.name == "cli" or request.path.name == "test_benchmarks.py"
+    jaxtyping.config.update("jaxtyping_disable", whole)
 
 
 @pytest.fixture(autouse=True)

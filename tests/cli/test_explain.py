@@ -354,7 +354,7 @@ def test_a_photo_from_standard_input(photos: Machine, here: Here) -> None:
 
 def test_photos_that_changed_or_went(photos: Machine, here: Here) -> None:
     here("segment", "photos", "-o", "masks", *QUICK)
-    here("heads", "photos", "-o", "heads.png")
+    here("heads", "photos", "-o", "heads.png", *QUICK[2:4])
     (photos.desk / "photos/a.png").write_bytes(b"other")
     changed = here("explain", "masks/a.png")
     assert changed.code == 0
@@ -522,9 +522,9 @@ def test_no_file(machine: Machine, here: Here) -> None:
 
 
 def test_all_that_the_issue_names_is_told(photos: Machine, here: Here) -> None:
-    here("segment", "photos/a.png", "-o", "mask.png")
-    here("segment", "photos/a.png", "-o", "run.json")
-    here("parts", "photos", "-k", "2", "--seed", "5", "-o", "parts")
+    here("segment", "photos/a.png", "-o", "mask.png", *SMALL)
+    here("segment", "photos/a.png", "-o", "run.json", *SMALL)
+    here("parts", "photos", "-k", "2", "--seed", "5", "-o", "parts", *SMALL)
     mask, run, parts = (
         json.loads(here("explain", "--json", name).out)
         for name in ("mask.png", "run.json", "parts/sheet.png")

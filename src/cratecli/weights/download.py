@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -11,6 +12,8 @@ from filelock import FileLock, Timeout
 from cratecli.errors import WeightsError
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from httpx2 import Response
 
 OnBytes = Callable[[int, int | None], None]
@@ -93,6 +96,14 @@ def hub_leftovers(repository: str) -> list[Path]:
     return leftovers
 
 
+@cache
+def _certificates() -> "SSLContext":
+    """Read the authorities that are trusted, once: it takes longer than a small file from near by."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
+
+
 def from_web(url: str, stream: BinaryIO, on_bytes: OnBytes, *, exactly: int | None) -> None:
     """Download a file from a plain address to the end of a stream, up to `exactly` bytes where the size is known.
 
@@ -107,7 +118,10 @@ def from_web(url: str, stream: BinaryIO, on_bytes: OnBytes, *, exactly: int | No
     if (begun := stream.tell()) == exactly:
         return
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begun}-"} if begun else {})
-    with httpx2.stream("GET", url, headers=headers, follow_redirects=True, timeout=_TIMEOUT) as response:
+    request = httpx2.stream(
+        "GET", url, headers=headers, follow_redirects=True, timeout=_TIMEOUT, verify=_certificates()
+    )
+    with request as response:
         if response.headers.get("content-type", "").startswith("text/html"):
             raise PageError(response.status_code, _page(response))
         continues = response.headers.get("content-range", "").startswith(f"bytes {begun}-")
