@@ -389,6 +389,6 @@ def test_one_look_answers_many_questions() -> None:
     np.testing.assert_array_equal(one.mask, alone.mask)
 
 
-def test_an_option_that_is_none_is_a_type_error(model: WhiteBox) -> None:
+def test_an_unknown_option_is_a_type_error(model: WhiteBox) -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'size'"):
         cratecli.segment(photo(20, 30), model, size=64)  # type: ignore[call-arg]
