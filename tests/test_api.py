@@ -24,6 +24,7 @@ def test_the_public_surface() -> None:
         *("load_model", "WhiteBox", "LayerState", "WeightsId", "prepare", "look", "Look"),
         *("segment", "segment_many", "Segmentation", "SegmentOptions", "Recipe", "Keep"),
         *("objects", "objects_many", "Object", "ObjectOptions", "CutOptions", "ObjectRecipe", "Box", "Size"),
+        *("defaults", "Defaults"),
         *("parts", "PartMap", "Part", "PartOptions", "PartRecipe"),
         *("heads", "HeadMaps", "ViewOptions", "ViewRecipe"),
         *("layers", "LayerTrace", "LayerOptions", "LayerRecipe"),

@@ -44,7 +44,15 @@ if TYPE_CHECKING:
         ViewOptions,
     )
     from cratecli.tasks.parts import Part, PartMap, parts
-    from cratecli.tasks.recipes import LayerRecipe, ObjectRecipe, PartRecipe, Recipe, ViewRecipe
+    from cratecli.tasks.recipes import (
+        Defaults,
+        LayerRecipe,
+        ObjectRecipe,
+        PartRecipe,
+        Recipe,
+        ViewRecipe,
+        defaults,
+    )
     from cratecli.tasks.segment import Segmentation, segment, segment_many
     from cratecli.training.recipe import TrainRecipe
     from cratecli.training.train import train
@@ -56,6 +64,7 @@ __all__ = [
     "CocoOptions",
     "CrateError",
     "CutOptions",
+    "Defaults",
     "DeviceError",
     "Evaluation",
     "EvaluationOptions",
@@ -94,6 +103,7 @@ __all__ = [
     "WeightsId",
     "WhiteBox",
     "__version__",
+    "defaults",
     "evaluate_coco",
     "evaluate_parts",
     "evaluate_saliency",
@@ -166,11 +176,13 @@ _ROOMS = {
         "parts",
     ),
     "tasks.recipes": (
+        "Defaults",
         "LayerRecipe",
         "ObjectRecipe",
         "PartRecipe",
         "Recipe",
         "ViewRecipe",
+        "defaults",
     ),
     "tasks.segment": (
         "Segmentation",

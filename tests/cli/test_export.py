@@ -20,9 +20,10 @@ from cratecli.handover.records import ExportRecord
 from cratecli.io.formats import png
 from cratecli.io.formats.record import annotate
 from cratecli.io.formats.table import FORMATS, OneFile
-from tests.cli.conftest import CRATE, Here, Machine, failed
+from tests.cli.conftest import Here, Machine, failed
 from tests.support.annotations import blobs, specks
 from tests.support.runs import lay_out, row, write_manifest
+from tests.support.warm import warm_crate
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -79,7 +80,7 @@ def test_closed_streams(machine: Machine) -> None:
     lay_out(machine.desk)
     for closed in ("<&- >&-", "<&- >&- 2>&-", "2>&-"):
         done = subprocess.run(
-            ["sh", "-c", f"exec {CRATE} export run --as labels -o out {closed}"],
+            ["sh", "-c", f"exec {warm_crate()} export run --as labels -o out {closed}"],
             cwd=machine.desk,
             env=machine.environment,
             capture_output=True,

@@ -150,7 +150,7 @@ def test_asked_to_end_and_taken_up(machine: Machine, here: Here) -> None:
 def test_asked_twice_ends_at_once(machine: Machine) -> None:
     """Here while it waits for somebody to read its records, which would be for ever."""
     fill(machine)
-    run = Started(machine, "in", "-o", "out", *FAST).kept_waiting()
+    run = Started(machine, "in", "-o", "out", *FAST, program=[warm_crate()]).kept_waiting()
     assert run.process.stderr
     assert "nano" in run.process.stderr.readline()
     assert run.read(1)

@@ -12,6 +12,7 @@ from cratecli.handover.explain import explain
 from cratecli.io.formats import png
 from cratecli.runs.provenance import Command, Selection
 from cratecli.tasks.recipes import (
+    QUESTIONS,
     ViewRecipe,
     as_options,
     choose_layer_recipe,
@@ -83,7 +84,8 @@ def test_every_recipe_turns_back_into_options(command: Command) -> None:
     }
     recipe, choose = recipes[command]
     plain = json.loads(json.dumps(recipe.as_data()))
-    assert choose(model, **as_options(command, plain)) == recipe  # type: ignore[operator]
+    assert choose(model, **as_options(QUESTIONS[command], plain)) == recipe  # type: ignore[operator]
+    assert choose(model, **recipe.as_options()) == recipe  # type: ignore[operator]
     for wrong in ({"layers": "x"}, {"output": "/etc"}, {"layers": [0], "refine": "rm"}):
         with pytest.raises(UsageError):
-            as_options(command, wrong)
+            as_options(QUESTIONS[command], wrong)

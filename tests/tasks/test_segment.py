@@ -392,3 +392,27 @@ def test_one_look_answers_many_questions() -> None:
 def test_an_unknown_option_is_a_type_error(model: WhiteBox) -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'size'"):
         cratecli.segment(photo(20, 30), model, size=64)  # type: ignore[call-arg]
+
+
+def test_a_recipe_chooses_itself_again(model: WhiteBox) -> None:
+    photo_ = photo(20, 30)
+    recipe = replace(cratecli.defaults(model).segment, keep=Keep("top", 0.3), sizes=(64,))
+    assert choose_recipe(model, **recipe.as_options()) == recipe
+    one, other = (
+        cratecli.segment(photo_, model, **asked)
+        for asked in (recipe.as_options(), {"keep": Keep("top", 0.3), "sizes": [64]})
+    )
+    np.testing.assert_array_equal(one.mask, other.mask)
+
+
+@pytest.mark.parametrize(("rule", "value"), [("mass", 6.0), ("top", 0.0), ("value", float("nan"))])
+def test_no_such_rule(rule: Any, value: float) -> None:
+    with pytest.raises(ValueError, match=r"is not mass:F, top:F, otsu, mean or a number F, with 0 < F ≤ 1"):
+        Keep(rule, value)
+
+
+def test_photos_that_are_one_and_errors_that_are_neither(model: WhiteBox) -> None:
+    with pytest.raises(UsageError, match="errors is 'Return', not 'raise' or 'return'"):
+        list(cratecli.segment_many([], model, errors="Return"))  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="photos is 'examples', not a list of photos"):
+        list(cratecli.segment_many("examples", model))

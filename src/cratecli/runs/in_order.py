@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from cratecli.emergence.features import View
-from cratecli.errors import CrateError
+from cratecli.errors import CrateError, UsageError
 from cratecli.io import images
 from cratecli.runs.batch import DecodedPhoto, Desk, Result, work
 from cratecli.runs.jobs import Failure, Job, Skipped
@@ -23,8 +23,13 @@ def work_in_order(
     """Show photos of a Python caller to the model, and give a result for each, in their order.
 
     Photos are taken as they are needed: paths, Pillow images or upright RGB arrays (0–255). A bad photo raises its
-    error, or with `errors` "return" gives it as its result.
+    error, or with `errors` "return" gives it as its result. Raises `UsageError` for other `errors`, and for `photos`
+    that are one.
     """
+    if errors not in ("raise", "return"):
+        raise UsageError(f"errors is {errors!r}, not 'raise' or 'return'")
+    if isinstance(photos, str | Path):
+        raise UsageError(f"photos is {str(photos)!r}, not a list of photos")
     jobs = (
         Job(Path(photo), None, number) if isinstance(photo, str | Path) else Job(None, None, number, photo)
         for number, photo in enumerate(photos)

@@ -91,7 +91,7 @@ class PartOptions(ViewOptions, total=False):
 
     k: Annotated[
         Annotated[int, Interval(ge=1, le=100)] | Literal["auto"],
-        Doc("How many parts; 4 unless said, or as many as in the vocabulary that --save-parts learns again."),
+        Doc("How many parts; 4 unless said."),
     ]
     foreground: Annotated[
         Foreground,
@@ -110,7 +110,7 @@ def check(options: type, values: Mapping[str, Any], spelt: Mapping[str, str] | N
     """
     from pydantic import ValidationError
 
-    plain = {name: list(value) if isinstance(value, range) else value for name, value in values.items()}
+    plain = {name: _plain(value) for name, value in values.items()}
     try:
         checked: dict[str, Any] = _adapter(options).validate_python(plain)
         if "keep" in checked:
@@ -120,6 +120,13 @@ def check(options: type, values: Mapping[str, Any], spelt: Mapping[str, str] | N
     except ValueError as error:
         raise UsageError(f"{(spelt or {}).get('keep', 'keep')} {error}") from None
     return checked
+
+
+def _plain(value: Any) -> Any:
+    """Give a rule as its text, and a range as a list."""
+    if isinstance(value, Keep):
+        return str(value)
+    return list(value) if isinstance(value, range) else value
 
 
 @cache

@@ -59,6 +59,10 @@ class ViewRecipe:
         plain = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
         return plain | {name: str(keep) for name, keep in vars(self).items() if isinstance(keep, Keep)}
 
+    def as_options(self) -> dict[str, Any]:
+        """Give the options of the recipe's question that choose it: `segment(photo, **recipe.as_options())`."""
+        return as_options(_OPTIONS[type(self)], self.as_data())
+
     def __str__(self) -> str:
         """Say the recipe in one line, for people."""
         return f"layers {','.join(map(str, self.layers))}, sizes {','.join(map(str, self.sizes))}"
@@ -134,6 +138,15 @@ class PartRecipe(ViewRecipe):
         return f"{super().__str__()}, {rest}"
 
 
+QUESTIONS: dict[str, type] = {
+    "segment": SegmentOptions,
+    "objects": ObjectOptions,
+    "parts": PartOptions,
+    "heads": ViewOptions,
+    "layers": LayerOptions,
+}
+"""The options of each question, by its command."""
+
 _OPTIONS: dict[type[ViewRecipe], type] = {
     ViewRecipe: ViewOptions,
     Recipe: SegmentOptions,
@@ -185,7 +198,8 @@ def defaults(model: "WhiteBox") -> Defaults:
 def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
     """Take the model's defaults for `segment`, and what was asked for instead. Raises `UsageError`.
 
-    Heads that are named see the photo once, not mirrored, unless sizes are named too.
+    Heads that are named see the photo once at each size, not mirrored too where a size stands twice, unless sizes are
+    named.
     """
     default = defaults(model).segment
     values = _settled(model, SegmentOptions, default, asked)
@@ -222,19 +236,12 @@ def choose_voc_recipe(model: "WhiteBox", **asked: Unpack[OneSizeOptions]) -> Vie
     return ViewRecipe(**_settled(model, OneSizeOptions, defaults(model).voc, asked))
 
 
-def as_options(command: str, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a recipe's plain data back into options of its question: the inverse of `as_data`.
+def as_options(options: type, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a recipe's plain data back into the `options` of its question: the inverse of `as_data`.
 
     What a recipe takes over from another question (`attention`) is no option of its own. Raises `UsageError` for what
     is no recipe of the question.
     """
-    options = {
-        "segment": SegmentOptions,
-        "objects": ObjectOptions,
-        "parts": PartOptions,
-        "heads": ViewOptions,
-        "layers": LayerOptions,
-    }[command]
     values = {name: value for name, value in recipe.items() if name != "attention"}
     if "size" in get_type_hints(options) and isinstance(sizes := values.pop("sizes", None), list):
         values["size"] = sizes[0] if len(sizes) == 1 else sizes

@@ -42,7 +42,9 @@ class SegmentRecord(Record):
     height: int = _HEIGHT
     width: int = _WIDTH
     empty: bool = Field(description="Whether the mask is empty: no object.")
-    confidence: float = Field(description="How far heads, layers and views agree, 0–1.")
+    confidence: float = Field(
+        description="How far heads, layers and views agree, times how much the mask stands out, 0–1."
+    )
     area: int = _AREA
     box: Box | None = Field(
         description="Left, top, width, height of the mask, px of the upright photo; or null."
