@@ -166,6 +166,7 @@ BAD: dict[str, tuple[object, str, int]] = {
     "half a base64": ({"image": "abcde"}, "image is not base64", 1),
     "base64 of nothing": ({"image": ""}, "standard input: empty", 1),
     "output into a folder": ({"input": "photo.png", "output": "folder"}, "folder is a folder", 2),
+    "output of a long name": ({"input": "photo.png", "output": "a" * 300}, "File name too long", 1),
     "output with a slash": ({"input": "photo.png", "output": "x/"}, "x/ is a folder", 2),
     "output over the input": ({"input": "photo.png", "output": "./photo.png"}, "photo.png is an input", 2),
     "output over a link to the input": (

@@ -522,7 +522,7 @@ def test_no_photo_is_an_input_error(random: WhiteBox, tmp_path: Path) -> None:
         cratecli.parts([], random)
     with pytest.raises(InputError, match=r"gone\.png: no such file"):
         cratecli.parts([TINY[0], tmp_path / "gone.png"], random)
-    with pytest.raises(ValueError, match="no RGB photo"):
+    with pytest.raises(InputError, match="no RGB photo"):
         cratecli.parts([np.zeros((4, 4))], random)
 
 

@@ -82,6 +82,13 @@ def test_a_round_trip_changes_nothing(tmp_path: Path, rule: Foreground) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_names_that_are_no_unicode_are_kept(tmp_path: Path) -> None:
+    words = vocabulary()
+    odd = replace(words, names=("a\udcff", *words.names[1:]))
+    save_vocabulary(tmp_path / "v", Saved(odd, RECIPE), MODEL)
+    assert load_vocabulary(tmp_path / "v", MODEL).vocabulary.names == odd.names
+
+
 def test_float32_is_kept_to_the_bit(tmp_path: Path) -> None:
     """As an array of any number format and memory order."""
     words = vocabulary()

@@ -319,7 +319,7 @@ def test_heads_that_were_named_are_shown_however_little_they_agree(model: WhiteB
 def test_a_photo_may_be_a_pillow_image(model: WhiteBox, chelsea: Segmentation) -> None:
     with Image.open(EXAMPLES / "chelsea.jpg") as opened:
         np.testing.assert_array_equal(cratecli.segment(opened, model).mask, chelsea.mask)
-    with pytest.raises(ValueError, match="no RGB photo"):
+    with pytest.raises(InputError, match="no RGB photo"):
         cratecli.segment(np.zeros((4, 4), np.uint8), model)
 
 
@@ -356,7 +356,7 @@ def test_a_bad_photo_among_many_raises_or_stands_in_its_place(tmp_path: Path, mo
     assert [type(each).__name__ for each in results] == ["Segmentation", "InputError", "Segmentation"]
     with pytest.raises(InputError, match=r"bad\.png"):
         list(cratecli.segment_many(given, model, sizes=[64]))
-    with pytest.raises(ValueError, match="no RGB photo"):
+    with pytest.raises(InputError, match="no RGB photo"):
         list(cratecli.segment_many([np.zeros((4, 4), np.uint8)], model))
 
 
@@ -416,3 +416,42 @@ def test_photos_that_are_one_and_errors_that_are_neither(model: WhiteBox) -> Non
         list(cratecli.segment_many([], model, errors="Return"))  # type: ignore[call-overload]
     with pytest.raises(UsageError, match="photos is 'examples', not a list of photos"):
         list(cratecli.segment_many("examples", model))
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5, True, None])
+def test_a_batch_that_is_none(model: WhiteBox, batch_size: Any) -> None:
+    with pytest.raises(UsageError, match=r"batch_size is .*, not a whole number above 0"):
+        list(cratecli.segment_many([photo(20, 30)], model, batch_size=batch_size))
+
+
+def test_options_may_be_numpys(model: WhiteBox) -> None:
+    plain = choose_recipe(model, layers=[1], sizes=[64], heads=[0, 2], largest=True, min_area=0.5)
+    held: Any = {
+        "layers": np.array([1]),
+        "sizes": [np.int32(64)],
+        "heads": np.argsort([0, 9, 1])[:2],
+        "largest": np.True_,
+        "min_area": np.float32(0.5),
+    }
+    assert choose_recipe(model, **held) == plain
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"layers": 0}, "layers is 0, not a list of whole numbers or 'all'"),
+        ({"min_area": float("nan")}, "min_area is nan, not a number"),
+        ({"heads": 0}, "heads is 0, not 'auto' or 'all' or a list of whole numbers"),
+    ],
+)
+def test_options_of_another_kind(model: WhiteBox, asked: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=f"^{message}$"):
+        choose_recipe(model, **asked)
+    with pytest.raises(UsageError, match="sizes is empty"):
+        Recipe((1,), ())
+
+
+def test_what_is_no_photo_takes_its_place(model: WhiteBox) -> None:
+    photos: list[Any] = [None, 5, np.zeros((2, 2), np.float32), photo(20, 30)]
+    results = list(cratecli.segment_many(photos, model, errors="return", sizes=[64]))
+    assert [type(result) for result in results] == [InputError] * 3 + [Segmentation]

@@ -104,6 +104,7 @@ def test_what_makes_no_sense(changes: dict[str, str], words: str) -> None:
         ("epoch = 1\n[model]\narchitecture = 'crate_nano_patch8_64'", "unknown setting epoch"),
         ("[model]\narchitecture = ['a']", "is not one of"),
         ("epochs = ", "not TOML"),
+        ("x = " + "[" * 9999, "not TOML"),
     ],
 )
 def test_files_that_are_no_recipes(tmp_path: Path, text: str, words: str) -> None:

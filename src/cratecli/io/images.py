@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as short
 
 import numpy as np
 from jaxtyping import Float
@@ -42,17 +43,19 @@ class Decoded:
 def as_rgb(photo: PhotoLike) -> RGB:
     """Convert a path or a Pillow image to an upright RGB array, 0–255; an array is returned unchanged.
 
-    Raises `InputError` as `read` does, and `ValueError` for an array that is not uint8 of (height, width, 3).
+    Raises `InputError` as `read` does, for an array that is not uint8 of (height, width, 3), and for anything else.
     """
     if isinstance(photo, Image.Image):
         refuse_thin(photo.width, photo.height, "the image")
         with _explained("the image"):
             photo.load()
             return colour.to_rgb(colour.upright(photo))
-    if not isinstance(photo, np.ndarray):
+    if isinstance(photo, str | Path):
         return read(Path(photo))
+    if not isinstance(photo, np.ndarray):
+        raise InputError(f"a photo is {short(photo)}: neither a path, a Pillow image nor an array")
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
-        raise ValueError(
+        raise InputError(
             f"an array of {photo.dtype} {photo.shape} is no RGB photo: uint8, (height, width, 3)"
         )
     refuse_thin(photo.shape[1], photo.shape[0], "the array")

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from cratecli.arrays import RGB
 from cratecli.emergence.features import View
-from cratecli.errors import CrateError, InputError, OutputError
+from cratecli.errors import CrateError, InputError, OutputError, UsageError
 from cratecli.geometry import Grid, Size
 from cratecli.io import images
 from cratecli.io.formats.record import Annotated
@@ -51,6 +51,11 @@ class Desk:
     max_pixels: int = MAX_PIXELS
     stopping: Callable[[], bool] = field(default=lambda: False)
     note: Callable[[str], None] = field(default=lambda _text: None)
+
+    def __post_init__(self) -> None:
+        """Check the batch size."""
+        if type(self.batch_size) is not int or self.batch_size < 1:
+            raise UsageError(f"batch_size is {self.batch_size!r}, not a whole number above 0")
 
     def hand_over(
         self, photo: "DecodedPhoto", content: bytes | None, annotated: Annotated, **facts: Any

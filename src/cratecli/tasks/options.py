@@ -123,10 +123,12 @@ def check(options: type, values: Mapping[str, Any], spelt: Mapping[str, str] | N
 
 
 def _plain(value: Any) -> Any:
-    """Give a rule as its text, and a range as a list."""
+    """Give a rule as its text, and what NumPy holds, or a range, as Python's own numbers and lists."""
     if isinstance(value, Keep):
         return str(value)
-    return list(value) if isinstance(value, range) else value
+    if isinstance(value, range | list | tuple):
+        return [_plain(each) for each in value]
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 @cache
@@ -141,6 +143,7 @@ _KINDS = {"int_type": "a whole number", "float_type": "a number", "bool_type": "
 _KINDS |= {
     "string_type": "text",
     "list_type": "a list of whole numbers",
+    "is_instance_of": "a list of whole numbers",
     "sequence_str": "a list of whole numbers",
 }
 
@@ -153,6 +156,8 @@ def explained(error: Any, values: Mapping[str, Any], spelt: Mapping[str, str] = 
     if faults[0]["type"] == "too_short":
         return f"{spelt.get(name, name)} is empty: at least one is needed"
     value, place = values.get(name), faults[0]["loc"][1:]
+    if value != value:  # noqa: PLR0124 - NaN, which is in no range
+        return f"{spelt.get(name, name)} is nan, not a number"
     if place and isinstance(place[-1], int) and isinstance(value, list | tuple):
         value = value[place[-1]]
     wanted = [_KINDS.get(fault["type"], fault["msg"].removeprefix("Input should be ")) for fault in faults]

@@ -1,6 +1,6 @@
 """Name the parts that photos share: learn them from all photos together, then label every one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -188,7 +188,7 @@ class Album:
 
 
 def parts(
-    photos: Sequence[images.PhotoLike | Look],
+    photos: Iterable[images.PhotoLike | Look],
     model: WhiteBox | str | Path | None = None,
     **asked: Unpack[PartOptions],
 ) -> list[PartMap]:
@@ -198,6 +198,7 @@ def parts(
     measured best for the model. Raises `InputError` for a bad photo, or photos that show too little foreground,
     `UsageError` for an option that makes no sense, and what `load_model` raises.
     """
+    photos = list(photos)
     first = next((photo for photo in photos if isinstance(photo, Look)), None)
     ready = first.model if first is not None and model is None else as_model(model)
     recipe = choose_part_recipe(ready, **asked)

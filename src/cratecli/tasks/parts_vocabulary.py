@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import safetensors.numpy
-from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from cratecli.emergence.parts import Ground, Vocabulary
@@ -28,7 +28,7 @@ class _Words(BaseModel):
     model_config = ConfigDict(strict=True)
 
     foreground: Foreground
-    names: Json[list[str]]
+    names: Annotated[list[str], BeforeValidator(json.loads)]  # pydantic would refuse what is no Unicode
     colours: Json[list[Annotated[int, Field(gt=0, lt=255)]]]
     layers: Json[list[int]]
     sizes: Json[list[int]]

@@ -49,7 +49,9 @@ class ViewRecipe:
         names = get_type_hints(options)
         values = {name: getattr(self, name) for name in names if hasattr(self, name)}
         if "size" in names:
-            values["size"] = self.sizes[0] if self.sizes else None
+            if not self.sizes:
+                raise UsageError("sizes is empty: at least one is needed")
+            values["size"] = self.sizes[0]
         if "keep" in names:
             values["keep"] = str(values["keep"])
         check(options, values)

@@ -164,7 +164,7 @@ def read_recipe(name_or_file: str) -> TrainRecipe:
         ) from None
     except OSError as error:
         raise UsageError(f"{name_or_file}: cannot be read: {error.strerror}") from None
-    except ValueError as error:  # broken TOML, or no text
+    except (ValueError, RecursionError) as error:  # broken TOML, no text, or nested for ever
         raise UsageError(f"{name_or_file}: is not TOML: {error}") from None
     return parse_recipe(values, name_or_file)
 

@@ -120,9 +120,10 @@ def _done(fields: dict[str, Any], desk: "Desk") -> dict[str, Any]:
 
 
 def _refuse(target: Path, named: str, source: Path | None) -> None:
+    from cratecli.runs.inputs import is_folder
     from cratecli.runs.plan import refuse_output
 
-    if named.endswith("/") or target.is_dir():
+    if named.endswith("/") or is_folder(str(target)):
         raise UsageError(f"{named} is a folder: a picture goes to a file")
     refuse_output(target, source)
 
