@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from PIL import Image
 from cratecli.arrays import RGB
 from cratecli.errors import InputError
 from cratecli.geometry import Grid
-from cratecli.io import colour
-from cratecli.io.opening import MAX_PIXELS, open_image, refuse_thin
+from cratecli.io import colour, depths
+from cratecli.io.numbers import Numbers, to_levels
+from cratecli.io.opening import MAX_PIXELS, open_image, refuse_thin, without_bad_metadata
+from cratecli.io.ranges import Range
 
 EXTENSIONS = frozenset(
     {
@@ -33,40 +36,42 @@ PhotoLike = RGB | Image.Image | str | Path
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Holds a decoded photo, upright RGB, 0–255, and a note for the user, if there is one."""
+    """Holds a decoded photo, upright RGB, 0–255, and notes for the user, a line each."""
 
     rgb: RGB
-    note: str | None
+    notes: tuple[str, ...] = ()
 
 
-def as_rgb(photo: PhotoLike) -> RGB:
-    """Convert a path or a Pillow image to an upright RGB array, 0–255; an array is returned unchanged.
+def as_rgb(photo: PhotoLike, *, range: str = "auto") -> RGB:
+    """Convert a path or a Pillow image to an upright RGB array, 0–255; an array is taken as it is.
 
+    `range` says which numbers are black and white: see `Range.parse`.
     Raises `InputError` as `read` does, and `ValueError` for an array that is not uint8 of (height, width, 3).
     """
     if isinstance(photo, Image.Image):
         refuse_thin(photo.width, photo.height, "the image")
         with _explained("the image"):
             photo.load()
-            return colour.to_rgb(colour.upright(photo))
+            return _rgb(photo, depths.held(photo), Range.parse(range))[0]
     if not isinstance(photo, np.ndarray):
-        return read(Path(photo))
+        return read(Path(photo), range=range)
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
         raise ValueError(
             f"an array of {photo.dtype} {photo.shape} is no RGB photo: uint8, (height, width, 3)"
         )
     refuse_thin(photo.shape[1], photo.shape[0], "the array")
-    return photo
+    return _in_range(photo, Range.parse(range))[0]
 
 
-def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> RGB:
+def read(path: Path, *, max_pixels: int = MAX_PIXELS, range: str = "auto") -> RGB:
     """Read a photo from a file as upright RGB, 0–255; see `content` and `decode` for errors."""
-    return decode(content(path, max_pixels=max_pixels), str(path), max_pixels=max_pixels).rgb
+    data = content(path, max_pixels=max_pixels)
+    return decode(data, str(path), max_pixels=max_pixels, range=range).rgb
 
 
-def read_bytes(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> RGB:
+def read_bytes(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, range: str = "auto") -> RGB:
     """Decode a photo held in memory as upright RGB, 0–255; see `decode` for errors."""
-    return decode(data, name, max_pixels=max_pixels).rgb
+    return decode(data, name, max_pixels=max_pixels, range=range).rgb
 
 
 def as_pillow(rgb: RGB) -> Image.Image:
@@ -108,19 +113,44 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, range: str = "auto") -> Decoded:
     """Decode a photo to upright sRGB, 0–255: EXIF orientation applied, alpha over white, first frame.
 
-    `name` stands for it in errors and notes; Pillow's warnings go to Python's `warnings`. Raises `InputError` for an
-    image that is broken or cut short, not of an allowed format, larger than `max_pixels`, or longer than 32 times
-    its width.
+    `name` stands for it in errors and notes; Pillow's warnings go to Python's `warnings`. `range` says which of its
+    numbers are black and white: see `Range.parse`. Raises `InputError` for an image that is broken or cut short, not of
+    an allowed format, larger than `max_pixels`, or longer than 32 times its width.
     """
-    with _explained(name), open_image(data, name, max_pixels) as image:
-        image.load()  # decodes all of it: only this proves it complete
-        rgb = colour.to_rgb(colour.upright(image))
+    chosen = Range.parse(range)
+    with _explained(name):
+        return without_bad_metadata(data, name, partial(_decode, name=name, most=max_pixels, chosen=chosen))
+
+
+def _decode(data: bytes, name: str, most: int, chosen: Range) -> Decoded:
+    again = partial(open_image, data, name, most)
+    with again() as image:
+        numbers = depths.loaded(image, data, again)  # decodes all of it: only this proves it complete
+        rgb, note = _rgb(image, numbers, chosen)
+        notes = [] if note is None else [f"{name}: {note}"]
         if image.format != "MPO" and _has_more(image):  # in a phone's photo the second picture is its preview
-            return Decoded(rgb, f"{name}: holds several pictures; the first is used")
-        return Decoded(rgb, None)
+            notes.append(f"{name}: holds several pictures; the first is used")
+        return Decoded(rgb, tuple(notes))
+
+
+def _rgb(image: Image.Image, numbers: Numbers | None, chosen: Range) -> tuple[RGB, str | None]:
+    """Bring a decoded image to upright sRGB, and its numbers, if they are of more than 8 bits, to 0–255."""
+    if numbers is None:
+        return _in_range(colour.to_rgb(colour.upright(image)), chosen)
+    levels, note = to_levels(numbers, chosen)
+    picture = Image.fromarray(levels)
+    picture.info["icc_profile"] = image.info.get("icc_profile")
+    return colour.to_rgb(colour.upright(picture, image)), note
+
+
+def _in_range(rgb: RGB, chosen: Range) -> tuple[RGB, str | None]:
+    """Stretch 8-bit colours where that was asked for."""
+    if chosen.rule in ("auto", "full"):
+        return rgb, None
+    return to_levels(Numbers(rgb, full=(0.0, 255.0)), chosen)
 
 
 def _what_instead(path: Path) -> str:

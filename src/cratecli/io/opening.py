@@ -5,6 +5,7 @@ import re
 import struct
 from collections.abc import Callable
 from threading import Lock
+from typing import TypeVar
 
 from PIL import Image, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
@@ -18,6 +19,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from cratecli.errors import InputError
+from cratecli.io.png_chunks import without_metadata
+
+Result = TypeVar("Result")
 
 ALLOWED = (
     *(JpegImageFile, PngImageFile, WebPImageFile, GifImageFile, TiffImageFile),
@@ -57,6 +61,22 @@ def open_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image
         raise InputError(f"{name}: {image.width} × {image.height} px, {_too_many(max_pixels)}")
     refuse_thin(image.width, image.height, name)
     return image
+
+
+def without_bad_metadata(content: bytes, name: str, read: Callable[[bytes], Result]) -> Result:
+    """Read an image, and if that fails, its pixels without the metadata that may be why.
+
+    Raises what `read` raises, and `InputError` for metadata that is a bomb.
+    """
+    try:
+        return read(content)
+    except Exception as error:  # a reader raises anything
+        if (bare := without_metadata(content, name)) == content:
+            raise
+        try:
+            return read(bare)
+        except Exception:
+            raise error from None
 
 
 def refuse_thin(width: int, height: int, name: str) -> None:
