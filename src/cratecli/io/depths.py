@@ -9,7 +9,7 @@ from PIL import Image, ImageFile, TiffImagePlugin
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from cratecli.io.numbers import Ends, Numbers
+from cratecli.io.numbers import Ends, Numbers, whole_range
 from cratecli.io.png_chunks import significant_bits
 
 _OTHER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
@@ -83,11 +83,6 @@ def _bits(image: ImageFile.ImageFile, colours: np.ndarray) -> tuple[int | None, 
 
 def _signed(image: ImageFile.ImageFile) -> bool:
     return isinstance(image, TiffImageFile) and image.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == 2
-
-
-def whole_range(bits: int, *, signed: bool = False) -> Ends:
-    """Give the smallest and the largest number that so many bits hold."""
-    return (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
 
 
 def _declared(image: ImageFile.ImageFile, content: bytes, full: Ends | None) -> Ends | None:

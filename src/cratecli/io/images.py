@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,14 +16,18 @@ from cratecli.arrays import RGB
 from cratecli.errors import InputError
 from cratecli.geometry import Grid
 from cratecli.io import colour, depths
+from cratecli.io.camera_raw import refuse_raw
+from cratecli.io.dicom import SEVERAL, is_dicom, read_dicom
+from cratecli.io.microscopy import read_tiff
 from cratecli.io.numbers import Numbers, to_levels
-from cratecli.io.opening import MAX_PIXELS, open_image, refuse_thin, without_bad_metadata
+from cratecli.io.opening import MAX_PIXELS, UnknownLayoutError, open_image, refuse_thin, without_bad_metadata
 from cratecli.io.ranges import Range
+from cratecli.io.tiff_tags import Tags, black_is_zero, read_tags
 
 EXTENSIONS = frozenset(
     {
         *{".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"},
-        *{".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif"},
+        *{".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif", ".dcm"},
     }
 )
 """Extensions of the files in a folder that count as photos; a file named by itself is read whatever its extension."""
@@ -126,14 +130,48 @@ def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, range: str =
 
 
 def _decode(data: bytes, name: str, most: int, chosen: Range) -> Decoded:
+    if is_dicom(data):
+        windowed = chosen.rule == "auto"
+        numbers = read_dicom(data, name, most, BYTES_A_PIXEL * most, windowed=windowed)
+        return _scaled(numbers, name, chosen)
+    tags = read_tags(data)
+    refuse_raw(data, tags, name)
+    inverted = False
+    if tags is not None:
+        data, inverted = black_is_zero(data, tags)
+        if tags.planes:
+            return _from_tifffile(data, tags, name, most, chosen, inverted=inverted)
     again = partial(open_image, data, name, most)
-    with again() as image:
-        numbers = depths.loaded(image, data, again)  # decodes all of it: only this proves it complete
+    try:
+        image = again()
+    except UnknownLayoutError:
+        if tags is None:
+            raise
+        return _from_tifffile(data, tags, name, most, chosen, inverted=inverted)
+    with image:
+        # decodes all of it: only this proves it complete
+        numbers = depths.loaded(image, data, again, inverted=inverted)
         rgb, note = _rgb(image, numbers, chosen)
         notes = [] if note is None else [f"{name}: {note}"]
         if image.format != "MPO" and _has_more(image):  # in a phone's photo the second picture is its preview
-            notes.append(f"{name}: holds several pictures; the first is used")
+            notes.append(f"{name}: {SEVERAL}")
         return Decoded(rgb, tuple(notes))
+
+
+def _from_tifffile(
+    data: bytes, tags: Tags, name: str, most: int, chosen: Range, *, inverted: bool
+) -> Decoded:
+    numbers = read_tiff(data, name, most, BYTES_A_PIXEL * most, inverted=inverted)
+    several = (SEVERAL,) if len(tags.pages) > 1 else ()
+    return _scaled(replace(numbers, notes=(*numbers.notes, *several)), name, chosen)
+
+
+def _scaled(numbers: Numbers, name: str, chosen: Range) -> Decoded:
+    """Bring the numbers of an extra's reader, which are upright, to sRGB."""
+    refuse_thin(numbers.colours.shape[1], numbers.colours.shape[0], name)
+    levels, note = to_levels(numbers, chosen)
+    notes = (*numbers.notes, *([] if note is None else [note]))
+    return Decoded(colour.to_rgb(Image.fromarray(levels)), tuple(f"{name}: {each}" for each in notes))
 
 
 def _rgb(image: Image.Image, numbers: Numbers | None, chosen: Range) -> tuple[RGB, str | None]:

@@ -23,7 +23,8 @@ class Numbers:
     """A photo as the numbers of its file: (height, width) of grey or (height, width, 3) of RGB, and alpha if any.
 
     `full` is what the number format can hold, none for floats. `declared` is what the file says, by its bits or its
-    window; where it is `clipping`, numbers outside are black or white. `inverted`, small numbers are white.
+    window; where it is `clipping`, numbers outside are black or white. `inverted`, small numbers are white. `notes` tell users
+    what was left out.
     """
 
     colours: np.ndarray
@@ -32,6 +33,12 @@ class Numbers:
     declared: Ends | None = None
     clipping: bool = False
     inverted: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def whole_range(bits: int, *, signed: bool = False) -> Ends:
+    """Give the smallest and the largest whole number that so many bits hold."""
+    return (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
 
 
 def to_levels(numbers: Numbers, chosen: Range) -> tuple[np.ndarray, str | None]:

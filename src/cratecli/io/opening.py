@@ -46,6 +46,10 @@ _NOT_THIS = (SyntaxError, IndexError, TypeError, struct.error)
 _raising = Lock()
 
 
+class UnknownLayoutError(InputError):
+    """A TIFF whose numbers, or channels, Pillow does not know."""
+
+
 def open_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
     """Open an image by its first bytes; only the header is read, and the size checked.
 
@@ -101,6 +105,8 @@ def _open(content: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
             broken = error
     if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS:
         return _open_heif(content, name, max_pixels)
+    if str(broken) in ("unknown pixel mode", "unknown data organization"):
+        raise UnknownLayoutError(f"{name}: a TIFF of a layout that is not read")
     if isinstance(broken, SyntaxError) and broken.__cause__ is None:
         raise broken  # a readable message; other exceptions name buffers
     if broken is not None:
