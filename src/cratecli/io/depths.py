@@ -17,7 +17,11 @@ _LARGEST, _SMALLEST = (341, 281), (340, 280)  # TIFF's SMax-, Max-, SMin- and Mi
 
 
 def loaded(
-    image: ImageFile.ImageFile, content: bytes, again: Callable[[], ImageFile.ImageFile], *, inverted: bool = False
+    image: ImageFile.ImageFile,
+    content: bytes,
+    again: Callable[[], ImageFile.ImageFile],
+    *,
+    inverted: bool = False,
 ) -> Numbers | None:
     """Decode an image whole, and give its numbers where they are of more than 8 bits, or have a sign.
 
@@ -37,7 +41,9 @@ def loaded(
     bits, colours = _bits(image, colours)
     full = None if bits is None else whole_range(bits, signed=_signed(image))
     declared = full if bits in (8, 12) else _declared(image, content, full)
-    return Numbers(colours, _keyed(image, colours) if alpha is None else alpha, full, declared, inverted=inverted)
+    return Numbers(
+        colours, _keyed(image, colours) if alpha is None else alpha, full, declared, inverted=inverted
+    )
 
 
 def held(image: Image.Image) -> Numbers | None:

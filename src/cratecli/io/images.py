@@ -132,8 +132,8 @@ def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, range: str =
 def _decode(data: bytes, name: str, most: int, chosen: Range) -> Decoded:
     if is_dicom(data):
         windowed = chosen.rule == "auto"
-        numbers = read_dicom(data, name, most, BYTES_A_PIXEL * most, windowed=windowed)
-        return _scaled(numbers, name, chosen)
+        picture = read_dicom(data, name, most, BYTES_A_PIXEL * most, windowed=windowed)
+        return _scaled(picture, name, chosen)
     tags = read_tags(data)
     refuse_raw(data, tags, name)
     inverted = False

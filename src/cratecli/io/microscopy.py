@@ -21,7 +21,7 @@ _TURNS: dict[int, Any] = {
     5: lambda pixels: pixels.swapaxes(0, 1),
     6: lambda pixels: np.rot90(pixels, -1),
     7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
-    8: lambda pixels: np.rot90(pixels),
+    8: np.rot90,
 }
 """How the pixels of each orientation tag are turned upright."""
 
@@ -44,7 +44,9 @@ def read_tiff(content: bytes, name: str, max_pixels: int, most_bytes: int, *, in
             raise InputError(f"{name}: holds no picture")
         size = f"{page.imagewidth} × {page.imagelength} px, {page.samplesperpixel} channels"
         if page.imagewidth * page.imagelength > max_pixels or page.nbytes > most_bytes:
-            raise InputError(f"{name}: {size}, more than {max_pixels:,} pixels; --max-pixels raises the limit")
+            raise InputError(
+                f"{name}: {size}, more than {max_pixels:,} pixels; --max-pixels raises the limit"
+            )
         if page.dtype is None or page.dtype.kind not in "uif":
             raise InputError(f"{name}: its numbers are neither whole nor floats")
         _refuse_bomb(content, page, name)

@@ -9,6 +9,7 @@ from cratecli.io.ranges import Range
 Ends = tuple[float, float]
 """The numbers that are black and white."""
 
+EIGHT_BITS: Ends = (0.0, 255.0)
 DEPTHS = (1, 255, 1023, 4095, 16383, 65535)
 """Largest numbers of the depths that photos come in: floats of 0 to 1, and 8, 10, 12, 14 and 16 bits."""
 
@@ -23,8 +24,8 @@ class Numbers:
     """A photo as the numbers of its file: (height, width) of grey or (height, width, 3) of RGB, and alpha if any.
 
     `full` is what the number format can hold, none for floats. `declared` is what the file says, by its bits or its
-    window; where it is `clipping`, numbers outside are black or white. `inverted`, small numbers are white. `notes` tell users
-    what was left out.
+    window; where it is `clipping`, numbers outside are black or white. `inverted`, small numbers are white. `notes`
+    tell users what was left out.
     """
 
     colours: np.ndarray
@@ -48,7 +49,7 @@ def to_levels(numbers: Numbers, chosen: Range) -> tuple[np.ndarray, str | None]:
     """
     finite = _finite(numbers.colours)
     ends, note = _ends(numbers, finite, chosen)
-    if note is None and finite.size and chosen.rule in ("auto", "full"):
+    if note is None and finite.size and chosen.rule in ("auto", "full") and numbers.full != EIGHT_BITS:
         note = _little(finite, ends)
     levels = _scaled(numbers.colours, ends)
     if numbers.inverted:
@@ -62,20 +63,27 @@ def to_levels(numbers: Numbers, chosen: Range) -> tuple[np.ndarray, str | None]:
 
 def _ends(numbers: Numbers, finite: np.ndarray, chosen: Range) -> tuple[Ends, str | None]:
     """Choose what is black and what is white, and say so where nothing but the photo itself tells."""
-    if chosen.rule == "fixed":
-        return (chosen.low, chosen.high), None
+    full = numbers.full or (0.0, 1.0)
+    match chosen.rule:
+        case "fixed":
+            return (chosen.low, chosen.high), None
+        case "full":
+            return full, None
+        case "percentile":
+            at = np.percentile(finite, [chosen.low, chosen.high]) if finite.size else (0.0, 0.0)
+            return (float(at[0]), float(at[1])), None
+        case "auto":
+            return _usual(numbers, finite, full)
+
+
+def _usual(numbers: Numbers, finite: np.ndarray, full: Ends) -> tuple[Ends, str | None]:
+    """Take the ends that are declared, else those of the fewest bits that hold all numbers, else the numbers' own."""
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    if chosen.rule == "percentile":
-        at = np.percentile(finite, [chosen.low, chosen.high]) if finite.size else (0.0, 0.0)
-        return (float(at[0]), float(at[1])), None
     declared = numbers.declared
     if declared and (numbers.clipping or (declared[0] <= low and high <= declared[1])):
         return declared, None
-    full = numbers.full or (0.0, 1.0)
-    if chosen.rule == "full":
-        return full, None
     for depth in DEPTHS:
-        if 0 <= low and depth / 4 <= high <= depth:
+        if low >= 0 and depth / 4 <= high <= depth:
             usual = full == (0.0, depth) or (numbers.full is None and depth == 1)
             note = f"its largest number is {high:g}: read as of 0 to {depth}; --range full takes the whole format"
             return (0.0, depth), None if usual else note
@@ -96,7 +104,8 @@ def _scaled(values: np.ndarray, ends: Ends) -> np.ndarray:
     """Bring numbers to 0–255, a block at a time, so that no second photo of wide numbers is held."""
     if values.dtype in (np.uint8, np.uint16):
         table = _block(np.arange(np.iinfo(values.dtype).max + 1), ends)
-        return table[values]
+        levels: np.ndarray = table[values]
+        return levels
     levels = np.empty(values.shape, np.uint8)
     rows = max(1, BLOCK // max(1, values[:1].size))
     for start in range(0, len(values), rows):
@@ -108,7 +117,9 @@ def _block(values: np.ndarray, ends: Ends) -> np.ndarray:
     low, high = ends
     with np.errstate(invalid="ignore", over="ignore"):
         scaled = (values.astype(np.float64) - low) * (255 / max(high - low, 1e-300))
-    return np.clip(np.round(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0)), 0, 255).astype(np.uint8)
+    return np.clip(np.round(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0)), 0, 255).astype(
+        np.uint8
+    )
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

@@ -39,8 +39,8 @@ PATIENCE = 0.2  # seconds between two looks at a photo that another process has 
 class Desk:
     """What the engine works with: the model, how much it is given at once, and where results are recorded.
 
-    `stdin` holds the bytes of a photo on standard input; `range` says which numbers of photos are black and white. `stopping` is asked between batches whether to end early;
-    `note` gets lines that users should read.
+    `stdin` holds the bytes of a photo on standard input; `range` says which numbers of photos are black and white.
+    `stopping` is asked between batches whether to end early; `note` gets lines that users should read.
     """
 
     model: WhiteBox
