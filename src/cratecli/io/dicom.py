@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SEVERAL = "holds several pictures; the first is used"
 _DEFLATED = re.compile(rb"\x02\0\x10\0UI..1\.2\.840\.10008\.1\.2\.1\.99", re.S)  # a transfer syntax
+_GREY, _INDEXED = ("MONOCHROME1", "MONOCHROME2"), "PALETTE COLOR"
 _COLOURED = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420")
 
 
@@ -43,16 +44,16 @@ def read_dicom(content: bytes, name: str, max_pixels: int, most_bytes: int, *, w
     if width * height > max_pixels or width * height * each > most_bytes:
         too_many = f"more than {max_pixels:,} pixels; --max-pixels raises the limit"
         raise InputError(f"{name}: {width} × {height} px, {too_many}")
+    kind = str(data.PhotometricInterpretation)
+    if kind not in (*_GREY, *_COLOURED, _INDEXED):
+        raise InputError(f"{name}: a DICOM picture of {kind} is not read: convert it to RGB or grey")
     pixels = _frame(data, name)
     several = (SEVERAL,) if int(data.get("NumberOfFrames") or 1) > 1 else ()
-    kind = str(data.PhotometricInterpretation)
-    if kind in _COLOURED or kind == "PALETTE COLOR":
-        if kind == "PALETTE COLOR":
+    if kind not in _GREY:
+        if kind == _INDEXED:
             pixels = pydicom.pixels.apply_color_lut(pixels, data)
         full = whole_range(8 * pixels.dtype.itemsize)
         return Numbers(pixels[..., :3], full=full, declared=full, notes=several)
-    if kind not in ("MONOCHROME1", "MONOCHROME2"):
-        raise InputError(f"{name}: a DICOM picture of {kind} is not read: convert it to RGB or grey")
     return _grey(data, pixels, windowed=windowed, inverted=kind == "MONOCHROME1", notes=several)
 
 

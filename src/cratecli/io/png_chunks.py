@@ -9,7 +9,7 @@ from cratecli.errors import InputError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 BOMB = 1 << 26  # bytes: metadata that inflates to more is an attack, not a photo's
-_KEPT = (b"tRNS", b"sBIT", b"eXIf", b"acTL", b"fcTL", b"fdAT")
+_KEPT = (b"tRNS", b"sBIT", b"eXIf")
 """Chunks beside the critical ones that decide how a photo looks; the colour profile is checked first."""
 _INFLATED = (b"iCCP", b"zTXt", b"iTXt")
 
@@ -62,7 +62,7 @@ def without_metadata(content: bytes, name: str) -> bytes:
         if inflated > BOMB:
             raise InputError(f"{name}: the metadata inflates to more than {BOMB >> 20} MiB: too large")
         critical = not chunk.kind[0] & 0x20
-        profile = chunk.kind == b"iCCP" and inflated < 1 << 20
+        profile = chunk.kind == b"iCCP" and 0 < inflated < 1 << 20
         if critical or (chunk.sound and (profile or chunk.kind in _KEPT)):
             kept.append(chunk.whole)
     return b"".join(kept)
@@ -74,9 +74,11 @@ def _inflated(chunk: Chunk) -> int:
         return 0
     body = bytes(chunk.body)
     start = body.find(b"\0") + 2
+    if chunk.kind == b"iCCP" and body[start - 1 : start] != b"\0":
+        return 0
     if chunk.kind == b"iTXt":
         if body[start - 1 : start] != b"\1":
-            return len(body)
+            return 0
         start = body.find(b"\0", body.find(b"\0", start + 1) + 1) + 1
     inflate, total, rest = zlib.decompressobj(), 0, body[start:]
     try:
