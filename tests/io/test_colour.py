@@ -137,9 +137,10 @@ def test_sixteen_bit_grey_is_scaled_by_its_full_range(tmp_path: Path, name: str)
     np.testing.assert_array_equal(got, grey(got[..., 0]))
 
 
-def test_sixteen_bit_grey_stays_dark_when_all_of_it_is(tmp_path: Path) -> None:
-    dim = np.array([[0, 200, 250]], np.uint16)
-    assert images.read(save(tmp_path, Image.fromarray(dim)))[0, :, 0].tolist() == [0, 1, 1]
+def test_sixteen_bit_grey_stays_dark_when_all_of_it_is_and_that_is_asked_for(tmp_path: Path) -> None:
+    path = save(tmp_path, Image.fromarray(np.array([[0, 200, 250]], np.uint16)))
+    assert images.read(path, range="full")[0, :, 0].tolist() == [0, 1, 1]
+    assert images.read(path)[0, :, 0].tolist() == [0, 200, 250]
 
 
 def test_sixteen_bit_colour(tmp_path: Path) -> None:

@@ -56,13 +56,13 @@ def test_of_several_pictures_the_first_is_read_and_it_is_said(kind: str) -> None
     got = images.decode(broken.animation(kind), "photo")
     red, green, blue = got.rgb[15, 20].tolist()
     assert (red > 240, green < 15, blue < 15) == (True, True, True)
-    assert got.note == "photo: holds several pictures; the first is used"
-    assert images.decode(broken.encoded(broken.photo(), kind), "photo").note is None
+    assert got.notes == ("photo: holds several pictures; the first is used",)
+    assert images.decode(broken.encoded(broken.photo(), kind), "photo").notes == ()
 
 
 def test_what_a_phone_puts_behind_its_photo_is_not_spoken_of() -> None:
     got = images.decode(broken.mpo(), "photo")
-    assert got.note is None
+    assert got.notes == ()
     assert np.abs(got.rgb.astype(float) - PIXELS).mean() < 12
 
 

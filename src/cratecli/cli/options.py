@@ -141,6 +141,7 @@ FLAGS = {
     "layers": Flag(("--layer",), "LIST|all", _whole_numbers_or("all")),
     "sizes": Flag(("--size",), "LIST", whole_numbers),
     "size": Flag(("--size",), "PX"),
+    "range": Flag(("--range",), "auto|full|LOW:HIGH|percentile:A:B"),
     "heads": Flag(("--heads",), "auto|all|LIST", _whole_numbers_or("auto", "all")),
     "keep": Flag(("--keep",), "mass:F|top:F|otsu|mean|VALUE"),
     "largest": Flag(("--largest/--all-pieces",)),

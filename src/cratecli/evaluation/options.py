@@ -6,7 +6,14 @@ from typing import Annotated
 from annotated_doc import Doc
 from typing_extensions import TypedDict
 
-from cratecli.tasks.options import CutOptions, InputSize, LayerChoice, PartOptions, SegmentOptions
+from cratecli.tasks.options import (
+    CutOptions,
+    InputSize,
+    LayerChoice,
+    PartOptions,
+    ReadOptions,
+    SegmentOptions,
+)
 
 VAL = "val"
 
@@ -19,7 +26,7 @@ class SaliencyProtocolOptions(SegmentOptions, total=False):
     mean_of_heads: Annotated[bool, Doc("A row for the mean of all heads, not refined.")]
 
 
-class VocProtocolOptions(TypedDict, total=False):
+class VocProtocolOptions(ReadOptions, total=False):
     """Which attention is evaluated on which photos of PASCAL VOC; each layer on its own."""
 
     split: Annotated[str, Doc(f"The list in ImageSets/Segmentation, without .txt; {VAL} unless said.")]

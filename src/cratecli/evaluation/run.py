@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def run_protocol(
     Raises `InputError` where no photo could be judged, `OutputError` where scores cannot be written.
     """
     judged: dict[str, JudgedPhoto[Scores]] = {}
+    desk = replace(desk, range=protocol.settings["range"])
     with protocol.open_store(scores, resume=resume) as store:
         for outcome in follow(protocol.judge_all(desk, store)):
             if isinstance(outcome, JudgedPhoto):

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,6 +15,7 @@ from cratecli.io import images
 from cratecli.io.formats.names import bare, plain, safe, stems
 from cratecli.io.formats.record import Annotated, check_size, restore
 from cratecli.io.formats.table import Info
+from cratecli.io.ranges import Range
 from cratecli.runs.manifest import MANIFEST, Line, ManifestRow, read_manifest
 from cratecli.version import __version__
 
@@ -25,7 +26,7 @@ class FinishedPhoto:
 
     The row is the `number`th of the manifest, from 1, and takes `length` bytes from byte `start` on. `source` is
     the photo's path, `sha256` that of its bytes. `name` is its name inside an annotation file, `file` its path in
-    an output folder, without an extension; neither leads out of its folder.
+    an output folder, without an extension; neither leads out of its folder. `range` says how its numbers were read.
     """
 
     number: int
@@ -35,6 +36,7 @@ class FinishedPhoto:
     sha256: str
     name: str
     file: str
+    range: str
 
     @property
     def shown(self) -> str:
@@ -98,7 +100,7 @@ def read_run(path: Path) -> FinishedRun:
     if not last:
         raise NothingMatchedError(f"{manifest}: no photo was done")
     place, rows = manifest.parent, {number: line.row for number, line in last.values()}
-    photos = _named(place, list(last.values()))
+    photos = _named(place, list(last.values()), {options: _range(way) for options, way in made.items()})
     ways = dict.fromkeys(rows[photo.number].options for photo in photos)
     info = {"description": f"crate {__version__}", "made": [made[options] for options in ways]}
     paths = [place / each for row in rows.values() for each in (row.input, row.output) if each is not None]
@@ -126,7 +128,19 @@ def _checked(manifest: Path, number: int, row: ManifestRow) -> Annotated:
     return replace(photo, objects=[each for each in objects if each.area])
 
 
-def _named(place: Path, lines: Sequence[tuple[int, Line]]) -> tuple[FinishedPhoto, ...]:
+def _range(made: dict[str, Any]) -> str:
+    """Find how a run read the numbers of its photos; what is no range is left to the usual one."""
+    try:
+        chosen = str(made["recipe"]["range"])
+        Range.parse(chosen)
+    except (KeyError, TypeError, ValueError):
+        return "auto"
+    return chosen
+
+
+def _named(
+    place: Path, lines: Sequence[tuple[int, Line]], ranges: Mapping[str, str]
+) -> tuple[FinishedPhoto, ...]:
     """Name each photo after its place in the tree of outputs, or after its path if outputs are shared; sorted."""
     rows = [line.row for _, line in lines]
     outputs = Counter(row.output for row in rows)
@@ -143,7 +157,14 @@ def _named(place: Path, lines: Sequence[tuple[int, Line]]) -> tuple[FinishedPhot
     ]
     photos = [
         FinishedPhoto(
-            number, line.start, line.length, place / line.row.input, line.row.input_sha256, name, file
+            number,
+            line.start,
+            line.length,
+            place / line.row.input,
+            line.row.input_sha256,
+            name,
+            file,
+            ranges[line.row.options],
         )
         for (number, line), name, file in zip(lines, names, files, strict=True)
     ]
@@ -156,7 +177,7 @@ def read_photo_again(photo: FinishedPhoto, annotated: Annotated) -> RGB:
     content = images.content(photo.source, name)
     if hashlib.sha256(content).hexdigest() != photo.sha256:
         raise InputError(f"{name}: not the photo of the run: its bytes have changed")
-    rgb = images.read_bytes(content, name)
+    rgb = images.read_bytes(content, name, range=photo.range)
     if rgb.shape[:2] != (annotated.height, annotated.width):
         raise InputError(f"{name}: not of the size that the run says")
     return rgb

@@ -1,4 +1,4 @@
-"""Convert images of any of Pillow's modes, depths and colour spaces to sRGB, 0–255."""
+"""Convert images of any of Pillow's 8-bit modes and colour spaces to sRGB, 0–255, and turn them upright."""
 
 import io
 
@@ -18,21 +18,20 @@ _TURNS = {
 }
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """Rotate or mirror an image upright by its EXIF orientation; one with broken EXIF is returned unchanged."""
+def upright(image: Image.Image, held: Image.Image | None = None) -> Image.Image:
+    """Rotate or mirror an image upright by its EXIF orientation; one with broken EXIF is returned unchanged.
+
+    `held` is the image whose EXIF counts, if another.
+    """
     try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        turn = _TURNS.get((held or image).getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # broken EXIF raises anything, while the pixels are whole
         turn = None
     return image if turn is None else image.transpose(turn)
 
 
 def to_rgb(image: Image.Image) -> RGB:
-    """Convert an image to sRGB, 0–255: alpha is composited over white; 16-bit, 32-bit and float grey is scaled."""
-    if image.mode.startswith("I;16"):
-        return _grey((np.asarray(image).astype(np.uint32) + 128) // 257)
-    if image.mode in ("I", "F"):
-        return _grey(_scaled(np.asarray(image)))
+    """Convert an image of 8 bits a channel to sRGB, 0–255: alpha is composited over white."""
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return np.array(ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB"))
@@ -57,22 +56,3 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         except (ImageCms.PyCMSError, OSError, ValueError):
             pass
     return image.convert("RGB")
-
-
-def _scaled(values: np.ndarray) -> np.ndarray:
-    """Scale 32-bit and float grey to 0–255, from 0–65535 or 0–1 where it fits, else from its range; NaN is black."""
-    with np.errstate(invalid="ignore"):
-        grey = values.astype(np.float64)
-    finite = grey[np.isfinite(grey)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    if low >= 0 and 255 < high <= 65535:
-        grey = grey / 257
-    elif low < 0 or high > 255:
-        grey = (grey - low) / max(high - low, 1e-12) * 255
-    elif high <= 1:
-        grey = grey * 255
-    return np.round(np.nan_to_num(grey, nan=0.0, posinf=255.0, neginf=0.0))
-
-
-def _grey(values: np.ndarray) -> RGB:
-    return np.repeat(values.astype(np.uint8)[..., None], 3, axis=2)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from cratecli.arrays import RGB, Labels, Mask
 from cratecli.errors import InputError, NothingMatchedError
 from cratecli.io import images
 from cratecli.io.formats.record import check_size
-from cratecli.io.opening import open_image
+from cratecli.io.opening import open_image, without_bad_metadata
 
 VAL2017 = "instances_val2017.json"
 
@@ -115,16 +116,20 @@ def read_labels(path: Path) -> Labels:
     """Read a label map: the indices of an indexed picture, or the values of a grey one. Raises `InputError`."""
     content = images.content(path)
     try:
-        with open_image(content, str(path)) as image:
-            image.load()
-            if image.mode not in ("P", "L", "1"):
-                raise InputError(f"{path}: labels are indexed or grey, not {image.mode}")
-            grey = image if image.mode != "1" else image.convert("L")
-            return np.array(grey, np.uint8)
+        return without_bad_metadata(content, str(path), partial(_labels, path=path))
     except InputError:
         raise
     except Exception as error:
         raise InputError(f"{path}: cannot be read as an image: {' '.join(str(error).split())}") from None
+
+
+def _labels(content: bytes, path: Path) -> Labels:
+    with open_image(content, str(path)) as image:
+        image.load()
+        if image.mode not in ("P", "L", "1"):
+            raise InputError(f"{path}: labels are indexed or grey, not {image.mode}")
+        grey = image if image.mode != "1" else image.convert("L")
+        return np.array(grey, np.uint8)
 
 
 def refuse_other_size(rgb: RGB, size: tuple[int, int], pair: Pair) -> None:

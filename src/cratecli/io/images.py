@@ -4,7 +4,8 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from reprlib import repr as short
 
@@ -15,13 +16,19 @@ from PIL import Image
 from cratecli.arrays import RGB
 from cratecli.errors import InputError
 from cratecli.geometry import Grid
-from cratecli.io import colour
-from cratecli.io.opening import MAX_PIXELS, open_image, refuse_thin
+from cratecli.io import colour, depths
+from cratecli.io.camera_raw import refuse_raw
+from cratecli.io.dicom import SEVERAL, is_dicom, read_dicom
+from cratecli.io.microscopy import read_tiff
+from cratecli.io.numbers import Numbers, to_levels
+from cratecli.io.opening import MAX_PIXELS, UnknownLayoutError, open_image, refuse_thin, without_bad_metadata
+from cratecli.io.ranges import Range
+from cratecli.io.tiff_tags import Tags, black_is_zero, read_tags
 
 EXTENSIONS = frozenset(
     {
         *{".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"},
-        *{".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif"},
+        *{".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif", ".dcm"},
     }
 )
 """Extensions of the files in a folder that count as photos; a file named by itself is read whatever its extension."""
@@ -34,24 +41,25 @@ PhotoLike = RGB | Image.Image | str | Path
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Holds a decoded photo, upright RGB, 0–255, and a note for the user, if there is one."""
+    """Holds a decoded photo, upright RGB, 0–255, and notes for the user, a line each."""
 
     rgb: RGB
-    note: str | None
+    notes: tuple[str, ...] = ()
 
 
-def as_rgb(photo: PhotoLike) -> RGB:
-    """Convert a path or a Pillow image to an upright RGB array, 0–255; an array is returned unchanged.
+def as_rgb(photo: PhotoLike, *, range: str = "auto") -> RGB:
+    """Convert a path or a Pillow image to an upright RGB array, 0–255; an array is taken as it is.
 
+    `range` says which numbers are black and white: see `Range.parse`.
     Raises `InputError` as `read` does, for an array that is not uint8 of (height, width, 3), and for anything else.
     """
     if isinstance(photo, Image.Image):
         refuse_thin(photo.width, photo.height, "the image")
         with _explained("the image"):
             photo.load()
-            return colour.to_rgb(colour.upright(photo))
+            return _rgb(photo, depths.held(photo), Range.parse(range))[0]
     if isinstance(photo, str | Path):
-        return read(Path(photo))
+        return read(Path(photo), range=range)
     if not isinstance(photo, np.ndarray):
         raise InputError(f"a photo is {short(photo)}: neither a path, a Pillow image nor an array")
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
@@ -59,17 +67,18 @@ def as_rgb(photo: PhotoLike) -> RGB:
             f"an array of {photo.dtype} {photo.shape} is no RGB photo: uint8, (height, width, 3)"
         )
     refuse_thin(photo.shape[1], photo.shape[0], "the array")
-    return photo
+    return _in_range(photo, Range.parse(range))[0]
 
 
-def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> RGB:
+def read(path: Path, *, max_pixels: int = MAX_PIXELS, range: str = "auto") -> RGB:
     """Read a photo from a file as upright RGB, 0–255; see `content` and `decode` for errors."""
-    return decode(content(path, max_pixels=max_pixels), str(path), max_pixels=max_pixels).rgb
+    data = content(path, max_pixels=max_pixels)
+    return decode(data, str(path), max_pixels=max_pixels, range=range).rgb
 
 
-def read_bytes(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> RGB:
+def read_bytes(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, range: str = "auto") -> RGB:
     """Decode a photo held in memory as upright RGB, 0–255; see `decode` for errors."""
-    return decode(data, name, max_pixels=max_pixels).rgb
+    return decode(data, name, max_pixels=max_pixels, range=range).rgb
 
 
 def as_pillow(rgb: RGB) -> Image.Image:
@@ -111,19 +120,78 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, range: str = "auto") -> Decoded:
     """Decode a photo to upright sRGB, 0–255: EXIF orientation applied, alpha over white, first frame.
 
-    `name` stands for it in errors and notes; Pillow's warnings go to Python's `warnings`. Raises `InputError` for an
-    image that is broken or cut short, not of an allowed format, larger than `max_pixels`, or longer than 32 times
-    its width.
+    `name` stands for it in errors and notes; Pillow's warnings go to Python's `warnings`. `range` says which of its
+    numbers are black and white: see `Range.parse`. Raises `InputError` for an image that is broken or cut short, not of
+    an allowed format, larger than `max_pixels`, or longer than 32 times its width.
     """
-    with _explained(name), open_image(data, name, max_pixels) as image:
-        image.load()  # decodes all of it: only this proves it complete
-        rgb = colour.to_rgb(colour.upright(image))
+    chosen = Range.parse(range)
+    with _explained(name):
+        return without_bad_metadata(data, name, partial(_decode, name=name, most=max_pixels, chosen=chosen))
+
+
+def _decode(data: bytes, name: str, most: int, chosen: Range) -> Decoded:
+    if is_dicom(data):
+        windowed = chosen.rule == "auto"
+        picture = read_dicom(data, name, most, BYTES_A_PIXEL * most, windowed=windowed)
+        return _scaled(picture, name, chosen)
+    tags = read_tags(data)
+    refuse_raw(data, tags, name)
+    inverted = False
+    if tags is not None:
+        data, inverted = black_is_zero(data, tags)
+        if tags.planes:
+            return _from_tifffile(data, tags, name, most, chosen, inverted=inverted)
+    again = partial(open_image, data, name, most)
+    try:
+        image = again()
+    except UnknownLayoutError:
+        if tags is None:
+            raise
+        return _from_tifffile(data, tags, name, most, chosen, inverted=inverted)
+    with image:
+        # decodes all of it: only this proves it complete
+        numbers = depths.loaded(image, data, again, inverted=inverted)
+        rgb, note = _rgb(image, numbers, chosen)
+        notes = [] if note is None else [f"{name}: {note}"]
         if image.format != "MPO" and _has_more(image):  # in a phone's photo the second picture is its preview
-            return Decoded(rgb, f"{name}: holds several pictures; the first is used")
-        return Decoded(rgb, None)
+            notes.append(f"{name}: {SEVERAL}")
+        return Decoded(rgb, tuple(notes))
+
+
+def _from_tifffile(
+    data: bytes, tags: Tags, name: str, most: int, chosen: Range, *, inverted: bool
+) -> Decoded:
+    numbers = read_tiff(data, name, most, BYTES_A_PIXEL * most, inverted=inverted)
+    several = (SEVERAL,) if len(tags.pages) > 1 else ()
+    return _scaled(replace(numbers, notes=(*numbers.notes, *several)), name, chosen)
+
+
+def _scaled(numbers: Numbers, name: str, chosen: Range) -> Decoded:
+    """Bring the numbers of an extra's reader, which are upright, to sRGB."""
+    refuse_thin(numbers.colours.shape[1], numbers.colours.shape[0], name)
+    levels, note = to_levels(numbers, chosen)
+    notes = (*numbers.notes, *([] if note is None else [note]))
+    return Decoded(colour.to_rgb(Image.fromarray(levels)), tuple(f"{name}: {each}" for each in notes))
+
+
+def _rgb(image: Image.Image, numbers: Numbers | None, chosen: Range) -> tuple[RGB, str | None]:
+    """Bring a decoded image to upright sRGB, and its numbers, if they are of more than 8 bits, to 0–255."""
+    if numbers is None:
+        return _in_range(colour.to_rgb(colour.upright(image)), chosen)
+    levels, note = to_levels(numbers, chosen)
+    picture = Image.fromarray(levels)
+    picture.info["icc_profile"] = image.info.get("icc_profile")
+    return colour.to_rgb(colour.upright(picture, image)), note
+
+
+def _in_range(rgb: RGB, chosen: Range) -> tuple[RGB, str | None]:
+    """Stretch 8-bit colours where that was asked for."""
+    if chosen.rule in ("auto", "full"):
+        return rgb, None
+    return to_levels(Numbers(rgb, full=(0.0, 255.0)), chosen)
 
 
 def _what_instead(path: Path) -> str:

@@ -5,6 +5,7 @@ import re
 import struct
 from collections.abc import Callable
 from threading import Lock
+from typing import TypeVar
 
 from PIL import Image, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
@@ -18,6 +19,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from cratecli.errors import InputError
+from cratecli.io.png_chunks import without_metadata
+
+Result = TypeVar("Result")
 
 ALLOWED = (
     *(JpegImageFile, PngImageFile, WebPImageFile, GifImageFile, TiffImageFile),
@@ -42,6 +46,10 @@ _NOT_THIS = (SyntaxError, IndexError, TypeError, struct.error)
 _raising = Lock()
 
 
+class UnknownLayoutError(InputError):
+    """A TIFF whose numbers, or channels, Pillow does not know."""
+
+
 def open_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
     """Open an image by its first bytes; only the header is read, and the size checked.
 
@@ -57,6 +65,22 @@ def open_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image
         raise InputError(f"{name}: {image.width} × {image.height} px, {_too_many(max_pixels)}")
     refuse_thin(image.width, image.height, name)
     return image
+
+
+def without_bad_metadata(content: bytes, name: str, read: Callable[[bytes], Result]) -> Result:
+    """Read an image, and if that fails, its pixels without the metadata that may be why.
+
+    Raises what `read` raises, and `InputError` for metadata that is a bomb.
+    """
+    try:
+        return read(content)
+    except Exception as error:  # a reader raises anything
+        if (bare := without_metadata(content, name)) == content:
+            raise
+        try:
+            return read(bare)
+        except Exception:
+            raise error from None
 
 
 def refuse_thin(width: int, height: int, name: str) -> None:
@@ -81,6 +105,8 @@ def _open(content: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
             broken = error
     if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS:
         return _open_heif(content, name, max_pixels)
+    if str(broken) in ("unknown pixel mode", "unknown data organization"):
+        raise UnknownLayoutError(f"{name}: a TIFF of a layout that is not read")
     if isinstance(broken, SyntaxError) and broken.__cause__ is None:
         raise broken  # a readable message; other exceptions name buffers
     if broken is not None:

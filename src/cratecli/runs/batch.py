@@ -39,8 +39,8 @@ PATIENCE = 0.2  # seconds between two looks at a photo that another process has 
 class Desk:
     """What the engine works with: the model, how much it is given at once, and where results are recorded.
 
-    `stdin` holds the bytes of a photo on standard input. `stopping` is asked between batches whether to end early;
-    `note` gets lines that users should read.
+    `stdin` holds the bytes of a photo on standard input; `range` says which numbers of photos are black and white.
+    `stopping` is asked between batches whether to end early; `note` gets lines that users should read.
     """
 
     model: WhiteBox
@@ -49,6 +49,7 @@ class Desk:
     ledger: Ledger | None = None
     stdin: bytes = b""
     max_pixels: int = MAX_PIXELS
+    range: str = "auto"
     stopping: Callable[[], bool] = field(default=lambda: False)
     note: Callable[[str], None] = field(default=lambda _text: None)
 
@@ -189,7 +190,7 @@ class _Pipeline(Generic[Result]):
             return job
         try:
             if job.held is not None:
-                rgb = self._prepare(job, images.as_rgb(job.held))
+                rgb = self._prepare(job, images.as_rgb(job.held, range=self.desk.range))
                 return self._kept(DecodedPhoto(job, rgb, fingerprint(rgb)))
             if job.source is None:
                 content = self.desk.stdin
@@ -202,14 +203,14 @@ class _Pipeline(Generic[Result]):
                 return Skipped(job)
             if ledger and (other := ledger.replaced(job)):
                 self.desk.note(f"{job.name}: takes the place of what was made from {other}")
-            decoded = images.decode(content, job.name, max_pixels=most)
+            decoded = images.decode(content, job.name, max_pixels=most, range=self.desk.range)
             rgb = self._prepare(job, decoded.rgb)
         except OutputError:
             raise
         except CrateError as error:
             return self._failed(job, error)
-        if decoded.note:
-            self.desk.note(decoded.note)
+        for note in decoded.notes:
+            self.desk.note(note)
         return self._kept(DecodedPhoto(job, rgb, sha256))
 
     def _kept(self, photo: DecodedPhoto) -> DecodedPhoto:

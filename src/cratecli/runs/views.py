@@ -15,6 +15,7 @@ from cratecli.emergence.tiles import observe_in_tiles
 from cratecli.errors import InputError, UsageError
 from cratecli.geometry import Grid, Size, fit_grid
 from cratecli.io import images
+from cratecli.io.ranges import Range
 from cratecli.model.device import out_of_memory
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.cache import MemoryCache, ViewCache, fingerprint
@@ -54,27 +55,42 @@ class Look:
     """One photo before one model: what the model saw of it is kept in memory, for every further question.
 
     `segment`, `objects`, `heads`, `layers` and `parts` take it instead of a photo. A question about layers and sizes
-    that an earlier one asked about needs no forward pass. `rgb` is the upright photo, 0–255.
+    that an earlier one asked about needs no forward pass. `rgb` is the upright photo, 0–255, read by `range`.
     """
 
     rgb: RGB
     model: WhiteBox
     cache: ViewCache = field(default_factory=MemoryCache, repr=False)
+    range: str = "auto"
 
 
-def look(image: "images.PhotoLike | Look", model: WhiteBox | str | Path | None = None) -> Look:
+def look(
+    image: "images.PhotoLike | Look",
+    model: WhiteBox | str | Path | None = None,
+    range: str | None = None,
+) -> Look:
     """Open a photo for several questions: a path, a Pillow image or an upright RGB array (0–255).
 
-    `model` is what `load_model` gave, or a name or file for it; none is the default model. The forward pass runs when
-    the first question is asked. Raises `InputError` for a bad photo, `UsageError` for a `Look` at another model, and
-    what `load_model` raises.
+    `model` is what `load_model` gave, or a name or file for it; none is the default model. `range` says which of the
+    photo's numbers are black and white: `auto`, `full`, `LOW:HIGH` or `percentile:A:B`. The forward pass runs when
+    the first question is asked. Raises `InputError` for a bad photo, `UsageError` for a `Look` at another model or by
+    another range, and what `load_model` raises.
     """
     if isinstance(image, Look):
         if model is not None and as_model(model) is not image.model:
             raise UsageError("the photo was opened for another model: leave the model out, or look again")
+        if range is not None and range != image.range:
+            raise UsageError(
+                f"the photo was opened with range {image.range!r}: leave the range out, or look again"
+            )
         return image
     ready = as_model(model)
-    return Look(images.as_rgb(image), ready)
+    chosen = range or "auto"
+    try:
+        Range.parse(chosen)
+    except ValueError as error:
+        raise UsageError(f"range {error}") from None
+    return Look(images.as_rgb(image, range=chosen), ready, range=chosen)
 
 
 def as_model(model: WhiteBox | str | Path | None) -> WhiteBox:

@@ -1,7 +1,7 @@
 """What every head looks at: its attention and its label-free score, beside itself across photos."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -60,7 +60,7 @@ def heads(
     Layers and sizes that are left out are those of `segment`. Raises `InputError` for a bad photo, `UsageError` for an
     option that makes no sense, and what `load_model` raises.
     """
-    seen = look(image, model)
+    seen = look(image, model, asked.get("range"))
     return heads_batch([seen.rgb], seen.model, choose_view_recipe(seen.model, **asked), seen.cache)[0]
 
 
@@ -113,7 +113,7 @@ def heads_run(plan: Plan, desk: Desk, recipe: ViewRecipe, *, drawn: bool) -> Out
     def finish(photo: DecodedPhoto, views: Sequence[View]) -> HeadsPhoto:
         return HeadsPhoto(photo.job, _score(views, recipe, desk.model), fit_within(photo.rgb, CELL))
 
-    with Session(plan, desk) as session:
+    with Session(plan, replace(desk, range=recipe.range)) as session:
         for outcome in session.work(Question(recipe.layers, recipe.sizes), finish):
             yield outcome
             if isinstance(outcome, HeadsPhoto):

@@ -1,7 +1,7 @@
 """Where segmentation emerges: coding rate and sparsity layer by layer, beside what each layer sees."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -62,7 +62,7 @@ def layers(
     All layers are traced unless some are named. Raises `InputError` for a bad photo, `UsageError` for an option that
     makes no sense, and what `load_model` raises.
     """
-    seen = look(image, model)
+    seen = look(image, model, asked.get("range"))
     return trace_batch([seen.rgb], seen.model, choose_layer_recipe(seen.model, **asked), seen.cache)[0]
 
 
@@ -152,7 +152,7 @@ def layers_run(
     def finish(photo: DecodedPhoto, views: Sequence[View]) -> LayersPhoto:
         return LayersPhoto(photo.job, _trace(views[0], recipe, desk.model), fit_within(photo.rgb, CELL))
 
-    with Session(plan, desk) as session:
+    with Session(plan, replace(desk, range=recipe.range)) as session:
         for outcome in session.work(_question(recipe), finish):
             yield outcome
             if isinstance(outcome, LayersPhoto):

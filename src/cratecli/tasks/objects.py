@@ -1,7 +1,7 @@
 """Find several objects in each photo by MaskCut, with a score each, and none where there is none."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Unpack, get_args, overload
 
@@ -70,7 +70,7 @@ def objects(
     as measured best for the model. Raises `InputError` for a bad photo, `UsageError` for an option that makes no sense,
     and what `load_model` raises.
     """
-    seen = look(image, model)
+    seen = look(image, model, asked.get("range"))
     return objects_batch([seen.rgb], seen.model, choose_object_recipe(seen.model, **asked), seen.cache)[0]
 
 
@@ -106,7 +106,8 @@ def objects_many(
     """Find the objects of many photos, and give a list for each, in their order; see `segment_many`."""
     ready = as_model(model)
     recipe = choose_object_recipe(ready, **asked)
-    desk = Desk(ready, batch_size, None if cache is None else FeatureCache(Path(cache), ready))
+    kept = None if cache is None else FeatureCache(Path(cache), ready)
+    desk = Desk(ready, batch_size, kept, range=recipe.range)
 
     def finish(photo: DecodedPhoto, views: Sequence[View]) -> list[Object]:
         return _cut(photo.rgb, views[0], recipe)
@@ -190,7 +191,7 @@ def objects_run(
     """
     picture = None if is_combined(kind) else kind
     made = provenance_of("objects", recipe.as_data(), plan, desk, several=is_combined(kind), as_=kind)
-    with Session(plan, desk, made) as session:
+    with Session(plan, replace(desk, range=recipe.range), made) as session:
 
         def finish(photo: DecodedPhoto, views: Sequence[View]) -> ObjectsPhoto:
             objects = _cut(photo.rgb, views[0], recipe)

@@ -3,7 +3,7 @@
 An option is a field of a `TypedDict`: Python callers, the worker, evaluation and the command line all read it here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from reprlib import repr as short
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 
 from cratecli.emergence.rules import Foreground, Keep
 from cratecli.errors import UsageError
+from cratecli.io.ranges import Range
 
 Combined = Literal["coco", "coco-results"]
 """Outputs that are one file for all photos."""
@@ -32,7 +33,15 @@ LayerChoice = Annotated[
 RefineChoice = Annotated[Refine, Doc("How edges follow the photo: not, all edges, or by colour.")]
 
 
-class ViewOptions(TypedDict, total=False):
+class ReadOptions(TypedDict, total=False):
+    """How photos are read."""
+
+    range: Annotated[
+        str, Doc("The numbers that are black and white; `auto` stretches no photo of 8 bits: docs/depths.md.")
+    ]
+
+
+class ViewOptions(ReadOptions, total=False):
     """What the model is shown: `layers` count from 0, −1 is the last; `sizes` are input short sides, px."""
 
     layers: LayerChoice
@@ -58,7 +67,7 @@ class SegmentOptions(ViewOptions, total=False):
     fill_holes: Annotated[bool, Doc("Fill holes in the mask.")]
 
 
-class OneSizeOptions(TypedDict, total=False):
+class OneSizeOptions(ReadOptions, total=False):
     """What the model is shown at one input size."""
 
     layers: LayerChoice
@@ -113,22 +122,28 @@ def check(options: type, values: Mapping[str, Any], spelt: Mapping[str, str] | N
     plain = {name: _plain(value) for name, value in values.items()}
     try:
         checked: dict[str, Any] = _adapter(options).validate_python(plain)
-        if "keep" in checked:
-            Keep.parse(checked["keep"])
     except ValidationError as error:
         raise UsageError(explained(error, plain, spelt or {})) from None
-    except ValueError as error:
-        raise UsageError(f"{(spelt or {}).get('keep', 'keep')} {error}") from None
+    for name, parse in _PARSED.items():
+        try:
+            if name in checked:
+                parse(checked[name])
+        except ValueError as error:
+            raise UsageError(f"{(spelt or {}).get(name, name)} {error}") from None
     return checked
 
 
 def _plain(value: Any) -> Any:
     """Give a rule as its text, and what NumPy holds, or a range, as Python's own numbers and lists."""
-    if isinstance(value, Keep):
+    if isinstance(value, Keep | Range):
         return str(value)
     if isinstance(value, range | list | tuple):
         return [_plain(each) for each in value]
     return value.tolist() if hasattr(value, "tolist") else value
+
+
+_PARSED: Mapping[str, Callable[[str], object]] = MappingProxyType({"keep": Keep.parse, "range": Range.parse})
+"""Options that are text of a form of its own, and what reads it."""
 
 
 @cache

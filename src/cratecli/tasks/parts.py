@@ -205,10 +205,10 @@ def parts(
     with TemporaryDirectory(prefix="crate-") as folder:
         album = Album(Path(folder), recipe)
         for photo in photos:
-            seen = look(photo, ready)
+            seen = look(photo, ready, asked.get("range"))
             album.add(seen.rgb, features_batch([seen.rgb], ready, recipe, seen.cache)[0])
         vocabulary = album.learn()
         return [
-            label(look(photo, ready).rgb, album.open(index)[1], vocabulary, recipe.refine)
+            label(look(photo, ready, asked.get("range")).rgb, album.open(index)[1], vocabulary, recipe.refine)
             for index, photo in enumerate(photos)
         ]

@@ -47,7 +47,10 @@ class VocabularyChoice:
     def recorded(self) -> dict[str, Any]:
         """Give the recipe and the vocabulary's path, as a run records them."""
         if self.known is not None:
-            return {"recipe": {"refine": self.recipe.refine}, "parts": str(self.parts)}
+            return {
+                "recipe": {"refine": self.recipe.refine, "range": self.recipe.range},
+                "parts": str(self.parts),
+            }
         handed_on = {"save_parts": str(self.save)} if self.before else {}
         return {"recipe": self.recipe.as_data(), **handed_on}
 
@@ -67,7 +70,7 @@ def choose_vocabulary(
     recipe = choose_part_recipe(model, **asked)
     if parts is not None:
         saved = load_vocabulary(parts, model)
-        looked = replace(saved.recipe, refine=recipe.refine)
+        looked = replace(saved.recipe, refine=recipe.refine, range=recipe.range)
         return VocabularyChoice(looked, saved.vocabulary, parts, names=names)
     before = load_vocabulary(save, model) if save and save.exists() else None
     if before and before.recipe.layers != recipe.layers:
@@ -94,7 +97,7 @@ def parts_run(
     made = provenance_of("parts", plan=plan, desk=desk, several=True, **about)
     with (
         TemporaryDirectory(prefix="crate-") as folder,
-        Session(plan, desk, made, shared=False) as session,
+        Session(plan, replace(desk, range=recipe.range), made, shared=False) as session,
     ):
         writer = PictureWriter(session, plan.place, picture, made)
         if choice.known is not None:

@@ -4,7 +4,7 @@ Imports neither torch nor NumPy.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Unpack, get_type_hints
 
 from cratecli.emergence.rules import Foreground, Keep
@@ -37,11 +37,12 @@ class ViewRecipe:
     """What a model is shown and asked.
 
     `layers` count from 0, −1 is the last; `sizes` are input short sides in px, the second, fourth, … seen
-    mirrored. Raises `UsageError` for what makes no sense.
+    mirrored; `range` chooses the numbers that are black and white. Raises `UsageError` for what makes no sense.
     """
 
     layers: tuple[int, ...]
     sizes: tuple[int, ...]
+    range: str = field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model."""
@@ -67,7 +68,8 @@ class ViewRecipe:
 
     def __str__(self) -> str:
         """Say the recipe in one line, for people."""
-        return f"layers {','.join(map(str, self.layers))}, sizes {','.join(map(str, self.sizes))}"
+        numbers = "" if self.range == "auto" else f", range {self.range}"
+        return f"layers {','.join(map(str, self.layers))}, sizes {','.join(map(str, self.sizes))}{numbers}"
 
 
 @dataclass(frozen=True)
@@ -265,7 +267,7 @@ def _settled(
         given["sizes"] = tuple(given["sizes"])
     if "keep" in given:
         given["keep"] = Keep.parse(given["keep"])
-    return {field.name: getattr(default, field.name) for field in fields(default)} | given
+    return {each.name: getattr(default, each.name) for each in fields(default)} | given
 
 
 def _counted(layers: Sequence[int], depth: int) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """Segment photos: the heads' attention becomes one mask a photo."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack, overload
 
@@ -84,7 +84,7 @@ def segment(
     Raises `InputError` for a bad photo, `UsageError` for an option that makes no sense, and what `load_model`
     raises.
     """
-    seen = look(image, model)
+    seen = look(image, model, asked.get("range"))
     return segment_batch([seen.rgb], seen.model, choose_recipe(seen.model, **asked), seen.cache)[0]
 
 
@@ -125,7 +125,8 @@ def segment_many(
     """
     ready = as_model(model)
     recipe = choose_recipe(ready, **asked)
-    desk = Desk(ready, batch_size, None if cache is None else FeatureCache(Path(cache), ready))
+    kept = None if cache is None else FeatureCache(Path(cache), ready)
+    desk = Desk(ready, batch_size, kept, range=recipe.range)
 
     def finish(photo: DecodedPhoto, views: Sequence[View]) -> Segmentation:
         return decide(photo.rgb, views, recipe, ready)
@@ -164,7 +165,7 @@ def segment_run(
     """
     picture = None if is_combined(kind) else kind
     made = provenance_of("segment", recipe.as_data(), plan, desk, several=is_combined(kind), as_=kind)
-    with Session(plan, desk, made) as session:
+    with Session(plan, replace(desk, range=recipe.range), made) as session:
 
         def finish(photo: DecodedPhoto, views: Sequence[View]) -> SegmentedPhoto:
             result = decide(photo.rgb, views, recipe, desk.model)

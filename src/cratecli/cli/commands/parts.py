@@ -50,7 +50,8 @@ def parts(
     Photos wait as descriptors in the temporary folder (TMPDIR), so that memory does not grow with them.
     """
     report = running.report()
-    clash = [flag_of(name).long for name in asked if name != "refine"] + ["--save-parts"] * bool(save_parts)
+    clash = [flag_of(name).long for name in asked if name not in ("refine", "range")]
+    clash += ["--save-parts"] * bool(save_parts)
     if parts_ and clash:
         raise UsageError(f"--parts labels by what was learned: {clash[0]} makes no sense beside it")
 

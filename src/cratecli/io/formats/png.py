@@ -2,6 +2,7 @@
 
 import io
 import struct
+from functools import partial
 from typing import Literal, get_args
 
 import cv2
@@ -11,7 +12,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from cratecli.arrays import RGB, Mask, Soft
+from cratecli.errors import InputError
 from cratecli.io.formats.record import check_size
+from cratecli.io.opening import without_bad_metadata
 
 Kind = Literal["mask", "soft", "soft16", "cutout", "overlay"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -102,13 +105,19 @@ def read_png(content: bytes, mode: str) -> np.ndarray:
     another mode, another format, and a broken file.
     """
     try:
-        with PngImageFile(io.BytesIO(content)) as picture:
-            if picture.mode != mode:
-                raise ValueError(f"a PNG of mode {picture.mode}, not {mode}")
-            check_size(picture.height, picture.width)
-            return np.array(picture, np.uint8)
+        return without_bad_metadata(content, "the PNG", partial(_pixels, mode=mode))
     except (OSError, SyntaxError, EOFError, struct.error) as error:
         raise ValueError(f"not a PNG: {error}") from None
+    except InputError as error:
+        raise ValueError(str(error)) from None
+
+
+def _pixels(content: bytes, mode: str) -> np.ndarray:
+    with PngImageFile(io.BytesIO(content)) as picture:
+        if picture.mode != mode:
+            raise ValueError(f"a PNG of mode {picture.mode}, not {mode}")
+        check_size(picture.height, picture.width)
+        return np.array(picture, np.uint8)
 
 
 def _two_valued(levels: UInt8[np.ndarray, "height width"]) -> Mask:
