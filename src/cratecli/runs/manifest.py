@@ -17,6 +17,9 @@ from cratecli.runs.records import Rle
 MANIFEST = "manifest.jsonl"
 _BEGINNING = b'{"input": "'  # of every row
 
+BESIDE = {"labels": ("overlays",)}
+"""The folders of pictures that `parts` writes beside those of a kind."""
+
 
 class ManifestObject(Record):
     """One object of a photo."""
@@ -120,6 +123,23 @@ def read_lines(stream: BinaryIO, start: int = 0) -> Iterator[Line]:
             except ValueError as error:
                 raise ValueError(f"{number}: {error}") from None
         start += len(line)
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Tell whether a folder holds a run's outputs, and the photos lie elsewhere: by the first row of its manifest."""
+    try:
+        path = folder / MANIFEST
+        if not path.is_file():
+            return False
+        with path.open("rb") as stream:
+            start = stream.read(len(_BEGINNING))
+            if start != _BEGINNING and not start.isspace():
+                return False
+            inputs = (line.row.input for line in read_lines(stream))
+            first = next((each for each in inputs if each != "-"), "")
+    except (OSError, ValueError):
+        return False
+    return first.startswith("../") or Path(first).is_absolute()
 
 
 def read_manifest(path: Path) -> Iterator[Line]:

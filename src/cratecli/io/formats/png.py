@@ -12,11 +12,11 @@ from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from cratecli.arrays import RGB, Mask, Soft
 from cratecli.io.formats.record import check_size
+from cratecli.io.own import TEXT
 
 Kind = Literal["mask", "soft", "soft16", "cutout", "overlay"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-TEXT = "crate"  # keyword of the PNG's tEXt chunk that holds the provenance
 DIMMED = 0.35  # brightness of an overlay's background, as a share of the photo's luminance
 
 
