@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 STDIN = "-"
-NAMED = 3  # of what was passed over: the rest is counted
 
 
 @dataclass(frozen=True)
@@ -128,6 +127,7 @@ class Writing:
 
     exists: options.Exists = "overwrite"
     resume: options.Resume = False
+    prune: options.Prune = False
 
 
 class Run:
@@ -145,16 +145,17 @@ class Run:
 
         Ends the program for --dry-run, which prints the plan, and where no photo is there.
         """
+        from cratecli.runs.inputs import name_some
         from cratecli.runs.outputs import plan_run
 
         self._resumable = writing is not None
         writing = writing or Writing()
         self._running, self._report, self._stop = running, report, Stop()
-        self.plan = plan_run(photos.inputs(), replace(outputs, exists=writing.exists, resume=writing.resume))
+        prune = writing.prune or outputs.prune
+        outputs = replace(outputs, exists=writing.exists, resume=writing.resume, prune=prune)
+        self.plan = plan_run(photos.inputs(), outputs)
         if passed := self.plan.passed:
-            more = f" and {len(passed) - NAMED} more" if len(passed) > NAMED else ""
-            names = ", ".join(map(str, passed[:NAMED]))
-            report.note(f"passed over, as crate made it: {names}{more}; name a file to have it read")
+            report.note(f"passed over, as crate made it: {name_some(passed)}; name a file to have it read")
         if self.plan.skipped:
             report.note(f"{self.plan.skipped} photos have an output already: skipped")
         if running.dry_run:

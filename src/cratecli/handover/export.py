@@ -1,5 +1,6 @@
 """Export a finished run to an annotation format; each file is decoded again and compared with the run."""
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +17,10 @@ from cratecli.handover.finished_run import FinishedPhoto, FinishedRun, read_phot
 from cratecli.handover.records import ExportRecord
 from cratecli.io.formats.compare import agreement
 from cratecli.io.formats.names import stems
+from cratecli.io.formats.png import with_text
 from cratecli.io.formats.record import Annotated, classes
 from cratecli.io.formats.table import FileEach, Format, OneFile
+from cratecli.runs import provenance
 from cratecli.runs.jobs import Failure, Job, deliver
 
 Put = Callable[[bytes], object]
@@ -106,6 +109,9 @@ def _file_each(run: FinishedRun, form: FileEach, folder: Path, put: Put) -> Iter
     for number, ((photo, annotated), target) in enumerate(zip(run.rows(), targets, strict=True)):
         try:
             content = form.encode(annotated, names, partial(read_photo_again, photo, annotated))
+            if form.ending == "png" and "crate" in run.info:
+                made = provenance.exported(run.info["crate"]["as"], run.manifest, target, folder)
+                content = with_text(content, json.dumps(made))
             with _writing(target, put) as stream:
                 stream.write(content)
                 with _again(stream) as written:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
@@ -13,6 +13,7 @@ from cratecli.io.own import is_own
 from cratecli.runs.manifest import MANIFEST, is_run_folder
 
 STDIN = "-"
+NAMED = 3  # of many paths that are told of: the rest is counted
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,16 @@ class Inputs:
         if any(map(fits, self.exclude)):
             return False
         return any(map(fits, self.include)) if self.include else endings is None or _ending(within) in endings
+
+
+def name_some(paths: Sequence[str | Path]) -> str:
+    """Name the first of some paths, and count the others.
+
+    >>> name_some(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    return ", ".join(map(str, paths[:NAMED])) + more
 
 
 def refuse_url(name: str, what: str = "read") -> None:

@@ -81,6 +81,13 @@ class ManifestRow(Record):
         """Name what there is at most one row of: an output, or an input where all share one output."""
         return self.input if self.output is None else self.output
 
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Name the files that were written beside its output."""
+        tree, _, within = (self.output or "").partition("/")
+        ours = self.made.get("command") == "parts"
+        return tuple(f"{other}/{within}" for other in BESIDE.get(tree, ()) if ours)
+
     def to_json(self) -> str:
         """Write the row as one line of JSON, without its end."""
         return json.dumps(self.as_data())

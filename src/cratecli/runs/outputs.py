@@ -19,8 +19,8 @@ class Outputs:
     """What a run should write: a file `each`, `one` for all photos, or the folder of `parts`, and where.
 
     `named` is the path that the user gave; without one, names are made with `kind`, or it is standard output if
-    `to_stdout`. With `only_stdout` there is no other place. `exists` and `resume` say what becomes of outputs that are
-    there; a vocabulary of parts goes to `save`.
+    `to_stdout`. With `only_stdout` there is no other place. `exists`, `resume` and `prune` say what becomes of outputs
+    that are there; a vocabulary of parts goes to `save`.
     """
 
     named: str | None
@@ -31,6 +31,7 @@ class Outputs:
     only_stdout: bool = False
     exists: Literal["overwrite", "skip", "error"] = "overwrite"
     resume: bool = False
+    prune: bool = False
     save: Path | None = None
 
 
@@ -90,7 +91,9 @@ def _beside_existing(plan: Plan, outputs: Outputs) -> Plan:
     """Leave out photos whose output is there, to skip them. Raises `UsageError` where that is an error."""
     if outputs.resume and plan.manifest is None:
         raise UsageError("--resume goes by the manifest in an output folder: give -o FOLDER")
-    plan = replace(plan, resume=outputs.resume)
+    if outputs.prune and plan.manifest is None:
+        raise UsageError("--prune goes by the manifest in an output folder: give -o FOLDER")
+    plan = replace(plan, resume=outputs.resume, prune=outputs.prune)
     if outputs.exists == "overwrite":
         return plan
     there = {job for job in plan.jobs if job.target is not None and os.path.lexists(job.target)}

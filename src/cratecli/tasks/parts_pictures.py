@@ -54,7 +54,8 @@ class PictureWriter:
         main = pictures.pop(self.kind)
         parts = labelled.parts
         annotations = [annotate(parts.labels == part.colour, 1.0, part.name) for part in parts.parts]
-        annotated = Annotated(photo.job.name, *photo.rgb.shape[:2], annotations)
+        height, width = photo.rgb.shape[:2]
+        annotated = Annotated(photo.job.name, height, width, annotations)
         others: list[Path] = []
         try:
             for folder, png in pictures.items():
