@@ -10,11 +10,32 @@ CrateError
 └── DeviceError         5  the device asked for is not there
 """
 
+import errno
 from reprlib import repr as short
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+_OF_THE_DISK = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("ENOSPC", "EDQUOT", "EIO", "EROFS", "EFBIG", "ENODEV", "EREMOTEIO"),
+        *(
+            "ESTALE",
+            "ETIMEDOUT",
+            "ENOTCONN",
+            "ECONNRESET",
+            "EHOSTDOWN",
+            "EHOSTUNREACH",
+            "ENETDOWN",
+            "ENETUNREACH",
+        ),
+        *("EMFILE", "ENFILE", "ENOMEM"),
+    )
+    if hasattr(errno, name)
+)
+"""What fails every output: a disk that is full, broken, read-only or no longer there, and a process at its limits."""
 
 
 class CrateError(Exception):
@@ -28,7 +49,18 @@ class InputError(CrateError):
 
 
 class OutputError(CrateError):
-    """An output cannot be written."""
+    """An output cannot be written. Where it `alone` cannot, the others of its run are."""
+
+    def __init__(self, message: str, *, alone: bool = False) -> None:
+        """Say what cannot be written, and why."""
+        super().__init__(message)
+        self.alone = alone
+
+    @classmethod
+    def of(cls, output: object, error: OSError) -> Self:
+        """Say why the system refuses an output: for its name, its folder or a permission, or for any output's."""
+        reason = f"{output}: cannot be written: {error.strerror or error}"
+        return cls(reason, alone=error.errno not in _OF_THE_DISK)
 
 
 class UsageError(CrateError):

@@ -286,10 +286,12 @@ def test_a_disk_that_fills(small_disk: Path, machine: Machine, here: Here) -> No
     filler.write_bytes(bytes(450_000))
     done = here("segment", "in", "-o", "out", *FAST)
     assert done.code == 1
-    assert len(done.err.splitlines()) == 1
-    assert done.err.endswith(": cannot be written: No space left on device\n")
     filler.unlink()
     written = len(outputs_beside(small_disk))
+    counted = f"{written} of 30 photos done, {30 - written} left; --resume goes on from here"
+    assert len(done.err.splitlines()) == 1
+    assert done.err.endswith(f": cannot be written: No space left on device; {counted}\n")
+    assert len(done.lines) == written
     assert 0 < written < 30
     done = here("segment", "in", "-o", "out", "--resume", "--jsonl", *FAST)
     assert (done.code, len(done.lines)) == (0, 30 - written)
@@ -318,8 +320,10 @@ def test_a_limit_of_file_sizes(machine: Machine, here: Here) -> None:
         done = here(*run)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert (done.code, done.err) == (1, "crate: out/manifest.jsonl: cannot be written: File too large\n")
     rows = list(read_rows(machine.desk / "out"))
+    counted = f"{len(rows)} of 20 photos done, {20 - len(rows)} left; --resume goes on from here"
+    reason = "crate: out/manifest.jsonl: cannot be written: File too large"
+    assert (done.code, done.err) == (1, f"{reason}; {counted}\n")
     assert 0 < len(rows) < 20
     assert not list((machine.desk / "out").glob(".crate-*"))
     done = here(*run, "--resume")
@@ -334,5 +338,5 @@ def test_parts_are_not_shared(tree: Machine, here: Here) -> None:
         other("ledger.open([], resume=False)")
         done = here("parts", "in", "-o", "out", "--size", "32", "-q")
     told = "another crate is at work on out/manifest.jsonl: wait for it, or give another folder"
-    assert (done.code, done.err) == (1, f"crate: {told}\n")
+    assert (done.code, done.err) == (1, f"crate: {told}; 0 of 3 photos done, 3 left\n")
     assert tree.files() == [name for name in tree.files() if name.startswith("in/")]

@@ -488,7 +488,7 @@ def test_learning_again_from_other_layers_is_refused(machine: Machine, parts: Pa
         (["in", "--names", "a,b,,d"], 2, "--names gives"),
         (["in", "--names", ""], 2, "--names gives"),
         (["in", "--save-parts", "notes.txt/v"], 1, "notes.txt/v: cannot be written: "),
-        (["in", "--save-parts", "in"], 1, "in: not a file"),
+        (["in", "--save-parts", "in"], 1, "in: cannot be written: a folder is in its place"),
         (["in", "--save-parts", "in/0.png"], 1, "in/0.png: cannot be read as a part vocabulary"),
         (["in", "--parts", "gone"], 1, "gone: no such file"),
         (
@@ -530,12 +530,27 @@ def test_what_goes_wrong_is_said(
     assert tree(machine) == before
 
 
-@pytest.mark.parametrize("kind", ["parts.json", "sheet.png", "labels/1.png"])
-def test_an_output_that_cannot_be_written(machine: Machine, parts: Parts, kind: str) -> None:
+IN_ITS_PLACE = "cannot be written: a folder is in its place: move it, or choose another output"
+
+
+@pytest.mark.parametrize("kind", ["parts.json", "sheet.png"])
+def test_a_file_of_the_run_that_cannot_be_written(machine: Machine, parts: Parts, kind: str) -> None:
+    """It is said before the first photo is looked at."""
     (machine.desk / "out" / kind).mkdir(parents=True)
+    before = tree(machine)
+    failed(parts("in", "-o", "out", "--jsonl", "-q"), 1, f"crate: out/{kind}: {IN_ITS_PLACE}\n")
+    assert tree(machine) == before
+
+
+@pytest.mark.parametrize("kind", ["labels", "overlays"])
+def test_an_output_that_cannot_be_written_fails_its_photo(machine: Machine, parts: Parts, kind: str) -> None:
+    (machine.desk / "out" / kind / "1.png").mkdir(parents=True)
     done = parts("in", "-o", "out", "--json", "-q")
-    assert (done.code, done.err) == (1, f"crate: out/{kind}: cannot be written: Is a directory\n")
-    assert [record["input"] for record in json.loads(done.out)][:1] == ["in/0.png"]
+    told = f"crate: out/{kind}/1.png: {IN_ITS_PLACE}\ncrate: 1 of 4 photos failed\n"
+    assert (done.code, done.err) == (1, told)
+    assert [record["input"] for record in json.loads(done.out)] == ["in/0.png", "in/2.png", "in/3.png"]
+    written = {Path(name).name for name in machine.files() if name.startswith("out/labels/")}
+    assert written == {"0.png", "2.png", "3.png"}
 
 
 @pytest.mark.parametrize(

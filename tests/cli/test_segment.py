@@ -273,7 +273,8 @@ def test_json_keeps_what_was_done_when_an_output_cannot_be_written(machine: Mach
     done = here("segment", "in", "-o", "out", "--json", "-q", *QUICK)
     assert done.code == 1
     assert [record["output"] for record in json.loads(done.out)] == ["out/a.png"]
-    assert done.err == f"crate: {Path('out/b.png')}: cannot be written: Is a directory\n"
+    advice = "a folder is in its place: move it, or choose another output"
+    assert done.err == f"crate: out/b.png: cannot be written: {advice}\ncrate: 1 of 2 photos failed\n"
 
 
 @pytest.mark.parametrize("layer", [("--layer", "-2,-1"), ("--layer=-2,-1",), ("--layer", "6,7")])

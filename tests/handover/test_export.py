@@ -276,7 +276,10 @@ def test_outputs_stay_in_the_folder(tmp_path: Path) -> None:
 def test_a_disk_that_cannot_be_written(tmp_path: Path) -> None:
     run = read_run(lay_out(tmp_path))
     (tmp_path / "file").write_text("as before")
-    for kind, target in (("coco", tmp_path / "file/all.json"), ("mask", tmp_path / "file")):
-        with pytest.raises(OutputError, match="cannot be written: "):
-            list(export(run, FORMATS[kind], target, lambda _: None))
+    with pytest.raises(OutputError, match="cannot be written: "):
+        list(export(run, FORMATS["coco"], tmp_path / "file/all.json", lambda _: None))
+    outcomes = list(export(run, FORMATS["mask"], tmp_path / "file", lambda _: None))
+    reasons = [str(each.error) for each in outcomes if isinstance(each, Failure)]
+    assert len(reasons) == len(outcomes) == 4
+    assert all(f"{tmp_path / 'file'}/" in reason and "cannot be written: " in reason for reason in reasons)
     assert (tmp_path / "file").read_text() == "as before"

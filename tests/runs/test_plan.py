@@ -1,11 +1,14 @@
 """Which photo goes where, settled before the first write."""
 
 import os
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cratecli.errors import NothingMatchedError, UsageError
+from cratecli.io.formats.png import encode_mask
 from cratecli.runs.inputs import Inputs
 from cratecli.runs.plan import plan, plan_one
 
@@ -107,9 +110,38 @@ def test_inputs_that_share_a_stem_keep_their_extension() -> None:
         "in/ß.jpg": "out/ß.jpg.png",
         "in/SS.jpg": "out/SS.jpg.png",
     }
+    touch("three/a.jpg", "three/a.png", "three/a.jpg.png", "three/a.jpg.png.tif", "three/b.jpg")
+    assert planned("three", to="out") == {
+        "three/a.jpg": "out/a.jpg.png",
+        "three/a.png": "out/a.png.png",
+        "three/a.jpg.png": "out/a.jpg.png.png",
+        "three/a.jpg.png.tif": "out/a.jpg.png.tif.png",
+        "three/b.jpg": "out/b.png",
+    }
+    assert planned("-", "stdin.jpg", "stdin.jpg.jpg", to="out") == {
+        "-": "out/stdin.png",
+        "stdin.jpg": "out/stdin.jpg.png",
+        "stdin.jpg.jpg": "out/stdin.jpg.jpg.png",
+    }
     assert planned("in/a.jpg", "in/A.webp") == {
         "in/a.jpg": "a.jpg.mask.png",
         "in/A.webp": "A.webp.mask.png",
+    }
+
+
+def test_an_output_is_not_named_like_a_folder_of_outputs() -> None:
+    touch("in/d.jpg", "in/D.png/x.jpg", "in/D.png/x.png/y.jpg", "in/e.jpg")
+    jobs = plan(Inputs(("in",), recursive=True), "out", "mask", to_stdout=False).jobs
+    assert {str(job.source): str(job.target) for job in jobs} == {
+        "in/d.jpg": "out/d.jpg.png",
+        "in/D.png/x.jpg": "out/D.png/x.jpg.png",
+        "in/D.png/x.png/y.jpg": "out/D.png/x.png/y.png",
+        "in/e.jpg": "out/e.png",
+    }
+    touch("more/f.jpg", "more/f.png/x.jpg")
+    assert planned("more/f.jpg", "more/f.png", to="out") == {
+        "more/f.jpg": "out/f.jpg.png",
+        "more/f.png/x.jpg": "out/f.png/x.png",
     }
 
 
@@ -125,8 +157,6 @@ def test_names_that_differ_by_case_alone_are_two() -> None:
         (["one/a.jpg", "two/a.jpg"], None),
         (["one/a.jpg", "one/a.jpg"], "out"),
         (["one/a.jpg", "one/../one/a.jpg"], "out"),
-        (["one/a.jpg", "one/a.png", "one/a.jpg.tif"], "out"),
-        (["-", "stdin.jpg", "stdin.jpg.jpg"], "out"),
         (["one", "sub/one"], "out"),
     ],
 )
@@ -169,8 +199,30 @@ def test_a_name_that_says_something_else_is_refused() -> None:
         with pytest.raises(UsageError, match=r"^m\.png is one picture, and there are several: give a folder"):
             planned(*inputs, to="m.png")
     assert planned("a.jpg", to="m") == {"a.jpg": "m"}
-    with pytest.raises(UsageError, match=r"addresses are not read; try: curl -s https://example\.org/a\.jpg"):
-        planned("https://example.org/a.jpg", to="m.png")
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("https://example.org/a.jpg", ", as by: curl -s https://example.org/a.jpg | crate segment -"),
+        ("ftp://example.org/a.jpg", ", as by: curl -s ftp://example.org/a.jpg | crate segment -"),
+        ("s3://bucket/photos/a.jpg", ""),
+        ("gs://bucket/photos/", ""),
+        ("file:///photos/a.jpg", ""),
+    ],
+)
+def test_urls_are_told_from_missing_files(url: str, advice: str) -> None:
+    reason = re.escape(f"{url}: URLs cannot be read yet: download it first{advice}") + "$"
+    for named in (Inputs, lambda names: Inputs((), names)):
+        with pytest.raises(UsageError, match=reason):
+            named((url,))
+    with pytest.raises(UsageError, match=re.escape(f"{url}: URLs cannot be written yet: give a path")):
+        planned("a.jpg", to=url)
+
+
+def test_a_folder_may_be_named_like_a_url() -> None:
+    touch("odd:/a.jpg")
+    assert planned("odd://a.jpg", to="out/") == {"odd:/a.jpg": "out/a.png"}
 
 
 def test_an_output_without_a_name_is_refused() -> None:
@@ -273,7 +325,7 @@ def test_one_output_refuses_what_plan_refuses() -> None:
     touch("in/notes.txt")
     with pytest.raises(UsageError, match="only once"):
         one("-", "-")
-    with pytest.raises(UsageError, match="addresses are not read"):
+    with pytest.raises(UsageError, match="URLs cannot be read yet"):
         one("https://example.org/a.jpg")
     with pytest.raises(UsageError, match="a path is empty"):
         one("a.png", "")
@@ -285,7 +337,7 @@ def test_one_output_of_the_folder_one_stands_in_can_be_made_again() -> None:
     touch("a.png", "b.png")
     _, target = one(".")
     assert target is not None
-    touch(target)
+    Path(target).write_bytes(encode_mask(np.eye(8, dtype=bool), "{}"))
     assert one(".") == (["a.png", "b.png"], target)
     assert one(".", to=target) == (["a.png", "b.png"], target)
     with pytest.raises(UsageError, match="is an input: choose another output"):

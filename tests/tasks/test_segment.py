@@ -278,13 +278,15 @@ def test_a_broken_photo_does_not_stop_the_others(
                 np.testing.assert_array_equal(np.asarray(written) > 0, outcome.segmentation.mask)
 
 
-def test_an_output_that_cannot_be_written_ends_the_run(
+def test_outputs_that_cannot_be_written_fail_their_photos(
     tmp_path: Path, model: WhiteBox, recipe: Recipe
 ) -> None:
     planned = jobs(tmp_path)
     (tmp_path / "out").write_bytes(b"a file where a folder is needed")
-    with pytest.raises(OutputError, match="cannot be written"):
-        list(outcomes(planned, model, recipe, 8))
+    done = list(outcomes(planned, model, recipe, 8))
+    failures = [outcome for outcome in done if isinstance(outcome, Failure)]
+    assert len(failures) == len(planned)
+    assert {type(each.error) for each in failures} == {InputError, OutputError}
     assert (tmp_path / "out").read_bytes() == b"a file where a folder is needed"
 
 

@@ -42,6 +42,10 @@ Resume = Annotated[
         "--resume", help="Take up a run that was stopped: what its manifest knows is not done again."
     ),
 ]
+Prune = Annotated[
+    bool,
+    typer.Option("--prune", help="Remove what earlier runs made of photos that are no longer in the folder."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print which photo would go where, and do nothing.")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="End at the first photo that fails.")]
 MaxPixels = Annotated[int | None, typer.Option(min=1, metavar="N", help="The most pixels a photo may have.")]

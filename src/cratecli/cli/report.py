@@ -1,8 +1,8 @@
 """How a command tells what it did: records or paths on stdout, failures on stderr, and the exit code."""
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +11,7 @@ import typer
 from cratecli.cli.console import put, shown, tell
 from cratecli.cli.progress import Bar
 from cratecli.cli.signals import Stop
-from cratecli.errors import UsageError
+from cratecli.errors import OutputError, UsageError
 from cratecli.geometry import Size, fit_grid
 
 if TYPE_CHECKING:
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from cratecli.runs.session import Written
 
 Result = TypeVar("Result")
+
+
+@contextmanager
+def _counting(counted: Callable[[], str]) -> Iterator[None]:
+    """Let an error that ends the run say how many photos are done."""
+    try:
+        yield
+    except OutputError as error:
+        raise OutputError("; ".join(filter(None, (str(error), counted())))) from None
 
 
 class Report:
@@ -63,11 +72,16 @@ class Report:
                 self.note(f"size {size} is rounded to {used}: whole patches of {patch} px")
 
     def follow(
-        self, plan: "Plan", outcomes: "Outcomes[Result | SeenPhoto | Written]", stop: Stop, *, passes: int = 1
+        self,
+        plan: "Plan",
+        outcomes: "Outcomes[Result | SeenPhoto | Written]",
+        stop: Stop,
+        *,
+        resumable: bool = False,
+        passes: int = 1,
     ) -> "Iterator[Result]":
         """Follow a run over the photos of a plan, in one pass or several; see `through`."""
         self._order = {job.name: place for place, job in enumerate(plan.jobs)}
-        resumable = plan.manifest is not None
         return self.through(outcomes, len(plan.jobs), stop, resumable=resumable, passes=passes)
 
     def through(
@@ -81,18 +95,27 @@ class Report:
     ) -> "Iterator[Result]":
         """Give what is done, tell of what failed and of files of the whole run, and draw how far it is.
 
-        Ends the program where the run was asked to end, or with `--fail-fast` at the first failure.
+        Ends the program where the run was asked to end, or with `--fail-fast` at the first failure. Raises the
+        `OutputError` that ends the run; where photos are left, it says how many.
         """
         from cratecli.runs.jobs import Failure, SeenPhoto, Skipped
         from cratecli.runs.session import Written
 
         before = self._photos + self._skipped
-        with closing(outcomes), Bar(total * passes, wanted=self._progress) as self._bar:
+
+        def counted() -> str:
+            left = total - (self._photos + self._skipped - before)
+            way = "; --resume goes on from here" if resumable and left else ""
+            return f"{total - left} of {total} photos done, {left} left{way}"
+
+        with (
+            _counting(counted if total > 1 else str),
+            closing(outcomes),
+            Bar(total * passes, wanted=self._progress) as self._bar,
+        ):
             for outcome in outcomes:
                 if isinstance(outcome, Failure):
                     self.fail(outcome)
-                    if self._fail_fast:
-                        raise typer.Exit(1)
                 elif isinstance(outcome, Skipped):
                     self._skipped += 1
                     self._bar.step(skipped=True)
@@ -104,13 +127,11 @@ class Report:
                     yield outcome
                     self._bar.step()
         if stop():
-            left = total - (self._photos + self._skipped - before)
-            way = "; --resume goes on from here" if resumable and left else ""
-            tell(f"interrupted: {total - left} of {total} photos done, {left} left{way}")
+            tell(f"interrupted: {counted()}")
             raise SystemExit(stop.exit_code)
 
     def fail(self, failure: "Failure") -> None:
-        """Say which photo failed, and why."""
+        """Say which photo failed, and why. Ends the program with `--fail-fast`."""
         self._photos, self._failed = self._photos + 1, self._failed + 1
         self._bar.step(failed=True)
         tell(str(failure.error))
@@ -119,6 +140,8 @@ class Report:
 
             record = FailureRecord(input=failure.job.name, error=str(failure.error))
             self._print(json.dumps(record.as_data()))
+        if self._fail_fast:
+            raise typer.Exit(1)
 
     def done(self, record: "Record", *written: str | bytes) -> None:
         """Tell of one photo: its record, or what was written (paths, or a picture's bytes)."""

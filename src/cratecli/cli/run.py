@@ -127,6 +127,7 @@ class Writing:
 
     exists: options.Exists = "overwrite"
     resume: options.Resume = False
+    prune: options.Prune = False
 
 
 class Run:
@@ -144,20 +145,30 @@ class Run:
 
         Ends the program for --dry-run, which prints the plan, and where no photo is there.
         """
+        from cratecli.runs.inputs import name_some
         from cratecli.runs.outputs import plan_run
 
+        self._resumable = writing is not None
         writing = writing or Writing()
         self._running, self._report, self._stop = running, report, Stop()
-        self.plan = plan_run(photos.inputs(), replace(outputs, exists=writing.exists, resume=writing.resume))
+        prune = writing.prune or outputs.prune
+        outputs = replace(outputs, exists=writing.exists, resume=writing.resume, prune=prune)
+        self.plan = plan_run(photos.inputs(), outputs)
+        if passed := self.plan.passed:
+            report.note(f"passed over, as crate made it: {name_some(passed)}; name a file to have it read")
         if self.plan.skipped:
             report.note(f"{self.plan.skipped} photos have an output already: skipped")
         if running.dry_run:
             self._rehearse()
-        if self.plan.missing:
-            with report, finishing(self._stop):
-                for _ in report.follow(self.plan, (each for each in self.plan.missing), self._stop):
-                    pass
+        if self.plan.failed and not self.plan.jobs:
+            with report:
+                self._tell_failed()
             raise typer.Exit(1)
+
+    def _tell_failed(self) -> None:
+        """Tell of the photos that failed before the run began."""
+        for failure in self.plan.failed:
+            self._report.fail(failure)
 
     def _rehearse(self) -> NoReturn:
         """Print which photo would go where: a tab between, or as records."""
@@ -168,6 +179,7 @@ class Run:
                 target = self.plan.target if job.target is None else job.target
                 source, name = ("-" if path is None else str(path) for path in (job.source, target))
                 self._report.done(PlannedRecord(input=source, output=name), f"{source}\t{name}")
+            self._tell_failed()
         raise typer.Exit
 
     @contextmanager
@@ -182,6 +194,7 @@ class Run:
         most = running.max_pixels or MAX_PIXELS
         piped = any(job.source is None for job in self.plan.jobs)
         with self._report, finishing(self._stop):
+            self._tell_failed()
             yield Desk(
                 model,
                 running.batch_size,
@@ -196,4 +209,10 @@ class Run:
         self, outcomes: "Outcomes[Result | SeenPhoto | Written]", *, passes: int = 1
     ) -> "Iterator[Result]":
         """Follow the run: see `Report.through`."""
-        return self._report.follow(self.plan, outcomes, self._stop, passes=passes)
+        return self._report.follow(
+            self.plan,
+            outcomes,
+            self._stop,
+            resumable=self._resumable and self.plan.manifest is not None,
+            passes=passes,
+        )

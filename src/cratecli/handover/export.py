@@ -1,5 +1,6 @@
 """Export a finished run to an annotation format; each file is decoded again and compared with the run."""
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +17,10 @@ from cratecli.handover.finished_run import FinishedPhoto, FinishedRun, read_phot
 from cratecli.handover.records import ExportRecord
 from cratecli.io.formats.compare import agreement
 from cratecli.io.formats.names import stems
+from cratecli.io.formats.png import with_text
 from cratecli.io.formats.record import Annotated, classes
 from cratecli.io.formats.table import FileEach, Format, OneFile
+from cratecli.runs import provenance
 from cratecli.runs.jobs import Failure, Job, deliver
 
 Put = Callable[[bytes], object]
@@ -47,13 +50,18 @@ class Exported:
 class _LostError(OutputError):
     """A written file does not decode to the objects that the format could have held."""
 
+    def __init__(self, message: str) -> None:
+        """Say which photo's, and how far it is off."""
+        super().__init__(message, alone=True)
+
 
 def export(run: FinishedRun, form: Format, target: Path | None, put: Put) -> Iterator[Exported | Failure]:
     """Write a run's objects in one format, and yield an outcome for each photo.
 
     `target` is a file for a `OneFile` format and a folder for a `FileEach` format; without it the file goes to
     `put`. A file that does not decode to the objects it should hold is not written. Raises `UsageError` where one
-    of the run's own files would be overwritten, and `OutputError` where one file for all photos cannot be written.
+    of the run's own files would be overwritten, and `OutputError` where one file for all photos, or any file at all,
+    cannot be written.
     """
     if isinstance(form, OneFile):
         yield from _one_file(run, form, target, put)
@@ -98,15 +106,20 @@ def _file_each(run: FinishedRun, form: FileEach, folder: Path, put: Put) -> Iter
     beside = beside_path(form, folder)
     _refuse(run, targets if beside is None else [*targets, beside])
     names = classes(run)
-    for (photo, annotated), target in zip(run.rows(), targets, strict=True):
+    for number, ((photo, annotated), target) in enumerate(zip(run.rows(), targets, strict=True)):
         try:
             content = form.encode(annotated, names, partial(read_photo_again, photo, annotated))
+            if form.ending == "png" and "crate" in run.info:
+                made = provenance.exported(run.info["crate"]["as"], run.manifest, target, folder)
+                content = with_text(content, json.dumps(made))
             with _writing(target, put) as stream:
                 stream.write(content)
                 with _again(stream) as written:
                     decoded = _decoded(form, target, written.read(), annotated, names)
                 exported = _compared(form, photo, target, annotated, decoded)
-        except (InputError, _LostError) as error:
+        except (InputError, OutputError) as error:
+            if isinstance(error, OutputError) and not error.alone:
+                raise OutputError(f"{error}; {number} of {len(targets)} photos exported") from None
             yield Failure(Job(photo.source, target), error)
         else:
             yield exported
@@ -145,7 +158,7 @@ def _writing(target: Path | None, put: Put) -> Iterator[BinaryIO]:
                 put(chunk)
     except OSError as error:
         place = target or "standard output"
-        raise OutputError(f"{place}: cannot be written: {error.strerror or error}") from None
+        raise OutputError.of(place, error) from None
 
 
 @contextmanager

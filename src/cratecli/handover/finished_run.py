@@ -16,6 +16,7 @@ from cratecli.io.formats.names import bare, plain, safe, stems
 from cratecli.io.formats.record import Annotated, check_size, restore
 from cratecli.io.formats.table import Info
 from cratecli.io.ranges import Range
+from cratecli.runs.gone import is_gone
 from cratecli.runs.manifest import MANIFEST, Line, ManifestRow, read_manifest
 from cratecli.version import __version__
 
@@ -50,13 +51,15 @@ class FinishedRun:
 
     Photos are in the order of their names, so that memory does not grow with the manifest and the order in which
     they were finished does not matter. `protected` are the real paths of the run's photos, outputs and manifest;
-    `info` is the provenance that annotation files have room for.
+    `info` is the provenance that annotation files have room for. `gone` are the paths of photos that are no longer
+    there, whether they are listed or not.
     """
 
     manifest: Path
     photos: tuple[FinishedPhoto, ...]
     protected: frozenset[str]
     info: Info
+    gone: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Annotated]:
         """Yield the annotated photos, under the names that formats use."""
@@ -78,9 +81,10 @@ class FinishedRun:
             raise InputError(f"{self.manifest}: has changed meanwhile: export again") from None
 
 
-def read_run(path: Path) -> FinishedRun:
+def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
     """Read a finished run from its manifest or from its folder; of two rows of one photo the later counts.
 
+    To `prune`, photos that are no longer there are left out.
     Raises `InputError`, as `FILE:LINE: reason`, for a file that is no manifest, `NothingMatchedError` for an empty
     one, and `UsageError` where two photos would have one name in an annotation file.
     """
@@ -99,13 +103,19 @@ def read_run(path: Path) -> FinishedRun:
         made.setdefault(row.options, row.made)
     if not last:
         raise NothingMatchedError(f"{manifest}: no photo was done")
+    gone = [source for source in last if is_gone(manifest.parent, source)]
+    if prune:
+        last = {source: row for source, row in last.items() if source not in set(gone)}
+    if not last:
+        raise NothingMatchedError(f"{manifest}: no photo of it is there any more")
     place, rows = manifest.parent, {number: line.row for number, line in last.values()}
     photos = _named(place, list(last.values()), {options: _range(way) for options, way in made.items()})
     ways = dict.fromkeys(rows[photo.number].options for photo in photos)
     info = {"description": f"crate {__version__}", "made": [made[options] for options in ways]}
     paths = [place / each for row in rows.values() for each in (row.input, row.output) if each is not None]
     protected = frozenset(os.path.realpath(each) for each in (manifest, *paths))
-    return FinishedRun(manifest, photos, protected, info)
+    shown = tuple(sorted(os.path.normpath(place / source) for source in gone))
+    return FinishedRun(manifest, photos, protected, info, shown)
 
 
 def _checked(manifest: Path, number: int, row: ManifestRow) -> Annotated:

@@ -92,11 +92,11 @@ def work_through(
     """Show photos to the model, those of a size together, and finish each in a thread behind it.
 
     Without a question the model is left out, and `finish` gets no views. `finish` makes a photo's outputs, writes
-    them, and gives its result; `prepare`, in a thread too, checks or crops a photo that was read. What cannot
-    be read or worked on is a `Failure`, not the end. Out of memory, fewer photos go together from then on. Outcomes
-    come as they are done; for the same jobs in the same order. When the desk says stop, what the model has in hand is
-    finished.
-    Raises `OutputError` when an output cannot be written.
+    them, and gives its result; `prepare`, in a thread too, checks or crops a photo that was read. A photo that cannot
+    be read or worked on, or whose output alone cannot be written, is a `Failure`, not the end. Out of memory, fewer
+    photos go together from then on. Outcomes come as they are done; for the same jobs in the same order. When the desk
+    says stop, what the model has in hand is finished.
+    Raises `OutputError` when no output can be written any more, after what was finished until then.
     """
     with one_thread_each():
         yield from work(jobs, desk, question, finish, prepare)
@@ -154,6 +154,16 @@ class _Pipeline(Generic[Result]):
         self._finishers.shutdown(cancel_futures=True)
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Result | Failure | Skipped]:
+        try:
+            yield from self._run(jobs)
+        except OutputError:  # what is finished is told of before
+            self._finishers.shutdown(cancel_futures=True)
+            for _, future in self._leaving:
+                if not future.cancelled() and future.exception() is None:
+                    yield future.result()
+            raise
+
+    def _run(self, jobs: Iterable[Job]) -> Iterator[Result | Failure | Skipped]:
         ahead = iter(jobs)
         while not self.desk.stopping():
             self._read_ahead(ahead)
@@ -286,9 +296,9 @@ class _Pipeline(Generic[Result]):
         """Finish a photo, in a thread."""
         try:
             return self._finish(photo, views)
-        except OutputError:
-            raise
         except CrateError as error:
+            if isinstance(error, OutputError) and not error.alone:
+                raise
             return self._failed(photo.job, error)
         except Exception as error:
             if not out_of_memory(error):

@@ -2,15 +2,26 @@
 
 import os
 import re
-from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
 from cratecli.errors import InputError, UsageError
 from cratecli.io import images
+from cratecli.io.own import is_own
+from cratecli.runs.manifest import MANIFEST, is_run_folder
 
 STDIN = "-"
+NAMED = 3  # of many paths that are told of: the rest is counted
+
+
+@dataclass(frozen=True)
+class Found:
+    """The photos found in folders, in order, and what was passed over there, as `crate` made it."""
+
+    photos: list[Path] = field(default_factory=list)
+    passed: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -37,8 +48,8 @@ class Inputs:
             raise UsageError("standard input can be read only once")
         if "" in names:
             raise UsageError("a path is empty")
-        if addresses := [name for name in names if re.match(r"(?:https?|ftp)://", name)]:
-            raise UsageError(f"addresses are not read; try: curl -s {addresses[0]} | crate segment -")
+        for name in names:
+            refuse_url(name)
 
     def __str__(self) -> str:
         """Say what was named."""
@@ -64,16 +75,19 @@ class Inputs:
         """Tell whether one thing is named, photo or folder."""
         return len(self.named) == 1 and not self.listed
 
-    def photos(self, folder: Path, apart: str | None) -> list[Path]:
+    def photos(self, folder: Path, apart: str | None) -> Found:
         """Find a folder's photos, in order; the folder `apart`, a real path, is left out, as are hidden names.
 
         Below a folder each folder is visited once, whatever links say; one that cannot be listed stands among the
-        photos, to be spoken of. Raises `InputError` for `folder` itself.
+        photos, to be spoken of. Folders that hold a run's outputs are passed over, as are PNGs with our provenance,
+        unless `folder` itself is one that does. Raises `InputError` for `folder` itself.
         """
-        return sorted(self._found(folder, apart))
+        passed: list[Path] = []
+        return Found(sorted(self._found(folder, apart, passed)), passed)
 
-    def _found(self, top: Path, apart: str | None) -> Iterator[Path]:
+    def _found(self, top: Path, apart: str | None, passed: list[Path]) -> Iterator[Path]:
         locked: list[Path] = []
+        ours = is_run_folder(top)
 
         def fail(error: OSError) -> None:
             path = Path(error.filename)
@@ -92,6 +106,10 @@ class Inputs:
                 below.clear()
                 continue
             visited.add(known)
+            if place != str(top) and MANIFEST in files and is_run_folder(Path(place)):
+                passed.append(Path(place))
+                below.clear()
+                continue
             names = files if self.recursive else [*files, *below]  # a folder named as photos are is spoken of
             if not self.recursive:
                 below.clear()
@@ -101,7 +119,10 @@ class Inputs:
                 if not name.startswith(".") and self._counts(
                     path.relative_to(top).as_posix(), images.EXTENSIONS
                 ):
-                    yield path
+                    if not ours and _ending(name) == ".png" and is_own(path):
+                        passed.append(path)
+                    else:
+                        yield path
         yield from locked
 
     def _counts(self, within: str, endings: Container[str] | None = None) -> bool:
@@ -111,6 +132,25 @@ class Inputs:
         if any(map(fits, self.exclude)):
             return False
         return any(map(fits, self.include)) if self.include else endings is None or _ending(within) in endings
+
+
+def name_some(paths: Sequence[str | Path]) -> str:
+    """Name the first of some paths, and count the others.
+
+    >>> name_some(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    return ", ".join(map(str, paths[:NAMED])) + more
+
+
+def refuse_url(name: str, what: str = "read") -> None:
+    """Raise `UsageError` for a URL, as of a web page or a bucket, unless it is a path that is there."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name) and not os.path.lexists(name):
+        if what != "read":
+            raise UsageError(f"{name}: URLs cannot be {what} yet: give a path, and upload what is there")
+        piped = f", as by: curl -s {name} | crate segment -" if name.startswith(("http", "ftp")) else ""
+        raise UsageError(f"{name}: URLs cannot be read yet: download it first{piped}")
 
 
 def _ending(name: str) -> str:

@@ -65,4 +65,4 @@ def deliver(target: Path | None, content: bytes) -> None:
         with replacing(target) as stream:
             stream.write(content)
     except OSError as error:
-        raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from None
+        raise OutputError.of(target, error) from None

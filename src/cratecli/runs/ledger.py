@@ -14,6 +14,7 @@ from cratecli.errors import CrateError, InputError, OutputError
 from cratecli.files import ORPHAN, replacing
 from cratecli.io.formats.record import Annotated
 from cratecli.locks import ByteLocks
+from cratecli.runs.gone import is_gone, lies_below, remove_outputs
 from cratecli.runs.jobs import Job
 from cratecli.runs.manifest import Line, ManifestRow, read_lines
 from cratecli.runs.provenance import Provenance
@@ -60,15 +61,27 @@ class Ledger:
         self._mine: set[str] = set()
         self._replaced: dict[str, str] = {}
         self._folders: set[Path] = set()  # where outputs go
+        self.gone: list[str] = []
+        self.kept: list[str] = []
         self._threads = threading.RLock()
         self._locks: ByteLocks | None = None
 
-    def open(self, jobs: Iterable[Job], *, resume: bool, also: Iterable[Path] = ()) -> bool:
+    def open(
+        self,
+        jobs: Iterable[Job],
+        *,
+        resume: bool,
+        also: Iterable[Path] = (),
+        below: Iterable[Path] = (),
+        prune: bool = False,
+    ) -> bool:
         """Take up the manifest for some jobs, and tell whether another process is at work on it.
 
         To `resume`, rows of earlier runs are believed; else only those of processes now at work, and the others of
         `jobs` are forgotten, as they will be made again. What a killed process left behind is swept, where outputs go
-        and in the folders `also`. Raises `OutputError`, and `InputError` for a manifest that is none.
+        and in the folders `also`. Photos `below` some folders that have a row and are no longer there are `gone`; to
+        `prune`, their rows and outputs are removed, but for outputs that were changed since, which are `kept`. While
+        others are at work, none is looked for. Raises `OutputError`, and `InputError` for a manifest that is none.
         """
         self._resume = resume
         inputs = {self.key(job): self._within(job.source) for job in jobs}
@@ -88,7 +101,9 @@ class Ledger:
                         if inputs.get(key, known.input) != known.input
                         and (self.folder / known.input).exists()
                     }
-                    locks.write_note(self._close_gaps(() if resume else keys))
+                    self.gone = self._gone(keys, below)
+                    pruned = self._prune() if prune else ()
+                    locks.write_note(self._close_gaps({*pruned, *(() if resume else keys)}))
                 locks.share(_ALIVE)
                 self._began = locks.read_note()
                 self._catch_up()
@@ -165,12 +180,31 @@ class Ledger:
         """Read the row of a job that is done; none, if it was taken back. Raises `OutputError`."""
         with self._threads, self._failing():
             known = self._rows.get(self.key(job))
-            if known is None:
-                return None
-            with self.manifest.open("rb") as stream:
-                stream.seek(known.start)
-                content = stream.read(known.length)
-            return None if content.isspace() else ManifestRow.from_json(content)
+            return None if known is None else self._row_at(known)
+
+    def _row_at(self, known: _Known) -> ManifestRow | None:
+        with self.manifest.open("rb") as stream:
+            stream.seek(known.start)
+            content = stream.read(known.length)
+        return None if content.isspace() else ManifestRow.from_json(content)
+
+    def _gone(self, keys: Collection[str], below: Iterable[Path]) -> list[str]:
+        """List the photos below some folders that have a row and are no longer there; `keys` are of this run."""
+        tops = [self._within(top) for top in below]
+        return sorted(
+            known.input
+            for key, known in self._rows.items()
+            if key not in keys and lies_below(known.input, tops) and is_gone(self.folder, known.input)
+        )
+
+    def _prune(self) -> set[str]:
+        """Remove the outputs of photos that are gone; gives the keys of their rows."""
+        gone = set(self.gone)
+        pruned = {key for key, known in self._rows.items() if known.input in gone}
+        for key in pruned:
+            if row := self._row_at(self._rows[key]):
+                self.kept += remove_outputs(self.folder, row)
+        return pruned
 
     def close(self) -> None:
         """Let go of everything; the last to leave tidies up, if it can: the next run would."""
@@ -280,8 +314,9 @@ class Ledger:
     def _sweep(self) -> None:
         """Remove what killed processes left half written."""
         for folder in self._folders:
-            for path in folder.glob(ORPHAN) if folder.is_dir() else ():
-                path.unlink(missing_ok=True)
+            with suppress(OSError):  # where nothing can be removed, its photos fail alone
+                for path in folder.glob(ORPHAN) if folder.is_dir() else ():
+                    path.unlink(missing_ok=True)
 
     def _within(self, path: Path | None) -> str:
         return "-" if path is None else Path(os.path.relpath(path, self.folder)).as_posix()

@@ -17,6 +17,9 @@ from cratecli.runs.records import Rle
 MANIFEST = "manifest.jsonl"
 _BEGINNING = b'{"input": "'  # of every row
 
+BESIDE = {"labels": ("overlays",)}
+"""The folders of pictures that `parts` writes beside those of a kind."""
+
 
 class ManifestObject(Record):
     """One object of a photo."""
@@ -78,6 +81,13 @@ class ManifestRow(Record):
         """Name what there is at most one row of: an output, or an input where all share one output."""
         return self.input if self.output is None else self.output
 
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Name the files that were written beside its output."""
+        tree, _, within = (self.output or "").partition("/")
+        ours = self.made.get("command") == "parts"
+        return tuple(f"{other}/{within}" for other in BESIDE.get(tree, ()) if ours)
+
     def to_json(self) -> str:
         """Write the row as one line of JSON, without its end."""
         return json.dumps(self.as_data())
@@ -120,6 +130,23 @@ def read_lines(stream: BinaryIO, start: int = 0) -> Iterator[Line]:
             except ValueError as error:
                 raise ValueError(f"{number}: {error}") from None
         start += len(line)
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Tell whether a folder holds a run's outputs, and the photos lie elsewhere: by the first row of its manifest."""
+    try:
+        path = folder / MANIFEST
+        if not path.is_file():
+            return False
+        with path.open("rb") as stream:
+            start = stream.read(len(_BEGINNING))
+            if start != _BEGINNING and not start.isspace():
+                return False
+            inputs = (line.row.input for line in read_lines(stream))
+            first = next((each for each in inputs if each != "-"), "")
+    except (OSError, ValueError):
+        return False
+    return first.startswith("../") or Path(first).is_absolute()
 
 
 def read_manifest(path: Path) -> Iterator[Line]:

@@ -1,15 +1,16 @@
 """What a run should write, and the plan of the whole run: inputs paired with outputs, beside those that are there."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from cratecli.errors import InputError, UsageError
+from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.io import images
 from cratecli.runs.inputs import Inputs
 from cratecli.runs.jobs import Failure, Job
+from cratecli.runs.obstacles import Disk
 from cratecli.runs.plan import Plan, plan, plan_one, plan_parts
 
 
@@ -18,8 +19,8 @@ class Outputs:
     """What a run should write: a file `each`, `one` for all photos, or the folder of `parts`, and where.
 
     `named` is the path that the user gave; without one, names are made with `kind`, or it is standard output if
-    `to_stdout`. With `only_stdout` there is no other place. `exists` and `resume` say what becomes of outputs that are
-    there; a vocabulary of parts goes to `save`.
+    `to_stdout`. With `only_stdout` there is no other place. `exists`, `resume` and `prune` say what becomes of outputs
+    that are there; a vocabulary of parts goes to `save`.
     """
 
     named: str | None
@@ -30,13 +31,16 @@ class Outputs:
     only_stdout: bool = False
     exists: Literal["overwrite", "skip", "error"] = "overwrite"
     resume: bool = False
+    prune: bool = False
     save: Path | None = None
 
 
 def plan_run(inputs: Inputs, outputs: Outputs) -> Plan:
     """Plan a run: pair inputs with outputs, and settle what becomes of those that are there.
 
-    Raises what `plan`, `plan_one` and `plan_parts` raise, and `UsageError` for outputs that are there and must not be.
+    Photos whose output cannot be written as things stand fail before the first is. Raises what `plan`, `plan_one` and
+    `plan_parts` raise, `UsageError` for outputs that are there and must not be, and `OutputError` for a file of the
+    whole run that cannot be written.
     """
     if outputs.form == "parts":
         planned = plan_parts(inputs, outputs.named, outputs.kind, outputs.save)
@@ -48,15 +52,48 @@ def plan_run(inputs: Inputs, outputs: Outputs) -> Plan:
         planned = plan(inputs, outputs.named, outputs.kind, to_stdout=outputs.to_stdout)
     if outputs.only_stdout and any(job.target for job in planned.jobs):
         raise UsageError("a folder's pictures, or several, cannot share stdout: give -o FOLDER")
-    settled = _beside_existing(planned, outputs)
-    return replace(settled, inputs=inputs, missing=_missing(settled.jobs))
+    settled = _beside_existing(_set_apart(planned), outputs)
+    if missing := _missing(settled.jobs):
+        settled = replace(settled, jobs=(), failed=(*settled.failed, *missing))
+    return replace(settled, inputs=inputs)
+
+
+def _set_apart(plan: Plan) -> Plan:
+    """Set apart the photos whose output cannot be written. Raises `OutputError` for a file of the whole run."""
+    disk, jobs, failed = Disk(), list[Job](), list[Failure]()
+    disk.refuse(plan.whole, regular=False)
+    folders = {file.parent for job in plan.jobs for file in plan.files(job)}
+    folders |= {above for folder in folders for above in folder.parents}
+    for job in plan.jobs:
+        files = plan.files(job)
+        try:
+            disk.refuse(files, regular=plan.place is not None)
+            _refuse_within(files, plan.manifest, folders)
+        except OutputError as error:
+            failed.append(next(iter(_missing([job])), Failure(job, error)))
+        else:
+            jobs.append(job)
+    return replace(plan, jobs=tuple(jobs), failed=tuple(failed))
+
+
+def _refuse_within(files: Sequence[Path], manifest: Path | None, folders: Container[Path]) -> None:
+    """Raise `OutputError` for an output that other outputs, or the manifest, leave no place for."""
+    for file in files:
+        if file in folders:
+            raise OutputError(
+                f"{file}: cannot be written: a folder of other outputs has this name", alone=True
+            )
+        if manifest in (file, *file.parents):
+            raise OutputError(f"{file}: cannot be written: the run's manifest has this name", alone=True)
 
 
 def _beside_existing(plan: Plan, outputs: Outputs) -> Plan:
     """Leave out photos whose output is there, to skip them. Raises `UsageError` where that is an error."""
     if outputs.resume and plan.manifest is None:
         raise UsageError("--resume goes by the manifest in an output folder: give -o FOLDER")
-    plan = replace(plan, resume=outputs.resume)
+    if outputs.prune and plan.manifest is None:
+        raise UsageError("--prune goes by the manifest in an output folder: give -o FOLDER")
+    plan = replace(plan, resume=outputs.resume, prune=outputs.prune)
     if outputs.exists == "overwrite":
         return plan
     there = {job for job in plan.jobs if job.target is not None and os.path.lexists(job.target)}

@@ -1,7 +1,6 @@
 """Pair every input photo with its output file before any is written, and refuse what would collide."""
 
 import os
-from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,9 +9,10 @@ from typing import Protocol
 
 from cratecli.errors import NothingMatchedError, UsageError
 from cratecli.io import images
-from cratecli.runs.inputs import STDIN, Inputs, is_folder
+from cratecli.runs.inputs import STDIN, Inputs, is_folder, refuse_url
 from cratecli.runs.jobs import Failure, Job
-from cratecli.runs.manifest import MANIFEST
+from cratecli.runs.manifest import BESIDE, MANIFEST
+from cratecli.runs.naming import Place, name_outputs
 
 PARTS_FILE, SHEET_FILE = "parts.json", "sheet.png"  # what a run of parts writes beside its pictures
 
@@ -30,19 +30,23 @@ class Plan:
     """What a run does: its jobs, the folder that its outputs fill, and the one file that stands for all.
 
     Without a `target` there is a file a job; with neither, or with a `target` that is not named, standard output.
-    In the folders `also` there are outputs beside those of jobs. To `resume`, the manifest's rows of earlier runs are
-    believed; `skipped` photos were left out because their output is there. Where no photo is there at all, `missing`
-    says so of each. `inputs` is what the user named.
+    `trees` are folders that each hold a picture of every photo, the one of the targets first. The files `whole` stand
+    for the run. To `resume`, the manifest's rows of earlier runs are believed; to `prune`, those of photos that are
+    gone are dropped. `skipped` photos were left out because their output is there, `failed` ones because they, or
+    their outputs, cannot be. `inputs` is what the user named, and `passed` what was passed over there.
     """
 
     jobs: tuple[Job, ...]
     place: Path | None = None
     target: Path | None = None
-    also: tuple[Path, ...] = ()
+    trees: tuple[Path, ...] = ()
+    whole: tuple[Path, ...] = ()
     resume: bool = False
+    prune: bool = False
     skipped: int = 0
-    missing: tuple[Failure, ...] = ()
+    failed: tuple[Failure, ...] = ()
     inputs: Inputs | None = None
+    passed: tuple[Path, ...] = ()
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -51,6 +55,20 @@ class Plan:
     def place_of(self, done: HasJob) -> int:
         """Give the place of a job's result among the inputs: outcomes come as they are done."""
         return self._places[done.job.name]
+
+    def files(self, job: Job) -> tuple[Path, ...]:
+        """Give the files that are written of a photo alone, its target first."""
+        if job.target is None:
+            return ()
+        if not self.trees:
+            return (job.target,)
+        within = job.target.relative_to(self.trees[0])
+        return tuple(tree / within for tree in self.trees)
+
+    @property
+    def also(self) -> set[Path]:
+        """Give the folders of the outputs beside targets."""
+        return {file.parent for job in self.jobs for file in self.files(job)[1:]}
 
     @property
     def manifest(self) -> Path | None:
@@ -71,13 +89,12 @@ def plan(
     photos, or a folder's, go into it as a folder. Without, one photo goes to standard output if `to_stdout`,
     else to `./STEM.KIND.png`, and a folder's go to `./FOLDER-KINDs/`. Within an output folder the tree is that of
     the inputs: below a folder named, below the working folder for a list, else below what loose photos share. Names are
-    `STEM.png`; inputs of one folder that share a stem, whatever the case, keep their extension.
+    `STEM.png`, or longer: see `name_outputs`.
 
     What lies in the output folder, or in `apart`, is no input. Raises `NothingMatchedError`, and `UsageError` for
     outputs that collide or would overwrite an input.
     """
-    if output == "":
-        raise UsageError("a path is empty")
+    refuse_place(output)
     into = None if output is None else Path(output)
     folders, loose = inputs.folders, inputs.loose
     if output is not None and not _means_folder(output):
@@ -86,7 +103,8 @@ def plan(
     if into is not None and fills and os.path.lexists(into) and not is_folder(str(into)):
         raise UsageError(f"{into} is a file: several photos, or a folder's, go into a folder")
     place = into
-    jobs: list[Job] = []
+    drafts: list[tuple[Path | None, Place]] = []
+    passed: list[Path] = []
     for folder in folders:
         name = folder.resolve().name
         if into is not None and folder.resolve() == into.resolve():
@@ -94,19 +112,44 @@ def plan(
                 f"{folder} is an input: choose another output, or masks become photos of the next run"
             )
         here = Path(f"{name}-{kind}s") if into is None else into if inputs.alone else into / name
-        photos = inputs.photos(folder, os.path.realpath(apart or into or here))
-        jobs += [Job(path, target) for path, target in _named(photos, folder, here, "png")]
+        found = inputs.photos(folder, os.path.realpath(apart or into or here))
+        drafts += [
+            (path, Place(here / path.parent.relative_to(folder), path.name, "png")) for path in found.photos
+        ]
+        passed += found.passed
         place = here if inputs.alone else into
+    if place is not None and folders and os.path.lexists(place) and not is_folder(str(place)):
+        raise UsageError(f"{place} is a file: a folder's pictures go into a folder: give -o FOLDER")
+    one: list[Job] = []
     if loose and inputs.alone and (output is None or not _means_folder(output)):
         target = into or (None if to_stdout else Path(f"{_stem(loose[0])}.{kind}.png"))
-        jobs.append(Job(_source(loose[0]), target))
-        place = None
+        one, place = [Job(_source(loose[0]), target)], None
     elif loose:
-        jobs += _loose(inputs, loose, into, kind)
+        drafts += _loose(inputs, loose, into, kind)
+    targets = name_outputs([draft for _, draft in drafts])
+    jobs = [Job(source, target) for (source, _), target in zip(drafts, targets, strict=True)] + one
     if not jobs:
-        raise NothingMatchedError(f"no photo in {inputs}")
+        raise _nothing(inputs, passed)
     _refuse_collisions(jobs)
-    return Plan(tuple(jobs), place)
+    return Plan(tuple(jobs), place, passed=tuple(passed))
+
+
+def refuse_place(output: str | None) -> None:
+    """Raise `UsageError` for an output that is no path."""
+    if output == "":
+        raise UsageError("a path is empty")
+    if output is not None:
+        refuse_url(output, "written")
+
+
+def _nothing(inputs: Inputs, passed: Sequence[Path]) -> NothingMatchedError:
+    """Say that there is no photo, and why there may be none."""
+    reason = f"no photo in {inputs}"
+    if passed:
+        return NothingMatchedError(f"{reason} but what crate made; name files to have them read")
+    if not inputs.recursive and any(each.is_dir() for folder in inputs.folders for each in folder.iterdir()):
+        return NothingMatchedError(f"{reason}; -r searches the folders in it too")
+    return NothingMatchedError(reason)
 
 
 def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, ending: str = "png") -> Plan:
@@ -115,8 +158,7 @@ def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, 
     Without `output` it is standard output, if `to_stdout`; else `./STEM.KIND.png` for one photo or
     `./FOLDER-KIND.png` for one folder, and `./KIND.png` for several inputs. Raises what `plan` raises.
     """
-    if output == "":
-        raise UsageError("a path is empty")
+    refuse_place(output)
     name = f"{_title(inputs, kind)}.{ending}"
     if output is None:
         target = None if to_stdout else Path(name)
@@ -126,21 +168,22 @@ def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, 
         target = Path(output)
         if target.suffix.lower() != f".{ending}":
             raise UsageError(f"{target}: {ending.upper()} is written: let the name end with .{ending}")
-    own = os.path.realpath(name)
-    earlier = own if target is None or os.path.realpath(target) == own else None  # the last run's is no photo
     jobs: list[Job] = []
+    passed: list[Path] = []
     for each in inputs.named:
         if not is_folder(each):
             jobs.append(Job(_source(each), None))
         else:
-            photos = inputs.photos(Path(each), None)
-            jobs += [Job(path, None) for path in photos if os.path.realpath(path) != earlier]
+            found = inputs.photos(Path(each), None)
+            jobs += [Job(path, None) for path in found.photos]
+            passed += found.passed
     jobs += [Job(_source(each), None) for each in inputs.chosen]
     if not jobs:
-        raise NothingMatchedError(f"no photo in {inputs}")
+        raise _nothing(inputs, passed)
     if target is not None:
         _refuse_inputs(target, {os.path.realpath(job.source) for job in jobs if job.source is not None})
-    return Plan(tuple(jobs), target=target)
+    whole = () if output is None or target is None else (target,)  # a file without a name may not be made
+    return Plan(tuple(jobs), target=target, whole=whole, passed=tuple(passed))
 
 
 def _title(inputs: Inputs, kind: str) -> str:
@@ -158,8 +201,7 @@ def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None)
     Without `output` it is `./FOLDER-parts` for one folder, else `./parts`; `save` is where a vocabulary is saved.
     Raises what `plan` raises.
     """
-    if output == "":
-        raise UsageError("a path is empty")
+    refuse_place(output)
     alone = inputs.alone and bool(inputs.folders)
     place = Path(output or (f"{inputs.folders[0].resolve().name}-parts" if alone else "parts"))
     if output == "-":
@@ -171,31 +213,36 @@ def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None)
             f"{place} is an input: choose another output, or the sheet becomes a photo of the next run"
         )
     planned = plan(inputs, f"{place / kind}{os.sep}", kind, to_stdout=False, apart=place)
+    trees = tuple(place / tree for tree in (kind, *BESIDE.get(kind, ())))
+    planned = replace(planned, place=place, trees=trees)
     sources = {os.path.realpath(job.source) for job in planned.jobs if job.source is not None}
-    written = [place / SHEET_FILE, place / PARTS_FILE]
-    within = [job.target.relative_to(place / kind) for job in planned.jobs if job.target is not None]
-    written += [place / folder / each for each in within for folder in {kind, "overlays"}]
+    whole = (place / SHEET_FILE, place / PARTS_FILE)
+    written = [*whole, *(file for job in planned.jobs for file in planned.files(job))]
     if taken := [path for path in written if os.path.realpath(path) in sources]:
         raise UsageError(f"{taken[0]} is an input: choose another output")
     if save and os.path.realpath(save) in map(os.path.realpath, written):
         raise UsageError(f"{save} is written by this run anyway: choose another file for the vocabulary")
-    return replace(planned, place=place, also=tuple({place / "overlays" / each.parent for each in within}))
+    return replace(planned, whole=whole if save is None else (*whole, save))
 
 
-def _loose(inputs: Inputs, loose: Sequence[str], into: Path | None, kind: str) -> list[Job]:
-    """Pair photos named one by one: into a folder as a tree, else side by side in the working folder."""
+def _loose(
+    inputs: Inputs, loose: Sequence[str], into: Path | None, kind: str
+) -> list[tuple[Path | None, Place]]:
+    """Place photos named one by one: into a folder as a tree, else side by side in the working folder."""
     paths = [Path("stdin" if name == STDIN else name) for name in loose]
     if into is None:
-        stems = _named([Path(path.name) for path in paths], Path(), Path(), f"{kind}.png")
+        within = [Path(path.name) for path in paths]
+    elif inputs.listed:
+        within = [_inside(path) for path in paths]
     else:
-        if inputs.listed:
-            within = [_inside(path) for path in paths]
-        else:
-            absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - links stay
-            shared = os.path.commonpath([path.parent for path in absolute])
-            within = [path.relative_to(shared) for path in absolute]
-        stems = _named(within, Path(), into, "png")
-    return [Job(_source(name), target) for name, (_, target) in zip(loose, stems, strict=True)]
+        absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - links stay
+        shared = os.path.commonpath([path.parent for path in absolute])
+        within = [path.relative_to(shared) for path in absolute]
+    ending = f"{kind}.png" if into is None else "png"
+    return [
+        (_source(name), Place((into or Path()) / path.parent, path.name, ending))
+        for name, path in zip(loose, within, strict=True)
+    ]
 
 
 def _inside(path: Path) -> Path:
@@ -218,19 +265,6 @@ def _stem(name: str) -> str:
 
 def _means_folder(output: str) -> bool:
     return output.endswith(("/", os.sep)) or is_folder(output)
-
-
-def _named(paths: Sequence[Path], top: Path, place: Path, ending: str) -> list[tuple[Path, Path]]:
-    """Give each path its file below `place`, as it lies below `top`.
-
-    A stem that a path shares with another of its folder, whatever the case, keeps the extension.
-    """
-    stems = Counter((path.parent, path.stem.casefold()) for path in paths)
-    named = []
-    for path in paths:
-        stem = path.stem if stems[path.parent, path.stem.casefold()] == 1 else path.name
-        named.append((path, place / path.parent.relative_to(top) / f"{stem}.{ending}"))
-    return named
 
 
 def _refuse_ending(output: Path, *, several: bool) -> None:

@@ -175,10 +175,11 @@ def provenance(
     )
 
 
-def exported(kind: str, manifest: Path, target: Path | None) -> dict[str, Any]:
-    """Say how a file was exported from a run: plain data, paths relative to the file's folder."""
+def exported(kind: str, manifest: Path, target: Path | None, folder: Path | None = None) -> dict[str, Any]:
+    """Say how a file was exported from a run, into a `folder` of several: plain data, paths from the file's folder."""
     run = manifest.parent if manifest.name == MANIFEST else manifest
-    return Provenance(command="export", as_=kind, inputs=[_relative(run, target)]).as_data()
+    within = None if folder is None else _relative(folder, target)
+    return Provenance(command="export", as_=kind, inputs=[_relative(run, target)], folder=within).as_data()
 
 
 def _relative(path: str | Path, target: Path | None) -> str:

@@ -1,5 +1,6 @@
 """One run over photos: its plan, its ledger and the desk that the engine works at, open for as long as it lasts."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from cratecli.errors import OutputError
 from cratecli.io.formats.record import Annotated
 from cratecli.io.opening import MAX_PIXELS
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, as_it_is, work_through
+from cratecli.runs.inputs import name_some
 from cratecli.runs.jobs import Job, Skipped, deliver
 from cratecli.runs.ledger import Ledger
 from cratecli.runs.plan import Plan
@@ -65,15 +67,32 @@ class Session:
         if plan.manifest is not None and made is not None:
             self._ledger = Ledger(plan.manifest, made)
             try:
-                if self._ledger.open(plan.jobs, resume=plan.resume, also=plan.also):
+                below = plan.inputs.folders if plan.inputs else ()
+                if self._ledger.open(
+                    plan.jobs, resume=plan.resume, also=plan.also, below=below, prune=plan.prune
+                ):
                     at_work = f"another crate is at work on {plan.manifest}"
                     if not shared:
                         raise OutputError(f"{at_work}: wait for it, or give another folder")
-                    desk.note(f"{at_work}: sharing the photos")
+                    desk.note(f"{at_work}: sharing the photos{', pruning nothing' if plan.prune else ''}")
             except BaseException:
                 self._ledger.close()
                 raise
+            self._tell_gone(self._ledger, desk)
         self.desk = replace(desk, ledger=self._ledger)
+
+    def _tell_gone(self, ledger: Ledger, desk: Desk) -> None:
+        """Tell of photos of earlier runs that are no longer there."""
+        if not ledger.gone:
+            return
+        folder = ledger.manifest.parent
+        names = name_some([os.path.normpath(folder / each) for each in ledger.gone])
+        if not self.plan.prune:
+            desk.note(f"no longer there: {names}; --prune removes what was made of them")
+            return
+        desk.note(f"no longer there, and what was made of them removed: {names}")
+        for name in ledger.kept:
+            desk.note(f"{folder / name}: was changed since it was made, and is kept")
 
     def work(
         self,

@@ -1,6 +1,7 @@
 """Parts as pictures: labels and overlays of each photo, principal components, a contact sheet of all."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from jaxtyping import Float, UInt8
 from cratecli.arrays import RGB
 from cratecli.emergence.masks import enlarge
 from cratecli.emergence.parts import Vocabulary
+from cratecli.errors import OutputError
 from cratecli.geometry import Size
 from cratecli.io.formats.indexed import encode_labels, tint, voc_palette
 from cratecli.io.formats.png import encode_rgb
@@ -50,13 +52,21 @@ class PictureWriter:
             text = self.made.of_photo(photo.job, photo.sha256, folder=self.place).to_json()
         pictures = draw(labelled, self.kind, text)
         main = pictures.pop(self.kind)
-        for folder, png in pictures.items():
-            deliver(self.place / folder / within, png)
         parts = labelled.parts
         annotations = [annotate(parts.labels == part.colour, 1.0, part.name) for part in parts.parts]
         height, width = photo.rgb.shape[:2]
-        self.session.hand_over(photo, main, Annotated(photo.job.name, height, width, annotations))
-        others = (self.place / folder / within for folder in pictures)
+        annotated = Annotated(photo.job.name, height, width, annotations)
+        others: list[Path] = []
+        try:
+            for folder, png in pictures.items():
+                deliver(path := self.place / folder / within, png)
+                others.append(path)
+            self.session.hand_over(photo, main, annotated)
+        except OutputError as error:
+            for path in others if error.alone else ():  # a photo that fails leaves nothing
+                with suppress(OSError):
+                    path.unlink()
+            raise
         return replace(labelled, written=(photo.job.target, *others))
 
 

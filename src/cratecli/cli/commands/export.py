@@ -38,6 +38,9 @@ def export(
             help="The file, or the folder for formats with one file for each photo; `-` is stdout.",
         ),
     ] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Leave out photos that are no longer there.")
+    ] = False,
     json_: options.Json = False,
     jsonl: options.JsonLines = False,
     quiet: options.Quiet = False,
@@ -53,6 +56,7 @@ def export(
     from cratecli.handover import export as task
     from cratecli.handover.finished_run import read_run
     from cratecli.io.formats.table import FORMATS, OneFile
+    from cratecli.runs.inputs import name_some
     from cratecli.runs.jobs import Failure
     from cratecli.runs.provenance import exported
 
@@ -61,7 +65,11 @@ def export(
     target = _target(form, run, as_, output, records=report.records)
     done: list[Exported] = []
     with report:
-        finished = read_run(run)
+        finished = read_run(run, prune=prune)
+        if gone := finished.gone:
+            names = name_some(gone)
+            there = f"exported all the same: {names}; --prune leaves them out"
+            report.note(f"no longer there, {f'left out: {names}' if prune else there}")
         finished = replace(
             finished, info={**finished.info, "crate": exported(as_, finished.manifest, target)}
         )

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from cratecli.cli import options
 from cratecli.cli.groups import grouped
 from cratecli.cli.options import flag_of
 from cratecli.cli.run import PhotoOptions, Run, Running
@@ -41,6 +42,7 @@ def parts(
             metavar="LIST", help="Names for the parts, in the order of their labels: `head,body,legs`."
         ),
     ] = None,
+    prune: options.Prune = False,
     running: Running,
 ) -> None:
     """Find the parts that photos share: the same part has the same colour in every one.
@@ -61,7 +63,7 @@ def parts(
 
     from cratecli.runs.outputs import Outputs
 
-    run = Run(photos, Outputs(output, as_, "parts", save=save_parts), running, report)
+    run = Run(photos, Outputs(output, as_, "parts", prune=prune, save=save_parts), running, report)
 
     from cratecli.tasks.parts_run import choose_vocabulary, parts_run
     from cratecli.tasks.records import parts_record

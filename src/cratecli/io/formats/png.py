@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from functools import partial
 from typing import Literal, get_args
 
@@ -15,11 +16,12 @@ from cratecli.arrays import RGB, Mask, Soft
 from cratecli.errors import InputError
 from cratecli.io.formats.record import check_size
 from cratecli.io.opening import without_bad_metadata
+from cratecli.io.own import TEXT
 
 Kind = Literal["mask", "soft", "soft16", "cutout", "overlay"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-TEXT = "crate"  # keyword of the PNG's tEXt chunk that holds the provenance
+HEADER = 33  # bytes of a PNG's signature and its first chunk
 DIMMED = 0.35  # brightness of an overlay's background, as a share of the photo's luminance
 
 
@@ -76,6 +78,13 @@ def encode_image(picture: Image.Image, text: str | None = None) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, "PNG", pnginfo=information)
     return stream.getvalue()
+
+
+def with_text(content: bytes, text: str) -> bytes:
+    """Embed `text` (ASCII) as provenance in a PNG that has none, behind its header."""
+    chunk = b"tEXt" + f"{TEXT}\0{text}".encode("ascii")
+    packed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return content[:HEADER] + packed + content[HEADER:]
 
 
 def embedded_text(content: bytes) -> str | None:

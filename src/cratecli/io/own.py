@@ -1,0 +1,41 @@
+"""Tell the pictures that `crate` made from photos, by the text in them. Loads no image library."""
+
+import os
+import stat
+from pathlib import Path
+
+TEXT = "crate"
+"""The keyword of the PNG's tEXt chunk that holds the provenance."""
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEAD = 8192  # bytes: our text stands before the palette and the pixels
+
+
+def is_own(path: Path) -> bool:
+    """Tell whether a file is a PNG with provenance; what cannot be read is none."""
+    try:
+        with open(path, "rb", opener=_without_waiting) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                return False
+            head = stream.read(_HEAD)
+    except (OSError, ValueError):
+        return False
+    return holds_text(head)
+
+
+def holds_text(head: bytes) -> bool:
+    """Tell whether the first bytes of a file are a PNG's with provenance."""
+    mark = TEXT.encode() + b"\0"
+    place = len(_SIGNATURE) if head.startswith(_SIGNATURE) else len(head)
+    while place < len(head):
+        length, kind = int.from_bytes(head[place : place + 4], "big"), head[place + 4 : place + 8]
+        if kind == b"tEXt" and head.startswith(mark, place + 8):
+            return True
+        if kind == b"IDAT":
+            return False
+        place += 12 + length
+    return False
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -1,0 +1,81 @@
+"""What can be told of outputs before the first is written: names that are too long, and what stands in the way."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cratecli.errors import OutputError
+
+TEMPORARY = 44  # bytes of the name under which a file is written first: see `files.replacing`
+_UNLIMITED = 1 << 30
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A folder of outputs, there or to be made: why it cannot be, its path's bytes, and the most that fit."""
+
+    refusal: str | None
+    path: int
+    longest_name: int
+    longest_path: int
+
+
+class Disk:
+    """The disk that outputs go to, as it is now; each folder is looked at once."""
+
+    def __init__(self) -> None:
+        """Look at nothing yet."""
+        self._folders: dict[Path, _Folder] = {}
+
+    def refuse(self, outputs: Iterable[Path], *, regular: bool = True) -> None:
+        """Raise an `OutputError`, `alone`, for the first output that cannot be written as things stand.
+
+        Unless they must be `regular`, a device or a pipe may be in their place.
+        """
+        for output in outputs:
+            if reason := self._refusal(output, regular):
+                raise OutputError(f"{output}: cannot be written: {reason}", alone=True)
+
+    def _refusal(self, output: Path, regular: bool) -> str | None:
+        folder, name = self._folder(output.parent), len(os.fsencode(output.name))
+        if folder.refusal is not None:
+            return folder.refusal
+        if name > folder.longest_name:
+            return f"its name has {name} bytes, and {folder.longest_name} fit there: rename the photo"
+        if folder.path + 1 + max(name, TEMPORARY) >= folder.longest_path:
+            return (
+                f"its path is too long, {folder.longest_path - 1} bytes fit: choose a shorter output folder"
+            )
+        if os.path.isdir(output):  # noqa: PTH112 - Path.is_dir raises for a name too long
+            return "a folder is in its place: move it, or choose another output"
+        if regular and os.path.exists(output) and not os.path.isfile(output):  # noqa: PTH110, PTH113
+            return "a pipe or a device is in its place: move it, or choose another output"
+        return None
+
+    def _folder(self, path: Path) -> _Folder:
+        if path not in self._folders:
+            self._folders[path] = self._look(path)
+        return self._folders[path]
+
+    def _look(self, path: Path) -> _Folder:
+        if os.path.isdir(path):  # noqa: PTH112
+            length = len(os.fsencode(os.path.realpath(path)))
+            return _Folder(None, length, _limit(path, "PC_NAME_MAX"), _limit(path, "PC_PATH_MAX"))
+        above = self._folder(path.parent)
+        name = len(os.fsencode(path.name))
+        refusal = above.refusal
+        if os.path.lexists(path):
+            refusal = f"{path} is no folder: move it, or choose another output"
+        elif refusal is None and name > above.longest_name:
+            refusal = f"the name of its folder has {name} bytes, and {above.longest_name} fit there"
+        return _Folder(refusal, above.path + 1 + name, above.longest_name, above.longest_path)
+
+
+def _limit(folder: Path, which: str) -> int:
+    """Ask the file system of a folder for a limit, in bytes; there is none where it cannot be asked."""
+    try:
+        most = os.pathconf(folder, which)
+    except (AttributeError, OSError, ValueError):  # no POSIX, not this one, not there
+        return _UNLIMITED
+    return most if most > 0 else _UNLIMITED

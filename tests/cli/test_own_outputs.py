@@ -1,0 +1,175 @@
+"""The tool meets its own outputs: what it made is no photo, and what was made of photos that are gone goes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cratecli.io.formats.png import encode_mask
+from tests.cli.conftest import Here, Machine, outputs
+from tests.support.runs import read_rows
+
+FAST = ("--size", "32", "--refine", "none")
+PASSED = "crate: passed over, as crate made it: {}; name a file to have it read"
+
+
+@pytest.fixture
+def photos(machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with three photos, one of them below."""
+    del here  # which goes to the desk
+    for seed, name in enumerate(("a.jpg", "b.png", "sub/c.jpg")):
+        machine.photo(f"in/{name}", seed=seed)
+    monkeypatch.chdir(machine.desk / "in")
+    return machine.desk / "in"
+
+
+def planned(here: Here, *arguments: str) -> tuple[list[str], list[str]]:
+    """Give the photos that a run would read, and what it says beforehand."""
+    done = here(*arguments, "--dry-run")
+    assert done.code == 0
+    return sorted(line.split("\t")[0] for line in done.lines), done.err.splitlines()
+
+
+def test_what_crate_made_is_no_photo(photos: Path, here: Here) -> None:
+    """Runs' folders below the photos, and pictures beside them; `-r` finds the photos alone."""
+    assert here("segment", ".", "-q", *FAST).code == 0
+    assert here("segment", "a.jpg", "-o", "a.mask.png", "-q", *FAST).code == 0
+    assert here("heads", ".", "-o", "heads.png", "-q", "--size", "32").code == 0
+    assert here("parts", ".", "--k", "2", "-o", "some/parts", "-q", "--size", "32").code == 0
+    assert here("export", "in-masks", "--as", "labels", "-o", "labels", "-q").code == 0
+    assert here("export", "in-masks", "--as", "overlay", "-o", "shown", "-q").code == 0
+    assert here("explain", "shown/a.png").lines == ["crate export in-masks --as overlay --output shown"]
+    found, said = planned(here, "segment", ".", "-r", "-o", "again")
+    assert found == ["a.jpg", "b.png", "sub/c.jpg"]
+    assert said == [PASSED.format("a.mask.png, heads.png, in-masks and 5 more")]
+    for command in ("objects", "layers", "heads", "parts"):
+        assert planned(here, command, ".", "-o", "there/")[0] == ["a.jpg", "b.png"]
+    again = here("segment", ".", "-r", "-o", "again", "-q", *FAST)
+    assert (again.code, again.err) == (0, "")
+    assert outputs(photos / "again") == ["a.png", "b.png", "sub/c.png"]
+
+
+def test_what_is_named_is_read(photos: Path, here: Here) -> None:
+    """A run's own folder, as of cut-outs whose parts are asked for, and a picture alone."""
+    assert here("segment", ".", "--as", "cutout", "-o", "cut", "-q", *FAST).code == 0
+    assert planned(here, "parts", "cut", "-o", "there") == (["cut/a.png", "cut/b.png"], [])
+    assert planned(here, "segment", "cut/a.png", "-o", "x.png") == (["cut/a.png"], [])
+    Path("list").write_text("cut/a.png\n")
+    assert planned(here, "segment", "--files-from", "list", "-o", "x") == (["cut/a.png"], [])
+    (photos / "only").mkdir()
+    (photos / "only/a.png").write_bytes((photos / "cut/a.png").read_bytes())
+    done = here("segment", "only", *FAST)
+    told = "crate: no photo in only but what crate made; name files to have them read\n"
+    assert (done.code, done.err) == (3, told)
+
+
+def test_outputs_beside_their_photos(photos: Path, here: Here) -> None:
+    """A folder that holds a manifest and photos is no run's: its photos stay."""
+    assert here("segment", "a.jpg", "sub/c.jpg", "-o", "./", "-q", *FAST).code == 0
+    assert (photos / "manifest.jsonl").exists()
+    assert planned(here, "segment", "../in", "-o", "../out") == (
+        ["../in/a.jpg", "../in/b.png"],
+        [PASSED.format("../in/a.png")],
+    )
+    assert planned(here, "segment", "..", "-r", "-o", "../out")[0] == [
+        "../in/a.jpg",
+        "../in/b.png",
+        "../in/sub/c.jpg",
+    ]
+
+
+def test_somebody_elses_manifest_hides_no_photo(photos: Path, here: Here) -> None:
+    for content in (b'{"audio": "x.wav"}\n', b"", b"no JSON", b'{"input": "../x.jpg"}\n', b'{"input": "'):
+        (photos / "sub/manifest.jsonl").write_bytes(content)
+        assert planned(here, "segment", ".", "-r", "-o", "out")[0] == ["a.jpg", "b.png", "sub/c.jpg"]
+
+
+def test_a_sheet_takes_the_place_of_the_last(photos: Path, here: Here) -> None:
+    for _ in range(2):
+        done = here("heads", ".", "-o", "sheet.png", "-q", "--size", "32")
+        assert (done.code, done.err, done.lines) == (0, "", ["sheet.png"])
+    (photos / "mine.png").write_bytes(encode_mask(np.eye(40, dtype=bool)))
+    done = here("heads", ".", "-o", "mine.png", "-q", "--size", "32")
+    assert (done.code, done.err) == (2, "crate: mine.png is an input: choose another output\n")
+
+
+def test_a_folder_of_folders_says_so(photos: Path, here: Here) -> None:
+    for name in ("a.jpg", "b.png"):
+        (photos / name).unlink()
+    done = here("segment", ".", *FAST)
+    assert (done.code, done.err) == (3, "crate: no photo in .; -r searches the folders in it too\n")
+    (photos / "sub/c.jpg").unlink()
+    assert here("segment", ".", "-r", *FAST).err == "crate: no photo in .\n"
+
+
+@pytest.mark.parametrize("command", ["segment", "objects", "parts"])
+def test_photos_that_are_gone(machine: Machine, here: Here, command: str) -> None:
+    """They are named; to prune, their rows and outputs go, but for those that were changed since."""
+    for seed, name in enumerate(("a.jpg", "b.jpg", "c.jpg", "d.jpg", "sub/e.jpg")):
+        machine.photo(f"in/{name}", seed=seed)
+    more = ("--k", "2") if command == "parts" else ()
+    run = (command, "in", "-r", "-o", "out", "--size", "32", *more)
+    assert here(*run, "-q").code == 0
+    tree = "out/labels" if command == "parts" else "out"
+    for name in ("c.jpg", "d.jpg", "sub/e.jpg"):
+        (machine.desk / "in" / name).unlink()
+    before = [name for name in machine.files() if name.startswith("out/")]
+    done = here(*run)
+    said = "crate: no longer there: in/c.jpg, in/d.jpg, in/sub/e.jpg; --prune removes what was made of them"
+    assert (done.code, done.err.count(said)) == (0, 1)
+    assert [name for name in machine.files() if name.startswith("out/")] == before
+    assert len(list(read_rows(machine.desk / "out"))) == 5
+    (machine.desk / tree / "d.png").write_bytes(b"drawn by hand")
+    done = here(*run, "--prune")
+    assert done.code == 0
+    said = "crate: no longer there, and what was made of them removed: in/c.jpg, in/d.jpg, in/sub/e.jpg"
+    kept = f"crate: {tree}/d.png: was changed since it was made, and is kept"
+    assert [line for line in done.err.splitlines() if "no longer" in line or "kept" in line] == [said, kept]
+    pictures = {Path(name).name for name in machine.files() if name.startswith(f"{tree}/")}
+    assert pictures - {"parts.json", "sheet.png"} == {"a.png", "b.png", "d.png"}
+    assert {Path(name).name for name in machine.files() if "overlays" in name} <= {"a.png", "b.png"}
+    assert {row.input for row in read_rows(machine.desk / "out")} == {"../in/a.jpg", "../in/b.jpg"}
+    assert "no longer" not in here(*run, "--prune").err
+
+
+def test_what_is_elsewhere_or_left_out_is_not_gone(machine: Machine, here: Here) -> None:
+    """Photos of other folders, that are excluded, or in folders below are not asked after."""
+    for seed, name in enumerate(("one/a.jpg", "two/b.jpg", "one/c.jpg", "one/sub/d.jpg")):
+        machine.photo(name, seed=seed)
+    assert here("segment", "one", "two", "-r", "-o", "out", "-q", *FAST).code == 0
+    (machine.desk / "two/b.jpg").unlink()
+    for named in (("one",), ("one/a.jpg", "one/c.jpg")):
+        done = here("segment", *named, "--exclude", "c*", "-o", "out/", "--prune", "--resume", *FAST)
+        assert (done.code, "no longer" in done.err) == (0, False)
+    assert {"../two/b.jpg", "../one/sub/d.jpg"} <= {row.input for row in read_rows(machine.desk / "out")}
+
+
+def test_pruning_goes_by_a_manifest(machine: Machine, here: Here) -> None:
+    machine.photo("a.jpg")
+    done = here("segment", "a.jpg", "-o", "a.png", "--prune", *FAST)
+    reason = "--prune goes by the manifest in an output folder: give -o FOLDER"
+    assert (done.code, done.err) == (2, f"crate: {reason}\n")
+
+
+def test_an_export_of_photos_that_are_gone(machine: Machine, here: Here) -> None:
+    for seed, name in enumerate("abc"):
+        machine.photo(f"in/{name}.jpg", seed=seed)
+    stdin = machine.photo("stdin.png").read_bytes()
+    assert here("segment", "in", "-", "-o", "out", "-q", *FAST, stdin=stdin).code == 0
+    (machine.desk / "in/b.jpg").unlink()
+    export = ("export", "out", "--as", "coco", "-o", "all.json", "--jsonl")
+    done = here(*export)
+    said = "crate: no longer there, exported all the same: in/b.jpg; --prune leaves them out"
+    assert (done.code, len(done.lines), done.err.splitlines()[0]) == (0, 4, said)
+    done = here(*export, "--prune")
+    assert (done.code, len(done.lines)) == (0, 3)
+    assert done.err.splitlines()[0] == "crate: no longer there, left out: in/b.jpg"
+    assert len(list(read_rows(machine.desk / "out"))) == 4
+    for name in "ac":
+        (machine.desk / f"in/{name}.jpg").unlink()
+    assert here(*export, "--prune", "-q").code == 0
+    (machine.desk / "solo").mkdir()
+    assert here("segment", "stdin.png", "-o", "solo/", "-q", *FAST).code == 0
+    (machine.desk / "stdin.png").unlink()
+    done = here("export", "solo", "--as", "yolo", "--prune", "-q")
+    assert (done.code, done.err) == (3, "crate: solo/manifest.jsonl: no photo of it is there any more\n")
