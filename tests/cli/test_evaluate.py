@@ -109,6 +109,21 @@ def test_records_say_all_and_nothing_else_stands_on_stdout(machine: Machine, her
         assert all(each["paper"] is None for each in printed["measures"].values())
 
 
+def test_photos_are_read_by_the_range_that_is_asked_for(machine: Machine, here: Here) -> None:
+    folder = saliency_set(machine.desk / "set", 1)
+    (path,) = folder.glob("images/*")
+    deep = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 16
+    path.unlink()
+    Image.fromarray(deep).save(path.with_suffix(".png"))
+    runs = {}
+    for range_ in ("auto", "0:4095", "0:100"):
+        done = here("evaluate", "saliency", "set", *MASKS, "--json", "-q", "--range", range_)
+        (record,) = json.loads(done.out)
+        assert record["settings"]["range"] == range_
+        runs[range_] = values(record)
+    assert runs["auto"] == runs["0:4095"] != runs["0:100"]
+
+
 def test_several_models_and_markdown(machine: Machine, here: Here) -> None:
     """A file of its own is a model too; each is evaluated once, however often it is named."""
     saliency_set(machine.desk / "set")
@@ -156,6 +171,7 @@ def test_coco(machine: Machine, here: Here) -> None:
     assert {name.split()[0] for name in values(record)} == {"box", "mask"}
     attention = [4, 5, 6, 7]
     assert record["settings"] == {
+        "range": "auto",
         "layers": [6],
         "sizes": [64],
         "attention": attention,

@@ -95,3 +95,20 @@ def test_what_is_no_range_is_a_usage_error(machine: Machine, here: Here) -> None
     done = here("segment", "photo.png", "--range", "9:1")
     assert (done.code, done.out) == (2, b"")
     assert done.err.startswith("crate: --range '9:1' is not auto, full, LOW:HIGH or percentile:A:B")
+
+
+def test_a_white_logo_is_seen_and_a_cutout_keeps_alpha(machine: Machine, here: Here) -> None:
+    rows, cols = np.mgrid[:48, :64]
+    logo = np.full((48, 64, 4), 255, np.uint8)
+    logo[..., 3] = np.where((rows - 24) ** 2 + (cols - 32) ** 2 < 200, 128, 0)
+    Image.fromarray(logo).save(machine.desk / "logo.png")
+    done = here("segment", "logo.png", "--as", "cutout", "-o", "run/", "--size", "64")
+    assert done.code == 0
+    assert "logo.png: all that shows is nearly white: its transparent ground is taken for black" in done.err
+    cutout = np.asarray(Image.open(machine.desk / "run/logo.png"))
+    assert set(np.unique(cutout[..., 3])) <= {0, 1, 128}
+    assert (cutout[..., 3] == 128).sum() > 300
+    assert cutout[..., :3][cutout[..., 3] == 128].min() == 255
+    assert here("export", "run", "--as", "cutout", "-o", "cut/", "-q").code == 0
+    (again,) = machine.desk.glob("cut/*.png")
+    np.testing.assert_array_equal(np.asarray(Image.open(again)), cutout)

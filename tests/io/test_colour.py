@@ -104,6 +104,22 @@ def test_transparency_lies_over_white(tmp_path: Path, mode: str) -> None:
     np.testing.assert_allclose(got[1, 2], expected[1, 2] * share + 255 * (1 - share), atol=1)
 
 
+@pytest.mark.parametrize(
+    ("level", "edge", "ground"), [(255, 0, 0), (230, 0, 0), (200, 0, 255), (0, 0, 255), (255, 2, 255)]
+)
+def test_what_is_white_on_transparency_lies_on_black(level: int, edge: int, ground: int) -> None:
+    """A logo, `edge` of whose 20 rows are dark; the corner shows the ground."""
+    logo = np.zeros((24, 24, 4), np.uint8)
+    logo[2:22, 2:22] = level, level, level, 255
+    logo[2 : 2 + edge, 2:22, :3] = 20
+    decoded = images.decode(broken.encoded(Image.fromarray(logo), "png"), "photo")
+    assert decoded.rgb[0, 0].tolist() == [ground] * 3
+    assert decoded.rgb[12, 12].tolist() == [level] * 3
+    assert bool(decoded.notes) == (ground == 0)
+    assert decoded.rgba is not None
+    np.testing.assert_array_equal(decoded.rgba, logo)
+
+
 def test_palette_with_a_transparent_colour(tmp_path: Path) -> None:
     image = Image.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
     image.putpalette([250, 0, 0, 0, 250, 0, 0, 0, 250])

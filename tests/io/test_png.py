@@ -129,9 +129,18 @@ def test_what_is_no_mask(content: bytes) -> None:
 
 
 def test_what_is_no_cutout() -> None:
-    half = saved(Image.new("RGBA", (4, 3), (0, 0, 0, 128)))
-    with pytest.raises(ValueError, match="values"):
-        decode_cutout(half)
+    with pytest.raises(ValueError, match="mode RGB"):
+        decode_cutout(saved(Image.new("RGB", (4, 3))))
+
+
+def test_a_cutout_keeps_the_colours_and_the_alpha_of_its_photo() -> None:
+    own = np.zeros((*MASK.shape, 4), np.uint8)
+    own[..., 0], own[..., 3] = 200, np.arange(MASK.size).reshape(MASK.shape)
+    content = encode(RGB, MASK, SOFT, "cutout", rgba=own)
+    got = np.asarray(Image.open(io.BytesIO(content)))
+    np.testing.assert_array_equal(got[..., :3], own[..., :3])
+    np.testing.assert_array_equal(got[..., 3], np.where(MASK, np.maximum(own[..., 3], 1), 0))
+    np.testing.assert_array_equal(decode_cutout(content), MASK)
 
 
 def test_masks_beyond_pillows_limit_for_photos(monkeypatch: pytest.MonkeyPatch) -> None:

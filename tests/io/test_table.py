@@ -6,19 +6,19 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from cratecli.arrays import RGB
 from cratecli.io.formats import FormatName
 from cratecli.io.formats.compare import agreement
 from cratecli.io.formats.record import Annotated, classes
 from cratecli.io.formats.table import FORMATS, OneFile
+from cratecli.io.images import Decoded
 from tests.support.annotations import MET, PHOTOS
 
 ALL = [*PHOTOS, MET]
 READ = [name for name, form in FORMATS.items() if isinstance(form, OneFile) or form.decode]
 
 
-def black(photo: Annotated) -> RGB:
-    return np.zeros((photo.height, photo.width, 3), np.uint8)
+def black(photo: Annotated) -> Decoded:
+    return Decoded(np.zeros((photo.height, photo.width, 3), np.uint8))
 
 
 def encoded(kind: str, photos: list[Annotated]) -> list[bytes]:

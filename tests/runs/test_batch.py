@@ -126,9 +126,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     decoded: list[str] = []
     decode = images.decode
 
-    def counting(data: bytes, name: str, *, max_pixels: int) -> images.Decoded:
+    def counting(data: bytes, name: str, *, max_pixels: int, range: str) -> images.Decoded:
         decoded.append(name)
-        return decode(data, name, max_pixels=max_pixels)
+        return decode(data, name, max_pixels=max_pixels, range=range)
 
     monkeypatch.setattr(images, "decode", counting)
     return decoded

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cratecli.arrays import RGB
 from cratecli.errors import InputError, NothingMatchedError, UsageError
 from cratecli.io import images
 from cratecli.io.formats.names import bare, plain, safe, stems
@@ -181,13 +180,13 @@ def _named(
     return tuple(sorted(photos, key=lambda photo: PurePosixPath(photo.name)))
 
 
-def read_photo_again(photo: FinishedPhoto, annotated: Annotated) -> RGB:
+def read_photo_again(photo: FinishedPhoto, annotated: Annotated) -> images.Decoded:
     """Read the pixels of a finished photo. Raises `InputError` unless bytes and size are those that were segmented."""
     name = photo.shown
     content = images.content(photo.source, name)
     if hashlib.sha256(content).hexdigest() != photo.sha256:
         raise InputError(f"{name}: not the photo of the run: its bytes have changed")
-    rgb = images.read_bytes(content, name, range=photo.range)
-    if rgb.shape[:2] != (annotated.height, annotated.width):
+    decoded = images.decode(content, name, range=photo.range)
+    if decoded.rgb.shape[:2] != (annotated.height, annotated.width):
         raise InputError(f"{name}: not of the size that the run says")
-    return rgb
+    return decoded

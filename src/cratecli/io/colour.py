@@ -1,11 +1,15 @@
 """Convert images of any of Pillow's 8-bit modes and colour spaces to sRGB, 0–255, and turn them upright."""
 
 import io
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
 from cratecli.arrays import RGB
+
+STANDS_OUT = 32  # levels, in any channel, by which a colour differs from white at least
+LEAST_SHOWN = 0.05  # of what is not transparent: less of it standing out from white, it lies on black
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -30,19 +34,41 @@ def upright(image: Image.Image, held: Image.Image | None = None) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def to_rgb(image: Image.Image) -> RGB:
-    """Convert an image of 8 bits a channel to sRGB, 0–255: alpha is composited over white."""
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A photo as people see it: sRGB, 0–255, on a white ground, or on a black one where white would hide it.
+
+    `rgba` are the photo's own colours, and alpha, where it has some.
+    """
+
+    rgb: RGB
+    rgba: np.ndarray | None = None
+    on_black: bool = False
+
+
+def to_srgb(image: Image.Image) -> Shown:
+    """Convert an image of 8 bits a channel to sRGB, 0–255."""
+    profile = image.info.get("icc_profile")
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return np.array(ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB"))
-    return np.array(_in_srgb(_over_white(image), image.info.get("icc_profile")))
+        return Shown(np.array(ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")))
+    if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and "transparency" not in image.info:
+        plain = image if image.mode == "CMYK" else image.convert("RGB")
+        return Shown(np.array(_in_srgb(plain, profile)))
+    straight = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    on_black = _hidden_by_white(np.asarray(straight))
+    ground = Image.new("RGBA", straight.size, "black" if on_black else "white")
+    flat = _in_srgb(Image.alpha_composite(ground, straight).convert("RGB"), profile)
+    own = _in_srgb(straight.convert("RGB"), profile)
+    return Shown(np.array(flat), np.dstack([np.asarray(own), np.asarray(straight)[..., 3]]), on_black)
 
 
-def _over_white(image: Image.Image) -> Image.Image:
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        straight = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", straight.size, "white"), straight).convert("RGB")
-    return image if image.mode == "CMYK" else image.convert("RGB")
+def _hidden_by_white(rgba: np.ndarray) -> bool:
+    """Tell whether next to nothing of what is not transparent would stand out from white."""
+    opaque = rgba[rgba[..., 3] >= 128]
+    if not opaque.size or len(opaque) == rgba.shape[0] * rgba.shape[1]:
+        return False
+    return bool((opaque[:, :3].min(axis=1) < 255 - STANDS_OUT).mean() < LEAST_SHOWN)
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -33,6 +33,7 @@ EXTENSIONS = frozenset(
 )
 """Extensions of the files in a folder that count as photos; a file named by itself is read whatever its extension."""
 
+ON_BLACK = "all that shows is nearly white: its transparent ground is taken for black"
 BYTES_A_PIXEL = 16  # more than any format needs
 
 PhotoLike = RGB | Image.Image | str | Path
@@ -41,10 +42,14 @@ PhotoLike = RGB | Image.Image | str | Path
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Holds a decoded photo, upright RGB, 0–255, and notes for the user, a line each."""
+    """Holds a decoded photo, upright RGB, 0–255, and notes for the user, a line each.
+
+    `rgba` are its own colours, and alpha, where it has some.
+    """
 
     rgb: RGB
     notes: tuple[str, ...] = ()
+    rgba: np.ndarray | None = None
 
 
 def as_rgb(photo: PhotoLike, *, range: str = "auto") -> RGB:
@@ -57,7 +62,7 @@ def as_rgb(photo: PhotoLike, *, range: str = "auto") -> RGB:
         refuse_thin(photo.width, photo.height, "the image")
         with _explained("the image"):
             photo.load()
-            return _rgb(photo, depths.held(photo), Range.parse(range))[0]
+            return _shown(photo, depths.held(photo), Range.parse(range))[0].rgb
     if isinstance(photo, str | Path):
         return read(Path(photo), range=range)
     if not isinstance(photo, np.ndarray):
@@ -67,7 +72,7 @@ def as_rgb(photo: PhotoLike, *, range: str = "auto") -> RGB:
             f"an array of {photo.dtype} {photo.shape} is no RGB photo: uint8, (height, width, 3)"
         )
     refuse_thin(photo.shape[1], photo.shape[0], "the array")
-    return _in_range(photo, Range.parse(range))[0]
+    return _in_range(colour.Shown(photo), Range.parse(range))[0].rgb
 
 
 def read(path: Path, *, max_pixels: int = MAX_PIXELS, range: str = "auto") -> RGB:
@@ -121,7 +126,7 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, range: str = "auto") -> Decoded:
-    """Decode a photo to upright sRGB, 0–255: EXIF orientation applied, alpha over white, first frame.
+    """Decode a photo to upright sRGB, 0–255: EXIF orientation applied, alpha over white, or black, first frame.
 
     `name` stands for it in errors and notes; Pillow's warnings go to Python's `warnings`. `range` says which of its
     numbers are black and white: see `Range.parse`. Raises `InputError` for an image that is broken or cut short, not of
@@ -154,11 +159,10 @@ def _decode(data: bytes, name: str, most: int, chosen: Range) -> Decoded:
     with image:
         # decodes all of it: only this proves it complete
         numbers = depths.loaded(image, data, again, inverted=inverted)
-        rgb, note = _rgb(image, numbers, chosen)
-        notes = [] if note is None else [f"{name}: {note}"]
+        shown, notes = _shown(image, numbers, chosen)
         if image.format != "MPO" and _has_more(image):  # in a phone's photo the second picture is its preview
-            notes.append(f"{name}: {SEVERAL}")
-        return Decoded(rgb, tuple(notes))
+            notes.append(SEVERAL)
+        return _noted(shown, notes, name)
 
 
 def _from_tifffile(
@@ -173,25 +177,31 @@ def _scaled(numbers: Numbers, name: str, chosen: Range) -> Decoded:
     """Bring the numbers of an extra's reader, which are upright, to sRGB."""
     refuse_thin(numbers.colours.shape[1], numbers.colours.shape[0], name)
     levels, note = to_levels(numbers, chosen)
-    notes = (*numbers.notes, *([] if note is None else [note]))
-    return Decoded(colour.to_rgb(Image.fromarray(levels)), tuple(f"{name}: {each}" for each in notes))
+    notes = [*numbers.notes, *([] if note is None else [note])]
+    return _noted(colour.to_srgb(Image.fromarray(levels)), notes, name)
 
 
-def _rgb(image: Image.Image, numbers: Numbers | None, chosen: Range) -> tuple[RGB, str | None]:
+def _noted(shown: colour.Shown, notes: list[str], name: str) -> Decoded:
+    ground = [ON_BLACK] if shown.on_black else []
+    return Decoded(shown.rgb, tuple(f"{name}: {each}" for each in (*notes, *ground)), shown.rgba)
+
+
+def _shown(image: Image.Image, numbers: Numbers | None, chosen: Range) -> tuple[colour.Shown, list[str]]:
     """Bring a decoded image to upright sRGB, and its numbers, if they are of more than 8 bits, to 0–255."""
     if numbers is None:
-        return _in_range(colour.to_rgb(colour.upright(image)), chosen)
+        return _in_range(colour.to_srgb(colour.upright(image)), chosen)
     levels, note = to_levels(numbers, chosen)
     picture = Image.fromarray(levels)
     picture.info["icc_profile"] = image.info.get("icc_profile")
-    return colour.to_rgb(colour.upright(picture, image)), note
+    return colour.to_srgb(colour.upright(picture, image)), [] if note is None else [note]
 
 
-def _in_range(rgb: RGB, chosen: Range) -> tuple[RGB, str | None]:
+def _in_range(shown: colour.Shown, chosen: Range) -> tuple[colour.Shown, list[str]]:
     """Stretch 8-bit colours where that was asked for."""
     if chosen.rule in ("auto", "full"):
-        return rgb, None
-    return to_levels(Numbers(rgb, full=(0.0, 255.0)), chosen)
+        return shown, []
+    levels, note = to_levels(Numbers(shown.rgb, full=(0.0, 255.0)), chosen)
+    return replace(shown, rgb=levels), [] if note is None else [note]
 
 
 def _what_instead(path: Path) -> str:

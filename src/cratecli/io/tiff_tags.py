@@ -9,6 +9,7 @@ WHITE_IS_ZERO = 0
 _SIZES = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
 _LETTERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _MOST = 64  # directories of a file that are looked at
+_MOST_TAGS = 4096  # of a directory
 _MOST_VALUES = 16  # values of a tag that are looked at
 
 
@@ -83,8 +84,8 @@ def _directory(content: bytes, start: int, order: str, *, big: bool) -> tuple[Di
     """Read one directory, and where the next starts."""
     count = struct.unpack_from(f"{order}Q" if big else f"{order}H", content, start)[0]
     start, width = (start + 8, 20) if big else (start + 2, 12)
-    if count * width > len(content):
-        raise struct.error("more tags than bytes")
+    if count > _MOST_TAGS:
+        raise struct.error("more tags than any file has")
     found = dict(_tags(content, start, count, order, big=big))
     return found, struct.unpack_from(f"{order}Q" if big else f"{order}I", content, start + count * width)[0]
 

@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from cratecli.arrays import RGB
 from cratecli.emergence.features import View
 from cratecli.errors import CrateError, InputError, OutputError, UsageError
@@ -70,11 +72,20 @@ class Desk:
 
 @dataclass(frozen=True, eq=False)
 class DecodedPhoto:
-    """A job's photo: upright RGB, 0–255, and the SHA-256, in hexadecimal, of its file (or of its pixels, held)."""
+    """A job's photo: upright RGB, 0–255, and the SHA-256, in hexadecimal, of its file (or of its pixels, held).
+
+    `rgba` are its own colours, and alpha, where it has some.
+    """
 
     job: Job
     rgb: RGB
     sha256: str
+    rgba: np.ndarray | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Count the bytes that it holds in memory."""
+        return self.rgb.nbytes + (0 if self.rgba is None else self.rgba.nbytes)
 
 
 def as_it_is(_job: Job, rgb: RGB) -> RGB:
@@ -221,10 +232,10 @@ class _Pipeline(Generic[Result]):
             return self._failed(job, error)
         for note in decoded.notes:
             self.desk.note(note)
-        return self._kept(DecodedPhoto(job, rgb, sha256))
+        return self._kept(DecodedPhoto(job, rgb, sha256, decoded.rgba))
 
     def _kept(self, photo: DecodedPhoto) -> DecodedPhoto:
-        self._memory.take(photo.rgb.nbytes)
+        self._memory.take(photo.nbytes)
         return photo
 
     def _failed(self, job: Job, error: CrateError) -> Failure:
@@ -242,7 +253,7 @@ class _Pipeline(Generic[Result]):
         if not key or len(self._waiting[key]) >= self._together:  # without a grid there is nothing to share
             return self._waiting.pop(key)
         all_waiting = [each for group in self._waiting.values() for each in group]
-        held = sum(each.rgb.nbytes for each in all_waiting)
+        held = sum(each.nbytes for each in all_waiting)
         if held >= HELD // 2 or len(all_waiting) > AHEAD * self.desk.batch_size:
             return self._waiting.pop(next(iter(self._waiting)))  # who has waited longest
         return []
@@ -270,9 +281,9 @@ class _Pipeline(Generic[Result]):
         if reason is None:
             for photo, views in zip(photos, seen, strict=True):
                 future = self._finishers.submit(self._finish_one, photo, views)
-                self._leaving.append((photo.rgb.nbytes, future))
+                self._leaving.append((photo.nbytes, future))
         elif len(photos) == 1:
-            self._memory.give(photos[0].rgb.nbytes)
+            self._memory.give(photos[0].nbytes)
             self._leave(self._failed(photos[0].job, InputError(f"{photos[0].job.name}: {reason}")))
         else:  # only the bad ones shall fail; what the error held on to is free again here
             half = (len(photos) + 1) // 2

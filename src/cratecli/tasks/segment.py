@@ -179,7 +179,7 @@ def segment_run(
             png = None
             if picture is not None:
                 text = made.of_photo(photo.job, photo.sha256, **facts).to_json()
-                png = encode(photo.rgb, result.mask, result.soft, picture, text)
+                png = encode(photo.rgb, result.mask, result.soft, picture, text, rgba=photo.rgba)
             session.hand_over(photo, png, annotated, **facts)
             return SegmentedPhoto(photo.job, result, annotated, png or b"")
 

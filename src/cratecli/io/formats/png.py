@@ -31,12 +31,15 @@ def encode(
     soft: Soft,
     kind: Kind,
     text: str | None = None,
+    *,
+    rgba: np.ndarray | None = None,
 ) -> bytes:
     """Encode a mask or its saliency map as a PNG at the photo's own size.
 
     The kind `mask` is 0/255 grey; `soft` is the saliency map (0–1) as 0–255 grey, `soft16` as 0–65535; `cutout` is
     the photo (RGB, 0–255) with a transparent background; `overlay` is the photo with the outlined mask in colour on a
-    dim grey background. `text`, ASCII, is embedded as provenance: see `embedded_text`.
+    dim grey background. `text`, ASCII, is embedded as provenance: see `embedded_text`. `rgba` are the colours of a
+    cut-out whose photo has alpha.
     """
     match kind:
         case "mask":
@@ -46,7 +49,7 @@ def encode(
         case "soft16":
             return encode_image(Image.fromarray(np.round(soft * 65535.0).astype(np.uint16)), text)
         case "cutout":
-            return encode_cutout(rgb, mask, text)
+            return encode_cutout(rgb, mask, text, rgba=rgba)
         case "overlay":
             return encode_rgb(overlay(rgb, mask), text)
 
@@ -60,9 +63,17 @@ def encode_cutout(
     rgb: RGB,
     mask: Mask,
     text: str | None = None,
+    *,
+    rgba: np.ndarray | None = None,
 ) -> bytes:
-    """Encode a cut-out: the photo (RGB, 0–255) with a transparent background, as a PNG with alpha 0/255."""
-    return encode_image(Image.fromarray(np.dstack([rgb, mask.astype(np.uint8) * 255])), text)
+    """Encode a cut-out: the photo (RGB, 0–255) with a transparent background, as a PNG with alpha 0/255.
+
+    A photo with alpha, its own colours in `rgba`, keeps both inside the mask; what is transparent there has alpha 1, so
+    that the mask can be told.
+    """
+    own = np.dstack([rgb, np.full(mask.shape, 255, np.uint8)]) if rgba is None else rgba
+    alpha = np.where(mask, np.maximum(own[..., 3], 1), 0).astype(np.uint8)
+    return encode_image(Image.fromarray(np.dstack([own[..., :3], alpha])), text)
 
 
 def encode_rgb(picture: RGB, text: str | None = None) -> bytes:
@@ -103,8 +114,8 @@ def decode_mask(content: bytes) -> Mask:
 
 
 def decode_cutout(content: bytes) -> Mask:
-    """Decode the mask of a cut-out from its alpha, 0/255. Raises `ValueError` for anything else."""
-    return _two_valued(read_png(content, "RGBA")[..., 3])
+    """Decode the mask of a cut-out: where its alpha is not 0. Raises `ValueError` for a PNG without alpha."""
+    return np.asarray(read_png(content, "RGBA")[..., 3] > 0)
 
 
 def read_png(content: bytes, mode: str) -> np.ndarray:

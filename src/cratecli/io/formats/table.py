@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from cratecli.arrays import RGB, Mask
+from cratecli.arrays import Mask
 from cratecli.io.formats import (
     FormatName,
     coco,
@@ -20,12 +20,13 @@ from cratecli.io.formats import (
 )
 from cratecli.io.formats.compare import Projection, apart, by_class, classes_apart, united, whole
 from cratecli.io.formats.record import Annotated, AnnotatedPhotos, annotate
+from cratecli.io.images import Decoded
 
 Info = Mapping[str, Any]
 """Provenance of a run, for formats that have room for it; `description` is one line of text."""
 
-ReadPhoto = Callable[[], RGB]
-"""Reads the upright photo, for formats that show it."""
+ReadPhoto = Callable[[], Decoded]
+"""Reads the photo again, for formats that show it."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,10 @@ def _one_mask(photo: Annotated, mask: Mask) -> Annotated:
     return Annotated(photo.name, height, width, [annotate(mask, 1.0)] if mask.any() else [])
 
 
+def _cutout(photo: Decoded, mask: Mask) -> bytes:
+    return png.encode_cutout(photo.rgb, mask, rgba=photo.rgba)
+
+
 def _lines(names: Sequence[str]) -> bytes:
     """Write the class names of an indexed PNG, one line for each index from 0."""
     return "\n".join(["background", *names, ""]).encode()
@@ -107,14 +112,14 @@ FORMATS: dict[str, Format] = {
     ),
     FormatName.CUTOUT: FileEach(
         "png",
-        lambda photo, names, read: png.encode_cutout(read(), photo.mask),
+        lambda photo, names, read: _cutout(read(), photo.mask),
         lambda content, photo, names: _one_mask(photo, png.decode_cutout(content)),
         held=united,
         seen=united,
     ),
     FormatName.OVERLAY: FileEach(
         "png",
-        lambda photo, names, read: png.encode_rgb(png.overlay(read(), photo.mask)),
+        lambda photo, names, read: png.encode_rgb(png.overlay(read().rgb, photo.mask)),
         None,
         held=None,
     ),
