@@ -56,7 +56,7 @@ def test_a_reader_that_leaves(machine: Machine) -> None:
     """The file is longer than a pipe holds, and its reader takes a few bytes."""
     found = [annotate(specks(400, 500, 0.5, seed), 0.5) for seed in range(3)]
     write_manifest(machine.desk / "run", [row("a.jpg", "a.png", found, size=(400, 500))])
-    with machine.start("export", "run", "--as", "coco") as process:
+    with machine.start("export", "run", "--as", "coco", "-q") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.read(10) == '{"info": {'
@@ -203,7 +203,8 @@ def test_the_worst_of_many_are_shown(machine: Machine, here: Here) -> None:
     write_manifest(machine.desk / "run", rows)
     done = here("export", "run", "--as", "yolo", "-o", "out")
     assert done.code == 0
-    _, *shown, last = done.err.splitlines()
+    gone, _, *shown, last = done.err.splitlines()
+    assert gone.endswith(" and 12 more; --prune leaves them out")
     assert len(shown) == 10
     assert shown[0].split()[1] == r"run/[red]0\x1b.jpg"
     assert last.startswith("crate: 15 photos exported and read again: IoU mean 0.")

@@ -254,17 +254,37 @@ def test_a_bug_is_not_taken_for_a_bad_photo(model: Model) -> None:
         told(work_through(photos(40), Desk(model, 4), QUESTION, finish))
 
 
-def test_an_output_that_cannot_be_written_ends_the_run(model: Model) -> None:
-    """FAULTS 11."""
-    finished = []
+def test_a_disk_that_cannot_be_written_ends_the_run(model: Model) -> None:
+    """FAULTS 11: what was finished until then is told of before."""
+    finished: list[str] = []
 
     def finish(photo: DecodedPhoto, views: list[View]) -> str:
-        finished.append(photo)
-        raise OutputError("no space")
+        if photo.job.name >= "010.png":
+            raise OutputError("no space")
+        finished.append(photo.job.name)
+        return photo.job.name
 
+    outcomes = work_through(photos(100), Desk(model, 4), QUESTION, finish)
+    done: list[object] = []
     with pytest.raises(OutputError, match="no space"):
-        told(work_through(photos(100), Desk(model, 4), QUESTION, finish))
-    assert len(finished) < 40
+        for outcome in outcomes:
+            done.append(outcome)
+    assert sorted(map(str, done)) == sorted(finished)
+    assert 0 < len(finished) <= 10
+
+
+def test_an_output_that_alone_cannot_be_written_fails_its_photo(model: Model) -> None:
+    """FAULTS 23."""
+
+    def finish(photo: DecodedPhoto, views: list[View]) -> str:
+        if photo.job.name == "005.png":
+            raise OutputError("005.png: a name too long", alone=True)
+        return photo.job.name
+
+    done = told(work_through(jobs := photos(20), Desk(model, 4), QUESTION, finish))
+    assert sorted(done) == sorted(
+        ["005.png: a name too long", *(job.name for job in jobs if job is not jobs[5])]
+    )
 
 
 def test_a_run_that_is_asked_to_end_finishes_what_the_model_has(model: Model) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
-from cratecli.errors import InputError, UsageError
+from cratecli.errors import InputError, NothingMatchedError, UsageError
 from cratecli.io import images
 from cratecli.io.own import is_own
 from cratecli.runs.manifest import MANIFEST, is_run_folder
@@ -74,6 +74,15 @@ class Inputs:
     def alone(self) -> bool:
         """Tell whether one thing is named, photo or folder."""
         return len(self.named) == 1 and not self.listed
+
+    def none_found(self, passed: Sequence[Path]) -> NothingMatchedError:
+        """Say that there is no photo, and why there may be none."""
+        reason = f"no photo in {self}"
+        if passed:
+            return NothingMatchedError(f"{reason} but what crate made; name files to have them read")
+        if not self.recursive and any(map(_has_folders, self.folders)):
+            return NothingMatchedError(f"{reason}; -r searches the folders in it too")
+        return NothingMatchedError(reason)
 
     def photos(self, folder: Path, apart: str | None) -> Found:
         """Find a folder's photos, in order; the folder `apart`, a real path, is left out, as are hidden names.
@@ -153,8 +162,20 @@ def refuse_url(name: str, what: str = "read") -> None:
         raise UsageError(f"{name}: URLs cannot be read yet: download it first{piped}")
 
 
+def _has_folders(folder: Path) -> bool:
+    return any(each.is_dir() and not each.name.startswith(".") for each in folder.iterdir())
+
+
 def _ending(name: str) -> str:
     return PurePath(name).suffix.lower()
+
+
+def refuse_no_path(output: str | None) -> None:
+    """Raise `UsageError` for an output that is no path."""
+    if output == "":
+        raise UsageError("a path is empty")
+    if output is not None:
+        refuse_url(output, "written")
 
 
 def is_folder(name: str) -> bool:

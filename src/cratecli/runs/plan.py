@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from cratecli.errors import NothingMatchedError, UsageError
+from cratecli.errors import UsageError
 from cratecli.io import images
-from cratecli.runs.inputs import STDIN, Inputs, is_folder, refuse_url
+from cratecli.runs.inputs import STDIN, Inputs, is_folder, refuse_no_path
 from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.manifest import BESIDE, MANIFEST
 from cratecli.runs.naming import Place, name_outputs
@@ -94,7 +94,7 @@ def plan(
     What lies in the output folder, or in `apart`, is no input. Raises `NothingMatchedError`, and `UsageError` for
     outputs that collide or would overwrite an input.
     """
-    refuse_place(output)
+    refuse_no_path(output)
     into = None if output is None else Path(output)
     folders, loose = inputs.folders, inputs.loose
     if output is not None and not _means_folder(output):
@@ -129,27 +129,9 @@ def plan(
     targets = name_outputs([draft for _, draft in drafts])
     jobs = [Job(source, target) for (source, _), target in zip(drafts, targets, strict=True)] + one
     if not jobs:
-        raise _nothing(inputs, passed)
+        raise inputs.none_found(passed)
     _refuse_collisions(jobs)
     return Plan(tuple(jobs), place, passed=tuple(passed))
-
-
-def refuse_place(output: str | None) -> None:
-    """Raise `UsageError` for an output that is no path."""
-    if output == "":
-        raise UsageError("a path is empty")
-    if output is not None:
-        refuse_url(output, "written")
-
-
-def _nothing(inputs: Inputs, passed: Sequence[Path]) -> NothingMatchedError:
-    """Say that there is no photo, and why there may be none."""
-    reason = f"no photo in {inputs}"
-    if passed:
-        return NothingMatchedError(f"{reason} but what crate made; name files to have them read")
-    if not inputs.recursive and any(each.is_dir() for folder in inputs.folders for each in folder.iterdir()):
-        return NothingMatchedError(f"{reason}; -r searches the folders in it too")
-    return NothingMatchedError(reason)
 
 
 def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, ending: str = "png") -> Plan:
@@ -158,7 +140,7 @@ def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, 
     Without `output` it is standard output, if `to_stdout`; else `./STEM.KIND.png` for one photo or
     `./FOLDER-KIND.png` for one folder, and `./KIND.png` for several inputs. Raises what `plan` raises.
     """
-    refuse_place(output)
+    refuse_no_path(output)
     name = f"{_title(inputs, kind)}.{ending}"
     if output is None:
         target = None if to_stdout else Path(name)
@@ -179,7 +161,7 @@ def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, 
             passed += found.passed
     jobs += [Job(_source(each), None) for each in inputs.chosen]
     if not jobs:
-        raise _nothing(inputs, passed)
+        raise inputs.none_found(passed)
     if target is not None:
         _refuse_inputs(target, {os.path.realpath(job.source) for job in jobs if job.source is not None})
     whole = () if output is None or target is None else (target,)  # a file without a name may not be made
@@ -201,7 +183,7 @@ def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None)
     Without `output` it is `./FOLDER-parts` for one folder, else `./parts`; `save` is where a vocabulary is saved.
     Raises what `plan` raises.
     """
-    refuse_place(output)
+    refuse_no_path(output)
     alone = inputs.alone and bool(inputs.folders)
     place = Path(output or (f"{inputs.folders[0].resolve().name}-parts" if alone else "parts"))
     if output == "-":
