@@ -11,7 +11,7 @@ from PIL import Image
 from cratecli.cli import outputs
 from cratecli.io.sheet import CELL, GAP, MARK, TEXT
 from cratecli.tasks import heads as task
-from tests.cli.conftest import Here, Machine, failed, picture
+from tests.cli.conftest import TO_STDOUT, Here, Machine, failed, picture
 
 QUICK = ("--size", "32")
 LINE = TEXT + 5
@@ -28,7 +28,7 @@ def test_a_sheet_to_a_pipe(shared: Machine) -> None:
     sheet = picture(done.out)
     assert (sheet.format, sheet.mode, sheet.size) == ("PNG", "RGB", extent(2))
     assert done.err.startswith("crate: crate-nano, layers 6,7, sizes 32, cpu float32")
-    assert done.err.count("\n") == 1
+    assert done.err.splitlines(keepends=True)[1:] == [TO_STDOUT]
     assert shared.files() == ["photo.jpg"]
 
 
@@ -114,12 +114,12 @@ def test_all_layers(machine: Machine, here: Here) -> None:
 def test_standard_input(machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     content = machine.photo("photo.png").read_bytes()
     assert picture(here("heads", "-", "-q", *QUICK, stdin=content).out).size == extent(4)
-    monkeypatch.setattr(outputs, "stdout_is_terminal", lambda: True)
+    monkeypatch.setattr(outputs, "stdout_kind", lambda: "terminal")
     assert here("heads", "-", "-q", *QUICK, stdin=content).out == b"stdin.heads.png\n"
 
 
 def test_no_sheet_goes_to_a_terminal(machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outputs, "stdout_is_terminal", lambda: True)
+    monkeypatch.setattr(outputs, "stdout_kind", lambda: "terminal")
     photo = machine.photo("in/photo.png")
     failed(here("heads", photo, "-o", "-", *QUICK), 2, "no picture goes to a terminal")
     assert here("heads", photo, "-q", *QUICK).out == b"photo.heads.png\n"
@@ -185,7 +185,7 @@ def test_odd_names_are_labels_too(machine: Machine, here: Here, name: str) -> No
 def test_records_at_a_terminal_come_without_a_file(
     machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outputs, "stdout_is_terminal", lambda: True)
+    monkeypatch.setattr(outputs, "stdout_kind", lambda: "terminal")
     done = here("heads", machine.photo("photo.png"), "--jsonl", "-q", *QUICK)
     assert json.loads(done.out)["input"].endswith("photo.png")
     assert machine.files() == ["photo.png"]

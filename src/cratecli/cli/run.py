@@ -148,6 +148,7 @@ class Run:
 
         writing = writing or Writing()
         self._running, self._report, self._stop = running, report, Stop()
+        report.unasked = outputs.to_stdout and not outputs.only_stdout
         self.plan = plan_run(photos.inputs(), replace(outputs, exists=writing.exists, resume=writing.resume))
         if self.plan.skipped:
             report.note(f"{self.plan.skipped} photos have an output already: skipped")

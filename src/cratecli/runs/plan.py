@@ -162,8 +162,6 @@ def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None)
         raise UsageError("a path is empty")
     alone = inputs.alone and bool(inputs.folders)
     place = Path(output or (f"{inputs.folders[0].resolve().name}-parts" if alone else "parts"))
-    if output == "-":
-        raise UsageError("parts fill a folder: give -o DIR")
     if place.is_file() or place.suffix.lower() in (".png", ".jpg", ".json"):
         raise UsageError(f"{place} is a file, or named like one: parts fill a folder")
     if any(Path(name).resolve() == place.resolve() for name in inputs.named):
