@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from cratecli.io.formats.record import decode_rle
-from tests.cli.conftest import Here, Machine, inputs, outputs
+from tests.cli.conftest import Here, Machine, failed, inputs, outputs
 from tests.support.ledgers import PREAMBLE
 from tests.support.processes import another
 from tests.support.runs import read_rows
@@ -43,6 +43,30 @@ def test_a_tree_in_the_same_tree_out(tree: Machine, here: Here) -> None:
     assert outputs(tree.desk / "list") == [f"in/{name}" for name in names]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_lists_of_other_systems(machine: Machine, here: Here, encoding: str) -> None:
+    """FAULTS 29: with a mark before the first path, and lines that end as on Windows."""
+    for name in ("a.png", "τ b.png"):
+        machine.photo(name)
+    listed = "a.png\r\nτ b.png\r\n".encode(encoding)
+    done = here("segment", "--files-from", "-", "-o", "out", "--dry-run", stdin=listed)
+    assert (done.code, done.lines) == (0, ["a.png\tout/a.png", "τ b.png\tout/τ b.png"])
+
+
+def test_a_list_cut_within_a_character(here: Here) -> None:
+    done = here("segment", "--files-from", "-", stdin="a.png".encode("utf-16")[:-1])
+    failed(done, 1, "-: begins as UTF-16, and is none: write it as UTF-8")
+
+
+def test_stdin_by_the_systems_name(machine: Machine) -> None:
+    """The same as `-`, though it is a pipe, which a photo must not be."""
+    machine.photo("a.png")
+    done = machine.shell(f"cat a.png | crate segment /dev/stdin -q --jsonl {' '.join(FAST)} | jq -r .input")
+    assert done.lines == ["standard input"]
+    done = machine.shell("echo a.png | crate segment --files-from /dev/stdin --dry-run -o out")
+    assert done.lines == ["a.png\tout/a.png"]
+
+
 def test_lists_stay_within_the_output(tree: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS 10: `../..` and absolute paths; a name with a line end needs -0; what is missing is told."""
     work = tree.desk / "in/sub"
@@ -61,7 +85,7 @@ def test_lists_stay_within_the_output(tree: Machine, here: Here, monkeypatch: py
     assert outputs(work / "out") == sorted(["in/a.png", within, "odd\nname.png"])
     assert not (tree.desk / "gone.png").exists()
     done = here("segment", "--files-from", "list", "-o", "out", *FAST)
-    assert (done.code, done.err) == (2, "crate: list: its paths end with NUL: give -0\n")
+    assert (done.code, done.err) == (2, "crate: list: its paths end with NUL: give -0; or it is UTF-16: write it as UTF-8\n")
 
 
 def test_what_counts(tree: Machine, here: Here) -> None:

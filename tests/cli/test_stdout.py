@@ -29,8 +29,8 @@ def test_what_goes_to_dev_null_is_not_lost(machine: Machine, command: str) -> No
 
 def test_a_combined_file_and_an_export_are_not_lost_either(machine: Machine) -> None:
     machine.photo("in/photo.png")
-    script = f"crate segment in -q --as coco {FAST} && crate segment in -q -o out {FAST} && crate export out --as coco -q"
-    done = machine.shell(f"({script}) > /dev/null")
+    script = f"crate segment in -q {FAST} --as coco && crate segment in -q {FAST} -o out"
+    done = machine.shell(f"({script} && crate export out --as coco -q) > /dev/null")
     assert (done.code, done.err) == (0, "")
     assert [name for name in machine.files() if name.endswith(".json")] == ["in-masks.json", "out-coco.json"]
 

@@ -67,7 +67,7 @@ def stdout_is_terminal() -> bool | None:
 
 
 def stdout_kind() -> Literal["data", "terminal", "other", "closed"]:
-    """Tell what stdout is: a pipe or a file, which takes data; a terminal; or a device or a socket, which may be a log."""
+    """Tell what stdout is: a pipe or a file, for data; a terminal; or another, a device or a socket, maybe a log's."""
     if sys.stdout is None:
         return "closed"
     if sys.stdout.isatty():

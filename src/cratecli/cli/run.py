@@ -1,5 +1,6 @@
 """What every command over photos shares: which photos, how it runs, and how the run is followed."""
 
+import codecs
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 STDIN = "-"
+_STDIN_TOO = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark is its beginning
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+"""What PowerShell and editors put before a text in these encodings."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +60,10 @@ class PhotoOptions:
         if not named and self.files_from is None:
             raise UsageError("missing argument 'PHOTO...': give photos, folders, `-`, or --files-from")
         listed = self._listed()
-        if self.files_from == STDIN and STDIN in (*named, *listed):
+        if self.list_name == STDIN and STDIN in (*named, *listed):
             raise UsageError("standard input can be read only once")
         patterns = (tuple(self.include or ()), tuple(self.exclude or ()))
-        return Inputs(named, listed, self.recursive, *patterns, self.files_from, self.null)
+        return Inputs(named, listed, self.recursive, *patterns, self.list_name, self.null)
 
     @property
     def piped(self) -> bool:
@@ -63,24 +72,44 @@ class PhotoOptions:
 
     @property
     def given(self) -> tuple[str, ...]:
-        """Give what was named; a list is no part of it."""
-        return tuple(self.photos or ())
+        """Give what was named, stdin as `-`; a list is no part of it."""
+        return tuple(map(_or_stdin, self.photos or ()))
+
+    @property
+    def list_name(self) -> str | None:
+        """Give the list's name, stdin as `-`."""
+        return None if self.files_from is None else _or_stdin(self.files_from)
 
     def _listed(self) -> tuple[str, ...]:
-        if self.files_from is None:
+        if (name := self.list_name) is None:
             return ()
-        if self.files_from == STDIN:
+        if name == STDIN:
             content = stdin_bytes()
         else:
             try:
-                content = Path(self.files_from).read_bytes()
+                content = Path(name).read_bytes()
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "no path"
-                raise InputError(f"{self.files_from}: cannot be read: {reason}") from None
-        lines = content.split(b"\0") if self.null else content.splitlines()
-        if not self.null and b"\0" in content:
-            raise UsageError(f"{self.files_from}: its paths end with NUL: give -0")
+                raise InputError(f"{name}: cannot be read: {reason}") from None
+        lines = content.split(b"\0") if self.null else _lines(content, name)
         return tuple(os.fsdecode(line) for line in lines if line)
+
+
+def _or_stdin(name: str) -> str:
+    return STDIN if name in _STDIN_TOO else name
+
+
+def _lines(content: bytes, name: str) -> list[bytes]:
+    """Split a list into its lines; a mark of UTF-8, UTF-16 or UTF-32 at its start is obeyed, and left out."""
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if encoding := next((each for mark, each in _MARKS.items() if content.startswith(mark)), None):
+        try:
+            content = content.decode(encoding).encode()
+        except UnicodeError:
+            raise InputError(f"{name}: begins as {encoding}, and is none: write it as UTF-8") from None
+    if b"\0" in content:
+        raise UsageError(f"{name}: its paths end with NUL: give -0; or it is UTF-16: write it as UTF-8")
+    return content.splitlines()
 
 
 @dataclass(frozen=True)
