@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.cli.conftest import TO_STDOUT, Machine, picture
+from tests.cli.conftest import TO_STDOUT, Done, Machine, picture
 from tests.support.waiting import PATIENCE
 from tests.support.warm import warm_crate
 
@@ -77,21 +77,23 @@ def test_a_closed_stdout_is_no_place_for_a_picture(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    "locale",
-    [
-        {"PYTHONIOENCODING": "cp1252"},
-        {"PYTHONIOENCODING": "ascii"},
-        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
-    ],
+    ("encoding", "locale"),
+    [("cp1252", "C.UTF-8"), ("ascii", "C.UTF-8"), ("", "C")],
     ids=["cp1252", "ascii", "C"],
 )
-def test_characters_that_stdout_cannot_write(machine: Machine, locale: dict[str, str]) -> None:
+def test_characters_that_stdout_cannot_write(machine: Machine, encoding: str, locale: str) -> None:
     """FAULTS 28: τ, η and λ; no traceback."""
-    done = machine.crate("objects", "--help", **locale)
+
+    def run(*words: str) -> Done:
+        return machine.crate(
+            *words, LC_ALL=locale, PYTHONIOENCODING=encoding, PYTHONCOERCECLOCALE="0", PYTHONUTF8="0"
+        )
+
+    done = run("objects", "--help")
     assert (done.code, done.err) == (0, "")
     assert b"MaskCut's ?: the cosine" in done.out
-    if "LC_ALL" in locale:
-        done = machine.crate("models", "list", **locale)
+    if locale == "C":
+        done = run("models", "list")
         assert (done.code, done.err) == (0, "")
         assert b"crate-nano" in done.out
 
@@ -112,9 +114,13 @@ def test_a_reader_that_leaves_the_help(machine: Machine, command: list[str]) -> 
 def test_on_a_terminal_the_file_is_written(machine: Machine) -> None:
     photo = machine.photo("photo.png")
     ours, theirs = pty.openpty()
-    command = [warm_crate(), "segment", photo, "-q", *FAST.split()]
     done = subprocess.run(
-        command, cwd=machine.desk, env=machine.environment, stdout=theirs, timeout=PATIENCE, check=False
+        [warm_crate(), "segment", photo, "-q", *FAST.split()],
+        cwd=machine.desk,
+        env=machine.environment,
+        stdout=theirs,
+        timeout=PATIENCE,
+        check=False,
     )
     os.close(theirs)
     shown = os.read(ours, 4096)

@@ -26,7 +26,7 @@ def one_each(output: str | None, kind: str, *, records: bool, piped: bool = Fals
         _refuse_stdout(records=records)
     unnamed = output is None and (piped if records else stdout_kind() == "data")
     named = None if to_stdout else output
-    return Outputs(named, kind, to_stdout=unnamed or to_stdout, only_stdout=to_stdout)
+    return Outputs(named, kind, to_stdout=unnamed or to_stdout, only_stdout=to_stdout, records=records)
 
 
 def one_for_all(

@@ -95,6 +95,14 @@ class PhotoOptions:
         return tuple(os.fsdecode(line) for line in lines if line)
 
 
+def _piped(most: int) -> list[bytes]:
+    """Read the photos on stdin, `most` bytes and one more, past which nothing is decoded. Raises `InputError`."""
+    from cratecli.io.stream import split_images
+
+    content = stdin_bytes(most)
+    return split_images(content) if len(content) <= most else [content]
+
+
 def _or_stdin(name: str) -> str:
     return STDIN if name in _STDIN_TOO else name
 
@@ -173,14 +181,25 @@ class Run:
 
         Ends the program for --dry-run, which prints the plan, and where no photo is there.
         """
+        from cratecli.io.images import BYTES_A_PIXEL
+        from cratecli.io.opening import MAX_PIXELS
         from cratecli.runs.outputs import plan_run
 
         writing = writing or Writing()
         self._running, self._report, self._stop = running, report, Stop()
         report.unasked = outputs.to_stdout and not outputs.only_stdout
-        self.plan = plan_run(photos.inputs(), replace(outputs, exists=writing.exists, resume=writing.resume))
+        inputs = photos.inputs()
+        most = BYTES_A_PIXEL * (running.max_pixels or MAX_PIXELS)
+        self._stdin = _piped(most) if STDIN in inputs.loose and not running.dry_run else [b""]
+        inputs = replace(inputs, piped=len(self._stdin))
+        self.plan = plan_run(inputs, replace(outputs, exists=writing.exists, resume=writing.resume))
         if self.plan.skipped:
             report.note(f"{self.plan.skipped} photos have an output already: skipped")
+        if len(self._stdin) > 1 and any(job.source is None and not job.number for job in self.plan.jobs):
+            report.note(
+                f"standard input: holds {len(self._stdin)} photos; the first is used: "
+                "-o DIR/ or --jsonl takes them all"
+            )
         if running.dry_run:
             self._rehearse()
         if self.plan.missing:
@@ -203,21 +222,18 @@ class Run:
     @contextmanager
     def desk(self, model: "WhiteBox") -> "Iterator[Desk]":
         """Listen for signals, and give what the engine works with."""
-        from cratecli.io.images import BYTES_A_PIXEL
         from cratecli.io.opening import MAX_PIXELS
         from cratecli.runs.batch import Desk
         from cratecli.runs.cache import FeatureCache
 
         running = self._running
-        most = running.max_pixels or MAX_PIXELS
-        piped = any(job.source is None for job in self.plan.jobs)
         with self._report, finishing(self._stop):
             yield Desk(
                 model,
                 running.batch_size,
                 FeatureCache(running.features_cache, model) if running.features_cache else None,
-                stdin=stdin_bytes(BYTES_A_PIXEL * most) if piped else b"",
-                max_pixels=most,
+                stdin=self._stdin,
+                max_pixels=running.max_pixels or MAX_PIXELS,
                 stopping=self._stop,
                 note=self._report.note,
             )

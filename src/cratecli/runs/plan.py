@@ -11,7 +11,7 @@ from typing import Protocol
 from cratecli.errors import NothingMatchedError, UsageError
 from cratecli.io import images
 from cratecli.runs.inputs import STDIN, Inputs, is_folder
-from cratecli.runs.jobs import Failure, Job
+from cratecli.runs.jobs import Failure, Job, stdin_stem
 from cratecli.runs.manifest import MANIFEST
 
 PARTS_FILE, SHEET_FILE = "parts.json", "sheet.png"  # what a run of parts writes beside its pictures
@@ -63,7 +63,13 @@ class Plan:
 
 
 def plan(
-    inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, apart: Path | None = None
+    inputs: Inputs,
+    output: str | None,
+    kind: str,
+    *,
+    to_stdout: bool,
+    records: bool = False,
+    apart: Path | None = None,
 ) -> Plan:
     """Pair inputs with outputs; a folder stands for the photos in it, `-` for standard input.
 
@@ -71,7 +77,8 @@ def plan(
     photos, or a folder's, go into it as a folder. Without, one photo goes to standard output if `to_stdout`,
     else to `./STEM.KIND.png`, and a folder's go to `./FOLDER-KINDs/`. Within an output folder the tree is that of
     the inputs: below a folder named, below the working folder for a list, else below what loose photos share. Names are
-    `STEM.png`; inputs of one folder that share a stem, whatever the case, keep their extension.
+    `STEM.png`; inputs of one folder that share a stem, whatever the case, keep their extension. Of several photos in
+    standard input the first counts, unless they go into a folder, or are asked for their `records` alone.
 
     What lies in the output folder, or in `apart`, is no input. Raises `NothingMatchedError`, and `UsageError` for
     outputs that collide or would overwrite an input.
@@ -99,7 +106,8 @@ def plan(
         place = here if inputs.alone else into
     if loose and inputs.alone and (output is None or not _means_folder(output)):
         target = into or (None if to_stdout else Path(f"{_stem(loose[0])}.{kind}.png"))
-        jobs.append(Job(_source(loose[0]), target))
+        numbers = inputs.numbers(loose[0]) if records and target is None else (0,)
+        jobs += [Job(_source(loose[0]), target, number) for number in numbers]
         place = None
     elif loose:
         jobs += _loose(inputs, loose, into, kind)
@@ -131,11 +139,11 @@ def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, 
     jobs: list[Job] = []
     for each in inputs.named:
         if not is_folder(each):
-            jobs.append(Job(_source(each), None))
+            jobs += [Job(_source(each), None, number) for number in inputs.numbers(each)]
         else:
             photos = inputs.photos(Path(each), None)
             jobs += [Job(path, None) for path in photos if os.path.realpath(path) != earlier]
-    jobs += [Job(_source(each), None) for each in inputs.chosen]
+    jobs += [Job(_source(each), None, number) for each in inputs.chosen for number in inputs.numbers(each)]
     if not jobs:
         raise NothingMatchedError(f"no photo in {inputs}")
     if target is not None:
@@ -182,7 +190,8 @@ def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None)
 
 def _loose(inputs: Inputs, loose: Sequence[str], into: Path | None, kind: str) -> list[Job]:
     """Pair photos named one by one: into a folder as a tree, else side by side in the working folder."""
-    paths = [Path("stdin" if name == STDIN else name) for name in loose]
+    numbered = [(_source(name), number) for name in loose for number in inputs.numbers(name)]
+    paths = [source or Path(stdin_stem(number)) for source, number in numbered]
     if into is None:
         stems = _named([Path(path.name) for path in paths], Path(), Path(), f"{kind}.png")
     else:
@@ -193,7 +202,9 @@ def _loose(inputs: Inputs, loose: Sequence[str], into: Path | None, kind: str) -
             shared = os.path.commonpath([path.parent for path in absolute])
             within = [path.relative_to(shared) for path in absolute]
         stems = _named(within, Path(), into, "png")
-    return [Job(_source(name), target) for name, (_, target) in zip(loose, stems, strict=True)]
+    return [
+        Job(source, target, number) for (source, number), (_, target) in zip(numbered, stems, strict=True)
+    ]
 
 
 def _inside(path: Path) -> Path:
@@ -211,7 +222,7 @@ def _source(name: str) -> Path | None:
 
 
 def _stem(name: str) -> str:
-    return "stdin" if name == STDIN else Path(name).stem
+    return stdin_stem(0) if name == STDIN else Path(name).stem
 
 
 def _means_folder(output: str) -> bool:

@@ -111,7 +111,7 @@ def _done(fields: dict[str, Any], desk: "Desk") -> dict[str, Any]:
 
     request = read_request(fields)
     if request.image is not None:
-        desk = replace(desk, stdin=request.photo())
+        desk = replace(desk, stdin=(request.photo(),))
     source, target = (None if each is None else Path(each) for each in (request.input, request.output))
     if target is not None:
         _refuse(target, str(request.output), source)
