@@ -20,6 +20,7 @@ from cratecli.cli.commands.worker import worker
 from cratecli.cli.console import forget_stdout, put, tell
 from cratecli.cli.streams import any_character, only_our_words
 from cratecli.errors import CrateError
+from cratecli.files import TEMPORARY
 from cratecli.version import __version__
 
 INTERRUPTED, READER_LEFT = 130, 141
@@ -110,6 +111,18 @@ def _run() -> int:
         raise
     except OSError as error:
         forget_stdout()
-        tell(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        tell(_explained(error))
         code = 1
     return code or 0
+
+
+def _explained(error: OSError) -> str:
+    """Say what a library, or the printing of a help text, could not do."""
+    reason = str(error.strerror or error)
+    if error.filename is None and isinstance(
+        error, FileNotFoundError
+    ):  # Python's, of a folder that it looks for
+        if "temporary" in reason:
+            return f"{reason}: {TEMPORARY}"
+        return "the working folder: no longer there; change to another"
+    return f"{error.filename or 'standard output'}: {reason}"

@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from cratecli.errors import InputError, OutputError, UsageError
-from cratecli.files import replacing
+from cratecli.files import TEMPORARY, replacing
 from cratecli.handover.finished_run import FinishedPhoto, FinishedRun, read_photo_again
 from cratecli.handover.records import ExportRecord
 from cratecli.io.formats.compare import agreement
@@ -144,8 +144,8 @@ def _writing(target: Path | None, put: Put) -> Iterator[BinaryIO]:
             while chunk := spooled.read(1 << 20):
                 put(chunk)
     except OSError as error:
-        place = target or "standard output"
-        raise OutputError(f"{place}: cannot be written: {error.strerror or error}") from None
+        place, hint = (target, "") if target else ("a temporary file", f"; {TEMPORARY}, or give -o FILE")
+        raise OutputError(f"{place}: cannot be written: {error.strerror or error}{hint}") from None
 
 
 @contextmanager
