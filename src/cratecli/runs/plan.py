@@ -147,7 +147,7 @@ def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, 
     if not jobs:
         raise NothingMatchedError(f"no photo in {inputs}")
     if target is not None:
-        _refuse_inputs(target, {os.path.realpath(job.source) for job in jobs if job.source is not None})
+        refuse_inputs(target, jobs)
     return Plan(tuple(jobs), target=target)
 
 
@@ -255,6 +255,20 @@ def refuse_output(target: Path, source: Path | None) -> None:
     """Raise `UsageError` for an output that is its own input, or whose name says something else than PNG."""
     _refuse_ending(target, several=False)
     _refuse_inputs(target, () if source is None else (os.path.realpath(source),))
+
+
+def numbered(target: Path, number: int) -> Path:
+    """Name one of several files that stand for all inputs, from the second on.
+
+    >>> numbered(Path("heads.png"), 2).name
+    'heads-2.png'
+    """
+    return target.with_name(f"{target.stem}-{number}{target.suffix}")
+
+
+def refuse_inputs(target: Path, jobs: Sequence[Job]) -> None:
+    """Raise `UsageError` for an output that is one of the inputs."""
+    _refuse_inputs(target, {os.path.realpath(job.source) for job in jobs if job.source is not None})
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
