@@ -11,6 +11,10 @@ ORPHAN = f".crate-{'[0-9a-f]' * 32}.part"
 """The shell pattern of the files that `replacing` leaves behind when its process is killed."""
 
 
+TEMPORARY = "set TMPDIR to a folder with room, that can be written"
+"""What to do where there is no temporary folder."""
+
+
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary sibling; when the block ends well it takes the place of `path`, else it is removed.

@@ -32,6 +32,9 @@ from tests.support.warm import warm_crate
 CRATE = str(Path(sysconfig.get_path("scripts")) / "crate")
 """The script that installing made."""
 
+TO_STDOUT = "crate: the output went to standard output; -o FILE writes it into a file\n"
+"""The note that stands on stderr where nobody asked for bytes on stdout."""
+
 
 @dataclass(frozen=True)
 class Done:

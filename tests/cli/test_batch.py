@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from cratecli.io.formats.record import decode_rle
-from tests.cli.conftest import Here, Machine, inputs, outputs
+from tests.cli.conftest import Here, Machine, failed, inputs, outputs, picture
 from tests.support.ledgers import PREAMBLE
 from tests.support.processes import another
 from tests.support.runs import read_rows
@@ -43,6 +43,30 @@ def test_a_tree_in_the_same_tree_out(tree: Machine, here: Here) -> None:
     assert outputs(tree.desk / "list") == [f"in/{name}" for name in names]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_lists_of_other_systems(machine: Machine, here: Here, encoding: str) -> None:
+    """FAULTS 29: with a mark before the first path, and lines that end as on Windows."""
+    for name in ("a.png", "τ b.png"):
+        machine.photo(name)
+    listed = "a.png\r\nτ b.png\r\n".encode(encoding)
+    done = here("segment", "--files-from", "-", "-o", "out", "--dry-run", stdin=listed)
+    assert (done.code, done.lines) == (0, ["a.png\tout/a.png", "τ b.png\tout/τ b.png"])
+
+
+def test_a_list_cut_within_a_character(here: Here) -> None:
+    done = here("segment", "--files-from", "-", stdin="a.png".encode("utf-16")[:-1])
+    failed(done, 1, "-: begins as UTF-16, and is none: write it as UTF-8")
+
+
+def test_stdin_by_the_systems_name(machine: Machine) -> None:
+    """The same as `-`, though it is a pipe, which a photo must not be."""
+    machine.photo("a.png")
+    done = machine.shell(f"cat a.png | crate segment /dev/stdin -q --jsonl {' '.join(FAST)} | jq -r .input")
+    assert done.lines == ["standard input"]
+    done = machine.shell("echo a.png | crate segment --files-from /dev/stdin --dry-run -o out")
+    assert done.lines == ["a.png\tout/a.png"]
+
+
 def test_lists_stay_within_the_output(tree: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS 10: `../..` and absolute paths; a name with a line end needs -0; what is missing is told."""
     work = tree.desk / "in/sub"
@@ -61,7 +85,10 @@ def test_lists_stay_within_the_output(tree: Machine, here: Here, monkeypatch: py
     assert outputs(work / "out") == sorted(["in/a.png", within, "odd\nname.png"])
     assert not (tree.desk / "gone.png").exists()
     done = here("segment", "--files-from", "list", "-o", "out", *FAST)
-    assert (done.code, done.err) == (2, "crate: list: its paths end with NUL: give -0\n")
+    assert (done.code, done.err) == (
+        2,
+        "crate: list: its paths end with NUL: give -0; or it is UTF-16: write it as UTF-8\n",
+    )
 
 
 def test_what_counts(tree: Machine, here: Here) -> None:
@@ -340,3 +367,67 @@ def test_parts_are_not_shared(tree: Machine, here: Here) -> None:
     told = "another crate is at work on out/manifest.jsonl: wait for it, or give another folder"
     assert (done.code, done.err) == (1, f"crate: {told}; 0 of 3 photos done, 3 left\n")
     assert tree.files() == [name for name in tree.files() if name.startswith("in/")]
+
+
+@pytest.fixture
+def stream(machine: Machine) -> bytes:
+    """Put three photos of three formats and sizes after one another, as `ffmpeg -f image2pipe` does frames."""
+    names = ("a.png", "b.jpg", "c.bmp")
+    return b"".join(machine.photo(name, (48 + 4 * i, 36), i).read_bytes() for i, name in enumerate(names))
+
+
+def test_a_stream_of_photos_into_a_folder(machine: Machine, here: Here, stream: bytes) -> None:
+    """FAULTS 29: several photos, each a row; taken up, and exported, like any others."""
+    assert here("segment", "-", "-o", "out/", *FAST, stdin=stream).code == 0
+    names = [f"stdin-{number:04}.png" for number in (1, 2, 3)]
+    assert outputs(machine.desk / "out") == names
+    assert [picture((machine.desk / "out" / name).read_bytes()).width for name in names] == [48, 52, 56]
+    assert sorted(row.input for row in read_rows(machine.desk / "out")) == [
+        f"-/{name[:-4]}" for name in names
+    ]
+    done = here("segment", "-", "-o", "out/", "--resume", "--jsonl", *FAST, stdin=stream)
+    assert (done.code, done.out) == (0, b"")
+    exported = json.loads(here("export", "out", "--as", "coco", "-q").out)
+    assert [each["width"] for each in exported["images"]] == [48, 52, 56]
+
+
+@pytest.mark.parametrize("command", ["segment", "objects", "heads", "layers"])
+def test_a_stream_of_photos_as_records(here: Here, stream: bytes, command: str) -> None:
+    done = here(command, "-", "--jsonl", "-q", "--size", "32", stdin=stream)
+    assert sorted(inputs(done)) == [f"standard input, photo {number}" for number in (1, 2, 3)]
+
+
+def test_a_stream_of_photos_in_one_file_for_all(machine: Machine, here: Here, stream: bytes) -> None:
+    here("segment", "-", "-o", "run.json", *FAST, stdin=stream)
+    assert len(json.loads((machine.desk / "run.json").read_bytes())["images"]) == 3
+    here("parts", "-", "-o", "parts", "-k", "2", "-q", stdin=stream)
+    assert len(json.loads((machine.desk / "parts/parts.json").read_bytes())["images"]) == 3
+
+
+def test_of_a_stream_one_picture_shows_the_first_and_says_so(
+    machine: Machine, here: Here, stream: bytes
+) -> None:
+    note = "crate: standard input: holds 3 photos; the first is used: -o DIR/ or --jsonl takes them all\n"
+    for where in ([], ["-o", "mask.png"], ["-o", "mask.png", "--jsonl"]):
+        done = here("segment", "-", *FAST[:-1], *where, stdin=stream)
+        assert (done.code, note in done.err) == (0, True)
+    assert picture((machine.desk / "mask.png").read_bytes()).size == (48, 36)
+    assert here("segment", "-", "-o", "mask.png", *FAST, stdin=stream).err == ""
+
+
+def test_a_broken_photo_of_a_stream_is_named(here: Here, stream: bytes) -> None:
+    spoilt = stream.replace(b"IDAT", b"IDAX")
+    done = here("segment", "-", "-o", "out/", "--jsonl", *FAST, stdin=spoilt)
+    assert done.code == 1
+    assert done.err.startswith("crate: standard input, photo 1: ")
+    assert len(done.lines) == 3
+
+
+def test_a_stream_among_others_that_collides(machine: Machine, here: Here, stream: bytes) -> None:
+    machine.photo("stdin-0002.jpg")
+    done = here("segment", "-", "stdin-0002.jpg", "-o", "out", "--dry-run", stdin=stream)
+    assert done.lines == ["-\tout/stdin.png", "stdin-0002.jpg\tout/stdin-0002.png"]  # nothing is read
+    done = here("segment", "-", "stdin-0002.jpg", "-o", "out", *FAST, stdin=stream)
+    assert done.code == 0
+    names = ["stdin-0001.png", "stdin-0002.jpg.png", "stdin-0002.png", "stdin-0003.png"]
+    assert outputs(machine.desk / "out") == names

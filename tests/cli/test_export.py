@@ -20,7 +20,7 @@ from cratecli.handover.records import ExportRecord
 from cratecli.io.formats import png
 from cratecli.io.formats.record import annotate
 from cratecli.io.formats.table import FORMATS, OneFile
-from tests.cli.conftest import Here, Machine, failed
+from tests.cli.conftest import TO_STDOUT, Here, Machine, failed
 from tests.support.annotations import blobs, specks
 from tests.support.runs import lay_out, row, write_manifest
 from tests.support.warm import warm_crate
@@ -98,7 +98,7 @@ def test_closed_streams(machine: Machine) -> None:
 def test_a_pipe_gets_the_file(machine: Machine, here: Here) -> None:
     lay_out(machine.desk)
     done = here("export", "run", "--as", "coco")
-    assert (done.code, done.err) == (0, LOSSLESS)
+    assert (done.code, done.err) == (0, TO_STDOUT + LOSSLESS)
     assert [each["file_name"] for each in json.loads(done.out)["images"]] == [
         "a.jpg",
         "b.jpg",
@@ -191,7 +191,7 @@ def test_names_where_none_is_given(machine: Machine, here: Here, monkeypatch: py
         "there/run-cvat-images.xml"
     ]
     assert here("export", "run", "--as", "coco", "-o", "new/", "-q").lines == ["new/run-coco.json"]
-    monkeypatch.setattr(command, "stdout_is_terminal", lambda: True)
+    monkeypatch.setattr(command, "stdout_kind", lambda: "terminal")
     assert here("export", "run", "--as", "coco", "-q").lines == ["run-coco.json"]
     failed(here("export", "run", "--as", "cvat-masks", "-o", "-"), 2, "no zip goes to a terminal")
     assert here("export", "run", "--as", "coco-results", "-o", "-", "-q").out.startswith(b"[{")

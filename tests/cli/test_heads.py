@@ -11,7 +11,7 @@ from PIL import Image
 from cratecli.cli import outputs
 from cratecli.io.sheet import CELL, GAP, MARK, TEXT
 from cratecli.tasks import heads as task
-from tests.cli.conftest import Here, Machine, failed, picture
+from tests.cli.conftest import TO_STDOUT, Here, Machine, failed, picture
 
 QUICK = ("--size", "32")
 LINE = TEXT + 5
@@ -28,7 +28,7 @@ def test_a_sheet_to_a_pipe(shared: Machine) -> None:
     sheet = picture(done.out)
     assert (sheet.format, sheet.mode, sheet.size) == ("PNG", "RGB", extent(2))
     assert done.err.startswith("crate: crate-nano, layers 6,7, sizes 32, cpu float32")
-    assert done.err.count("\n") == 1
+    assert done.err.splitlines(keepends=True)[1:] == [TO_STDOUT]
     assert shared.files() == ["photo.jpg"]
 
 
@@ -114,12 +114,12 @@ def test_all_layers(machine: Machine, here: Here) -> None:
 def test_standard_input(machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     content = machine.photo("photo.png").read_bytes()
     assert picture(here("heads", "-", "-q", *QUICK, stdin=content).out).size == extent(4)
-    monkeypatch.setattr(outputs, "stdout_is_terminal", lambda: True)
+    monkeypatch.setattr(outputs, "stdout_kind", lambda: "terminal")
     assert here("heads", "-", "-q", *QUICK, stdin=content).out == b"stdin.heads.png\n"
 
 
 def test_no_sheet_goes_to_a_terminal(machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outputs, "stdout_is_terminal", lambda: True)
+    monkeypatch.setattr(outputs, "stdout_kind", lambda: "terminal")
     photo = machine.photo("in/photo.png")
     failed(here("heads", photo, "-o", "-", *QUICK), 2, "no picture goes to a terminal")
     assert here("heads", photo, "-q", *QUICK).out == b"photo.heads.png\n"
@@ -153,19 +153,52 @@ def test_nothing_but_bad_photos_makes_no_sheet(machine: Machine, here: Here) -> 
     assert machine.files() == ["b.png"]
 
 
-def test_what_the_sheet_has_no_room_for_is_said(
+def test_photos_without_room_on_a_sheet_stand_on_the_next(
+    machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sheet of a hundred photos would be higher than programs read: 65,535 px."""
+    monkeypatch.setattr(task, "ROWS", 4)
+    for number in range(5):
+        machine.photo(f"in/{number}.png", seed=number)
+    (machine.desk / "in/1.png").write_bytes(b"no photo")
+    command = ("heads", "in", "-o", "sheet.png", "--layer", "6,7", "-q", *QUICK)
+    done = here(*command)
+    assert (done.code, done.lines) == (1, ["sheet.png", "sheet-2.png", "sheet-3.png"])
+    sheets = [(machine.desk / name).read_bytes() for name in done.lines]
+    assert [picture(each).size for each in sheets] == [extent(2), extent(4), extent(2)]
+    alone = here("heads", "in/4.png", "-o", "-", "--layer", "6,7", "-q", *QUICK)
+    np.testing.assert_array_equal(np.asarray(picture(sheets[2])), np.asarray(picture(alone.out)))
+    explained = here("explain", "sheet-3.png", "-q").out.decode().split()
+    assert explained[explained.index("--output") + 1] == "sheet.png"
+    (machine.desk / "sheet-3.png").unlink()
+    assert here(*explained[1:]).code == 1
+    assert [(machine.desk / name).read_bytes() for name in done.lines] == sheets
+
+
+def test_stdout_takes_one_sheet_and_says_so(
     machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(task, "ROWS", 4)
     for number in range(4):
         machine.photo(f"in/{number}.png")
-    done = here("heads", "in", "-o", "sheet.png", "--layer", "6,7", *QUICK)
-    assert done.err.splitlines()[1:] == ["crate: the sheet shows 2 of 4 photos; --json has them all"]
-    assert picture((machine.desk / "sheet.png").read_bytes()).size == extent(4)
-    assert here("heads", "in", "-o", "sheet.png", "--layer", "6,7", "-q", *QUICK).err == ""
+    done = here("heads", "in", "-o", "-", "--layer", "6,7", *QUICK)
+    assert picture(done.out).size == extent(4)
+    note = "the sheet shows 2 of 4 photos; -o FILE writes several sheets, --json has them all"
+    assert done.err.splitlines()[1:] == [f"crate: {note}"]
     assert len(here("heads", "in", "--jsonl", "-q", "--layer", "6,7", *QUICK).lines) == 4
-    whole = here("heads", "in", "-o", "sheet.png", "--layer", "7", *QUICK)
+    whole = here("heads", "in", "-o", "-", "--layer", "7", *QUICK)
     assert whole.err.count("\n") == 1
+
+
+def test_a_sheet_that_is_an_input_is_refused(
+    machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task, "ROWS", 1)
+    machine.photo("in/photo.png")
+    before = machine.photo("in/sheet-2.png").read_bytes()
+    done = here("heads", "in", "-o", "in/sheet.png", "--layer", "7", *QUICK)
+    assert (done.code, "in/sheet-2.png is an input: choose another output" in done.err) == (2, True)
+    assert (machine.desk / "in/sheet-2.png").read_bytes() == before
 
 
 def test_a_sheet_is_the_same_again(machine: Machine, here: Here) -> None:
@@ -185,7 +218,7 @@ def test_odd_names_are_labels_too(machine: Machine, here: Here, name: str) -> No
 def test_records_at_a_terminal_come_without_a_file(
     machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outputs, "stdout_is_terminal", lambda: True)
+    monkeypatch.setattr(outputs, "stdout_kind", lambda: "terminal")
     done = here("heads", machine.photo("photo.png"), "--jsonl", "-q", *QUICK)
     assert json.loads(done.out)["input"].endswith("photo.png")
     assert machine.files() == ["photo.png"]

@@ -15,7 +15,7 @@ from cratecli.errors import InputError
 from cratecli.io.plot import HEIGHT
 from cratecli.io.sheet import CELL, GAP, TEXT
 from cratecli.model.crate import Crate
-from tests.cli.conftest import Here, Machine, failed, picture
+from tests.cli.conftest import TO_STDOUT, Here, Machine, failed, picture
 
 QUICK = ("--size", "32")
 LINE = TEXT + 5
@@ -32,7 +32,7 @@ def test_a_sheet_to_a_pipe(shared: Machine) -> None:
     assert done.code == 0
     sheet = picture(done.out)
     assert (sheet.format, sheet.mode, sheet.size) == ("PNG", "RGB", extent(1))
-    assert done.err == "crate: crate-nano, layers 0,1,2,3,4,5,6,7, sizes 32, cpu float32\n"
+    assert done.err == "crate: crate-nano, layers 0,1,2,3,4,5,6,7, sizes 32, cpu float32\n" + TO_STDOUT
     assert shared.files() == ["photo.jpg"]
 
 
@@ -129,7 +129,7 @@ def test_a_black_photo_has_a_sheet(machine: Machine, here: Here, size: tuple[int
 
 
 def test_no_sheet_goes_to_a_terminal(machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outputs, "stdout_is_terminal", lambda: True)
+    monkeypatch.setattr(outputs, "stdout_kind", lambda: "terminal")
     photo = machine.photo("in/photo.png")
     failed(here("layers", photo, "-o", "-", *QUICK), 2, "no picture goes to a terminal")
     assert here("layers", photo, "-q", *QUICK).out == b"photo.layers.png\n"
@@ -146,7 +146,7 @@ def test_a_checkpoint_of_any_name(machine: Machine, here: Here) -> None:
 def test_records_at_a_terminal_come_without_a_file(
     machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outputs, "stdout_is_terminal", lambda: True)
+    monkeypatch.setattr(outputs, "stdout_kind", lambda: "terminal")
     done = here("layers", machine.photo("photo.png"), "--jsonl", "-q", *QUICK)
     assert json.loads(done.out)["input"].endswith("photo.png")
     assert machine.files() == ["photo.png"]

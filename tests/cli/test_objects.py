@@ -52,7 +52,7 @@ def test_pictures_go_where_segment_puts_its_masks(
     assert here("objects", photo, "-o", "new/", "-q", *QUICK).out == b"new/photo.png\n"
     assert here("objects", "in", "-q", *QUICK).out == b"in-objects/photo.png\n"
     failed(here("objects", "in", "-o", "-", *QUICK), 2, "cannot share stdout")
-    monkeypatch.setattr(outputs, "stdout_is_terminal", lambda: True)
+    monkeypatch.setattr(outputs, "stdout_kind", lambda: "terminal")
     assert here("objects", photo, "-q", *QUICK).out == b"photo.object.png\n"
     failed(here("objects", photo, "-o", "-", *QUICK), 2, "no picture goes to a terminal")
 
@@ -178,7 +178,7 @@ def test_a_coco_file_is_named_after_its_photos(
     machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.photo("in/photo.png")
-    monkeypatch.setattr(outputs, "stdout_is_terminal", lambda: True)
+    monkeypatch.setattr(outputs, "stdout_kind", lambda: "terminal")
     assert here("objects", "in", "--as", "coco", "-q", *QUICK).out == b"in-objects.json\n"
     done = here("objects", "in/photo.png", "--as", "coco-results", "-q", *QUICK)
     assert done.out == b"photo.objects.json\n"
@@ -239,7 +239,7 @@ def test_a_picture_is_not_named_json(machine: Machine, here: Here, kind: str) ->
 def test_records_at_a_terminal_come_without_a_file(
     machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outputs, "stdout_is_terminal", lambda: True)
+    monkeypatch.setattr(outputs, "stdout_kind", lambda: "terminal")
     done = here("objects", machine.photo("photo.png"), "--jsonl", "-q", "--as", "coco", *QUICK)
     assert json.loads(done.out)["input"].endswith("photo.png")
     assert machine.files() == ["photo.png"]

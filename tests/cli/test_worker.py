@@ -1,6 +1,7 @@
 """`crate worker` as a program meets it: a request a line, an answer a line, and no request that ends it."""
 
 import base64
+import codecs
 import json
 import os
 import signal
@@ -243,6 +244,13 @@ def test_blank_lines_and_other_line_ends(laid_out: Machine, here: Here) -> None:
     assert asked(here, "", "  \t", b"\r", b'{"id": 1}\r', '{"id": 2}')[1]["id"] == 2
     done = here("worker", "-q", stdin=b'{"id": 3}')  # no end of line
     assert json.loads(done.out)["id"] == 3
+
+
+def test_a_mark_before_the_first_request(laid_out: Machine, here: Here) -> None:
+    """FAULTS 29: what PowerShell puts before a text."""
+    request = json.dumps({"input": "photo.png", "sizes": [32], "refine": "none"}).encode()
+    answers = here("worker", "-q", stdin=codecs.BOM_UTF8 + request).lines
+    assert [json.loads(answer)["input"] for answer in answers] == ["photo.png"]
 
 
 def test_a_line_too_long_is_one_answer(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

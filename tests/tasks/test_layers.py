@@ -275,7 +275,7 @@ def test_the_sheet_of_one_layer_is_as_wide_as_its_curves() -> None:
     model, job = small_crate(), Job(None, None)
     content = b"P6 4 3 255 " + bytes(range(36))
     recipe = choose_layer_recipe(model, layers=[1], size=16)
-    (only,) = layers_run(Plan((job,)), Desk(model, 1, stdin=content), recipe, drawn=False)
+    (only,) = layers_run(Plan((job,)), Desk(model, 1, stdin=(content,)), recipe, drawn=False)
     assert isinstance(only, LayersPhoto)
     assert layers_sheet([only], "model").shape == (
         HEIGHT + GAP + LINE + 4 * (CELL.height + GAP + LINE),

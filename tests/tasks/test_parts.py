@@ -302,7 +302,7 @@ def run(
     recipe = choose_part_recipe(model, **({"k": 3} | options))
     album = Album(folder, recipe)
     plan = Plan(tuple(Job(path, None) for path in jobs))
-    session = Session(plan, Desk(model, batch_size, cache, stdin=stdin))
+    session = Session(plan, Desk(model, batch_size, cache, stdin=(stdin,)))
     outcomes = list(fill_album(album, session, recipe))
     failed = [str(outcome.error) for outcome in outcomes if isinstance(outcome, Failure)]
     read = [outcome for outcome in outcomes if isinstance(outcome, Job)]

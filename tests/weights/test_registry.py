@@ -8,7 +8,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from cratecli.errors import RegistryError, UsageError
+from cratecli.errors import OutputError, RegistryError, UsageError
 from cratecli.model.config import ARCHITECTURES
 from cratecli.weights import fetch, registry
 from cratecli.weights.registry import Checkpoint, load_registry, save_checkpoint
@@ -276,9 +276,9 @@ def test_default_is_environment_then_saved_then_built_in(monkeypatch: pytest.Mon
     assert registry.default_name() == "mine"
 
 
-def test_a_default_that_cannot_be_saved_is_a_usage_error() -> None:
+def test_a_default_that_cannot_be_saved_is_an_output_error() -> None:
     platformdirs.user_config_path("crate").parent.mkdir(parents=True)
     platformdirs.user_config_path("crate").write_text("a file where a folder should be")
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(OutputError, match=r"cannot be written: .*; set XDG_CONFIG_HOME .* CRATE_MODEL=mine"):
         registry.set_default("mine")
     assert registry.default_name() == "crate-nano"

@@ -18,11 +18,12 @@ from cratecli.cli.commands.segment import segment
 from cratecli.cli.commands.train import train
 from cratecli.cli.commands.worker import worker
 from cratecli.cli.console import forget_stdout, put, tell
-from cratecli.cli.streams import only_our_words
+from cratecli.cli.streams import any_character, only_our_words
 from cratecli.errors import CrateError
+from cratecli.files import TEMPORARY
 from cratecli.version import __version__
 
-INTERRUPTED = 130
+INTERRUPTED, READER_LEFT = 130, 141
 
 ASK, MEASURE, MAKE, LOOK_AFTER = HEADINGS = ("Ask", "Measure", "Make", "Look after")
 """The headings of `crate --help`, in their order."""
@@ -83,7 +84,7 @@ def _common(
 
 def main() -> None:
     """Run `crate`, and end the process with the exit code of EXPERIENCE: 0, 1, 2, 3, 4, 5, 130 or 141."""
-    with only_our_words():
+    with only_our_words(), any_character():
         sys.exit(_run())
 
 
@@ -101,8 +102,27 @@ def _run() -> int:
             text = text.replace("Value error, ", "")
             tell(text[0].lower() + text[1:].rstrip(".") if text.isascii() else text)
         code = error.exit_code
+    except SystemExit as error:
+        if isinstance(
+            error.__context__, BrokenPipeError
+        ):  # what typer and rich make of a reader that has left
+            forget_stdout()
+            return READER_LEFT
+        raise
     except OSError as error:
         forget_stdout()
-        tell(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        tell(_explained(error))
         code = 1
     return code or 0
+
+
+def _explained(error: OSError) -> str:
+    """Say what a library, or the printing of a help text, could not do."""
+    reason = str(error.strerror or error)
+    if error.filename is None and isinstance(
+        error, FileNotFoundError
+    ):  # Python's, of a folder that it looks for
+        if "temporary" in reason:
+            return f"{reason}: {TEMPORARY}"
+        return "the working folder: no longer there; change to another"
+    return f"{error.filename or 'standard output'}: {reason}"

@@ -1,8 +1,10 @@
 """The two streams: data on stdout, our own lines on stderr, and nothing that could steer a terminal."""
 
 import os
+import stat
 import sys
 from collections.abc import Sequence
+from typing import Literal
 
 from cratecli.errors import InputError, OutputError
 
@@ -30,13 +32,21 @@ def put(lines: Sequence[str | bytes]) -> None:
         return
     try:
         for line in lines:
-            sys.stdout.buffer.write(line if isinstance(line, bytes) else os.fsencode(line) + b"\n")
+            sys.stdout.buffer.write(line if isinstance(line, bytes) else _encoded(line) + b"\n")
         sys.stdout.flush()
     except OSError as error:
         forget_stdout()
         if isinstance(error, BrokenPipeError):
             sys.exit(141)
         raise OutputError(f"standard output: cannot be written: {error.strerror}") from None
+
+
+def _encoded(text: str) -> bytes:
+    """Encode as the system does file names, so that those are as they are; `?` stands for what that cannot write."""
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:  # λ in a table, where the locale is ASCII
+        return text.encode(sys.getfilesystemencoding(), "replace")
 
 
 def shown(written: Sequence[str | bytes]) -> list[str | bytes]:
@@ -54,6 +64,19 @@ def forget_stdout() -> None:
 def stdout_is_terminal() -> bool | None:
     """Tell whether stdout is a terminal; `None` when it is closed."""
     return None if sys.stdout is None else sys.stdout.isatty()
+
+
+def stdout_kind() -> Literal["data", "terminal", "other", "closed"]:
+    """Tell what stdout is: a pipe or a file, for data; a terminal; or another, a device or a socket, maybe a log's."""
+    if sys.stdout is None:
+        return "closed"
+    if sys.stdout.isatty():
+        return "terminal"
+    try:
+        mode = os.fstat(sys.stdout.fileno()).st_mode
+    except (OSError, ValueError):  # a notebook's stream has no descriptor
+        return "other"
+    return "data" if stat.S_ISFIFO(mode) or stat.S_ISREG(mode) else "other"
 
 
 def stdin_bytes(most: int | None = None) -> bytes:

@@ -12,7 +12,7 @@ from cratecli.cli.console import put
 from cratecli.cli.report import Report
 from cratecli.cli.signals import Stop, finishing
 from cratecli.cli.tables import as_json, as_markdown, as_table
-from cratecli.errors import UsageError
+from cratecli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from cratecli.evaluation.protocol import EvaluationProtocol, Judged
@@ -117,7 +117,6 @@ class EvaluationRun:
         from cratecli.runs.cache import FeatureCache
         from cratecli.runs.views import describe
         from cratecli.weights.checkpoint import load_model
-        from cratecli.weights.fetch import cache_folder
 
         model = load_model(name, device=self.device, dtype=self.dtype)
         protocol = choose(model)
@@ -140,12 +139,34 @@ class EvaluationRun:
         return run_protocol(
             protocol,
             desk,
-            scores=self.scores or cache_folder() / "evaluate",
+            scores=self.scores or self._default_scores(report),
             resume=self.resume,
             resamples=self.resamples,
             resample_seed=self.resample_seed,
             follow=follow,
         )
+
+    def _default_scores(self, report: Report) -> Path | None:
+        """Choose the folder of scores in the cache; none, with a note, where nothing can be written there.
+
+        Raises `OutputError` to resume without one.
+        """
+        from tempfile import TemporaryFile
+
+        from cratecli.weights.fetch import cache_folder
+
+        folder = cache_folder() / "evaluate"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=folder):
+                return folder
+        except OSError as error:
+            hint = "--scores DIR, or CRATE_CACHE_DIR, names another folder"
+            fault = f"{folder}: scores cannot be written: {error.strerror or error}; {hint}"
+        if self.resume:
+            raise OutputError(fault)
+        report.note(f"{fault}; without, --resume will have none")
+        return None
 
     def _print(self, evaluations: "Sequence[Evaluation]") -> None:
         write = as_json if self.json_ else as_markdown if self.markdown else as_table

@@ -1,30 +1,32 @@
-"""Where outputs go: a picture a photo, or one file for all; stdout only where that makes sense."""
+"""Where outputs go: a picture a photo, or one file for all; stdout where that is asked for, or is a pipe or a file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cratecli.cli.console import stdout_is_terminal
-from cratecli.errors import UsageError
+from cratecli.cli.console import stdout_kind
+from cratecli.errors import OutputError, UsageError
 from cratecli.tasks.options import COMBINED
 
 if TYPE_CHECKING:
     from cratecli.runs.outputs import Outputs
 
 STDOUT = "-"
+_STDOUT_TOO = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 def one_each(output: str | None, kind: str, *, records: bool, piped: bool = False) -> "Outputs":
-    """Ask for a picture a photo; stdout takes one picture, or records, if it is no terminal.
+    """Ask for a picture a photo; stdout takes one picture, or records, if it is a pipe or a file.
 
     Records of standard input alone, which is `piped`, write no picture: there is no name for it.
     """
     from cratecli.runs.outputs import Outputs
 
-    _refuse_stdout(output, records=records)
-    unnamed = output is None and (piped if records else stdout_is_terminal() is False)
-    to_stdout = output == STDOUT
+    to_stdout = means_stdout(output)
+    if to_stdout:
+        _refuse_stdout(records=records)
+    unnamed = output is None and (piped if records else stdout_kind() == "data")
     named = None if to_stdout else output
-    return Outputs(named, kind, to_stdout=unnamed or to_stdout, only_stdout=to_stdout)
+    return Outputs(named, kind, to_stdout=unnamed or to_stdout, only_stdout=to_stdout, records=records)
 
 
 def one_for_all(
@@ -32,14 +34,16 @@ def one_for_all(
 ) -> "tuple[Outputs, bool]":
     """Ask for one file for all inputs, and tell whether it is made at all.
 
-    No path is stdout. Where records are asked for, it is made only if it was given a name.
+    Without a name it goes to stdout, if that is a pipe or a file; for records, it is made only if it was given a name.
     """
     from cratecli.runs.outputs import Outputs
 
-    _refuse_stdout(output, records=records, picture=ending == "png")
-    to_stdout = output == STDOUT or (output is None and stdout_is_terminal() is False)
-    named = None if output == STDOUT else output
-    return Outputs(named, kind, "one", ending, to_stdout), output is not None or not records
+    asked = means_stdout(output)
+    if asked:
+        _refuse_stdout(records=records, picture=ending == "png")
+    to_stdout = asked or (output is None and stdout_kind() == "data")
+    named = None if asked else output
+    return Outputs(named, kind, "one", ending, to_stdout, asked), output is not None or not records
 
 
 def each_or_combined(
@@ -59,8 +63,15 @@ def wants_combined(output: str | None) -> bool:
     return output is not None and Path(output).suffix.lower() == ".json"
 
 
-def _refuse_stdout(output: str | None, *, records: bool, picture: bool = True) -> None:
-    if output == STDOUT and records:
+def means_stdout(output: str | None) -> bool:
+    """Tell whether an output is stdout: `-`, or the system's name for it, which would be opened a second time."""
+    return output == STDOUT or output in _STDOUT_TOO
+
+
+def _refuse_stdout(*, records: bool, picture: bool = True) -> None:
+    if records:
         raise UsageError("stdout takes the picture or the records, not both: give -o FILE")
-    if output == STDOUT and stdout_is_terminal() and picture:
+    if stdout_kind() == "terminal" and picture:
         raise UsageError("no picture goes to a terminal: give -o FILE, or a pipe")
+    if stdout_kind() == "closed":
+        raise OutputError("standard output: is closed: give -o FILE")

@@ -45,6 +45,7 @@ class Report:
             raise UsageError("--json and --jsonl exclude each other")
         self._json, self._jsonl, self._quiet = json_, jsonl, quiet
         self._progress, self._fail_fast = progress and not quiet, fail_fast
+        self.unasked = False  # whether pictures go to stdout though nobody asked for that
         self._bar = Bar(0, wanted=False)
         self._records: list[dict[str, Any]] = []  # in the order they are done
         self._order: dict[str, int] = {}
@@ -156,11 +157,17 @@ class Report:
     def wrote(self, *written: str | bytes) -> None:
         """Tell of what stands for the whole run."""
         if not self.records:
-            put(shown(written))
+            self._print(*written)
 
     def _print(self, *lines: str | bytes) -> None:
         """Write to stdout; where a bar is drawn on the same terminal, above it."""
         put(shown([each for each in lines if isinstance(each, bytes) or not self._bar.show(each)]))
+        if self.unasked and any(isinstance(each, bytes) for each in lines):
+            self.went_to_stdout()
+
+    def went_to_stdout(self) -> None:
+        """Say that stdout has the output: who finds bytes in a log, and no file, should know why."""
+        self.note("the output went to standard output; -o FILE writes it into a file")
 
     def __enter__(self) -> "Report":
         return self

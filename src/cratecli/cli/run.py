@@ -1,5 +1,6 @@
 """What every command over photos shares: which photos, how it runs, and how the run is followed."""
 
+import codecs
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 STDIN = "-"
+_STDIN_TOO = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark is its beginning
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+"""What PowerShell and editors put before a text in these encodings."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +60,10 @@ class PhotoOptions:
         if not named and self.files_from is None:
             raise UsageError("missing argument 'PHOTO...': give photos, folders, `-`, or --files-from")
         listed = self._listed()
-        if self.files_from == STDIN and STDIN in (*named, *listed):
+        if self.list_name == STDIN and STDIN in (*named, *listed):
             raise UsageError("standard input can be read only once")
         patterns = (tuple(self.include or ()), tuple(self.exclude or ()))
-        return Inputs(named, listed, self.recursive, *patterns, self.files_from, self.null)
+        return Inputs(named, listed, self.recursive, *patterns, self.list_name, self.null)
 
     @property
     def piped(self) -> bool:
@@ -63,24 +72,52 @@ class PhotoOptions:
 
     @property
     def given(self) -> tuple[str, ...]:
-        """Give what was named; a list is no part of it."""
-        return tuple(self.photos or ())
+        """Give what was named, stdin as `-`; a list is no part of it."""
+        return tuple(map(_or_stdin, self.photos or ()))
+
+    @property
+    def list_name(self) -> str | None:
+        """Give the list's name, stdin as `-`."""
+        return None if self.files_from is None else _or_stdin(self.files_from)
 
     def _listed(self) -> tuple[str, ...]:
-        if self.files_from is None:
+        if (name := self.list_name) is None:
             return ()
-        if self.files_from == STDIN:
+        if name == STDIN:
             content = stdin_bytes()
         else:
             try:
-                content = Path(self.files_from).read_bytes()
+                content = Path(name).read_bytes()
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "no path"
-                raise InputError(f"{self.files_from}: cannot be read: {reason}") from None
-        lines = content.split(b"\0") if self.null else content.splitlines()
-        if not self.null and b"\0" in content:
-            raise UsageError(f"{self.files_from}: its paths end with NUL: give -0")
+                raise InputError(f"{name}: cannot be read: {reason}") from None
+        lines = content.split(b"\0") if self.null else _lines(content, name)
         return tuple(os.fsdecode(line) for line in lines if line)
+
+
+def _piped(most: int) -> list[bytes]:
+    """Read the photos on stdin, `most` bytes and one more, past which nothing is decoded. Raises `InputError`."""
+    from cratecli.io.stream import split_images
+
+    content = stdin_bytes(most)
+    return split_images(content) if len(content) <= most else [content]
+
+
+def _or_stdin(name: str) -> str:
+    return STDIN if name in _STDIN_TOO else name
+
+
+def _lines(content: bytes, name: str) -> list[bytes]:
+    """Split a list into its lines; a mark of UTF-8, UTF-16 or UTF-32 at its start is obeyed, and left out."""
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if encoding := next((each for mark, each in _MARKS.items() if content.startswith(mark)), None):
+        try:
+            content = content.decode(encoding).encode()
+        except UnicodeError:
+            raise InputError(f"{name}: begins as {encoding}, and is none: write it as UTF-8") from None
+    if b"\0" in content:
+        raise UsageError(f"{name}: its paths end with NUL: give -0; or it is UTF-16: write it as UTF-8")
+    return content.splitlines()
 
 
 @dataclass(frozen=True)
@@ -145,19 +182,31 @@ class Run:
 
         Ends the program for --dry-run, which prints the plan, and where no photo is there.
         """
+        from cratecli.io.images import BYTES_A_PIXEL
+        from cratecli.io.opening import MAX_PIXELS
         from cratecli.runs.inputs import name_some
         from cratecli.runs.outputs import plan_run
 
         self._resumable = writing is not None
         writing = writing or Writing()
         self._running, self._report, self._stop = running, report, Stop()
+        report.unasked = outputs.to_stdout and not outputs.only_stdout
+        inputs = photos.inputs()
+        most = BYTES_A_PIXEL * (running.max_pixels or MAX_PIXELS)
+        self._stdin = _piped(most) if STDIN in inputs.loose and not running.dry_run else [b""]
+        inputs = replace(inputs, piped=len(self._stdin))
         prune = writing.prune or outputs.prune
         outputs = replace(outputs, exists=writing.exists, resume=writing.resume, prune=prune)
-        self.plan = plan_run(photos.inputs(), outputs)
+        self.plan = plan_run(inputs, outputs)
         if passed := self.plan.passed:
             report.note(f"passed over, as crate made it: {name_some(passed)}; name a file to have it read")
         if self.plan.skipped:
             report.note(f"{self.plan.skipped} photos have an output already: skipped")
+        if len(self._stdin) > 1 and any(job.source is None and not job.number for job in self.plan.jobs):
+            report.note(
+                f"standard input: holds {len(self._stdin)} photos; the first is used: "
+                "-o DIR/ or --jsonl takes them all"
+            )
         if running.dry_run:
             self._rehearse()
         if self.plan.failed and not self.plan.jobs:
@@ -185,22 +234,19 @@ class Run:
     @contextmanager
     def desk(self, model: "WhiteBox") -> "Iterator[Desk]":
         """Listen for signals, and give what the engine works with."""
-        from cratecli.io.images import BYTES_A_PIXEL
         from cratecli.io.opening import MAX_PIXELS
         from cratecli.runs.batch import Desk
         from cratecli.runs.cache import FeatureCache
 
         running = self._running
-        most = running.max_pixels or MAX_PIXELS
-        piped = any(job.source is None for job in self.plan.jobs)
         with self._report, finishing(self._stop):
             self._tell_failed()
             yield Desk(
                 model,
                 running.batch_size,
                 FeatureCache(running.features_cache, model) if running.features_cache else None,
-                stdin=stdin_bytes(BYTES_A_PIXEL * most) if piped else b"",
-                max_pixels=most,
+                stdin=self._stdin,
+                max_pixels=running.max_pixels or MAX_PIXELS,
                 stopping=self._stop,
                 note=self._report.note,
             )

@@ -1,6 +1,8 @@
-"""Stderr for our lines alone: what libraries write there past us goes nowhere."""
+"""Stderr for our lines alone: what libraries write there past us goes nowhere. Stdout for any character."""
 
+import codecs
 import faulthandler
+import io
 import os
 import sys
 import warnings
@@ -46,6 +48,22 @@ def only_our_words() -> Iterator[None]:
             os.dup2(kept, STDERR)
             with suppress(OSError):  # a full disk has been met before; the descriptor is closed all the same
                 os.close(kept) if words is None else words.close()
+
+
+@contextmanager
+def any_character() -> Iterator[None]:
+    """Let stdout write `?` for characters that its encoding lacks (τ in cp1252), instead of raising."""
+    stdout = sys.stdout
+    if not isinstance(stdout, io.TextIOWrapper) or codecs.lookup(stdout.encoding).name == "utf-8":
+        yield
+        return
+    before = stdout.errors
+    stdout.reconfigure(errors="replace")
+    try:
+        yield
+    finally:
+        with suppress(OSError, ValueError):
+            stdout.reconfigure(errors=before)
 
 
 def _duplicate() -> int | None:

@@ -129,6 +129,7 @@ def _environment() -> Iterator[Finding]:
 
 _CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "versions": _versions,
+    "temporary files": models.temporary,
     "packages": _packages,
     "device": _device,
     "image formats": _formats,

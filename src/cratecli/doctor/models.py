@@ -17,6 +17,20 @@ from cratecli.weights.rows import Hub
 _ROOM = 2_000_000_000  # bytes; the largest published checkpoint has 1.3 GB
 
 
+def temporary() -> Iterator[Finding]:
+    """Check that there is a folder for temporary files."""
+    remedy = "set TMPDIR to a folder that is yours"
+    try:
+        folder = tempfile.gettempdir()
+    except OSError as error:
+        yield problem("temporary files", f"{error.strerror or error}; {remedy}")
+        tempfile.tempdir = (
+            os.sep
+        )  # libraries ask where it is as they are imported, and break where it is nowhere
+    else:
+        yield from _folder("temporary files", Path(folder), remedy)
+
+
 def folders() -> Iterator[Finding]:
     """Check that the folders of models and settings can be written, and have room."""
     yield from _folder("cache", fetch.cache_folder(), "set CRATE_CACHE_DIR to a folder that is yours")

@@ -6,7 +6,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import rmtree
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Unpack
 
 import numpy as np
@@ -29,6 +28,7 @@ from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import DecodedPhoto, Desk
 from cratecli.runs.cache import FeatureCache
 from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
+from cratecli.runs.limits import temporary_folder
 from cratecli.runs.plan import Plan
 from cratecli.runs.session import Session
 from cratecli.tasks.options import PartOptions
@@ -100,8 +100,8 @@ class PartsProtocol(EvaluationProtocol[PartsScores]):
             judged[photo.job] = JudgedPhoto(pair.name, scores)
             return labelled
 
-        with TemporaryDirectory(prefix="crate-") as folder, Session(Plan(tuple(pairs)), desk) as session:
-            album = Album(Path(folder), self.recipe)
+        with temporary_folder() as folder, Session(Plan(tuple(pairs)), desk) as session:
+            album = Album(folder, self.recipe)
             seen = yield from self._fill(album, session, pairs)
             if desk.stopping():
                 return

@@ -94,7 +94,9 @@ def _explained(path: Path, content: Mapping[str, Any]) -> Explained:
     together = record.inputs is not None or record.input is None
     named = record.inputs or [] if together else [record.input or "-"]
     inputs = tuple(map(here, named))
-    output = os.path.relpath(path) if record.folder is None else here(_above(record.folder))
+    output = os.path.relpath(_first_of(path, record.sheet))
+    if record.folder is not None:
+        output = here(_above(record.folder))
     listed = made.photos.files_from if made.photos else None
     if (not inputs and listed is None) or (not together and not record.input_sha256):
         raise ValueError("made from nothing, or nothing known")
@@ -169,6 +171,11 @@ def _hash(path: str) -> str | None:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError:
         return None
+
+
+def _first_of(path: Path, sheet: int | None) -> Path:
+    """Name the first of several contact sheets: what a command is given, which writes the others beside it."""
+    return path if sheet is None else path.with_name(f"{path.stem.removesuffix(f'-{sheet}')}{path.suffix}")
 
 
 def _above(folder: str) -> str:

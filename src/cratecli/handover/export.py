@@ -12,7 +12,7 @@ from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from cratecli.errors import InputError, OutputError, UsageError
-from cratecli.files import replacing
+from cratecli.files import TEMPORARY, replacing
 from cratecli.handover.finished_run import FinishedPhoto, FinishedRun, read_photo_again
 from cratecli.handover.records import ExportRecord
 from cratecli.io.formats.compare import agreement
@@ -157,8 +157,11 @@ def _writing(target: Path | None, put: Put) -> Iterator[BinaryIO]:
             while chunk := spooled.read(1 << 20):
                 put(chunk)
     except OSError as error:
-        place = target or "standard output"
-        raise OutputError.of(place, error) from None
+        if target is None:
+            raise OutputError(
+                f"a temporary file: cannot be written: {error.strerror or error}; {TEMPORARY}, or give -o FILE"
+            ) from None
+        raise OutputError.of(target, error) from None
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cratecli.arrays import RGB
+from cratecli.errors import OutputError
 
 DPI = 100
 HEIGHT, LEAST_WIDTH = 320, 640  # px
@@ -24,12 +25,21 @@ class Curve:
 
 
 def plot_layers(curves: Sequence[Curve], layers: Sequence[int], title: str, width: int = LEAST_WIDTH) -> RGB:
-    """Plot curves side by side: the mean over photos, ± one standard deviation; `width` is in px, the result RGB."""
+    """Plot curves side by side: the mean over photos, ± one standard deviation; `width` is in px, the result RGB.
+
+    Raises `OutputError` where matplotlib has no folder.
+    """
     logging.getLogger("matplotlib").setLevel(
         logging.ERROR
     )  # warnings about its cache and fonts do not concern users
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except (OSError, RuntimeError):  # no home, or a read-only one, and no temporary folder in its place
+        hint = "set MPLCONFIGDIR or TMPDIR to a folder that can be written"
+        raise OutputError(
+            f"curves are drawn by matplotlib, which finds no folder for its files: {hint}"
+        ) from None
 
     size = max(width, LEAST_WIDTH) / DPI, HEIGHT / DPI
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")

@@ -4,7 +4,7 @@ import hashlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ PATIENCE = 0.2  # seconds between two looks at a photo that another process has 
 class Desk:
     """What the engine works with: the model, how much it is given at once, and where results are recorded.
 
-    `stdin` holds the bytes of a photo on standard input; `range` says which numbers of photos are black and white.
+    `stdin` holds the bytes of each photo on standard input; `range` says which numbers of photos are black and white.
     `stopping` is asked between batches whether to end early; `note` gets lines that users should read.
     """
 
@@ -49,7 +49,7 @@ class Desk:
     batch_size: int = 8
     cache: ViewCache | None = None
     ledger: Ledger | None = None
-    stdin: bytes = b""
+    stdin: Sequence[bytes] = ()
     max_pixels: int = MAX_PIXELS
     range: str = "auto"
     stopping: Callable[[], bool] = field(default=lambda: False)
@@ -214,7 +214,7 @@ class _Pipeline(Generic[Result]):
                 rgb = self._prepare(job, images.as_rgb(job.held, range=self.desk.range))
                 return self._kept(DecodedPhoto(job, rgb, fingerprint(rgb)))
             if job.source is None:
-                content = self.desk.stdin
+                content = self.desk.stdin[max(job.number - 1, 0)]
                 images.refuse_large(len(content), job.name, most)
             else:
                 content = images.content(job.source, max_pixels=most)

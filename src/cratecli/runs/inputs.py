@@ -28,9 +28,10 @@ class Found:
 class Inputs:
     """The input photos as the user names them: files and folders, the paths of a list, and patterns.
 
-    Patterns are the shell's, matched with a photo's name and its path within the folder. Without `include`, the photos
-    of a folder are those with a known file extension. `files_from` is the list's file, `-` for standard input, and
-    `null` whether its paths end with NUL. Raises `UsageError` for what cannot be meant.
+    Patterns are the shell's, matched with a photo's name and its path within the folder. Without `include`, the
+    photos of a folder are those with a known file extension. `files_from` is the list's file, `-` for standard
+    input, and `null` whether its paths end with NUL. Standard input holds `piped` photos, one after another. Raises
+    `UsageError` for what cannot be meant.
     """
 
     named: tuple[str, ...]
@@ -40,6 +41,7 @@ class Inputs:
     exclude: tuple[str, ...] = ()
     files_from: str | None = None
     null: bool = False
+    piped: int = 1
 
     def __post_init__(self) -> None:
         """Check what can be checked without looking."""
@@ -69,6 +71,10 @@ class Inputs:
     def chosen(self) -> tuple[str, ...]:
         """Give those of the list that count, each once."""
         return tuple(dict.fromkeys(name for name in self.listed if self._counts(name.removeprefix("./"))))
+
+    def numbers(self, name: str) -> Sequence[int]:
+        """Number the photos that a name stands for: one is 0; several in standard input count from 1."""
+        return range(1, self.piped + 1) if name == STDIN and self.piped > 1 else (0,)
 
     @property
     def alone(self) -> bool:

@@ -16,7 +16,7 @@ class Job:
     """One input photo and where its output goes. No source is standard input, no target standard output.
 
     A photo that is in memory already, a Pillow image or an upright RGB array, is `held`; `number` counts the jobs of
-    Python callers.
+    Python callers, and the photos of a stream, from 1; 0 is a stream of one.
     """
 
     source: Path | None
@@ -29,7 +29,18 @@ class Job:
         """Name the input as the user would."""
         if self.held is not None:
             return f"photo {self.number}"
-        return "standard input" if self.source is None else str(self.source)
+        if self.source is None:
+            return f"standard input, photo {self.number}" if self.number else "standard input"
+        return str(self.source)
+
+
+def stdin_stem(number: int) -> str:
+    """Name the outputs of standard input, or of one of its photos, by their number: files sort as the photos came.
+
+    >>> stdin_stem(0), stdin_stem(12)
+    ('stdin', 'stdin-0012')
+    """
+    return f"stdin-{number:04}" if number else "stdin"
 
 
 @dataclass(frozen=True)

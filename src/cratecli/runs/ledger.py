@@ -15,7 +15,7 @@ from cratecli.files import ORPHAN, replacing
 from cratecli.io.formats.record import Annotated
 from cratecli.locks import ByteLocks
 from cratecli.runs.gone import is_gone, lies_below, remove_outputs
-from cratecli.runs.jobs import Job
+from cratecli.runs.jobs import Job, stdin_stem
 from cratecli.runs.manifest import Line, ManifestRow, read_lines
 from cratecli.runs.provenance import Provenance
 
@@ -84,7 +84,7 @@ class Ledger:
         others are at work, none is looked for. Raises `OutputError`, and `InputError` for a manifest that is none.
         """
         self._resume = resume
-        inputs = {self.key(job): self._within(job.source) for job in jobs}
+        inputs = {self.key(job): self._input(job) for job in jobs}
         keys = set(inputs)
         self._folders = {self.folder, *also, *((self.folder / key).parent for key in keys)}
         with self._failing():
@@ -111,7 +111,7 @@ class Ledger:
 
     def key(self, job: Job) -> str:
         """Name a job's row: its output, or its input where it has none of its own, from the manifest's folder."""
-        return self._within(job.source if job.target is None else job.target)
+        return self._input(job) if job.target is None else self._within(job.target)
 
     def claim(self, job: Job) -> bool:
         """Ask for a photo, and tell whether it is in our hands alone. Raises `OutputError`."""
@@ -133,7 +133,7 @@ class Ledger:
             known = self._rows.get(key)
         if known is None:
             return False
-        ours = known.input == self._within(job.source)
+        ours = known.input == self._input(job)
         recent = known.start >= self._began
         if recent and not ours:
             taken = f"its output {key} was just made from {known.input}: give another folder"
@@ -162,7 +162,7 @@ class Ledger:
         """Add a photo's row, durably, after its output was written, and let go of it. Raises `OutputError`."""
         row = ManifestRow.of(
             annotated,
-            input=self._within(job.source),
+            input=self._input(job),
             input_sha256=sha256,
             output=None if job.target is None else self._within(job.target),
             output_sha256=None if output is None else hashlib.sha256(output).hexdigest(),
@@ -317,6 +317,12 @@ class Ledger:
             with suppress(OSError):  # where nothing can be removed, its photos fail alone
                 for path in folder.glob(ORPHAN) if folder.is_dir() else ():
                     path.unlink(missing_ok=True)
+
+    def _input(self, job: Job) -> str:
+        """Name a job's input; of several photos in standard input each has a name of its own."""
+        return (
+            f"-/{stdin_stem(job.number)}" if job.source is None and job.number else self._within(job.source)
+        )
 
     def _within(self, path: Path | None) -> str:
         return "-" if path is None else Path(os.path.relpath(path, self.folder)).as_posix()

@@ -1,13 +1,18 @@
-"""What a run may take of the machine: bytes of decoded photos in memory, and threads of libraries."""
+"""What a run may take of the machine: bytes of decoded photos in memory, threads of libraries, a temporary folder."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Condition
 
 import cv2
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+from cratecli.errors import OutputError
+from cratecli.files import TEMPORARY
 
 
 class MemoryBudget:
@@ -59,6 +64,18 @@ class MemoryBudget:
         with self._changed:
             self._open = False
             self._changed.notify_all()
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Make a folder that is removed when the block ends. Raises `OutputError`, which names the variable to set."""
+    try:
+        folder = TemporaryDirectory(prefix="crate-")
+    except OSError as error:
+        fault = f"{error.filename}: cannot be written: " if error.filename else ""
+        raise OutputError(f"{fault}{error.strerror or error}: {TEMPORARY}") from None
+    with folder as path:
+        yield Path(path)
 
 
 @contextmanager

@@ -19,8 +19,8 @@ class Outputs:
     """What a run should write: a file `each`, `one` for all photos, or the folder of `parts`, and where.
 
     `named` is the path that the user gave; without one, names are made with `kind`, or it is standard output if
-    `to_stdout`. With `only_stdout` there is no other place. `exists`, `resume` and `prune` say what becomes of outputs
-    that are there; a vocabulary of parts goes to `save`.
+    `to_stdout`. With `only_stdout` there is no other place, with `records` photos without a name are not drawn.
+    `exists`, `resume` and `prune` say what becomes of outputs that are there; a vocabulary of parts goes to `save`.
     """
 
     named: str | None
@@ -29,6 +29,7 @@ class Outputs:
     ending: str = "png"
     to_stdout: bool = False
     only_stdout: bool = False
+    records: bool = False
     exists: Literal["overwrite", "skip", "error"] = "overwrite"
     resume: bool = False
     prune: bool = False
@@ -49,7 +50,13 @@ def plan_run(inputs: Inputs, outputs: Outputs) -> Plan:
             inputs, outputs.named, outputs.kind, to_stdout=outputs.to_stdout, ending=outputs.ending
         )
     else:
-        planned = plan(inputs, outputs.named, outputs.kind, to_stdout=outputs.to_stdout)
+        planned = plan(
+            inputs,
+            outputs.named,
+            outputs.kind,
+            to_stdout=outputs.to_stdout,
+            records=outputs.records,
+        )
     if outputs.only_stdout and any(job.target for job in planned.jobs):
         raise UsageError("a folder's pictures, or several, cannot share stdout: give -o FOLDER")
     settled = _beside_existing(_set_apart(planned), outputs)

@@ -10,7 +10,7 @@ from typing import Protocol
 from cratecli.errors import UsageError
 from cratecli.io import images
 from cratecli.runs.inputs import STDIN, Inputs, is_folder, refuse_no_path
-from cratecli.runs.jobs import Failure, Job
+from cratecli.runs.jobs import Failure, Job, stdin_stem
 from cratecli.runs.manifest import BESIDE, MANIFEST
 from cratecli.runs.naming import Place, name_outputs
 
@@ -81,7 +81,13 @@ class Plan:
 
 
 def plan(
-    inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, apart: Path | None = None
+    inputs: Inputs,
+    output: str | None,
+    kind: str,
+    *,
+    to_stdout: bool,
+    records: bool = False,
+    apart: Path | None = None,
 ) -> Plan:
     """Pair inputs with outputs; a folder stands for the photos in it, `-` for standard input.
 
@@ -89,7 +95,8 @@ def plan(
     photos, or a folder's, go into it as a folder. Without, one photo goes to standard output if `to_stdout`,
     else to `./STEM.KIND.png`, and a folder's go to `./FOLDER-KINDs/`. Within an output folder the tree is that of
     the inputs: below a folder named, below the working folder for a list, else below what loose photos share. Names are
-    `STEM.png`, or longer: see `name_outputs`.
+    `STEM.png`, or longer: see `name_outputs`. Of several photos in standard input the first counts, unless they go into
+    a folder, or are asked for their `records` alone.
 
     What lies in the output folder, or in `apart`, is no input. Raises `NothingMatchedError`, and `UsageError` for
     outputs that collide or would overwrite an input.
@@ -103,7 +110,7 @@ def plan(
     if into is not None and fills and os.path.lexists(into) and not is_folder(str(into)):
         raise UsageError(f"{into} is a file: several photos, or a folder's, go into a folder")
     place = into
-    drafts: list[tuple[Path | None, Place]] = []
+    drafts: list[tuple[Path | None, int, Place]] = []
     passed: list[Path] = []
     for folder in folders:
         name = folder.resolve().name
@@ -114,7 +121,8 @@ def plan(
         here = Path(f"{name}-{kind}s") if into is None else into if inputs.alone else into / name
         found = inputs.photos(folder, os.path.realpath(apart or into or here))
         drafts += [
-            (path, Place(here / path.parent.relative_to(folder), path.name, "png")) for path in found.photos
+            (path, 0, Place(here / path.parent.relative_to(folder), path.name, "png"))
+            for path in found.photos
         ]
         passed += found.passed
         place = here if inputs.alone else into
@@ -123,11 +131,14 @@ def plan(
     one: list[Job] = []
     if loose and inputs.alone and (output is None or not _means_folder(output)):
         target = into or (None if to_stdout else Path(f"{_stem(loose[0])}.{kind}.png"))
-        one, place = [Job(_source(loose[0]), target)], None
+        numbers = inputs.numbers(loose[0]) if records and target is None else (0,)
+        one, place = [Job(_source(loose[0]), target, number) for number in numbers], None
     elif loose:
         drafts += _loose(inputs, loose, into, kind)
-    targets = name_outputs([draft for _, draft in drafts])
-    jobs = [Job(source, target) for (source, _), target in zip(drafts, targets, strict=True)] + one
+    targets = name_outputs([draft for *_, draft in drafts])
+    jobs = [
+        Job(source, target, number) for (source, number, _), target in zip(drafts, targets, strict=True)
+    ] + one
     if not jobs:
         raise inputs.none_found(passed)
     _refuse_collisions(jobs)
@@ -154,16 +165,16 @@ def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, 
     passed: list[Path] = []
     for each in inputs.named:
         if not is_folder(each):
-            jobs.append(Job(_source(each), None))
+            jobs += [Job(_source(each), None, number) for number in inputs.numbers(each)]
         else:
             found = inputs.photos(Path(each), None)
             jobs += [Job(path, None) for path in found.photos]
             passed += found.passed
-    jobs += [Job(_source(each), None) for each in inputs.chosen]
+    jobs += [Job(_source(each), None, number) for each in inputs.chosen for number in inputs.numbers(each)]
     if not jobs:
         raise inputs.none_found(passed)
     if target is not None:
-        _refuse_inputs(target, {os.path.realpath(job.source) for job in jobs if job.source is not None})
+        refuse_inputs(target, jobs)
     whole = () if output is None or target is None else (target,)  # a file without a name may not be made
     return Plan(tuple(jobs), target=target, whole=whole, passed=tuple(passed))
 
@@ -186,8 +197,6 @@ def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None)
     refuse_no_path(output)
     alone = inputs.alone and bool(inputs.folders)
     place = Path(output or (f"{inputs.folders[0].resolve().name}-parts" if alone else "parts"))
-    if output == "-":
-        raise UsageError("parts fill a folder: give -o DIR")
     if place.is_file() or place.suffix.lower() in (".png", ".jpg", ".json"):
         raise UsageError(f"{place} is a file, or named like one: parts fill a folder")
     if any(Path(name).resolve() == place.resolve() for name in inputs.named):
@@ -209,9 +218,10 @@ def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None)
 
 def _loose(
     inputs: Inputs, loose: Sequence[str], into: Path | None, kind: str
-) -> list[tuple[Path | None, Place]]:
+) -> list[tuple[Path | None, int, Place]]:
     """Place photos named one by one: into a folder as a tree, else side by side in the working folder."""
-    paths = [Path("stdin" if name == STDIN else name) for name in loose]
+    numbered = [(_source(name), number) for name in loose for number in inputs.numbers(name)]
+    paths = [source or Path(stdin_stem(number)) for source, number in numbered]
     if into is None:
         within = [Path(path.name) for path in paths]
     elif inputs.listed:
@@ -222,8 +232,8 @@ def _loose(
         within = [path.relative_to(shared) for path in absolute]
     ending = f"{kind}.png" if into is None else "png"
     return [
-        (_source(name), Place((into or Path()) / path.parent, path.name, ending))
-        for name, path in zip(loose, within, strict=True)
+        (source, number, Place((into or Path()) / path.parent, path.name, ending))
+        for (source, number), path in zip(numbered, within, strict=True)
     ]
 
 
@@ -242,7 +252,7 @@ def _source(name: str) -> Path | None:
 
 
 def _stem(name: str) -> str:
-    return "stdin" if name == STDIN else Path(name).stem
+    return stdin_stem(0) if name == STDIN else Path(name).stem
 
 
 def _means_folder(output: str) -> bool:
@@ -262,6 +272,20 @@ def refuse_output(target: Path, source: Path | None) -> None:
     """Raise `UsageError` for an output that is its own input, or whose name says something else than PNG."""
     _refuse_ending(target, several=False)
     _refuse_inputs(target, () if source is None else (os.path.realpath(source),))
+
+
+def numbered(target: Path, number: int) -> Path:
+    """Name one of several files that stand for all inputs, from the second on.
+
+    >>> numbered(Path("heads.png"), 2).name
+    'heads-2.png'
+    """
+    return target.with_name(f"{target.stem}-{number}{target.suffix}")
+
+
+def refuse_inputs(target: Path, jobs: Sequence[Job]) -> None:
+    """Raise `UsageError` for an output that is one of the inputs."""
+    _refuse_inputs(target, {os.path.realpath(job.source) for job in jobs if job.source is not None})
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:

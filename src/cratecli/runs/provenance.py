@@ -71,6 +71,9 @@ class Provenance(BaseModel):
     input_sha256: str | None = Field(default=None, description="SHA-256 of the photo's file, hexadecimal.")
     inputs: list[str] | None = Field(default=None, description="Photos and folders, for outputs of several.")
     folder: str | None = Field(default=None, description="The folder that the whole run wrote.")
+    sheet: int | None = Field(
+        default=None, description="The contact sheet's number, of a run that wrote several, from 2."
+    )
     weights: str | None = Field(
         default=None, description="The model's name, or the path of its checkpoint file."
     )

@@ -1,6 +1,7 @@
 """What stands in one file for all photos of a run: COCO datasets and results, contact sheets."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from typing_extensions import TypeIs
 
@@ -30,6 +31,12 @@ def write_combined(session: Session, kind: object, recipe: str, made: Provenance
     yield session.write(coco.dataset(photos, info) if kind == "coco" else coco.results(photos))
 
 
-def write_sheet(session: Session, sheet: RGB, made: Provenance) -> Written:
-    """Write a contact sheet as PNG. Raises `OutputError`."""
-    return session.write(encode_rgb(sheet, made.seen_from(session.plan.target).to_json()))
+def write_sheet(
+    session: Session, sheet: RGB, made: Provenance, target: Path | None = None, number: int | None = None
+) -> Written:
+    """Write a contact sheet as PNG, to the plan's own target unless another is named; `number` is that of several.
+
+    Raises `OutputError`.
+    """
+    about = made.seen_from(session.plan.target).model_copy(update={"sheet": number})
+    return session.write(encode_rgb(sheet, about.to_json()), target)

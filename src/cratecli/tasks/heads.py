@@ -1,9 +1,10 @@
 """What every head looks at: its attention and its label-free score, beside itself across photos."""
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Unpack
+from typing import NamedTuple, Unpack
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -18,15 +19,15 @@ from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat
 from cratecli.model.unroll import WeightsId, WhiteBox
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import ViewCache
-from cratecli.runs.jobs import Job
-from cratecli.runs.plan import Plan
+from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
+from cratecli.runs.plan import HasJob, Plan, numbered, refuse_inputs
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, look, views_of
 from cratecli.tasks.combined import write_sheet
 from cratecli.tasks.options import ViewOptions
 from cratecli.tasks.recipes import ViewRecipe, choose_view_recipe
 
-ROWS = 120  # of a contact sheet: what photos come after are left out of it
+ROWS = 120  # of a contact sheet: 20,000 px, where programs and formats end at 65,535
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +104,14 @@ class HeadsPhoto:
 
 
 def heads_run(plan: Plan, desk: Desk, recipe: ViewRecipe, *, drawn: bool) -> Outcomes[HeadsPhoto | Written]:
-    """Look at the photos of a plan, and write the contact sheet of the first, if one is to be `drawn`.
+    """Look at the photos of a plan, and write contact sheets of them, if they are to be `drawn`.
 
-    A bad photo is a `Failure`, not the end. Raises `OutputError` when the sheet cannot be written.
+    The first stands at the plan's target, the others beside it; standard output takes the first alone. A bad photo is
+    a `Failure`, not the end. Raises `OutputError` for a sheet that cannot be written, `UsageError` for one that is an
+    input.
     """
-    shown: list[HeadsPhoto] = []
-    photos = 0
+    sheets = _Sheets(plan, max(1, ROWS // len(recipe.layers))) if drawn else None
+    made = provenance_of("heads", recipe.as_data(), plan, desk, several=True)
 
     def finish(photo: DecodedPhoto, views: Sequence[View]) -> HeadsPhoto:
         return HeadsPhoto(photo.job, _score(views, recipe, desk.model), fit_within(photo.rgb, CELL))
@@ -116,17 +119,60 @@ def heads_run(plan: Plan, desk: Desk, recipe: ViewRecipe, *, drawn: bool) -> Out
     with Session(plan, replace(desk, range=recipe.range)) as session:
         for outcome in session.work(Question(recipe.layers, recipe.sizes), finish):
             yield outcome
-            if isinstance(outcome, HeadsPhoto):
-                photos += 1
-                if len(shown) * len(recipe.layers) < ROWS:
-                    shown.append(outcome)
-        if not drawn or not shown or desk.stopping():
-            return
-        if len(shown) < photos:
-            desk.note(f"the sheet shows {len(shown)} of {photos} photos; --json has them all")
-        shown.sort(key=plan.place_of)
-        made = provenance_of("heads", recipe.as_data(), plan, desk, several=True)
-        yield write_sheet(session, heads_sheet(shown), made)
+            if sheets and (ready := sheets.add(outcome)) and not desk.stopping():
+                yield write_sheet(session, heads_sheet(ready.photos), made, ready.target, ready.number)
+    if sheets and plan.target is None and not desk.stopping() and len(set(sheets.counts)) > 1:
+        shown, photos = sheets.counts
+        desk.note(
+            f"the sheet shows {shown} of {photos} photos; -o FILE writes several sheets, --json has them all"
+        )
+
+
+class _Sheet(NamedTuple):
+    """A contact sheet to draw: its photos in the plan's order, its place, and its number among several, from 2."""
+
+    photos: list[HeadsPhoto]
+    target: Path | None
+    number: int | None
+
+
+class _Sheets:
+    """Photos that wait for their contact sheet, some to each, until all of a sheet are done: memory does not grow."""
+
+    def __init__(self, plan: Plan, together: int) -> None:
+        """Put the plan's photos on sheets, `together` on each. Raises `UsageError` for a sheet that is an input."""
+        self._plan, self._together = plan, together
+        self._missing = Counter(self._sheet_of(SeenPhoto(job)) for job in plan.jobs)
+        self._photos: defaultdict[int, list[HeadsPhoto]] = defaultdict(list)
+        self._done = Counter[int]()
+        for number in self._missing:
+            if target := self._target(number):
+                refuse_inputs(target, plan.jobs)
+
+    def _sheet_of(self, done: HasJob) -> int:
+        return self._plan.place_of(done) // self._together
+
+    def _target(self, number: int) -> Path | None:
+        target = self._plan.target
+        return target and (numbered(target, number + 1) if number else target)
+
+    def add(self, outcome: HeadsPhoto | Failure | Skipped) -> _Sheet | None:
+        """Take what became of a photo; gives a sheet whose last photo that was, if it shows any."""
+        number = self._sheet_of(outcome)
+        self._missing[number] -= 1
+        if isinstance(outcome, HeadsPhoto):
+            self._done[number] += 1
+            if number == 0 or self._plan.target is not None:
+                self._photos[number].append(outcome)
+        if self._missing[number] or not (photos := self._photos.pop(number, [])):
+            return None
+        photos.sort(key=self._plan.place_of)
+        return _Sheet(photos, self._target(number), number + 1 if number else None)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Count the photos of the first sheet, and all."""
+        return self._done[0], self._done.total()
 
 
 def heads_sheet(judged: Sequence[HeadsPhoto]) -> RGB:

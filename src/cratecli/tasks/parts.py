@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Unpack
 
 import numpy as np
@@ -24,10 +23,12 @@ from cratecli.emergence.parts import (
     soft_figure,
 )
 from cratecli.errors import InputError, OutputError
+from cratecli.files import TEMPORARY
 from cratecli.geometry import Box, Size
 from cratecli.io import images
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.cache import ViewCache, fingerprint
+from cratecli.runs.limits import temporary_folder
 from cratecli.runs.views import Look, Question, as_model, look, views_of
 from cratecli.tasks.options import PartOptions, Refine
 from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
@@ -163,8 +164,7 @@ class Album:
         try:
             np.savez(path, tokens=features.tokens, saliency=features.saliency)
         except OSError as error:
-            hint = "set TMPDIR to a disk with more room"
-            raise OutputError(f"{path}: cannot be written: {error.strerror or error}; {hint}") from None
+            raise OutputError(f"{path}: cannot be written: {error.strerror or error}; {TEMPORARY}") from None
         self._names.append(name)
 
     def open(self, index: int) -> tuple[str, PhotoFeatures]:
@@ -202,8 +202,8 @@ def parts(
     first = next((photo for photo in photos if isinstance(photo, Look)), None)
     ready = first.model if first is not None and model is None else as_model(model)
     recipe = choose_part_recipe(ready, **asked)
-    with TemporaryDirectory(prefix="crate-") as folder:
-        album = Album(Path(folder), recipe)
+    with temporary_folder() as folder:
+        album = Album(folder, recipe)
         for photo in photos:
             seen = look(photo, ready, asked.get("range"))
             album.add(seen.rgb, features_batch([seen.rgb], ready, recipe, seen.cache)[0])

@@ -4,7 +4,6 @@ import json
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from cratecli.emergence.parts import Vocabulary, in_order, rename
@@ -14,6 +13,7 @@ from cratecli.io.sheet import Tile
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import Desk, Outcomes
 from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
+from cratecli.runs.limits import temporary_folder
 from cratecli.runs.plan import PARTS_FILE, SHEET_FILE, Plan
 from cratecli.runs.provenance import Provenance
 from cratecli.runs.session import Session, Written, provenance_of
@@ -96,7 +96,7 @@ def parts_run(
     about = {"as_": picture, "names": choice.names, **choice.recorded}
     made = provenance_of("parts", plan=plan, desk=desk, several=True, **about)
     with (
-        TemporaryDirectory(prefix="crate-") as folder,
+        temporary_folder() as folder,
         Session(plan, replace(desk, range=recipe.range), made, shared=False) as session,
     ):
         writer = PictureWriter(session, plan.place, picture, made)
@@ -104,7 +104,7 @@ def parts_run(
             vocabulary = _named(choice.known, choice.names)
             labelled = label_photos(session, vocabulary, recipe, written=writer)
         else:
-            album = Album(Path(folder), recipe)
+            album = Album(folder, recipe)
             read = yield from _fill(album, session, recipe)
             if desk.stopping():
                 return

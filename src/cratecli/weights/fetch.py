@@ -16,6 +16,7 @@ from filelock import FileLock
 from cratecli.errors import UsageError, WeightsError
 from cratecli.files import replacing
 from cratecli.weights.download import explained, hub_leftovers
+from cratecli.weights.folders import own
 from cratecli.weights.registry import Checkpoint
 from cratecli.weights.rows import BuiltIn, Drive, Hub, Local, Url
 
@@ -41,7 +42,7 @@ def cache_folder() -> Path:
     """Give the folder of downloaded files: `$CRATE_CACHE_DIR`, else the platform's cache folder."""
     if folder := os.environ.get("CRATE_CACHE_DIR"):
         return Path(os.path.expanduser(folder))  # noqa: PTH111 - pathlib's raises
-    return platformdirs.user_cache_path("crate")
+    return own(platformdirs.user_cache_path)
 
 
 def locate(checkpoint: Checkpoint) -> Path | None:

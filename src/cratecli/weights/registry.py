@@ -13,9 +13,10 @@ import platformdirs
 import tomli_w
 from pydantic import BaseModel, ConfigDict
 
-from cratecli.errors import RegistryError, UsageError
+from cratecli.errors import OutputError, RegistryError, UsageError
 from cratecli.files import replacing
 from cratecli.model.config import CrateConfig
+from cratecli.weights.folders import own
 from cratecli.weights.rows import Local, RegistryRow, Source, matching, nearest
 from cratecli.weights.tables import parse_rows, read_bytes
 
@@ -71,7 +72,7 @@ class Registry:
 
 def user_registry() -> Path:
     """Give the path of the user's own registry, which need not exist."""
-    return platformdirs.user_config_path("crate") / "weights.toml"
+    return own(platformdirs.user_config_path) / "weights.toml"
 
 
 def registry_files() -> tuple[Path, ...]:
@@ -99,7 +100,7 @@ def save_checkpoint(checkpoint: Checkpoint) -> None:
     """Append a checkpoint, with every config field, to the user's own registry.
 
     Takes a `Local` source, and a name that no registry has. Raises `UsageError` for a name that cannot be one,
-    `RegistryError` when the file cannot be written.
+    `OutputError` when the file cannot be written.
     """
     check_name(checkpoint.name)
     if checkpoint.config is None or not isinstance(checkpoint.source, Local):
@@ -115,7 +116,8 @@ def save_checkpoint(checkpoint: Checkpoint) -> None:
             _parse(path, content)  # what could not be read again must not be saved
             stream.write(content)
     except OSError as error:
-        raise RegistryError(f"{path}: cannot be written: {error.strerror}") from None
+        hint = "set XDG_CONFIG_HOME to a folder that can be"
+        raise OutputError(f"{path}: cannot be written: {error.strerror}; {hint}") from None
 
 
 def check_name(name: str) -> None:
@@ -135,16 +137,17 @@ def default_name() -> str:
 
 
 def set_default(name: str) -> None:
-    """Save the default model's name in the user's config folder. Raises `UsageError` when that fails."""
+    """Save the default model's name in the user's config folder. Raises `OutputError` when that fails."""
     try:
         with replacing(_saved_default()) as stream:
             stream.write(f"{name}\n".encode())
     except OSError as error:
-        raise UsageError(f"{_saved_default()}: cannot be written: {error.strerror}") from None
+        hint = f"set XDG_CONFIG_HOME to a folder that can be, or CRATE_MODEL={name}"
+        raise OutputError(f"{_saved_default()}: cannot be written: {error.strerror}; {hint}") from None
 
 
 def _saved_default() -> Path:
-    return platformdirs.user_config_path("crate") / "default-model"
+    return own(platformdirs.user_config_path) / "default-model"
 
 
 def _packaged_registry() -> Path:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cratecli.cli import options
-from cratecli.cli.console import printable, put, stdout_is_terminal
-from cratecli.cli.outputs import STDOUT
+from cratecli.cli.console import printable, put, stdout_kind
+from cratecli.cli.outputs import means_stdout
 from cratecli.cli.report import Report
 from cratecli.errors import UsageError
 from cratecli.io.formats import FormatName
@@ -80,6 +80,8 @@ def export(
             done.append(outcome)
             record = outcome.record
             report.done(record, *([] if together or record.output is None else [record.output]))
+        if target is None and output is None:
+            report.went_to_stdout()
         if target is not None:
             beside = task.beside_path(form, target)
             report.wrote(*([str(target)] if together else []), *([] if beside is None else [str(beside)]))
@@ -96,7 +98,7 @@ def _target(form: "Format", run: Path, kind: str, output: str | None, *, records
     if output == "":
         raise UsageError("a path is empty")
     if not isinstance(form, OneFile):
-        if output == STDOUT:
+        if means_stdout(output):
             raise UsageError(
                 f"{kind} writes one file for each photo, which cannot share stdout: give -o FOLDER"
             )
@@ -106,11 +108,11 @@ def _target(form: "Format", run: Path, kind: str, output: str | None, *, records
         return folder
     file = f"{name}.{form.ending}"
     if output is None:
-        return None if stdout_is_terminal() is False and not records else Path(file)
-    if output == STDOUT:
+        return None if stdout_kind() == "data" and not records else Path(file)
+    if means_stdout(output):
         if records:
             raise UsageError("stdout takes the file or the records, not both: give -o FILE")
-        if form.ending == "zip" and stdout_is_terminal():
+        if form.ending == "zip" and stdout_kind() == "terminal":
             raise UsageError("no zip goes to a terminal: give -o FILE, or a pipe")
         return None
     if output.endswith(("/", os.sep)) or Path(output).is_dir():

@@ -8,6 +8,7 @@ import typer
 from cratecli.cli import options
 from cratecli.cli.groups import grouped
 from cratecli.cli.options import flag_of
+from cratecli.cli.outputs import means_stdout
 from cratecli.cli.run import PhotoOptions, Run, Running
 from cratecli.errors import UsageError
 from cratecli.tasks.options import PartOptions, read_names
@@ -63,6 +64,8 @@ def parts(
 
     from cratecli.runs.outputs import Outputs
 
+    if means_stdout(output):
+        raise UsageError("parts fill a folder: give -o DIR")
     run = Run(photos, Outputs(output, as_, "parts", prune=prune, save=save_parts), running, report)
 
     from cratecli.tasks.parts_run import choose_vocabulary, parts_run

@@ -3,6 +3,7 @@
 import base64
 import json
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -94,7 +95,7 @@ def _read(line: bytes) -> dict[str, Any]:
     try:
         if len(line) > LONGEST:
             raise ValueError("too long")
-        request = json.loads(line, object_pairs_hook=once)
+        request = json.loads(line.removeprefix(BOM_UTF8), object_pairs_hook=once)
         if isinstance(request, dict):
             json.dumps(request.get("id"), allow_nan=False)
             return request
@@ -110,7 +111,7 @@ def _done(fields: dict[str, Any], desk: "Desk") -> dict[str, Any]:
 
     request = read_request(fields)
     if request.image is not None:
-        desk = replace(desk, stdin=request.photo())
+        desk = replace(desk, stdin=(request.photo(),))
     source, target = (None if each is None else Path(each) for each in (request.input, request.output))
     if target is not None:
         _refuse(target, str(request.output), source)
