@@ -40,10 +40,12 @@ if TYPE_CHECKING:
         LayerOptions,
         ObjectOptions,
         PartOptions,
+        PictureOptions,
         SegmentOptions,
         ViewOptions,
     )
     from cratecli.tasks.parts import Part, PartMap, parts
+    from cratecli.tasks.pictures import draw
     from cratecli.tasks.recipes import LayerRecipe, ObjectRecipe, PartRecipe, Recipe, ViewRecipe
     from cratecli.tasks.segment import Segmentation, segment, segment_many
     from cratecli.training.recipe import TrainRecipe
@@ -77,6 +79,7 @@ __all__ = [
     "PartOptions",
     "PartRecipe",
     "PartsOptions",
+    "PictureOptions",
     "Recipe",
     "RegistryError",
     "SaliencyOptions",
@@ -94,6 +97,7 @@ __all__ = [
     "WeightsId",
     "WhiteBox",
     "__version__",
+    "draw",
     "evaluate_coco",
     "evaluate_parts",
     "evaluate_saliency",
@@ -157,6 +161,7 @@ _ROOMS = {
         "LayerOptions",
         "ObjectOptions",
         "PartOptions",
+        "PictureOptions",
         "SegmentOptions",
         "ViewOptions",
     ),
@@ -165,6 +170,7 @@ _ROOMS = {
         "PartMap",
         "parts",
     ),
+    "tasks.pictures": ("draw",),
     "tasks.recipes": (
         "LayerRecipe",
         "ObjectRecipe",

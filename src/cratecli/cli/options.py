@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cratecli.errors import UsageError
+from cratecli.io.formats import Ending
 
 PhotoArguments = Annotated[
     list[str] | None, typer.Argument(metavar="PHOTO...", help="Photos, folders, or `-` for stdin.")
@@ -60,6 +61,12 @@ Output = Annotated[
         "--output",
         metavar="PATH",
         help="The file for one photo, the folder for several or with a slash at its end; `-` is stdout.",
+    ),
+]
+PictureEnding = Annotated[
+    Ending | None,
+    typer.Option(
+        help="The format of pictures, where -o names no file; PNG unless -o or this says otherwise."
     ),
 ]
 SheetOutput = Annotated[

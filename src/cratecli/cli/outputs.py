@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from cratecli.cli.console import stdout_is_terminal
 from cratecli.errors import UsageError
-from cratecli.tasks.options import COMBINED
 
 if TYPE_CHECKING:
     from cratecli.runs.outputs import Outputs
@@ -13,8 +12,10 @@ if TYPE_CHECKING:
 STDOUT = "-"
 
 
-def one_each(output: str | None, kind: str, *, records: bool, piped: bool = False) -> "Outputs":
-    """Ask for a picture a photo; stdout takes one picture, or records, if it is no terminal.
+def one_each(
+    output: str | None, kind: str, *, records: bool, piped: bool = False, ending: str = "png"
+) -> "Outputs":
+    """Ask for a file a photo; stdout takes one picture, or records, if it is no terminal.
 
     Records of standard input alone, which is `piped`, write no picture: there is no name for it.
     """
@@ -24,7 +25,7 @@ def one_each(output: str | None, kind: str, *, records: bool, piped: bool = Fals
     unnamed = output is None and (piped if records else stdout_is_terminal() is False)
     to_stdout = output == STDOUT
     named = None if to_stdout else output
-    return Outputs(named, kind, to_stdout=unnamed or to_stdout, only_stdout=to_stdout)
+    return Outputs(named, kind, ending=ending, to_stdout=unnamed or to_stdout, only_stdout=to_stdout)
 
 
 def one_for_all(
@@ -36,22 +37,10 @@ def one_for_all(
     """
     from cratecli.runs.outputs import Outputs
 
-    _refuse_stdout(output, records=records, picture=ending == "png")
+    _refuse_stdout(output, records=records, picture=ending != "json")
     to_stdout = output == STDOUT or (output is None and stdout_is_terminal() is False)
     named = None if output == STDOUT else output
     return Outputs(named, kind, "one", ending, to_stdout), output is not None or not records
-
-
-def each_or_combined(
-    output: str | None, kind: str, *, each: str, all_: str, records: bool, piped: bool
-) -> "tuple[Outputs, bool]":
-    """Ask for a picture for `each` photo, or where the kind is one file for all photos, one named after `all_`.
-
-    Tells whether anything is made at all: see `one_for_all`.
-    """
-    if kind in COMBINED:
-        return one_for_all(output, all_, records=records, ending="json")
-    return one_each(output, each, records=records, piped=piped), True
 
 
 def wants_combined(output: str | None) -> bool:

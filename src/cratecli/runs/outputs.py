@@ -45,7 +45,9 @@ def plan_run(inputs: Inputs, outputs: Outputs) -> Plan:
             inputs, outputs.named, outputs.kind, to_stdout=outputs.to_stdout, ending=outputs.ending
         )
     else:
-        planned = plan(inputs, outputs.named, outputs.kind, to_stdout=outputs.to_stdout)
+        planned = plan(
+            inputs, outputs.named, outputs.kind, to_stdout=outputs.to_stdout, ending=outputs.ending
+        )
     if outputs.only_stdout and any(job.target for job in planned.jobs):
         raise UsageError("a folder's pictures, or several, cannot share stdout: give -o FOLDER")
     settled = _beside_existing(planned, outputs)

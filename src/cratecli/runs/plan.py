@@ -10,6 +10,7 @@ from typing import Protocol
 
 from cratecli.errors import NothingMatchedError, UsageError
 from cratecli.io import images
+from cratecli.io.formats import ENDINGS, ending_of
 from cratecli.runs.inputs import STDIN, Inputs, is_folder
 from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.manifest import MANIFEST
@@ -63,7 +64,13 @@ class Plan:
 
 
 def plan(
-    inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, apart: Path | None = None
+    inputs: Inputs,
+    output: str | None,
+    kind: str,
+    *,
+    to_stdout: bool,
+    ending: str = "png",
+    apart: Path | None = None,
 ) -> Plan:
     """Pair inputs with outputs; a folder stands for the photos in it, `-` for standard input.
 
@@ -71,7 +78,8 @@ def plan(
     photos, or a folder's, go into it as a folder. Without, one photo goes to standard output if `to_stdout`,
     else to `./STEM.KIND.png`, and a folder's go to `./FOLDER-KINDs/`. Within an output folder the tree is that of
     the inputs: below a folder named, below the working folder for a list, else below what loose photos share. Names are
-    `STEM.png`; inputs of one folder that share a stem, whatever the case, keep their extension.
+    `STEM.png`; inputs of one folder that share a stem, whatever the case, keep their extension. All end as
+    `ending` says.
 
     What lies in the output folder, or in `apart`, is no input. Raises `NothingMatchedError`, and `UsageError` for
     outputs that collide or would overwrite an input.
@@ -80,9 +88,9 @@ def plan(
         raise UsageError("a path is empty")
     into = None if output is None else Path(output)
     folders, loose = inputs.folders, inputs.loose
-    if output is not None and not _means_folder(output):
-        _refuse_ending(Path(output), several=bool(folders) or not inputs.alone)
-    fills = output is not None and (_means_folder(output) or bool(folders) or not inputs.alone)
+    if output is not None and not means_folder(output):
+        _refuse_ending(Path(output), ending, several=bool(folders) or not inputs.alone)
+    fills = output is not None and (means_folder(output) or bool(folders) or not inputs.alone)
     if into is not None and fills and os.path.lexists(into) and not is_folder(str(into)):
         raise UsageError(f"{into} is a file: several photos, or a folder's, go into a folder")
     place = into
@@ -95,14 +103,14 @@ def plan(
             )
         here = Path(f"{name}-{kind}s") if into is None else into if inputs.alone else into / name
         photos = inputs.photos(folder, os.path.realpath(apart or into or here))
-        jobs += [Job(path, target) for path, target in _named(photos, folder, here, "png")]
+        jobs += [Job(path, target) for path, target in _named(photos, folder, here, ending)]
         place = here if inputs.alone else into
-    if loose and inputs.alone and (output is None or not _means_folder(output)):
-        target = into or (None if to_stdout else Path(f"{_stem(loose[0])}.{kind}.png"))
+    if loose and inputs.alone and (output is None or not means_folder(output)):
+        target = into or (None if to_stdout else Path(f"{_stem(loose[0])}.{kind}.{ending}"))
         jobs.append(Job(_source(loose[0]), target))
         place = None
     elif loose:
-        jobs += _loose(inputs, loose, into, kind)
+        jobs += _loose(inputs, loose, into, kind, ending)
     if not jobs:
         raise NothingMatchedError(f"no photo in {inputs}")
     _refuse_collisions(jobs)
@@ -120,11 +128,11 @@ def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, 
     name = f"{_title(inputs, kind)}.{ending}"
     if output is None:
         target = None if to_stdout else Path(name)
-    elif _means_folder(output):
+    elif means_folder(output):
         target = Path(output) / name
     else:
         target = Path(output)
-        if target.suffix.lower() != f".{ending}":
+        if ending_of(target.name) != ending and target.suffix.lower() != f".{ending}":
             raise UsageError(f"{target}: {ending.upper()} is written: let the name end with .{ending}")
     own = os.path.realpath(name)
     earlier = own if target is None or os.path.realpath(target) == own else None  # the last run's is no photo
@@ -182,11 +190,11 @@ def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None)
     return replace(planned, place=place, also=tuple({place / "overlays" / each.parent for each in within}))
 
 
-def _loose(inputs: Inputs, loose: Sequence[str], into: Path | None, kind: str) -> list[Job]:
+def _loose(inputs: Inputs, loose: Sequence[str], into: Path | None, kind: str, ending: str) -> list[Job]:
     """Pair photos named one by one: into a folder as a tree, else side by side in the working folder."""
     paths = [Path("stdin" if name == STDIN else name) for name in loose]
     if into is None:
-        stems = _named([Path(path.name) for path in paths], Path(), Path(), f"{kind}.png")
+        stems = _named([Path(path.name) for path in paths], Path(), Path(), f"{kind}.{ending}")
     else:
         if inputs.listed:
             within = [_inside(path) for path in paths]
@@ -194,7 +202,7 @@ def _loose(inputs: Inputs, loose: Sequence[str], into: Path | None, kind: str) -
             absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - links stay
             shared = os.path.commonpath([path.parent for path in absolute])
             within = [path.relative_to(shared) for path in absolute]
-        stems = _named(within, Path(), into, "png")
+        stems = _named(within, Path(), into, ending)
     return [Job(_source(name), target) for name, (_, target) in zip(loose, stems, strict=True)]
 
 
@@ -216,7 +224,8 @@ def _stem(name: str) -> str:
     return "stdin" if name == STDIN else Path(name).stem
 
 
-def _means_folder(output: str) -> bool:
+def means_folder(output: str) -> bool:
+    """Tell whether an output's name is that of a folder: it is one, or ends with a slash."""
     return output.endswith(("/", os.sep)) or is_folder(output)
 
 
@@ -233,19 +242,32 @@ def _named(paths: Sequence[Path], top: Path, place: Path, ending: str) -> list[t
     return named
 
 
-def _refuse_ending(output: Path, *, several: bool) -> None:
+def _refuse_ending(output: Path, ending: str, *, several: bool) -> None:
     """Refuse a file name that says something else than what will be written there."""
-    ending = output.suffix.lower()
-    if ending in images.EXTENSIONS and several:
+    named = output.suffix.lower()
+    if several and named in images.EXTENSIONS:
         raise UsageError(f"{output} is one picture, and there are several: give a folder")
-    if ending in {*images.EXTENSIONS, ".json"} - {".png"}:
-        raise UsageError(f"{output}: only PNG is written: let the name end with .png")
+    known = ending_of(output.name)
+    if known == ending or named == f".{ending}":
+        return
+    if known or ending not in ENDINGS:
+        raise UsageError(f"{output}: {ending.upper()} is written: let the name end with .{ending}")
+    if named in {*images.EXTENSIONS, ".json"}:
+        endings = " or ".join(f".{each}" for each in ENDINGS)
+        raise UsageError(f"{output}: only pictures that end with {endings} are written")
 
 
-def refuse_output(target: Path, source: Path | None) -> None:
-    """Raise `UsageError` for an output that is its own input, or whose name says something else than PNG."""
-    _refuse_ending(target, several=False)
+def refuse_output(target: Path, source: Path | None, ending: str = "png") -> None:
+    """Raise `UsageError` for an output that is its own input, or whose name says something else than is written."""
+    _refuse_ending(target, ending, several=False)
     _refuse_inputs(target, () if source is None else (os.path.realpath(source),))
+
+
+def refuse_replacing(plan: Plan, read: Path) -> None:
+    """Raise `UsageError` for an output that would replace a file that the run reads beside its photos."""
+    place = os.path.realpath(read)
+    if taken := [job.target for job in plan.jobs if job.target and os.path.realpath(job.target) == place]:
+        raise UsageError(f"{taken[0]} is read by this run: choose another output")
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:

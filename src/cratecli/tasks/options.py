@@ -58,6 +58,19 @@ class SegmentOptions(ViewOptions, total=False):
     fill_holes: Annotated[bool, Doc("Fill holes in the mask.")]
 
 
+class PictureOptions(TypedDict, total=False):
+    """What a picture of a segmented photo shows; no mask, box or record changes with it."""
+
+    background: Annotated[
+        str, Doc("Put the cut-out on a colour (`white`, `#f0f0f0`), or on a photo, scaled to cover it.")
+    ]
+    crop: Annotated[bool, Doc("Crop the picture to the box of the mask; an empty mask is not cropped.")]
+    margin: Annotated[
+        float, Interval(ge=0, le=1), Doc("Room around that box, as a share of its longer side, 0 to 1.")
+    ]
+    matting: Annotated[bool, Doc("Soften the cut-out's edges by closed-form matting; needs an extra.")]
+
+
 class OneSizeOptions(TypedDict, total=False):
     """What the model is shown at one input size."""
 

@@ -47,6 +47,9 @@ class SegmentRecord(Record):
     box: Box | None = Field(
         description="Left, top, width, height of the mask, px of the upright photo; or null."
     )
+    cropped: Box | None = Field(
+        description="Left, top, width, height of what the picture shows, with --crop, px of the upright photo; or null."
+    )
     layers: list[int] = _LAYERS
     heads: list[int] = Field(description="The heads whose attention became the mask, from 0.")
     head_scores: list[list[float]] = Field(
@@ -176,6 +179,7 @@ def segment_record(photo: SegmentedPhoto, recipe: Recipe, kind: str, *, rle: boo
         confidence=round(result.confidence, 4),
         area=result.area,
         box=None if result.box is None else list(result.box.xywh),
+        cropped=None if photo.cropped is None else list(photo.cropped.xywh),
         layers=list(result.layers),
         heads=list(result.heads),
         head_scores=_rounded(result.head_scores),

@@ -1,8 +1,7 @@
-"""Encode masks as PNG files (binary, soft, cut-out with the background removed, overlay), and decode them."""
+"""Encode masks as PNG files (binary, cut-out with the background removed, overlay), and decode them."""
 
 import io
 import struct
-from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -10,40 +9,11 @@ from jaxtyping import UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
-from cratecli.arrays import RGB, Mask, Soft
+from cratecli.arrays import RGB, Mask
 from cratecli.io.formats.record import check_size
-
-Kind = Literal["mask", "soft", "soft16", "cutout", "overlay"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 TEXT = "crate"  # keyword of the PNG's tEXt chunk that holds the provenance
 DIMMED = 0.35  # brightness of an overlay's background, as a share of the photo's luminance
-
-
-def encode(
-    rgb: RGB,
-    mask: Mask,
-    soft: Soft,
-    kind: Kind,
-    text: str | None = None,
-) -> bytes:
-    """Encode a mask or its saliency map as a PNG at the photo's own size.
-
-    The kind `mask` is 0/255 grey; `soft` is the saliency map (0–1) as 0–255 grey, `soft16` as 0–65535; `cutout` is
-    the photo (RGB, 0–255) with a transparent background; `overlay` is the photo with the outlined mask in colour on a
-    dim grey background. `text`, ASCII, is embedded as provenance: see `embedded_text`.
-    """
-    match kind:
-        case "mask":
-            return encode_mask(mask, text)
-        case "soft":
-            return encode_image(Image.fromarray(np.round(soft * 255).astype(np.uint8)), text)
-        case "soft16":
-            return encode_image(Image.fromarray(np.round(soft * 65535.0).astype(np.uint16)), text)
-        case "cutout":
-            return encode_cutout(rgb, mask, text)
-        case "overlay":
-            return encode_rgb(overlay(rgb, mask), text)
 
 
 def encode_mask(mask: Mask, text: str | None = None) -> bytes:
