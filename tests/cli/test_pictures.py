@@ -1,6 +1,7 @@
 """`--background`, `--crop`, `--ending` and the endings of names, as their user meets them."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,18 +12,16 @@ from tests.cli.conftest import Here, Machine, failed, never, picture
 QUICK = ("--refine", "none", "--size", "64", "--layer", "-1", "-q")
 
 
-def record(here: Here, *arguments: str) -> dict[str, object]:
+def record(here: Here, *arguments: str) -> Any:
     (told,) = json.loads(here("segment", "photo.png", *QUICK, "--json", *arguments).out)
-    assert isinstance(told, dict)
     return told
 
 
 def test_a_cropped_cutout_on_white_as_jpeg(machine: Machine, here: Here) -> None:
     machine.photo("photo.png")
     told = record(here, "--background", "white", "--crop", "--margin", "0.1", "-o", "out.jpg")
-    left, top, width, height = told["cropped"]  # type: ignore[misc]
+    left, top, width, height = told["cropped"]
     box = told["box"]
-    assert isinstance(box, list)
     room = round(0.1 * max(box[2:]))
     assert (left, top) == (max(0, box[0] - room), max(0, box[1] - room))
     image = picture((machine.desk / "out.jpg").read_bytes())
@@ -115,3 +114,21 @@ def test_what_means_nothing_is_one_line(
     before = machine.files()
     failed(here("segment", "photo.png", *QUICK, *arguments), code, reason)
     assert machine.files() == before
+
+
+@pytest.mark.slow
+def test_soft_edges_to_the_byte(machine: Machine, here: Here) -> None:
+    pytest.importorskip("pymatting", reason="pip install 'cratecli[matting]'")
+    for name in ("a.png", "b.png", "c.png"):
+        machine.photo(f"photos/{name}", (96, 72), seed=ord(name[0]))
+    assert here("segment", "photos", *QUICK, "--matting", "--crop", "-o", "out").code == 0
+    before = (machine.desk / "out/a.png").read_bytes()
+    alpha = np.asarray(picture(before))[..., 3]
+    assert ((alpha > 10) & (alpha < 245)).any()
+    assert alpha.any(axis=0).all()
+    assert alpha.any(axis=1).all()
+    told = here("explain", "out/a.png")
+    assert b"--crop --matting" in told.out
+    (machine.desk / "out/a.png").unlink()
+    assert here(*told.out.decode().split()[1:], "-q").code == 0
+    assert (machine.desk / "out/a.png").read_bytes() == before

@@ -10,6 +10,7 @@ import cratecli
 from cratecli.emergence import matting
 from cratecli.errors import UsageError
 from cratecli.io.formats.picture import KINDS, Kind
+from cratecli.tasks.options import PictureOptions
 from cratecli.tasks.pictures import choose_ending, choose_picture, draw_picture
 from cratecli.tasks.segment import Segmentation
 from tests.support.photos import photo
@@ -76,7 +77,8 @@ def test_what_means_nothing_is_refused(kind: Kind | None, asked: Any, reason: st
 
 def test_options_of_cutouts_mean_cutouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matting, "can_matte", lambda: True)
-    kinds = [choose_picture(None, asked).kind for asked in ({}, {"background": "red"}, {"matting": True})]
+    asked: list[PictureOptions] = [{}, {"background": "red"}, {"matting": True}]
+    kinds = [choose_picture(None, each).kind for each in asked]
     assert kinds == ["mask", "cutout", "cutout"]
     assert choose_picture(None, {"crop": True, "matting": False}).kind == "mask"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, ImageOps
 
 from cratecli.arrays import RGB
 from cratecli.errors import UsageError
@@ -27,13 +27,8 @@ class Background:
 
     def of_size(self, size: Size) -> RGB:
         """Give the background at a size, px: a photo is scaled to cover it, and cut to its middle."""
-        height, width = self.rgb.shape[:2]
-        factor = min(height / size.height, width / size.width)
-        high, wide = factor * size.height, factor * size.width
-        top, left = (height - high) / 2, (width - wide) / 2
-        box = (left, top, min(width, left + wide), min(height, top + high))
-        shown = Image.fromarray(self.rgb).resize((size.width, size.height), Image.Resampling.LANCZOS, box=box)
-        return np.array(shown)
+        whole = Image.fromarray(self.rgb)
+        return np.array(ImageOps.fit(whole, (size.width, size.height), Image.Resampling.LANCZOS))
 
 
 def read_background(named: str) -> Background:
