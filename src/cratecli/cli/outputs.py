@@ -1,10 +1,11 @@
 """Where outputs go: a picture a photo, or one file for all; stdout only where that makes sense."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cratecli.cli.console import stdout_is_terminal
 from cratecli.errors import UsageError
+from cratecli.io.formats import ArrayEnding, array_ending_of
 
 if TYPE_CHECKING:
     from cratecli.runs.outputs import Outputs
@@ -41,6 +42,19 @@ def one_for_all(
     to_stdout = output == STDOUT or (output is None and stdout_is_terminal() is False)
     named = None if output == STDOUT else output
     return Outputs(named, kind, "one", ending, to_stdout), output is not None or not records
+
+
+def sheet_or_arrays(
+    output: str | None, asked: Literal["sheet", ArrayEnding] | None, *, resume: bool
+) -> Literal["sheet", ArrayEnding]:
+    """Settle whether a sheet of all photos is written, or arrays of each, as asked or as the output's name ends.
+
+    Raises `UsageError` for a sheet that is to be resumed.
+    """
+    kind = asked or (array_ending_of(output or "") or "sheet")
+    if resume and kind == "sheet":
+        raise UsageError("--resume is of a file a photo, and a sheet is one of all: give --as npz")
+    return kind
 
 
 def wants_combined(output: str | None) -> bool:

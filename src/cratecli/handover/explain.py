@@ -12,12 +12,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from cratecli.errors import InputError
-from cratecli.io.formats import picture
+from cratecli.io.formats import picture, tensors
 from cratecli.runs.provenance import Provenance
 from cratecli.version import __version__
 from cratecli.weights.registry import load_registry
 
-_NOTHING_OF_OURS = "no picture and no JSON of ours"
+_NOTHING_OF_OURS = "no picture, no arrays and no JSON of ours"
 _BEGINNINGS = (b"{", b"[", b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 
 
@@ -36,7 +36,7 @@ class Explained:
 
 
 def explain(path: Path) -> Explained:
-    """Read how a picture, a COCO dataset or a parts.json was made. Raises `InputError` for what does not say."""
+    """Read how a picture, arrays, a COCO dataset or parts.json were made. Raises `InputError` for what does not say."""
     content = _record(path)
     try:
         return _explained(path, content)
@@ -51,7 +51,8 @@ def _record(path: Path) -> dict[str, Any]:
             whole = json.loads(content)
             held = whole.get("crate", whole.get("info", {}).get("crate")) if isinstance(whole, dict) else None
         else:
-            text = picture.embedded_text(content)
+            read = tensors.embedded_text if tensors.is_tensors(content[:64]) else picture.embedded_text
+            text = read(content)
             held = None if text is None else json.loads(text)
     except (ValueError, AttributeError, RecursionError):
         raise InputError(f"{path}: {_NOTHING_OF_OURS}") from None
@@ -67,7 +68,7 @@ def _content(path: Path) -> bytes:
             raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
         with path.open("rb") as stream:
             start = stream.read(64)
-            if not start.lstrip().startswith(_BEGINNINGS):
+            if not start.lstrip().startswith(_BEGINNINGS) and not tensors.is_tensors(start):
                 raise InputError(f"{path}: {_NOTHING_OF_OURS}")
             return start + stream.read()
     except OSError as error:

@@ -39,7 +39,7 @@ def plan_run(inputs: Inputs, outputs: Outputs) -> Plan:
     Raises what `plan`, `plan_one` and `plan_parts` raise, and `UsageError` for outputs that are there and must not be.
     """
     if outputs.form == "parts":
-        planned = plan_parts(inputs, outputs.named, outputs.kind, outputs.save)
+        planned = plan_parts(inputs, outputs.named, outputs.kind, outputs.save, outputs.ending)
     elif outputs.form == "one":
         planned = plan_one(
             inputs, outputs.named, outputs.kind, to_stdout=outputs.to_stdout, ending=outputs.ending

@@ -160,7 +160,7 @@ def _title(inputs: Inputs, kind: str) -> str:
     return f"{_stem(inputs.named[0])}.{kind}"
 
 
-def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None) -> Plan:
+def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None, ending: str = "png") -> Plan:
     """Plan a run of parts: the folder for everything it writes, and in it each photo's place.
 
     Without `output` it is `./FOLDER-parts` for one folder, else `./parts`; `save` is where a vocabulary is saved.
@@ -178,7 +178,7 @@ def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None)
         raise UsageError(
             f"{place} is an input: choose another output, or the sheet becomes a photo of the next run"
         )
-    planned = plan(inputs, f"{place / kind}{os.sep}", kind, to_stdout=False, apart=place)
+    planned = plan(inputs, f"{place / kind}{os.sep}", kind, to_stdout=False, ending=ending, apart=place)
     sources = {os.path.realpath(job.source) for job in planned.jobs if job.source is not None}
     written = [place / SHEET_FILE, place / PARTS_FILE]
     within = [job.target.relative_to(place / kind) for job in planned.jobs if job.target is not None]
@@ -245,12 +245,13 @@ def _named(paths: Sequence[Path], top: Path, place: Path, ending: str) -> list[t
 def _refuse_ending(output: Path, ending: str, *, several: bool) -> None:
     """Refuse a file name that says something else than what will be written there."""
     named = output.suffix.lower()
-    if several and named in images.EXTENSIONS:
-        raise UsageError(f"{output} is one picture, and there are several: give a folder")
+    if several and named in {*images.EXTENSIONS, f".{ending}"}:
+        what = "picture" if ending in ENDINGS else "file"
+        raise UsageError(f"{output} is one {what}, and there are several: give a folder")
     known = ending_of(output.name)
     if known == ending or named == f".{ending}":
         return
-    if known or ending not in ENDINGS:
+    if known or (ending not in ENDINGS and named and not several):
         raise UsageError(f"{output}: {ending.upper()} is written: let the name end with .{ending}")
     if named in {*images.EXTENSIONS, ".json"}:
         endings = " or ".join(f".{each}" for each in ENDINGS)

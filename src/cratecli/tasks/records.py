@@ -96,6 +96,7 @@ class HeadsRecord(Record):
     """What `crate heads` says of a photo."""
 
     input: str = _INPUT
+    output: str | None = _OUTPUT
     layers: list[int] = _LAYERS
     sizes: list[int] = _SIZES
     head_scores: list[list[float]] = Field(
@@ -112,6 +113,7 @@ class LayersRecord(Record):
     """What `crate layers` says of a photo; every list has an entry a layer."""
 
     input: str = _INPUT
+    output: str | None = _OUTPUT
     layers: list[int] = _LAYERS
     coding_rate: list[float] = Field(description="Coding rate of the tokens entering the layer, nats.")
     zero_fraction: list[float] = Field(description="Share of exact zeros in what the layer hands on, 0–1.")
@@ -217,6 +219,7 @@ def heads_record(photo: HeadsPhoto, recipe: ViewRecipe) -> HeadsRecord:
     maps = photo.maps
     return HeadsRecord(
         input=photo.job.name,
+        output=_target(photo.job),
         layers=list(maps.layers),
         sizes=list(recipe.sizes),
         head_scores=_rounded(maps.scores),
@@ -230,6 +233,7 @@ def layers_record(photo: LayersPhoto) -> LayersRecord:
     trace = photo.trace
     return LayersRecord(
         input=photo.job.name,
+        output=_target(photo.job),
         layers=list(trace.layers),
         coding_rate=[round(float(rate), 4) for rate in trace.coding_rate],
         zero_fraction=[round(float(share), 6) for share in trace.zero_fraction],

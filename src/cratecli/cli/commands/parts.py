@@ -9,6 +9,7 @@ from cratecli.cli.groups import grouped
 from cratecli.cli.options import flag_of
 from cratecli.cli.run import PhotoOptions, Run, Running
 from cratecli.errors import UsageError
+from cratecli.io.formats import ARRAY_ENDINGS, ArrayEnding
 from cratecli.tasks.options import PartOptions, read_names
 from cratecli.tasks.recipes import PartRecipe
 
@@ -21,8 +22,10 @@ def parts(
         str | None, typer.Option("-o", "--output", metavar="DIR", help="The folder for everything written.")
     ] = None,
     as_: Annotated[
-        Literal["labels", "rgb", "components"],
-        typer.Option("--as", help="What is drawn of each photo: part labels, or principal components."),
+        Literal["labels", "rgb", "components", ArrayEnding],
+        typer.Option(
+            "--as", help="What is written of each photo: part labels, principal components, or all as arrays."
+        ),
     ] = "labels",
     asked: PartOptions,
     save_parts: Annotated[
@@ -45,8 +48,9 @@ def parts(
 ) -> None:
     """Find the parts that photos share: the same part has the same colour in every one.
 
-    Into -o DIR, ./FOLDER-parts or ./parts go labels/ (indexed PNGs in VOC's palette) and overlays/, or rgb/, or
-    components/; parts.json with areas, boxes and centroids; and sheet.png, the first photos side by side.
+    Into -o DIR, ./FOLDER-parts or ./parts go labels/ (indexed PNGs in VOC's palette) and overlays/, or rgb/,
+    components/, npz/ or safetensors/; parts.json with areas, boxes and centroids; and sheet.png, the first photos side
+    by side.
     Photos wait as descriptors in the temporary folder (TMPDIR), so that memory does not grow with them.
     """
     report = running.report()
@@ -60,7 +64,8 @@ def parts(
 
     from cratecli.runs.outputs import Outputs
 
-    run = Run(photos, Outputs(output, as_, "parts", save=save_parts), running, report)
+    ending = as_ if as_ in ARRAY_ENDINGS else "png"
+    run = Run(photos, Outputs(output, as_, "parts", ending, save=save_parts), running, report)
 
     from cratecli.tasks.parts_run import choose_vocabulary, parts_run
     from cratecli.tasks.records import parts_record
@@ -69,6 +74,6 @@ def parts(
     choice = choose_vocabulary(model, asked, parts=parts_, save=save_parts, names=names)
     report.starts(model, str(choice.recipe), choice.recipe.sizes)
     with run.desk(model) as desk:
-        outcomes = parts_run(run.plan, desk, choice, picture=as_)
+        outcomes = parts_run(run.plan, desk, choice, kind=as_)
         for photo in run.follow(outcomes, passes=1 if parts_ else 2):
             report.done(parts_record(photo), *map(str, photo.written))
