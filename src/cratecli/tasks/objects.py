@@ -30,8 +30,8 @@ from cratecli.runs.jobs import Job
 from cratecli.runs.plan import Plan
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
-from cratecli.tasks.combined import is_combined, write_combined
-from cratecli.tasks.options import Combined, ObjectOptions, Refine
+from cratecli.tasks.combined import write_combined
+from cratecli.tasks.options import Combined, ObjectOptions, Refine, is_combined
 from cratecli.tasks.recipes import MOST_PATCHES, ObjectRecipe, choose_object_recipe
 
 Picture = Literal["overlay", "labels"]

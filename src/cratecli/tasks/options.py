@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from annotated_doc import Doc
 from annotated_types import Interval, MinLen
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, TypeIs
 
 from cratecli.emergence.rules import Foreground, Keep
 from cratecli.errors import UsageError
@@ -19,7 +19,12 @@ from cratecli.errors import UsageError
 Combined = Literal["coco", "coco-results"]
 """Outputs that are one file for all photos."""
 
-COMBINED: tuple[Combined, ...] = get_args(Combined)
+
+def is_combined(kind: object) -> TypeIs[Combined]:
+    """Tell whether an output kind is one file for all photos."""
+    return kind in get_args(Combined)
+
+
 Refine = Literal["none", "guided", "grabcut"]
 Heads = Literal["auto", "all"] | tuple[int, ...]
 

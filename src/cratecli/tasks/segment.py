@@ -26,8 +26,8 @@ from cratecli.runs.jobs import Job
 from cratecli.runs.plan import Plan, refuse_replacing
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
-from cratecli.tasks.combined import is_combined, write_combined
-from cratecli.tasks.options import Combined, SegmentOptions
+from cratecli.tasks.combined import write_combined
+from cratecli.tasks.options import Combined, SegmentOptions, is_combined
 from cratecli.tasks.pictures import PictureChoice, draw_picture
 from cratecli.tasks.recipes import Recipe, choose_recipe
 

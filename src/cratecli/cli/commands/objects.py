@@ -9,7 +9,7 @@ from cratecli.cli.groups import grouped
 from cratecli.cli.outputs import one_each, one_for_all, wants_combined
 from cratecli.cli.run import PhotoOptions, Run, Running, Writing
 from cratecli.io.formats import Ending
-from cratecli.tasks.options import Combined, ObjectOptions
+from cratecli.tasks.options import Combined, ObjectOptions, is_combined
 
 As = Literal["overlay", "labels", Combined]
 
@@ -39,7 +39,6 @@ def objects(
     report = running.report()
     kind: As = as_ or ("coco" if wants_combined(output) else "overlay")
 
-    from cratecli.tasks.combined import is_combined
     from cratecli.tasks.pictures import choose_ending, refuse_pictures
 
     ended: Ending = "png"

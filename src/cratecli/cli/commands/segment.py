@@ -8,7 +8,7 @@ from cratecli.cli import options
 from cratecli.cli.groups import grouped
 from cratecli.cli.outputs import one_each, one_for_all, wants_combined
 from cratecli.cli.run import PhotoOptions, Run, Running, Writing
-from cratecli.tasks.options import Combined, PictureOptions, SegmentOptions
+from cratecli.tasks.options import Combined, PictureOptions, SegmentOptions, is_combined
 
 As = Literal["mask", "soft", "soft16", "cutout", "overlay", Combined]
 
@@ -39,7 +39,6 @@ def segment(
     """
     report = running.report()
 
-    from cratecli.tasks.combined import is_combined
     from cratecli.tasks.pictures import PictureChoice, choose_picture, refuse_pictures
 
     asked_kind: As | None = as_ or ("coco" if wants_combined(output) else None)
