@@ -29,7 +29,7 @@ from cratecli import segment as segment_one
 from cratecli.emergence import refine
 from cratecli.emergence.features import observe
 from cratecli.io import images
-from cratecli.io.formats.png import encode
+from cratecli.io.formats.png import encode_mask
 from cratecli.model.config import ARCHITECTURES
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs import views
@@ -37,6 +37,7 @@ from cratecli.runs.batch import Desk
 from cratecli.runs.inputs import Inputs
 from cratecli.runs.plan import plan
 from cratecli.tasks import segment
+from cratecli.tasks.pictures import PictureChoice
 from cratecli.tasks.recipes import choose_recipe
 
 BASE = ARCHITECTURES["crate_base_patch16_224"]
@@ -54,7 +55,7 @@ PARTS: dict[str, Sequence[tuple[Any, str]]] = {
     "refining (GrabCut)": [(refine, "grabcut")],
     "cleaning": [(segment, "clean")],
     "RLE": [(segment, "annotate")],
-    "encoding PNG": [(segment, "encode")],
+    "encoding PNG": [(segment, "draw_picture"), (segment, "encode")],
     "writing output and manifest": [(Desk, "hand_over")],
 }
 """What is timed, by the functions that do it; what one does within another is the inner one's alone."""
@@ -73,7 +74,9 @@ def whole(
     with TemporaryDirectory() as place:
         planned = plan(Inputs(tuple(map(str, photos))), f"{place}/", "mask", to_stdout=False)
         recipe = choose_recipe(model)
-        outcomes = segment.segment_run(planned, Desk(model, batch_size), recipe, kind="mask")
+        outcomes = segment.segment_run(
+            planned, Desk(model, batch_size), recipe, picture=PictureChoice("mask")
+        )
         for count, outcome in enumerate(outcomes, 1):
             if not isinstance(outcome, segment.SegmentedPhoto):
                 raise RuntimeError(f"a photo was not segmented: {outcome}")
@@ -86,7 +89,7 @@ def one_by_one(model: WhiteBox, photos: Sequence[Path]) -> None:
         for number, path in enumerate(photos):
             rgb = images.read(path)
             result = segment_one(rgb, model)
-            png = encode(rgb, result.mask, result.soft, "mask")
+            png = encode_mask(result.mask)
             (Path(place) / f"{number}.png").write_bytes(png)
 
 

@@ -16,7 +16,7 @@ from photos import coco_largest
 
 import cratecli
 from cratecli.emergence.masks import iou
-from cratecli.io.formats.png import encode
+from cratecli.io.formats.png import encode_rgb, overlay
 
 
 def table(data: Path, pictures: Path | None) -> Iterator[str]:
@@ -31,8 +31,8 @@ def table(data: Path, pictures: Path | None) -> Iterator[str]:
         yield table_row(photo.name, *(f"{value:.2f}" for value in scores[-1]))
         if pictures:
             pictures.mkdir(parents=True, exist_ok=True)
-            overlay = encode(photo.rgb, refined.mask, refined.soft, "overlay")
-            (pictures / f"{photo.name}.png").write_bytes(overlay)
+            shown = encode_rgb(overlay(photo.rgb, refined.mask))
+            (pictures / f"{photo.name}.png").write_bytes(shown)
     yield table_row("mean", *(f"{value:.2f}" for value in np.mean(scores, axis=0)))
 
 

@@ -23,6 +23,7 @@ def test_the_public_surface() -> None:
         *("NothingMatchedError", "WeightsError", "DeviceError"),
         *("load_model", "WhiteBox", "LayerState", "WeightsId", "prepare", "look", "Look"),
         *("segment", "segment_many", "Segmentation", "SegmentOptions", "Recipe", "Keep"),
+        *("draw", "PictureOptions"),
         *("objects", "objects_many", "Object", "ObjectOptions", "CutOptions", "ObjectRecipe", "Box", "Size"),
         *("defaults", "Defaults"),
         *("parts", "PartMap", "Part", "PartOptions", "PartRecipe"),

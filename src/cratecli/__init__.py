@@ -40,10 +40,12 @@ if TYPE_CHECKING:
         LayerOptions,
         ObjectOptions,
         PartOptions,
+        PictureOptions,
         SegmentOptions,
         ViewOptions,
     )
     from cratecli.tasks.parts import Part, PartMap, parts
+    from cratecli.tasks.pictures import draw
     from cratecli.tasks.recipes import (
         Defaults,
         LayerRecipe,
@@ -86,6 +88,7 @@ __all__ = [
     "PartOptions",
     "PartRecipe",
     "PartsOptions",
+    "PictureOptions",
     "Recipe",
     "RegistryError",
     "SaliencyOptions",
@@ -104,6 +107,7 @@ __all__ = [
     "WhiteBox",
     "__version__",
     "defaults",
+    "draw",
     "evaluate_coco",
     "evaluate_parts",
     "evaluate_saliency",
@@ -167,6 +171,7 @@ _ROOMS = {
         "LayerOptions",
         "ObjectOptions",
         "PartOptions",
+        "PictureOptions",
         "SegmentOptions",
         "ViewOptions",
     ),
@@ -175,6 +180,7 @@ _ROOMS = {
         "PartMap",
         "parts",
     ),
+    "tasks.pictures": ("draw",),
     "tasks.recipes": (
         "Defaults",
         "LayerRecipe",

@@ -42,6 +42,24 @@ class Box:
         """Give COCO's order: left, top, width, height."""
         return self.left, self.top, self.right - self.left, self.bottom - self.top
 
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Give what cuts the box out of an array: rows, columns."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def grown(self, margin: int, size: Size) -> "Box":
+        """Grow the box by a margin, px, on every side, within a picture of some size.
+
+        >>> Box(2, 3, 5, 9).grown(3, Size(20, 10))
+        Box(top=0, left=0, bottom=8, right=10)
+        """
+        return Box(
+            max(0, self.top - margin),
+            max(0, self.left - margin),
+            min(size.height, self.bottom + margin),
+            min(size.width, self.right + margin),
+        )
+
 
 LONGEST = 4  # aspect beyond which a grid's short side gives way, so that its patches stay bounded
 

@@ -117,6 +117,15 @@ RUNS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ),
         ["out.png"],
     ),
+    "cropped, on a colour": (
+        (*("segment", "photos", "-o", "out", "--background", "#fff", "--crop", "--margin", "0.1"), *SMALL),
+        ["out/b.png"],
+    ),
+    "on a photo, as jpeg": (
+        ("segment", "photos/a.png", "-o", "far/out.jpg", "--background", "photos/b.png", *SMALL),
+        ["far/out.jpg"],
+    ),
+    "webp": (("segment", "photos", "-o", "out", "--ending", "webp", *SMALL), ["out/a.webp"]),
     "coco": (("segment", "photos", "-r", "-o", "run.json", "--exclude", "b*", *QUICK), ["run.json"]),
     "coco of a list": (
         ("segment", "--files-from", "list.txt", "-0", "--include", "*.png", "-o", "far/run.json", *QUICK),
@@ -421,7 +430,7 @@ def asked(**recipe: object) -> bytes:
 
 NOT_OURS = "what it says of how it was made is not ours"
 SILENT = "does not say how it was made"
-NO_KIND = "no PNG and no JSON of ours"
+NO_KIND = "no picture, no arrays and no JSON of ours"
 REFUSED: dict[str, tuple[bytes, str]] = {
     "empty": (b"", NO_KIND),
     "text": (b"hello", NO_KIND),

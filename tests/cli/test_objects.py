@@ -253,7 +253,7 @@ def test_records_at_a_terminal_come_without_a_file(
         ([], 2, "missing argument 'PHOTO...'"),
         (["photo.png", "-o", "a.png", "--as", "coco"], 2, "a.png: JSON is written: let the name end with"),
         (["photo.png", "-o", "a.png", "--as", "coco-results"], 2, "a.png: JSON is written"),
-        (["photo.png", "-o", "a.jpg"], 2, "a.jpg: only PNG is written"),
+        (["photo.png", "-o", "a.webp", "--as", "labels"], 2, "WebP cannot hold labels pictures"),
         (["photo.png", "in/other.png", "-o", "a.png"], 2, "a.png is one picture, and there are several"),
         (["photo.png", "-o", "photo.png"], 2, "photo.png is an input: choose another output"),
         (["photo.png", "--json", "--jsonl"], 2, "--json and --jsonl exclude each other"),

@@ -175,7 +175,14 @@ BAD: dict[str, tuple[object, str, int]] = {
         "photo.png is an input",
         2,
     ),
-    "output that is no png": ({"input": "photo.png", "output": "x.jpg"}, "x.jpg: only PNG is written", 2),
+    "a mask as jpeg": ({"input": "photo.png", "output": "x.jpg"}, "JPEG alters mask pictures", 2),
+    "an output that is no picture": (
+        {"input": "photo.png", "output": "x.bmp"},
+        "x.bmp: only pictures that end with .png",
+        2,
+    ),
+    "a crop of nothing": ({"input": "photo.png", "crop": True}, "crop is of pictures: ask for one", 2),
+    "two formats": ({"input": "photo.png", "output": "x.webp", "png": True}, "png asks for a PNG", 2),
     "output below a file": (
         {"input": "photo.png", "output": "text.png/x.png", **QUICK},
         "text.png/x.png: cannot be written",

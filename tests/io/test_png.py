@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cratecli.io.formats.png import (
-    DIMMED,
-    KINDS,
-    Kind,
-    decode_cutout,
-    decode_mask,
-    encode,
-    overlay,
-)
+from cratecli import arrays
+from cratecli.io.formats import picture
+from cratecli.io.formats.picture import KINDS, Kind
+from cratecli.io.formats.png import DIMMED, decode_cutout, decode_mask, encode_cutout, overlay
 
 RGB = np.random.default_rng(0).integers(0, 256, (7, 11, 3), np.uint8)
 MASK = np.zeros((7, 11), bool)
 MASK[2:5, 3:9] = True
 SOFT = np.linspace(0, 1, 77, dtype=np.float32).reshape(7, 11)
+
+
+def encode(rgb: arrays.RGB, mask: arrays.Mask, soft: arrays.Soft, kind: Kind) -> bytes:
+    return picture.encode(picture.draw(rgb, mask, soft, kind), "png", None, "photo")
 
 
 def decoded(kind: Kind) -> Image.Image:
@@ -136,7 +135,7 @@ def test_what_is_no_cutout() -> None:
 def test_a_cutout_keeps_the_colours_and_the_alpha_of_its_photo() -> None:
     own = np.zeros((*MASK.shape, 4), np.uint8)
     own[..., 0], own[..., 3] = 200, np.arange(MASK.size).reshape(MASK.shape)
-    content = encode(RGB, MASK, SOFT, "cutout", rgba=own)
+    content = encode_cutout(RGB, MASK, rgba=own)
     got = np.asarray(Image.open(io.BytesIO(content)))
     np.testing.assert_array_equal(got[..., :3], own[..., :3])
     np.testing.assert_array_equal(got[..., 3], np.where(MASK, np.maximum(own[..., 3], 1), 0))

@@ -193,7 +193,7 @@ def test_an_output_beside_its_input_is_fine() -> None:
 
 def test_a_name_that_says_something_else_is_refused() -> None:
     touch("a.jpg", "b.jpg")
-    with pytest.raises(UsageError, match=r"^m\.JPG: only PNG is written"):
+    with pytest.raises(UsageError, match=r"^m\.JPG: PNG is written"):
         planned("a.jpg", to="m.JPG")
     for inputs in (("a.jpg", "b.jpg"), (".",)):
         with pytest.raises(UsageError, match=r"^m\.png is one picture, and there are several: give a folder"):

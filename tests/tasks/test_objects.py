@@ -356,11 +356,11 @@ def test_labels_are_numbered_as_objects_are_cut(tmp_path: Path, painter: Painter
     done = run(tmp_path, painter, "labels", batch_size)
     for each, rgb in zip(done[:2], (TWO, TURNED), strict=True):
         assert each.job.target is not None
-        assert each.job.target.read_bytes() == each.png
+        assert each.job.target.read_bytes() == each.content
         with Image.open(each.job.target) as image:
             assert image.mode == "P"
             np.testing.assert_array_equal(np.asarray(image), labels_of(find(rgb, painter)))
-    with Image.open(io.BytesIO(done[2].png)) as image:
+    with Image.open(io.BytesIO(done[2].content)) as image:
         assert np.asarray(image).tolist() == np.zeros((64, 96), int).tolist()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
 
@@ -371,7 +371,7 @@ def test_an_overlay_tints_each_object_and_draws_its_box(tmp_path: Path, painter:
     for each, rgb in zip(done, (TWO, TURNED), strict=False):
         found = find(rgb, painter)
         expected = tint(rgb, labels_of(found), palette)
-        with Image.open(io.BytesIO(each.png)) as image:
+        with Image.open(io.BytesIO(each.content)) as image:
             shown = np.array(image)
         assert (shown[0, 0] == expected[0, 0]).all()  # dim grey: nothing there
         for number, one in enumerate(found, 1):
@@ -384,13 +384,13 @@ def test_an_overlay_tints_each_object_and_draws_its_box(tmp_path: Path, painter:
             np.testing.assert_array_equal(shown[corner], expected[corner])
             words = shown[box.top : box.top + 12, box.left : box.right]
             assert words.min(axis=2).max() > 128  # nothing else in the box is near white
-    with Image.open(io.BytesIO(done[2].png)) as image:
+    with Image.open(io.BytesIO(done[2].content)) as image:
         np.testing.assert_array_equal(np.asarray(image), tint(PLAIN, np.zeros((64, 96), int), palette))
 
 
 def test_annotations_are_the_objects(tmp_path: Path, painter: Painter) -> None:
     done = run(tmp_path, painter, None)
-    assert [each.png for each in done] == [b""] * 3
+    assert [each.content for each in done] == [b""] * 3
     assert not (tmp_path / "out").exists()
     assert [len(each.annotated.objects) for each in done] == [2, 2, 0]
     for each, rgb in zip(done, (TWO, TURNED, PLAIN), strict=True):

@@ -671,7 +671,7 @@ def found(colours: WhiteBox) -> PartsPhoto:
     """Give a labelled photo whose size is no multiple of the patch."""
     rgb = blobs(3)[:101, :155]
     (parts, *_) = cratecli.parts([rgb, *BLOBS], colours, k=3)
-    return PartsPhoto(Job(Path("some/cat.jpg"), None), rgb, parts)
+    return PartsPhoto(Job(Path("some/cat.jpg"), None), rgb, parts, np.zeros((*parts.inside.shape, 6)))
 
 
 def test_labels_are_an_indexed_picture_and_an_overlay(found: PartsPhoto) -> None:
@@ -720,6 +720,7 @@ def test_a_thumbnail_fits_a_cell(found: PartsPhoto, size: Size) -> None:
             found.job,
             np.zeros((*size, 3), np.uint8),
             PartMap(labels, parts.colours, parts.components, parts.inside, parts.vocabulary),
+            found.tokens,
         )
     )
     height, width = tile.picture.shape[:2]

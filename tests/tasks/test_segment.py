@@ -24,6 +24,7 @@ from cratecli.runs.jobs import Failure, Job, Skipped
 from cratecli.runs.plan import Plan
 from cratecli.runs.session import Written
 from cratecli.tasks.options import SegmentOptions
+from cratecli.tasks.pictures import PictureChoice
 from cratecli.tasks.recipes import Recipe, choose_recipe
 from cratecli.tasks.segment import Segmentation, SegmentedPhoto, segment_batch, segment_run
 from cratecli.weights.checkpoint import load_model
@@ -259,7 +260,7 @@ def recipe(model: WhiteBox) -> Recipe:
 def outcomes(
     planned: Sequence[Job], model: WhiteBox, recipe: Recipe, size: int
 ) -> Iterator[SegmentedPhoto | Failure | Skipped | Written]:
-    return segment_run(Plan(tuple(planned)), Desk(model, size), recipe, kind="mask")
+    return segment_run(Plan(tuple(planned)), Desk(model, size), recipe, picture=PictureChoice("mask"))
 
 
 @pytest.mark.parametrize("size", [1, 2, 8])

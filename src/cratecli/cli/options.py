@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cratecli.errors import UsageError
+from cratecli.io.formats import ArrayEnding, Ending
 
 PhotoArguments = Annotated[
     list[str] | None, typer.Argument(metavar="PHOTO...", help="Photos, folders, or `-` for stdin.")
@@ -66,9 +67,27 @@ Output = Annotated[
         help="The file for one photo, the folder for several or with a slash at its end; `-` is stdout.",
     ),
 ]
+PictureEnding = Annotated[
+    Ending | None,
+    typer.Option(
+        help="The format of pictures, where -o names no file; PNG unless -o or this says otherwise."
+    ),
+]
 SheetOutput = Annotated[
     str | None,
-    typer.Option("-o", "--output", metavar="FILE", help="The picture, a PNG; `-` is stdout."),
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="The sheet, a PNG; or FILE.npz, FILE.safetensors or a folder for arrays; `-` is stdout.",
+    ),
+]
+SheetOrArrays = Annotated[
+    Literal["sheet", ArrayEnding] | None,
+    typer.Option(
+        "--as",
+        help="What is written: one sheet for all photos, or arrays, a file a photo; a sheet, if -o says neither.",
+    ),
 ]
 Device = Annotated[
     str, typer.Option(envvar="CRATE_DEVICE", metavar="auto|cpu|cuda[:N]|mps", help="Where the model runs.")

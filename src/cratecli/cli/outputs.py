@@ -1,11 +1,11 @@
 """Where outputs go: a picture a photo, or one file for all; stdout where that is asked for, or is a pipe or a file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cratecli.cli.console import stdout_kind
 from cratecli.errors import OutputError, UsageError
-from cratecli.tasks.options import COMBINED
+from cratecli.io.formats import ArrayEnding, array_ending_of
 
 if TYPE_CHECKING:
     from cratecli.runs.outputs import Outputs
@@ -14,8 +14,10 @@ STDOUT = "-"
 _STDOUT_TOO = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
-def one_each(output: str | None, kind: str, *, records: bool, piped: bool = False) -> "Outputs":
-    """Ask for a picture a photo; stdout takes one picture, or records, if it is a pipe or a file.
+def one_each(
+    output: str | None, kind: str, *, records: bool, piped: bool = False, ending: str = "png"
+) -> "Outputs":
+    """Ask for a file a photo; stdout takes one picture, or records, if it is a pipe or a file.
 
     Records of standard input alone, which is `piped`, write no picture: there is no name for it.
     """
@@ -26,7 +28,9 @@ def one_each(output: str | None, kind: str, *, records: bool, piped: bool = Fals
         _refuse_stdout(records=records)
     unnamed = output is None and (piped if records else stdout_kind() == "data")
     named = None if to_stdout else output
-    return Outputs(named, kind, to_stdout=unnamed or to_stdout, only_stdout=to_stdout, records=records)
+    return Outputs(
+        named, kind, ending=ending, to_stdout=unnamed or to_stdout, only_stdout=to_stdout, records=records
+    )
 
 
 def one_for_all(
@@ -40,22 +44,23 @@ def one_for_all(
 
     asked = means_stdout(output)
     if asked:
-        _refuse_stdout(records=records, picture=ending == "png")
+        _refuse_stdout(records=records, picture=ending != "json")
     to_stdout = asked or (output is None and stdout_kind() == "data")
     named = None if asked else output
     return Outputs(named, kind, "one", ending, to_stdout, asked), output is not None or not records
 
 
-def each_or_combined(
-    output: str | None, kind: str, *, each: str, all_: str, records: bool, piped: bool
-) -> "tuple[Outputs, bool]":
-    """Ask for a picture for `each` photo, or where the kind is one file for all photos, one named after `all_`.
+def sheet_or_arrays(
+    output: str | None, asked: Literal["sheet", ArrayEnding] | None, *, resume: bool
+) -> Literal["sheet", ArrayEnding]:
+    """Settle whether a sheet of all photos is written, or arrays of each, as asked or as the output's name ends.
 
-    Tells whether anything is made at all: see `one_for_all`.
+    Raises `UsageError` for a sheet that is to be resumed.
     """
-    if kind in COMBINED:
-        return one_for_all(output, all_, records=records, ending="json")
-    return one_each(output, each, records=records, piped=piped), True
+    kind = asked or (array_ending_of(output or "") or "sheet")
+    if resume and kind == "sheet":
+        raise UsageError("--resume is of a file a photo, and a sheet is one of all: give --as npz")
+    return kind
 
 
 def wants_combined(output: str | None) -> bool:

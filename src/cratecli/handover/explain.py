@@ -12,12 +12,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from cratecli.errors import InputError
-from cratecli.io.formats import png
+from cratecli.io.formats import picture, tensors
 from cratecli.runs.provenance import Provenance
 from cratecli.version import __version__
 from cratecli.weights.registry import load_registry
 
-_NOTHING_OF_OURS = "no PNG and no JSON of ours"
+_NOTHING_OF_OURS = "no picture, no arrays and no JSON of ours"
+_BEGINNINGS = (b"{", b"[", b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Explained:
 
 
 def explain(path: Path) -> Explained:
-    """Read how a PNG, a COCO dataset or a parts.json was made. Raises `InputError` for what does not say."""
+    """Read how a picture, arrays, a COCO dataset or parts.json were made. Raises `InputError` for what does not say."""
     content = _record(path)
     try:
         return _explained(path, content)
@@ -50,7 +51,8 @@ def _record(path: Path) -> dict[str, Any]:
             whole = json.loads(content)
             held = whole.get("crate", whole.get("info", {}).get("crate")) if isinstance(whole, dict) else None
         else:
-            text = png.embedded_text(content)
+            read = tensors.embedded_text if tensors.is_tensors(content[:64]) else picture.embedded_text
+            text = read(content)
             held = None if text is None else json.loads(text)
     except (ValueError, AttributeError, RecursionError):
         raise InputError(f"{path}: {_NOTHING_OF_OURS}") from None
@@ -60,13 +62,13 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _content(path: Path) -> bytes:
-    """Read a file to its end, if its first bytes are those of a PNG or of JSON. Raises `InputError`."""
+    """Read a file to its end, if its first bytes are those of a picture or of JSON. Raises `InputError`."""
     try:
         if not path.is_file():
             raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
         with path.open("rb") as stream:
             start = stream.read(64)
-            if not start.lstrip().startswith((b"{", b"[", b"\x89PNG")):
+            if not start.lstrip().startswith(_BEGINNINGS) and not tensors.is_tensors(start):
                 raise InputError(f"{path}: {_NOTHING_OF_OURS}")
             return start + stream.read()
     except OSError as error:
@@ -86,6 +88,8 @@ def _explained(path: Path, content: Mapping[str, Any]) -> Explained:
     paths: dict[str, Any] = {
         name: here(value) for name in ("parts", "save_parts") if (value := getattr(record, name)) is not None
     }
+    if record.background and record.background_sha256:
+        paths["background"] = here(record.background)
     if record.photos and record.photos.files_from:
         paths["photos"] = record.photos.model_copy(update={"files_from": here(record.photos.files_from)})
     if record.weights and record.weights_are == "file":
@@ -132,6 +136,8 @@ def _missing(made: Provenance) -> list[str]:
     listed = made.photos.files_from if made.photos else None
     doubts = ["the list came through standard input: pipe it in"] if listed == "-" else []
     named = (None if listed == "-" else listed, made.parts, made.save_parts)
+    if made.background and made.background_sha256 and _hash(made.background) != made.background_sha256:
+        doubts.append(f"{made.background}: not the background it was made with, or not there any more")
     return doubts + [f"{each}: no longer there" for each in named if each and not Path(each).exists()]
 
 

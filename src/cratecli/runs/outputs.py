@@ -44,7 +44,7 @@ def plan_run(inputs: Inputs, outputs: Outputs) -> Plan:
     whole run that cannot be written.
     """
     if outputs.form == "parts":
-        planned = plan_parts(inputs, outputs.named, outputs.kind, outputs.save)
+        planned = plan_parts(inputs, outputs.named, outputs.kind, outputs.save, outputs.ending)
     elif outputs.form == "one":
         planned = plan_one(
             inputs, outputs.named, outputs.kind, to_stdout=outputs.to_stdout, ending=outputs.ending
@@ -56,6 +56,7 @@ def plan_run(inputs: Inputs, outputs: Outputs) -> Plan:
             outputs.kind,
             to_stdout=outputs.to_stdout,
             records=outputs.records,
+            ending=outputs.ending,
         )
     if outputs.only_stdout and any(job.target for job in planned.jobs):
         raise UsageError("a folder's pictures, or several, cannot share stdout: give -o FOLDER")

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from cratecli.errors import UsageError
 from cratecli.io import images
+from cratecli.io.formats import ENDINGS, ending_of
 from cratecli.runs.inputs import STDIN, Inputs, is_folder, refuse_no_path
 from cratecli.runs.jobs import Failure, Job, stdin_stem
 from cratecli.runs.manifest import BESIDE, MANIFEST
@@ -87,6 +88,7 @@ def plan(
     *,
     to_stdout: bool,
     records: bool = False,
+    ending: str = "png",
     apart: Path | None = None,
 ) -> Plan:
     """Pair inputs with outputs; a folder stands for the photos in it, `-` for standard input.
@@ -95,8 +97,8 @@ def plan(
     photos, or a folder's, go into it as a folder. Without, one photo goes to standard output if `to_stdout`,
     else to `./STEM.KIND.png`, and a folder's go to `./FOLDER-KINDs/`. Within an output folder the tree is that of
     the inputs: below a folder named, below the working folder for a list, else below what loose photos share. Names are
-    `STEM.png`, or longer: see `name_outputs`. Of several photos in standard input the first counts, unless they go into
-    a folder, or are asked for their `records` alone.
+    `STEM.png`, or longer: see `name_outputs`; they end as `ending` says. Of several photos in standard input the first
+    counts, unless they go into a folder, or are asked for their `records` alone.
 
     What lies in the output folder, or in `apart`, is no input. Raises `NothingMatchedError`, and `UsageError` for
     outputs that collide or would overwrite an input.
@@ -104,9 +106,9 @@ def plan(
     refuse_no_path(output)
     into = None if output is None else Path(output)
     folders, loose = inputs.folders, inputs.loose
-    if output is not None and not _means_folder(output):
-        _refuse_ending(Path(output), several=bool(folders) or not inputs.alone)
-    fills = output is not None and (_means_folder(output) or bool(folders) or not inputs.alone)
+    if output is not None and not means_folder(output):
+        _refuse_ending(Path(output), ending, several=bool(folders) or not inputs.alone)
+    fills = output is not None and (means_folder(output) or bool(folders) or not inputs.alone)
     if into is not None and fills and os.path.lexists(into) and not is_folder(str(into)):
         raise UsageError(f"{into} is a file: several photos, or a folder's, go into a folder")
     place = into
@@ -121,7 +123,7 @@ def plan(
         here = Path(f"{name}-{kind}s") if into is None else into if inputs.alone else into / name
         found = inputs.photos(folder, os.path.realpath(apart or into or here))
         drafts += [
-            (path, 0, Place(here / path.parent.relative_to(folder), path.name, "png"))
+            (path, 0, Place(here / path.parent.relative_to(folder), path.name, ending))
             for path in found.photos
         ]
         passed += found.passed
@@ -129,12 +131,12 @@ def plan(
     if place is not None and folders and os.path.lexists(place) and not is_folder(str(place)):
         raise UsageError(f"{place} is a file: a folder's pictures go into a folder: give -o FOLDER")
     one: list[Job] = []
-    if loose and inputs.alone and (output is None or not _means_folder(output)):
-        target = into or (None if to_stdout else Path(f"{_stem(loose[0])}.{kind}.png"))
+    if loose and inputs.alone and (output is None or not means_folder(output)):
+        target = into or (None if to_stdout else Path(f"{_stem(loose[0])}.{kind}.{ending}"))
         numbers = inputs.numbers(loose[0]) if records and target is None else (0,)
         one, place = [Job(_source(loose[0]), target, number) for number in numbers], None
     elif loose:
-        drafts += _loose(inputs, loose, into, kind)
+        drafts += _loose(inputs, loose, into, kind, ending)
     targets = name_outputs([draft for *_, draft in drafts])
     jobs = [
         Job(source, target, number) for (source, number, _), target in zip(drafts, targets, strict=True)
@@ -155,11 +157,11 @@ def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, 
     name = f"{_title(inputs, kind)}.{ending}"
     if output is None:
         target = None if to_stdout else Path(name)
-    elif _means_folder(output):
+    elif means_folder(output):
         target = Path(output) / name
     else:
         target = Path(output)
-        if target.suffix.lower() != f".{ending}":
+        if ending_of(target.name) != ending and target.suffix.lower() != f".{ending}":
             raise UsageError(f"{target}: {ending.upper()} is written: let the name end with .{ending}")
     jobs: list[Job] = []
     passed: list[Path] = []
@@ -188,7 +190,7 @@ def _title(inputs: Inputs, kind: str) -> str:
     return f"{_stem(inputs.named[0])}.{kind}"
 
 
-def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None) -> Plan:
+def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None, ending: str = "png") -> Plan:
     """Plan a run of parts: the folder for everything it writes, and in it each photo's place.
 
     Without `output` it is `./FOLDER-parts` for one folder, else `./parts`; `save` is where a vocabulary is saved.
@@ -203,7 +205,7 @@ def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None)
         raise UsageError(
             f"{place} is an input: choose another output, or the sheet becomes a photo of the next run"
         )
-    planned = plan(inputs, f"{place / kind}{os.sep}", kind, to_stdout=False, apart=place)
+    planned = plan(inputs, f"{place / kind}{os.sep}", kind, to_stdout=False, ending=ending, apart=place)
     trees = tuple(place / tree for tree in (kind, *BESIDE.get(kind, ())))
     planned = replace(planned, place=place, trees=trees)
     sources = {os.path.realpath(job.source) for job in planned.jobs if job.source is not None}
@@ -217,7 +219,7 @@ def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None)
 
 
 def _loose(
-    inputs: Inputs, loose: Sequence[str], into: Path | None, kind: str
+    inputs: Inputs, loose: Sequence[str], into: Path | None, kind: str, ending: str
 ) -> list[tuple[Path | None, int, Place]]:
     """Place photos named one by one: into a folder as a tree, else side by side in the working folder."""
     numbered = [(_source(name), number) for name in loose for number in inputs.numbers(name)]
@@ -230,7 +232,7 @@ def _loose(
         absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - links stay
         shared = os.path.commonpath([path.parent for path in absolute])
         within = [path.relative_to(shared) for path in absolute]
-    ending = f"{kind}.png" if into is None else "png"
+    ending = f"{kind}.{ending}" if into is None else ending
     return [
         (source, number, Place((into or Path()) / path.parent, path.name, ending))
         for (source, number), path in zip(numbered, within, strict=True)
@@ -255,22 +257,30 @@ def _stem(name: str) -> str:
     return stdin_stem(0) if name == STDIN else Path(name).stem
 
 
-def _means_folder(output: str) -> bool:
+def means_folder(output: str) -> bool:
+    """Tell whether an output's name is that of a folder: it is one, or ends with a slash."""
     return output.endswith(("/", os.sep)) or is_folder(output)
 
 
-def _refuse_ending(output: Path, *, several: bool) -> None:
+def _refuse_ending(output: Path, ending: str, *, several: bool) -> None:
     """Refuse a file name that says something else than what will be written there."""
-    ending = output.suffix.lower()
-    if ending in images.EXTENSIONS and several:
-        raise UsageError(f"{output} is one picture, and there are several: give a folder")
-    if ending in {*images.EXTENSIONS, ".json"} - {".png"}:
-        raise UsageError(f"{output}: only PNG is written: let the name end with .png")
+    named = output.suffix.lower()
+    if several and named in {*images.EXTENSIONS, f".{ending}"}:
+        what = "picture" if ending in ENDINGS else "file"
+        raise UsageError(f"{output} is one {what}, and there are several: give a folder")
+    known = ending_of(output.name)
+    if known == ending or named == f".{ending}":
+        return
+    if known or (ending not in ENDINGS and named and not several):
+        raise UsageError(f"{output}: {ending.upper()} is written: let the name end with .{ending}")
+    if named in {*images.EXTENSIONS, ".json"}:
+        endings = " or ".join(f".{each}" for each in ENDINGS)
+        raise UsageError(f"{output}: only pictures that end with {endings} are written")
 
 
-def refuse_output(target: Path, source: Path | None) -> None:
-    """Raise `UsageError` for an output that is its own input, or whose name says something else than PNG."""
-    _refuse_ending(target, several=False)
+def refuse_output(target: Path, source: Path | None, ending: str = "png") -> None:
+    """Raise `UsageError` for an output that is its own input, or whose name says something else than is written."""
+    _refuse_ending(target, ending, several=False)
     _refuse_inputs(target, () if source is None else (os.path.realpath(source),))
 
 
@@ -286,6 +296,13 @@ def numbered(target: Path, number: int) -> Path:
 def refuse_inputs(target: Path, jobs: Sequence[Job]) -> None:
     """Raise `UsageError` for an output that is one of the inputs."""
     _refuse_inputs(target, {os.path.realpath(job.source) for job in jobs if job.source is not None})
+
+
+def refuse_replacing(plan: Plan, read: Path) -> None:
+    """Raise `UsageError` for an output that would replace a file that the run reads beside its photos."""
+    place = os.path.realpath(read)
+    if taken := [job.target for job in plan.jobs if job.target and os.path.realpath(job.target) == place]:
+        raise UsageError(f"{taken[0]} is read by this run: choose another output")
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:

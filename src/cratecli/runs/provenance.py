@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cratecli.model.unroll import WhiteBox
 
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "opencv-python-headless", "pillow")
+_MATTING = ("pymatting", "numba")
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, serialize_by_alias=True, validate_by_name=True)
 
 
@@ -56,6 +57,17 @@ class Provenance(BaseModel):
     as_: str | None = Field(
         default=None, validation_alias="as", serialization_alias="as", description="What was written: --as."
     )
+    background: str | None = Field(
+        default=None, description="What the cut-out is put on: a colour, or the path of a photo."
+    )
+    background_sha256: str | None = Field(
+        default=None, description="SHA-256 of the background's file, hexadecimal; a colour has none."
+    )
+    crop: bool | None = Field(default=None, description="Whether the picture is cropped to the mask's box.")
+    margin: float | None = Field(
+        default=None, description="Room around that box, as a share of its longer side, 0–1."
+    )
+    matting: bool | None = Field(default=None, description="Whether the cut-out's edges are soft.")
     names: str | None = Field(default=None, description="Names given to parts: --names.")
     parts: str | None = Field(default=None, description="The part vocabulary that labelled: a path.")
     save_parts: str | None = Field(
@@ -92,6 +104,10 @@ class Provenance(BaseModel):
     heads: list[int] | None = Field(
         default=None, description="The heads whose attention became the mask, from 0."
     )
+    cropped: list[int] | None = Field(
+        default=None,
+        description="Left, top, width, height of what the picture shows, px of the upright photo.",
+    )
     threshold: float | None = Field(default=None, description="The cut on the scaled map, 0–1.")
     confidence: float | None = Field(default=None, description="How far heads, layers and views agree, 0–1.")
     seed: int = Field(default=0, description="Seed of k-means; GrabCut's is always 0.")
@@ -103,8 +119,9 @@ class Provenance(BaseModel):
         """Hash what decides the outcome, for --resume: SHA-256, in hexadecimal."""
         deciding = self.model_dump(
             include={"version", "command", "recipe", "as_", "names", "parts", "save_parts", "max_pixels"}
-            | {"photos", "weights_sha256", "dtype", "least_confidence"}
+            | {"photos", "weights_sha256", "dtype", "least_confidence", "crop", "margin", "matting"}
         )
+        deciding["background"] = self.background_sha256 or self.background
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
     def as_data(self) -> dict[str, Any]:
@@ -112,7 +129,7 @@ class Provenance(BaseModel):
         return self.model_dump(exclude_none=True)
 
     def to_json(self) -> str:
-        """Write it as JSON text, for a PNG."""
+        """Write it as JSON text, for a picture."""
         return json.dumps(self.as_data())
 
     def of_photo(self, job: Job, sha256: str, *, folder: Path | None = None, **facts: Any) -> "Provenance":
@@ -135,6 +152,8 @@ class Provenance(BaseModel):
             for name in ("parts", "save_parts")
             if (value := getattr(self, name)) is not None
         }
+        if self.background and self.background_sha256:
+            paths["background"] = _relative(self.background, target)
         if self.photos and self.photos.files_from:
             listed = {"files_from": _relative(self.photos.files_from, target)}
             paths["photos"] = self.photos.model_copy(update=listed)
@@ -173,7 +192,7 @@ def provenance(
         batch_size=batch_size,
         least_confidence=float(model.least_confidence) if command == "segment" else None,
         inputs=None if inputs is None else list(inputs),
-        libraries=_libraries(),
+        libraries=_libraries(_MATTING if options.get("matting") else ()),
         **options,
     )
 
@@ -191,5 +210,5 @@ def _relative(path: str | Path, target: Path | None) -> str:
 
 
 @cache
-def _libraries() -> dict[str, str]:
-    return {name: version(name) for name in _LIBRARIES}
+def _libraries(more: tuple[str, ...] = ()) -> dict[str, str]:
+    return {name: version(name) for name in (*_LIBRARIES, *more)}

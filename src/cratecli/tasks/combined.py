@@ -3,20 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from typing_extensions import TypeIs
-
 from cratecli.arrays import RGB
 from cratecli.io.formats import coco
 from cratecli.io.formats.png import encode_rgb
 from cratecli.runs.provenance import Provenance
 from cratecli.runs.session import Session, Written
 from cratecli.runs.views import describe
-from cratecli.tasks.options import COMBINED, Combined
-
-
-def is_combined(kind: object) -> TypeIs[Combined]:
-    """Tell whether an output kind is one file for all photos."""
-    return kind in COMBINED
+from cratecli.tasks.options import is_combined
 
 
 def write_combined(session: Session, kind: object, recipe: str, made: Provenance) -> Iterator[Written]:

@@ -15,6 +15,8 @@ from cratecli.emergence.heads import auto, even_share, mean_attention
 from cratecli.emergence.masks import enlarge, scale
 from cratecli.geometry import Size
 from cratecli.io import images
+from cratecli.io.formats import ArrayEnding
+from cratecli.io.formats.tensors import Arrays
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat
 from cratecli.model.unroll import WeightsId, WhiteBox
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
@@ -23,6 +25,7 @@ from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
 from cratecli.runs.plan import HasJob, Plan, numbered, refuse_inputs
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, look, views_of
+from cratecli.tasks.arrays_run import ArraysPhoto, arrays_run
 from cratecli.tasks.combined import write_sheet
 from cratecli.tasks.options import ViewOptions
 from cratecli.tasks.recipes import ViewRecipe, choose_view_recipe
@@ -69,13 +72,17 @@ def heads_batch(
     photos: Sequence[RGB], model: WhiteBox, recipe: ViewRecipe, cache: ViewCache | None = None
 ) -> list[HeadMaps]:
     """Look at every head of the recipe's layers, in upright RGB photos."""
-    seen = views_of(photos, model, Question(recipe.layers, recipe.sizes), cache=cache)
+    seen = views_of(photos, model, _question(recipe), cache=cache)
     return [_score(views, recipe, model) for views in seen]
 
 
 def _score(views: Sequence[View], recipe: ViewRecipe, model: WhiteBox) -> HeadMaps:
     saliency, layers = auto(views), absolute_layers(recipe.layers, model.depth)
     return HeadMaps(mean_attention(views), saliency.scores, saliency.shares, layers, model.weights)
+
+
+def _question(recipe: ViewRecipe) -> Question:
+    return Question(recipe.layers, recipe.sizes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +124,7 @@ def heads_run(plan: Plan, desk: Desk, recipe: ViewRecipe, *, drawn: bool) -> Out
         return HeadsPhoto(photo.job, _score(views, recipe, desk.model), fit_within(photo.rgb, CELL))
 
     with Session(plan, replace(desk, range=recipe.range)) as session:
-        for outcome in session.work(Question(recipe.layers, recipe.sizes), finish):
+        for outcome in session.work(_question(recipe), finish):
             yield outcome
             if sheets and (ready := sheets.add(outcome)) and not desk.stopping():
                 yield write_sheet(session, heads_sheet(ready.photos), made, ready.target, ready.number)
@@ -173,6 +180,21 @@ class _Sheets:
     def counts(self) -> tuple[int, int]:
         """Count the photos of the first sheet, and all."""
         return self._done[0], self._done.total()
+
+
+def heads_arrays(
+    plan: Plan, desk: Desk, recipe: ViewRecipe, ending: ArrayEnding
+) -> Outcomes[ArraysPhoto[HeadsPhoto]]:
+    """Look at the photos of a plan, and write the maps, scores and shares of each as arrays; see `arrays_run`."""
+
+    def measure(photo: DecodedPhoto, views: Sequence[View]) -> tuple[HeadsPhoto, Arrays]:
+        maps = _score(views, recipe, desk.model)
+        arrays = {"attention": maps.attention, "scores": maps.scores, "shares": maps.shares}
+        numbers = {name: each.astype(np.float32) for name, each in arrays.items()}
+        done = HeadsPhoto(photo.job, maps, fit_within(photo.rgb, CELL))
+        return done, {"layers": np.array(maps.layers, np.int64), **numbers}
+
+    return arrays_run("heads", plan, desk, recipe, _question(recipe), ending=ending, measure=measure)
 
 
 def heads_sheet(judged: Sequence[HeadsPhoto]) -> RGB:

@@ -16,7 +16,9 @@ from cratecli.emergence.masks import enlarge, scale
 from cratecli.emergence.pca import principal_components
 from cratecli.geometry import Size
 from cratecli.io import images
+from cratecli.io.formats import ArrayEnding
 from cratecli.io.formats.png import overlay
+from cratecli.io.formats.tensors import Arrays
 from cratecli.io.plot import Curve, plot_layers
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat, stack
 from cratecli.model.unroll import WeightsId, WhiteBox
@@ -26,6 +28,7 @@ from cratecli.runs.jobs import Job
 from cratecli.runs.plan import Plan
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, look, views_of
+from cratecli.tasks.arrays_run import ArraysPhoto, arrays_run
 from cratecli.tasks.combined import write_sheet
 from cratecli.tasks.options import LayerOptions
 from cratecli.tasks.recipes import MOST_PATCHES, LayerRecipe, choose_layer_recipe
@@ -163,6 +166,29 @@ def layers_run(
         weights = desk.model.weights
         made = provenance_of("layers", recipe.as_data(), plan, desk, several=True)
         yield write_sheet(session, layers_sheet(traced, weights.name if weights else "model"), made)
+
+
+def layers_arrays(
+    plan: Plan, desk: Desk, recipe: LayerRecipe, ending: ArrayEnding
+) -> Outcomes[ArraysPhoto[LayersPhoto]]:
+    """Trace the photos of a plan through the layers, and write what each layer does as arrays; see `arrays_run`."""
+
+    def measure(photo: DecodedPhoto, views: Sequence[View]) -> tuple[LayersPhoto, Arrays]:
+        (view,), trace = views, _trace(views[0], recipe, desk.model)
+        heads = view.attention.shape[1]
+        subspaces = view.tokens.reshape(*view.tokens.shape[:3], heads, -1).transpose(0, 3, 1, 2, 4)
+        measured = {
+            "coding_rate": trace.coding_rate,
+            "zero_fraction": trace.zero_fraction,
+            "attention": view.attention,
+            "subspaces": subspaces,
+            "components": trace.components,
+        }
+        numbers = {name: each.astype(np.float32) for name, each in measured.items()}
+        done = LayersPhoto(photo.job, trace, fit_within(photo.rgb, CELL))
+        return done, {"layers": np.array(trace.layers, np.int64), **numbers, "maskcut": trace.mask}
+
+    return arrays_run("layers", plan, desk, recipe, _question(recipe), ending=ending, measure=measure)
 
 
 def layers_sheet(traced: Sequence[LayersPhoto], name: str) -> RGB:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, Unpack, get_args, overload
 
 import numpy as np
+from jaxtyping import Int
 
 from cratecli.arrays import RGB, Mask, Soft
 from cratecli.emergence import refine as refine_
@@ -16,8 +17,9 @@ from cratecli.emergence.masks import bounding_box, clean, enlarge
 from cratecli.errors import CrateError
 from cratecli.geometry import Box, Size
 from cratecli.io import images
+from cratecli.io.formats import Ending
 from cratecli.io.formats.indexed import encode_labels, tint, voc_palette
-from cratecli.io.formats.png import encode_rgb
+from cratecli.io.formats.picture import encode
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.io.sheet import Framed, frame
 from cratecli.model.unroll import WhiteBox
@@ -28,8 +30,8 @@ from cratecli.runs.jobs import Job
 from cratecli.runs.plan import Plan
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
-from cratecli.tasks.combined import is_combined, write_combined
-from cratecli.tasks.options import Combined, ObjectOptions, Refine
+from cratecli.tasks.combined import write_combined
+from cratecli.tasks.options import Combined, ObjectOptions, Refine, is_combined
 from cratecli.tasks.recipes import MOST_PATCHES, ObjectRecipe, choose_object_recipe
 
 Picture = Literal["overlay", "labels"]
@@ -175,7 +177,7 @@ class ObjectsPhoto:
 
     job: Job
     annotated: Annotated
-    png: bytes
+    content: bytes
 
 
 def objects_run(
@@ -184,6 +186,7 @@ def objects_run(
     recipe: ObjectRecipe,
     *,
     kind: Picture | Combined | None,
+    ending: Ending = "png",
 ) -> Outcomes[ObjectsPhoto | Written]:
     """Find objects in the photos of a plan, and write a picture of each, or one file of all, or nothing.
 
@@ -198,26 +201,32 @@ def objects_run(
             annotations = [annotate(each.mask, round(each.score, 4)) for each in objects]
             height, width = photo.rgb.shape[:2]
             annotated = Annotated(photo.job.name, height, width, annotations)
-            png = None
+            content = None
             if picture is not None:
                 text = made.of_photo(photo.job, photo.sha256).to_json()
-                png = _draw(photo.rgb, objects, picture, text)
-            session.hand_over(photo, png, annotated)
-            return ObjectsPhoto(photo.job, annotated, png or b"")
+                labels = _labels(photo.rgb, objects)
+                if picture == "labels":
+                    content = encode_labels(labels, text)
+                else:
+                    content = encode(_overlay(photo.rgb, objects, labels), ending, text, photo.job.name)
+            session.hand_over(photo, content, annotated)
+            return ObjectsPhoto(photo.job, annotated, content or b"")
 
         yield from session.work(_question(recipe), finish)
         yield from write_combined(session, kind, str(recipe), made)
 
 
-def _draw(rgb: RGB, objects: Sequence[Object], picture: Picture, text: str | None) -> bytes:
+def _labels(rgb: RGB, objects: Sequence[Object]) -> Int[np.ndarray, "height width"]:
     labels = np.zeros(rgb.shape[:2], np.int64)
     for number, each in enumerate(objects, 1):
         labels[each.mask] = number
-    if picture == "labels":
-        return encode_labels(labels, text)
+    return labels
+
+
+def _overlay(rgb: RGB, objects: Sequence[Object], labels: Int[np.ndarray, "height width"]) -> RGB:
     palette = voc_palette()
     boxes = [
         Framed(each.box, f"{number}  {each.score:.2f}", tuple(palette[number].tolist()))
         for number, each in enumerate(objects, 1)
     ]
-    return encode_rgb(frame(tint(rgb, labels, palette), boxes), text)
+    return frame(tint(rgb, labels, palette), boxes)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from annotated_doc import Doc
 from annotated_types import Interval, MinLen
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, TypeIs
 
 from cratecli.emergence.rules import Foreground, Keep
 from cratecli.errors import UsageError
@@ -20,7 +20,12 @@ from cratecli.io.ranges import Range
 Combined = Literal["coco", "coco-results"]
 """Outputs that are one file for all photos."""
 
-COMBINED: tuple[Combined, ...] = get_args(Combined)
+
+def is_combined(kind: object) -> TypeIs[Combined]:
+    """Tell whether an output kind is one file for all photos."""
+    return kind in get_args(Combined)
+
+
 Refine = Literal["none", "guided", "grabcut"]
 Heads = Literal["auto", "all"] | tuple[int, ...]
 
@@ -65,6 +70,19 @@ class SegmentOptions(ViewOptions, total=False):
     ]
     largest: Annotated[bool, Doc("Keep only the largest piece.")]
     fill_holes: Annotated[bool, Doc("Fill holes in the mask.")]
+
+
+class PictureOptions(TypedDict, total=False):
+    """What a picture of a segmented photo shows; no mask, box or record changes with it."""
+
+    background: Annotated[
+        str, Doc("Put the cut-out on a colour (`white`, `#f0f0f0`), or on a photo, scaled to cover it.")
+    ]
+    crop: Annotated[bool, Doc("Crop the picture to the box of the mask; an empty mask is not cropped.")]
+    margin: Annotated[
+        float, Interval(ge=0, le=1), Doc("Room around that box, as a share of its longer side, 0 to 1.")
+    ]
+    matting: Annotated[bool, Doc("Soften the cut-out's edges by closed-form matting; needs an extra.")]
 
 
 class OneSizeOptions(ReadOptions, total=False):

@@ -5,6 +5,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float
+
 from cratecli.arrays import RGB
 from cratecli.emergence.features import View
 from cratecli.emergence.parts import Vocabulary
@@ -19,11 +22,12 @@ from cratecli.tasks.recipes import PartRecipe
 
 @dataclass(frozen=True, eq=False)
 class PartsPhoto:
-    """A photo of a run with its parts, and the files that were written of it."""
+    """A photo of a run with its parts, the descriptors of its patches, and the files that were written of it."""
 
     job: Job
     rgb: RGB
     parts: PartMap
+    tokens: Float[np.ndarray, "rows cols d"]
     written: tuple[Path, ...] = ()
 
 
@@ -77,7 +81,7 @@ def label_album(
         if fingerprint(photo.rgb) != name:
             raise InputError(f"{photo.job.name}: changed while it was in use")
         parts = label(photo.rgb, features, vocabulary, recipe.refine)
-        return written(photo, PartsPhoto(photo.job, photo.rgb, parts))
+        return written(photo, PartsPhoto(photo.job, photo.rgb, parts, features.tokens))
 
     return session.work(None, finish, jobs)
 
@@ -88,7 +92,8 @@ def label_photos(
     """Label photos by a vocabulary that was learned before, as `label_album` does; a bad one is a `Failure`."""
 
     def finish(photo: DecodedPhoto, views: list[View]) -> PartsPhoto:
-        parts = label(photo.rgb, features_of(views, recipe), vocabulary, recipe.refine)
-        return written(photo, PartsPhoto(photo.job, photo.rgb, parts))
+        features = features_of(views, recipe)
+        parts = label(photo.rgb, features, vocabulary, recipe.refine)
+        return written(photo, PartsPhoto(photo.job, photo.rgb, parts, features.tokens))
 
     return session.work(question_of(recipe), finish)

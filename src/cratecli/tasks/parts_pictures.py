@@ -9,12 +9,14 @@ from typing import Literal
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
+from typing_extensions import TypeIs
 
 from cratecli.arrays import RGB
 from cratecli.emergence.masks import enlarge
 from cratecli.emergence.parts import Vocabulary
 from cratecli.errors import OutputError
 from cratecli.geometry import Size
+from cratecli.io.formats import ARRAY_ENDINGS, ArrayEnding, tensors
 from cratecli.io.formats.indexed import encode_labels, tint, voc_palette
 from cratecli.io.formats.png import encode_rgb
 from cratecli.io.formats.record import Annotated, annotate
@@ -32,14 +34,17 @@ COLUMNS = 6
 PartPicture = Literal["labels", "rgb", "components"]
 """What is drawn of each photo: part labels, the foreground's components as colours, or all components."""
 
+PartOutput = PartPicture | ArrayEnding
+"""What is written of each photo: a picture, or arrays."""
+
 
 @dataclass(frozen=True)
 class PictureWriter:
-    """Writes the pictures of labelled photos below a folder; a job's target lies in the folder of its kind."""
+    """Writes pictures or arrays of labelled photos below a folder; a job's target lies in the folder of its kind."""
 
     session: Session
     place: Path
-    kind: PartPicture
+    kind: PartOutput
     made: Provenance | None = None
 
     def __call__(self, photo: DecodedPhoto, labelled: PartsPhoto) -> PartsPhoto:
@@ -50,8 +55,12 @@ class PictureWriter:
         text = None
         if self.made:
             text = self.made.of_photo(photo.job, photo.sha256, folder=self.place).to_json()
-        pictures = draw(labelled, self.kind, text)
-        main = pictures.pop(self.kind)
+        pictures: dict[str, bytes] = {}
+        if is_arrays(self.kind):
+            main = tensors.encode(arrays(labelled), self.kind, text)
+        else:
+            pictures = draw(labelled, self.kind, text)
+            main = pictures.pop(self.kind)
         parts = labelled.parts
         annotations = [annotate(parts.labels == part.colour, 1.0, part.name) for part in parts.parts]
         height, width = photo.rgb.shape[:2]
@@ -68,6 +77,19 @@ class PictureWriter:
                     path.unlink()
             raise
         return replace(labelled, written=(photo.job.target, *others))
+
+
+def is_arrays(kind: PartOutput) -> TypeIs[ArrayEnding]:
+    """Tell whether arrays are written, and no picture."""
+    return kind in ARRAY_ENDINGS
+
+
+def arrays(labelled: PartsPhoto) -> tensors.Arrays:
+    """Give a photo's labels at its upright size, and what they come from on the patch grid."""
+    parts = labelled.parts
+    numbers = {"colours": parts.colours, "components": parts.components, "tokens": labelled.tokens}
+    floats = {name: each.astype(np.float32) for name, each in numbers.items()}
+    return {"labels": parts.labels, "inside": parts.inside, **floats}
 
 
 def draw(labelled: PartsPhoto, kind: PartPicture, text: str | None = None) -> dict[str, bytes]:

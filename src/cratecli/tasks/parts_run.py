@@ -20,7 +20,15 @@ from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.tasks.options import PartOptions, read_names
 from cratecli.tasks.parts import Album
 from cratecli.tasks.parts_album import PartsPhoto, fill_album, label_album, label_photos
-from cratecli.tasks.parts_pictures import SHEET, PartPicture, PictureWriter, parts_sheet, thumbnail
+from cratecli.tasks.parts_pictures import (
+    SHEET,
+    PartOutput,
+    PartPicture,
+    PictureWriter,
+    is_arrays,
+    parts_sheet,
+    thumbnail,
+)
 from cratecli.tasks.parts_vocabulary import Saved, load_vocabulary, save_vocabulary
 from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
 from cratecli.tasks.records import PartsRecord, parts_file, parts_record
@@ -83,7 +91,7 @@ def choose_vocabulary(
 
 
 def parts_run(
-    plan: Plan, desk: Desk, choice: VocabularyChoice, *, picture: PartPicture
+    plan: Plan, desk: Desk, choice: VocabularyChoice, *, kind: PartOutput
 ) -> Outcomes[SeenPhoto | PartsPhoto | Written]:
     """Label the photos of a plan; write their pictures, parts.json, the contact sheet and, if asked, the vocabulary.
 
@@ -93,13 +101,13 @@ def parts_run(
     if plan.place is None:
         raise ValueError("parts fill a folder")
     recipe = choice.recipe
-    about = {"as_": picture, "names": choice.names, **choice.recorded}
+    about = {"as_": kind, "names": choice.names, **choice.recorded}
     made = provenance_of("parts", plan=plan, desk=desk, several=True, **about)
     with (
         temporary_folder() as folder,
         Session(plan, replace(desk, range=recipe.range), made, shared=False) as session,
     ):
-        writer = PictureWriter(session, plan.place, picture, made)
+        writer = PictureWriter(session, plan.place, kind, made)
         if choice.known is not None:
             vocabulary = _named(choice.known, choice.names)
             labelled = label_photos(session, vocabulary, recipe, written=writer)
@@ -113,7 +121,7 @@ def parts_run(
                 save_vocabulary(choice.save, Saved(vocabulary, recipe), desk.model)
                 yield Written(choice.save, b"")
             labelled = label_album(album, read, session, vocabulary, recipe, written=writer)
-        summary = _Summary(session, choice, picture, made)
+        summary = _Summary(session, choice, "labels" if is_arrays(kind) else kind, made)
         for outcome in labelled:
             if isinstance(outcome, PartsPhoto):
                 summary.add(outcome)

@@ -49,6 +49,9 @@ class SegmentRecord(Record):
     box: Box | None = Field(
         description="Left, top, width, height of the mask, px of the upright photo; or null."
     )
+    cropped: Box | None = Field(
+        description="Left, top, width, height of what the picture shows, with --crop, px of the upright photo; or null."
+    )
     layers: list[int] = _LAYERS
     heads: list[int] = Field(description="The heads whose attention became the mask, from 0.")
     head_scores: list[list[float]] = Field(
@@ -95,6 +98,7 @@ class HeadsRecord(Record):
     """What `crate heads` says of a photo."""
 
     input: str = _INPUT
+    output: str | None = _OUTPUT
     layers: list[int] = _LAYERS
     sizes: list[int] = _SIZES
     head_scores: list[list[float]] = Field(
@@ -111,6 +115,7 @@ class LayersRecord(Record):
     """What `crate layers` says of a photo; every list has an entry a layer."""
 
     input: str = _INPUT
+    output: str | None = _OUTPUT
     layers: list[int] = _LAYERS
     coding_rate: list[float] = Field(description="Coding rate of the tokens entering the layer, nats.")
     zero_fraction: list[float] = Field(description="Share of exact zeros in what the layer hands on, 0–1.")
@@ -178,6 +183,7 @@ def segment_record(photo: SegmentedPhoto, recipe: Recipe, kind: str, *, rle: boo
         confidence=round(result.confidence, 4),
         area=result.area,
         box=None if result.box is None else list(result.box.xywh),
+        cropped=None if photo.cropped is None else list(photo.cropped.xywh),
         layers=list(result.layers),
         heads=list(result.heads),
         head_scores=_rounded(result.head_scores),
@@ -215,6 +221,7 @@ def heads_record(photo: HeadsPhoto, recipe: ViewRecipe) -> HeadsRecord:
     maps = photo.maps
     return HeadsRecord(
         input=photo.job.name,
+        output=_target(photo.job),
         layers=list(maps.layers),
         sizes=list(recipe.sizes),
         head_scores=_rounded(maps.scores),
@@ -228,6 +235,7 @@ def layers_record(photo: LayersPhoto) -> LayersRecord:
     trace = photo.trace
     return LayersRecord(
         input=photo.job.name,
+        output=_target(photo.job),
         layers=list(trace.layers),
         coding_rate=[round(float(rate), 4) for rate in trace.coding_rate],
         zero_fraction=[round(float(share), 6) for share in trace.zero_fraction],

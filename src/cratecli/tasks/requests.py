@@ -10,11 +10,16 @@ from pydantic import Field, ValidationError
 
 from cratecli.errors import InputError, UsageError
 from cratecli.records import Record
-from cratecli.tasks.options import ObjectOptions, SegmentOptions, check, explained
+from cratecli.tasks.options import ObjectOptions, PictureOptions, SegmentOptions, check, explained
 
 Kind = TypeVar("Kind", bound=str)
 
-COMMANDS: dict[str, type] = {"segment": SegmentOptions, "objects": ObjectOptions}
+
+class SegmentRequestOptions(SegmentOptions, PictureOptions, total=False):
+    """What `segment` is asked: how attention becomes a mask, and what the picture shows."""
+
+
+COMMANDS: dict[str, type] = {"segment": SegmentRequestOptions, "objects": ObjectOptions}
 
 
 class Request(Record):
@@ -24,14 +29,16 @@ class Request(Record):
     command: Literal["segment", "objects"] = Field(default="segment", description="The question.")
     input: str | None = Field(default=None, description="The photo's path; or `image`.")
     image: str | None = Field(default=None, description="The photo's bytes in base64; or `input`.")
-    output: str | None = Field(default=None, description="The picture's path, a PNG.")
+    output: str | None = Field(
+        default=None, description="The picture's path: .png, .webp or .jpg, as --output has it."
+    )
     as_: str | None = Field(
         default=None,
         validation_alias="as",
         serialization_alias="as",
         description="What is drawn, as --as has it.",
     )
-    png: bool = Field(default=False, description="Whether the answer holds the picture, in base64.")
+    png: bool = Field(default=False, description="Whether the answer holds the picture, a PNG, in base64.")
     rle: bool | None = Field(
         default=None, description="Whether the answer holds the mask; unless said, without `output`."
     )
@@ -47,13 +54,18 @@ class Request(Record):
         """Tell whether the answer holds the mask."""
         return self.output is None if self.rle is None else self.rle
 
-    def picture(self, kinds: Sequence[Kind]) -> Kind:
-        """Tell which picture is meant; the first, if none is named. Raises `UsageError`."""
-        asked = kinds[0] if self.as_ is None else self.as_
+    def picture(self, kinds: Sequence[Kind]) -> Kind | None:
+        """Tell which picture is named, if any is. Raises `UsageError`."""
         for kind in kinds:
-            if kind == asked:
+            if kind == self.as_:
                 return kind
-        raise UsageError(f"as is {short(asked)}, not one of {', '.join(kinds)}")
+        if self.as_ is not None:
+            raise UsageError(f"as is {short(self.as_)}, not one of {', '.join(kinds)}")
+        return None
+
+    def of(self, options: type) -> Any:
+        """Give what was asked of some options."""
+        return {name: value for name, value in self.asked.items() if name in get_type_hints(options)}
 
     def photo(self) -> bytes:
         """Decode `image`. Raises `InputError`."""

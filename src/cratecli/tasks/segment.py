@@ -16,18 +16,19 @@ from cratecli.emergence.masks import bounding_box, clean, contrast, enlarge, sca
 from cratecli.errors import CrateError
 from cratecli.geometry import Box, Size
 from cratecli.io import images
-from cratecli.io.formats.png import Kind, encode
+from cratecli.io.formats.picture import encode
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.model.unroll import WeightsId, WhiteBox
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import FeatureCache, ViewCache
 from cratecli.runs.in_order import work_in_order
 from cratecli.runs.jobs import Job
-from cratecli.runs.plan import Plan
+from cratecli.runs.plan import Plan, refuse_replacing
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
-from cratecli.tasks.combined import is_combined, write_combined
-from cratecli.tasks.options import Combined, SegmentOptions
+from cratecli.tasks.combined import write_combined
+from cratecli.tasks.options import Combined, SegmentOptions, is_combined
+from cratecli.tasks.pictures import PictureChoice, draw_picture
 from cratecli.tasks.recipes import Recipe, choose_recipe
 
 
@@ -148,23 +149,31 @@ def _question(recipe: Recipe) -> Question:
 
 @dataclass(frozen=True, eq=False)
 class SegmentedPhoto:
-    """A photo of a run: its segmentation, also as annotation, and its picture, which stands at the job's target."""
+    """A photo of a run: its segmentation, also as annotation, and its picture, which stands at the job's target.
+
+    `cropped` is the box of the photo that the picture shows; `None` is the whole photo.
+    """
 
     job: Job
     segmentation: Segmentation
     annotated: Annotated
-    png: bytes
+    content: bytes
+    cropped: Box | None
 
 
 def segment_run(
-    plan: Plan, desk: Desk, recipe: Recipe, *, kind: Kind | Combined | None
+    plan: Plan, desk: Desk, recipe: Recipe, *, picture: PictureChoice | Combined | None
 ) -> Outcomes[SegmentedPhoto | Written]:
     """Segment the photos of a plan, and write a picture of each, or one file of all, or nothing.
 
-    A bad photo is a `Failure`, not the end. Raises `OutputError` when an output cannot be written.
+    A bad photo is a `Failure`, not the end. Raises `OutputError` when an output cannot be written, and `UsageError`
+    where one would take the place of the background.
     """
-    picture = None if is_combined(kind) else kind
-    made = provenance_of("segment", recipe.as_data(), plan, desk, several=is_combined(kind), as_=kind)
+    drawn = picture if isinstance(picture, PictureChoice) else None
+    if drawn and drawn.background and drawn.background.sha256:
+        refuse_replacing(plan, Path(drawn.background.named))
+    about = drawn.as_data() if drawn else {"as_": picture}
+    made = provenance_of("segment", recipe.as_data(), plan, desk, several=is_combined(picture), **about)
     with Session(plan, replace(desk, range=recipe.range), made) as session:
 
         def finish(photo: DecodedPhoto, views: Sequence[View]) -> SegmentedPhoto:
@@ -176,15 +185,20 @@ def segment_run(
                 "threshold": round(result.threshold, 6),
                 "confidence": round(result.confidence, 4),
             }
-            png = None
-            if picture is not None:
+            content = cropped = None
+            if drawn is not None:
+                shown = draw_picture(
+                    photo.rgb, result.mask, result.soft, drawn, photo.job.name, rgba=photo.rgba
+                )
+                if (cropped := shown.box) is not None:
+                    facts["cropped"] = list(cropped.xywh)
                 text = made.of_photo(photo.job, photo.sha256, **facts).to_json()
-                png = encode(photo.rgb, result.mask, result.soft, picture, text, rgba=photo.rgba)
-            session.hand_over(photo, png, annotated, **facts)
-            return SegmentedPhoto(photo.job, result, annotated, png or b"")
+                content = encode(shown.pixels, drawn.ending, text, photo.job.name)
+            session.hand_over(photo, content, annotated, **facts)
+            return SegmentedPhoto(photo.job, result, annotated, content or b"", cropped)
 
         yield from session.work(_question(recipe), finish)
-        yield from write_combined(session, kind, str(recipe), made)
+        yield from write_combined(session, picture, str(recipe), made)
 
 
 def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -> Segmentation:

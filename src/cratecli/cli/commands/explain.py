@@ -5,7 +5,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -13,6 +13,7 @@ from cratecli.cli import options
 from cratecli.cli.console import put, tell
 from cratecli.cli.options import Flag, flag_of
 from cratecli.errors import InputError, UsageError
+from cratecli.tasks.options import PictureOptions
 
 if TYPE_CHECKING:
     from cratecli.handover.explain import Explained
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 ENGINE = ("device", "dtype", "batch_size")
 """What does not decide the outcome, but its last bits."""
+
+_OTHERS = ("names", "parts", "save_parts", "max_pixels")
 
 
 def explain(
@@ -84,7 +87,7 @@ def _settings(made: "Provenance") -> Iterator[tuple[str, Any]]:
             yield flag_of(name).long, value
     selection = made.photos.model_dump(exclude_defaults=True) if made.photos else {}
     others = {
-        name: getattr(made, name) for name in ("as_", "names", "parts", "save_parts", "max_pixels", *ENGINE)
+        name: getattr(made, name) for name in ("as_", *get_type_hints(PictureOptions), *_OTHERS, *ENGINE)
     }
     for name, value in (selection | others | {"model": made.weights}).items():
         if value is not None:

@@ -2,8 +2,8 @@
 
 from cratecli.cli import options
 from cratecli.cli.groups import grouped
-from cratecli.cli.outputs import one_for_all
-from cratecli.cli.run import PhotoOptions, Run, Running
+from cratecli.cli.outputs import one_each, one_for_all, sheet_or_arrays
+from cratecli.cli.run import PhotoOptions, Run, Running, Writing
 from cratecli.tasks.options import ViewOptions
 
 
@@ -12,20 +12,26 @@ def heads(
     photos: PhotoOptions,
     *,
     output: options.SheetOutput = None,
+    as_: options.SheetOrArrays = None,
     asked: ViewOptions,
+    writing: Writing,
     running: Running,
 ) -> None:
     """Show what every head looks at: a row a photo and layer, a column a head, with the score of `--heads auto`.
 
     Framed are the heads that carry at least an even share of what `--heads auto` makes of them all.
-    The sheet goes to -o FILE, to a pipe, or to
-    ./STEM.heads.png; with --json it is made only for -o. Layers and sizes left out are those of `crate segment`.
+    The sheet goes to -o FILE, to a pipe, or to ./STEM.heads.png; arrays, a file a photo, go where `crate segment` puts
+    its masks. With --json a sheet is made only for -o. Layers and sizes left out are those of `crate segment`.
     """
     report = running.report()
-    outputs, drawn = one_for_all(output, "heads", records=report.records)
-    run = Run(photos, outputs, running, report)
+    kind = sheet_or_arrays(output, as_, resume=writing.resume)
+    if kind == "sheet":
+        outputs, drawn = one_for_all(output, "heads", records=report.records)
+    else:
+        outputs = one_each(output, "heads", records=report.records, piped=photos.piped, ending=kind)
+    run = Run(photos, outputs, running, report, writing)
 
-    from cratecli.tasks.heads import heads_run
+    from cratecli.tasks.heads import heads_arrays, heads_run
     from cratecli.tasks.recipes import choose_view_recipe
     from cratecli.tasks.records import heads_record
 
@@ -33,5 +39,10 @@ def heads(
     recipe = choose_view_recipe(model, **asked)
     report.starts(model, str(recipe), recipe.sizes)
     with run.desk(model) as desk:
-        for photo in run.follow(heads_run(run.plan, desk, recipe, drawn=drawn)):
-            report.done(heads_record(photo, recipe))
+        if kind == "sheet":
+            for photo in run.follow(heads_run(run.plan, desk, recipe, drawn=drawn)):
+                report.done(heads_record(photo, recipe))
+        else:
+            for each in run.follow(heads_arrays(run.plan, desk, recipe, kind)):
+                target = each.done.job.target
+                report.done(heads_record(each.done, recipe), each.content if target is None else str(target))

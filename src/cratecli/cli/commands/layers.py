@@ -2,8 +2,8 @@
 
 from cratecli.cli import options
 from cratecli.cli.groups import grouped
-from cratecli.cli.outputs import one_for_all
-from cratecli.cli.run import PhotoOptions, Run, Running
+from cratecli.cli.outputs import one_each, one_for_all, sheet_or_arrays
+from cratecli.cli.run import PhotoOptions, Run, Running, Writing
 from cratecli.tasks.options import LayerOptions
 
 
@@ -12,19 +12,26 @@ def layers(
     photos: PhotoOptions,
     *,
     output: options.SheetOutput = None,
+    as_: options.SheetOrArrays = None,
     asked: LayerOptions,
+    writing: Writing,
     running: Running,
 ) -> None:
     """Show what each layer does: coding rate, zero fraction, attention, principal components, MaskCut's first mask.
 
     Curves are the mean and the standard deviation over all photos; the first four are pictured. The sheet goes to
-    -o FILE, to a pipe, or to ./STEM.layers.png; with --json it is made only for -o.
+    -o FILE, to a pipe, or to ./STEM.layers.png; arrays, a file a photo, go where `crate segment` puts its masks. With
+    --json a sheet is made only for -o.
     """
     report = running.report()
-    outputs, drawn = one_for_all(output, "layers", records=report.records)
-    run = Run(photos, outputs, running, report)
+    kind = sheet_or_arrays(output, as_, resume=writing.resume)
+    if kind == "sheet":
+        outputs, drawn = one_for_all(output, "layers", records=report.records)
+    else:
+        outputs = one_each(output, "layers", records=report.records, piped=photos.piped, ending=kind)
+    run = Run(photos, outputs, running, report, writing)
 
-    from cratecli.tasks.layers import layers_run
+    from cratecli.tasks.layers import layers_arrays, layers_run
     from cratecli.tasks.recipes import choose_layer_recipe
     from cratecli.tasks.records import layers_record
 
@@ -32,5 +39,10 @@ def layers(
     recipe = choose_layer_recipe(model, **asked)
     report.starts(model, str(recipe), recipe.sizes)
     with run.desk(model) as desk:
-        for photo in run.follow(layers_run(run.plan, desk, recipe, drawn=drawn)):
-            report.done(layers_record(photo))
+        if kind == "sheet":
+            for photo in run.follow(layers_run(run.plan, desk, recipe, drawn=drawn)):
+                report.done(layers_record(photo))
+        else:
+            for each in run.follow(layers_arrays(run.plan, desk, recipe, kind)):
+                target = each.done.job.target
+                report.done(layers_record(each.done), each.content if target is None else str(target))

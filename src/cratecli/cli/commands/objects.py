@@ -6,9 +6,10 @@ import typer
 
 from cratecli.cli import options
 from cratecli.cli.groups import grouped
-from cratecli.cli.outputs import each_or_combined, wants_combined
+from cratecli.cli.outputs import one_each, one_for_all, wants_combined
 from cratecli.cli.run import PhotoOptions, Run, Running, Writing
-from cratecli.tasks.options import Combined, ObjectOptions
+from cratecli.io.formats import Ending
+from cratecli.tasks.options import Combined, ObjectOptions, is_combined
 
 As = Literal["overlay", "labels", Combined]
 
@@ -24,6 +25,7 @@ def objects(
             "--as", help="What is written; for -o FILE.json a COCO dataset, else an overlay a photo."
         ),
     ] = None,
+    ending: options.PictureEnding = None,
     asked: ObjectOptions,
     writing: Writing,
     running: Running,
@@ -36,9 +38,16 @@ def objects(
     """
     report = running.report()
     kind: As = as_ or ("coco" if wants_combined(output) else "overlay")
-    outputs, written = each_or_combined(
-        output, kind, each="object", all_="objects", records=report.records, piped=photos.piped
-    )
+
+    from cratecli.tasks.pictures import choose_ending, refuse_pictures
+
+    ended: Ending = "png"
+    if is_combined(kind):
+        refuse_pictures({}, ending)
+        outputs, written = one_for_all(output, "objects", records=report.records, ending="json")
+    else:
+        ended, written = choose_ending(output, ending, kind), True
+        outputs = one_each(output, "object", records=report.records, piped=photos.piped, ending=ended)
     run = Run(photos, outputs, running, report, writing)
 
     from cratecli.tasks.objects import objects_run
@@ -49,9 +58,11 @@ def objects(
     recipe = choose_object_recipe(model, **asked)
     report.starts(model, str(recipe), recipe.sizes)
     with run.desk(model) as desk:
-        for photo in run.follow(objects_run(run.plan, desk, recipe, kind=kind if written else None)):
+        for photo in run.follow(
+            objects_run(run.plan, desk, recipe, kind=kind if written else None, ending=ended)
+        ):
             if not photo.annotated.objects:
                 report.note(f"{photo.job.name}: no object found")
             target = photo.job.target
             record = objects_record(photo, recipe, model)
-            report.done(record, photo.png if target is None else str(target))
+            report.done(record, photo.content if target is None else str(target))

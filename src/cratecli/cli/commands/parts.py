@@ -11,6 +11,7 @@ from cratecli.cli.options import flag_of
 from cratecli.cli.outputs import means_stdout
 from cratecli.cli.run import PhotoOptions, Run, Running
 from cratecli.errors import UsageError
+from cratecli.io.formats import ARRAY_ENDINGS, ArrayEnding
 from cratecli.tasks.options import PartOptions, read_names
 from cratecli.tasks.recipes import PartRecipe
 
@@ -23,8 +24,10 @@ def parts(
         str | None, typer.Option("-o", "--output", metavar="DIR", help="The folder for everything written.")
     ] = None,
     as_: Annotated[
-        Literal["labels", "rgb", "components"],
-        typer.Option("--as", help="What is drawn of each photo: part labels, or principal components."),
+        Literal["labels", "rgb", "components", ArrayEnding],
+        typer.Option(
+            "--as", help="What is written of each photo: part labels, principal components, or all as arrays."
+        ),
     ] = "labels",
     asked: PartOptions,
     save_parts: Annotated[
@@ -48,8 +51,9 @@ def parts(
 ) -> None:
     """Find the parts that photos share: the same part has the same colour in every one.
 
-    Into -o DIR, ./FOLDER-parts or ./parts go labels/ (indexed PNGs in VOC's palette) and overlays/, or rgb/, or
-    components/; parts.json with areas, boxes and centroids; and sheet.png, the first photos side by side.
+    Into -o DIR, ./FOLDER-parts or ./parts go labels/ (indexed PNGs in VOC's palette) and overlays/, or rgb/,
+    components/, npz/ or safetensors/; parts.json with areas, boxes and centroids; and sheet.png, the first photos side
+    by side.
     Photos wait as descriptors in the temporary folder (TMPDIR), so that memory does not grow with them.
     """
     report = running.report()
@@ -66,7 +70,9 @@ def parts(
 
     if means_stdout(output):
         raise UsageError("parts fill a folder: give -o DIR")
-    run = Run(photos, Outputs(output, as_, "parts", prune=prune, save=save_parts), running, report)
+    ending = as_ if as_ in ARRAY_ENDINGS else "png"
+    asked_for = Outputs(output, as_, "parts", ending, prune=prune, save=save_parts)
+    run = Run(photos, asked_for, running, report)
 
     from cratecli.tasks.parts_run import choose_vocabulary, parts_run
     from cratecli.tasks.records import parts_record
@@ -75,6 +81,6 @@ def parts(
     choice = choose_vocabulary(model, asked, parts=parts_, save=save_parts, names=names)
     report.starts(model, str(choice.recipe), choice.recipe.sizes)
     with run.desk(model) as desk:
-        outcomes = parts_run(run.plan, desk, choice, picture=as_)
+        outcomes = parts_run(run.plan, desk, choice, kind=as_)
         for photo in run.follow(outcomes, passes=1 if parts_ else 2):
             report.done(parts_record(photo), *map(str, photo.written))

@@ -6,9 +6,9 @@ import typer
 
 from cratecli.cli import options
 from cratecli.cli.groups import grouped
-from cratecli.cli.outputs import each_or_combined, wants_combined
+from cratecli.cli.outputs import one_each, one_for_all, wants_combined
 from cratecli.cli.run import PhotoOptions, Run, Running, Writing
-from cratecli.tasks.options import Combined, SegmentOptions
+from cratecli.tasks.options import Combined, PictureOptions, SegmentOptions, is_combined
 
 As = Literal["mask", "soft", "soft16", "cutout", "overlay", Combined]
 
@@ -22,6 +22,8 @@ def segment(
         As | None,
         typer.Option("--as", help="What is written; for -o FILE.json a COCO dataset, else a mask a photo."),
     ] = None,
+    shown: PictureOptions,
+    ending: options.PictureEnding = None,
     asked: SegmentOptions,
     rle: options.Rle = False,
     writing: Writing,
@@ -31,13 +33,25 @@ def segment(
 
     One photo goes to -o FILE, to a pipe, or to ./STEM.mask.png; several, or a folder's, to a folder, as the same tree,
     with a manifest. A COCO file is one for all photos.
+    Pictures are PNG, WebP or JPEG, as -o FILE ends. --crop and --margin are of all kinds of pictures; --background and
+    --matting of cut-outs, which are then written unless --as says otherwise.
     What is left out of --layer, --heads, --keep, --refine and --size is as measured best for the model.
     """
     report = running.report()
-    kind: As = as_ or ("coco" if wants_combined(output) else "mask")
-    outputs, written = each_or_combined(
-        output, kind, each=kind, all_="masks", records=report.records, piped=photos.piped
-    )
+
+    from cratecli.tasks.pictures import PictureChoice, choose_picture, refuse_pictures
+
+    asked_kind: As | None = as_ or ("coco" if wants_combined(output) else None)
+    picture: PictureChoice | Combined
+    kind: As
+    if is_combined(asked_kind):
+        refuse_pictures(shown, ending)
+        kind = picture = asked_kind
+        outputs, written = one_for_all(output, "masks", records=report.records, ending="json")
+    else:
+        picture = choose_picture(asked_kind, shown, output, ending)
+        kind, written = picture.kind, True
+        outputs = one_each(output, kind, records=report.records, piped=photos.piped, ending=picture.ending)
     run = Run(photos, outputs, running, report, writing)
 
     from cratecli.tasks.recipes import choose_recipe
@@ -48,9 +62,9 @@ def segment(
     recipe = choose_recipe(model, **asked)
     report.starts(model, str(recipe), recipe.sizes)
     with run.desk(model) as desk:
-        for photo in run.follow(segment_run(run.plan, desk, recipe, kind=kind if written else None)):
+        for photo in run.follow(segment_run(run.plan, desk, recipe, picture=picture if written else None)):
             result, target = photo.segmentation, photo.job.target
             if result.empty:
                 report.note(f"{photo.job.name}: nothing found, confidence {result.confidence:.2f}")
             record = segment_record(photo, recipe, kind, rle=rle)
-            report.done(record, photo.png if target is None else str(target))
+            report.done(record, photo.content if target is None else str(target))

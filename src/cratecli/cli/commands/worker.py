@@ -105,6 +105,8 @@ def _read(line: bytes) -> dict[str, Any]:
 
 
 def _done(fields: dict[str, Any], desk: "Desk") -> dict[str, Any]:
+    from cratecli.io.formats import ending_of
+    from cratecli.runs.inputs import is_folder
     from cratecli.runs.jobs import Job
     from cratecli.runs.plan import Plan
     from cratecli.tasks.requests import read_request
@@ -113,43 +115,53 @@ def _done(fields: dict[str, Any], desk: "Desk") -> dict[str, Any]:
     if request.image is not None:
         desk = replace(desk, stdin=(request.photo(),))
     source, target = (None if each is None else Path(each) for each in (request.input, request.output))
-    if target is not None:
-        _refuse(target, str(request.output), source)
+    if target is not None and (str(request.output).endswith("/") or is_folder(str(target))):
+        raise UsageError(f"{request.output} is a folder: a picture goes to a file")
+    if request.png and target is not None and ending_of(target.name) not in (None, "png"):
+        raise UsageError(f"png asks for a PNG, and output for {target.suffix}: leave one out")
     plan = Plan((Job(source, target),))
     answer, png = (_segment if request.command == "segment" else _objects)(request, plan, desk)
     return answer | ({"png": base64.b64encode(png).decode()} if request.png else {})
 
 
-def _refuse(target: Path, named: str, source: Path | None) -> None:
-    from cratecli.runs.inputs import is_folder
+def _refuse(plan: "Plan", ending: str) -> None:
     from cratecli.runs.plan import refuse_output
 
-    if named.endswith("/") or is_folder(str(target)):
-        raise UsageError(f"{named} is a folder: a picture goes to a file")
-    refuse_output(target, source)
+    (job,) = plan.jobs
+    if job.target is not None:
+        refuse_output(job.target, job.source, ending)
 
 
 def _segment(request: "Request", plan: "Plan", desk: "Desk") -> tuple[dict[str, Any], bytes]:
-    from cratecli.io.formats.png import KINDS
+    from cratecli.io.formats.picture import KINDS
+    from cratecli.tasks.options import PictureOptions, SegmentOptions
+    from cratecli.tasks.pictures import choose_picture
     from cratecli.tasks.recipes import choose_recipe
     from cratecli.tasks.records import segment_record
     from cratecli.tasks.segment import segment_run
 
-    recipe = choose_recipe(desk.model, **request.asked)
-    kind = request.picture(KINDS)
-    done = _only(segment_run(plan, desk, recipe, kind=kind if request.drawn else None))
-    return segment_record(done, recipe, kind, rle=request.with_rle).as_data(), done.png
+    recipe = choose_recipe(desk.model, **request.of(SegmentOptions))
+    shown: PictureOptions = request.of(PictureOptions)
+    if shown and not request.drawn:
+        raise UsageError(f"{next(iter(shown))} is of pictures: ask for one by output, or png")
+    picture = choose_picture(request.picture(KINDS), shown, request.output)
+    _refuse(plan, picture.ending)
+    done = _only(segment_run(plan, desk, recipe, picture=picture if request.drawn else None))
+    return segment_record(done, recipe, picture.kind, rle=request.with_rle).as_data(), done.content
 
 
 def _objects(request: "Request", plan: "Plan", desk: "Desk") -> tuple[dict[str, Any], bytes]:
     from cratecli.tasks.objects import PICTURES, objects_run
+    from cratecli.tasks.pictures import choose_ending
     from cratecli.tasks.recipes import choose_object_recipe
     from cratecli.tasks.records import objects_record
 
     recipe = choose_object_recipe(desk.model, **request.asked)
-    kind = request.picture(PICTURES)
-    done = _only(objects_run(plan, desk, recipe, kind=kind if request.drawn else None))
-    return objects_record(done, recipe, desk.model).as_data(), done.png
+    kind = request.picture(PICTURES) or PICTURES[0]
+    ending = choose_ending(request.output, None, kind)
+    _refuse(plan, ending)
+    done = _only(objects_run(plan, desk, recipe, kind=kind if request.drawn else None, ending=ending))
+    return objects_record(done, recipe, desk.model).as_data(), done.content
 
 
 def _only(outcomes: "Outcomes[Result | Written]") -> Result:

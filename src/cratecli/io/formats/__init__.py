@@ -1,6 +1,8 @@
 """Image and annotation formats, one file each, and the names by which a run is exported to them."""
 
 from enum import StrEnum
+from pathlib import Path
+from typing import Literal, get_args
 
 
 class FormatName(StrEnum):
@@ -17,3 +19,24 @@ class FormatName(StrEnum):
     CVAT_IMAGES = "cvat-images"
     LABEL_STUDIO = "label-studio"
     NPZ = "npz"
+
+
+Ending = Literal["png", "webp", "jpg"]
+"""The formats of pictures, by how their names end."""
+
+ArrayEnding = Literal["npz", "safetensors"]
+"""The formats of named arrays, by how their names end."""
+
+ARRAY_ENDINGS: tuple[ArrayEnding, ...] = get_args(ArrayEnding)
+ENDINGS: tuple[Ending, ...] = get_args(Ending)
+_ENDINGS: dict[str, Ending] = {".png": "png", ".webp": "webp", ".jpg": "jpg", ".jpeg": "jpg"}
+
+
+def ending_of(name: str) -> Ending | None:
+    """Tell which format of pictures a name asks for, if any."""
+    return _ENDINGS.get(Path(name).suffix.lower())
+
+
+def array_ending_of(name: str) -> ArrayEnding | None:
+    """Tell which format of arrays a name asks for, if any."""
+    return next((each for each in ARRAY_ENDINGS if name.lower().endswith(f".{each}")), None)

@@ -26,20 +26,21 @@ def encode(photo: Annotated) -> bytes:
     labels = np.array([each.label for each in photo.objects], np.str_)
     stream = io.BytesIO()
     with ZipFile(stream, "w", ZIP_DEFLATED) as archive:
-        with archive.open(_member("masks"), "w", force_zip64=True) as member:
+        with archive.open(member("masks"), "w", force_zip64=True) as file:
             shape = (count, photo.height, photo.width)
             head = {"descr": "|b1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(member, cast(Any, head))
+            np.lib.format.write_array_header_1_0(file, cast(Any, head))
             for each in photo.objects:
-                member.write(each.mask.tobytes())
+                file.write(each.mask.tobytes())
         for name, array in (("boxes", boxes), ("scores", scores), ("labels", labels)):
-            with archive.open(_member(name), "w") as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+            with archive.open(member(name), "w") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
     return stream.getvalue()
 
 
-def _member(name: str) -> ZipInfo:
-    info = ZipInfo(f"{name}.npy")  # dated 1980, so that the same objects give the same bytes
+def member(name: str) -> ZipInfo:
+    """Name an array's file in the archive: compressed, and dated 1980, so that equal arrays give equal bytes."""
+    info = ZipInfo(f"{name}.npy")
     info.compress_type = ZIP_DEFLATED
     return info
 

@@ -1,10 +1,9 @@
-"""Encode masks as PNG files (binary, soft, cut-out with the background removed, overlay), and decode them."""
+"""Encode masks as PNG files (binary, cut-out with the background removed, overlay), and decode them."""
 
 import io
 import struct
 import zlib
 from functools import partial
-from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -12,46 +11,14 @@ from jaxtyping import UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
-from cratecli.arrays import RGB, Mask, Soft
+from cratecli.arrays import RGB, Mask
 from cratecli.errors import InputError
 from cratecli.io.formats.record import check_size
 from cratecli.io.opening import without_bad_metadata
 from cratecli.io.own import TEXT
 
-Kind = Literal["mask", "soft", "soft16", "cutout", "overlay"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
 HEADER = 33  # bytes of a PNG's signature and its first chunk
 DIMMED = 0.35  # brightness of an overlay's background, as a share of the photo's luminance
-
-
-def encode(
-    rgb: RGB,
-    mask: Mask,
-    soft: Soft,
-    kind: Kind,
-    text: str | None = None,
-    *,
-    rgba: np.ndarray | None = None,
-) -> bytes:
-    """Encode a mask or its saliency map as a PNG at the photo's own size.
-
-    The kind `mask` is 0/255 grey; `soft` is the saliency map (0–1) as 0–255 grey, `soft16` as 0–65535; `cutout` is
-    the photo (RGB, 0–255) with a transparent background; `overlay` is the photo with the outlined mask in colour on a
-    dim grey background. `text`, ASCII, is embedded as provenance: see `embedded_text`. `rgba` are the colours of a
-    cut-out whose photo has alpha.
-    """
-    match kind:
-        case "mask":
-            return encode_mask(mask, text)
-        case "soft":
-            return encode_image(Image.fromarray(np.round(soft * 255).astype(np.uint8)), text)
-        case "soft16":
-            return encode_image(Image.fromarray(np.round(soft * 65535.0).astype(np.uint16)), text)
-        case "cutout":
-            return encode_cutout(rgb, mask, text, rgba=rgba)
-        case "overlay":
-            return encode_rgb(overlay(rgb, mask), text)
 
 
 def encode_mask(mask: Mask, text: str | None = None) -> bytes:
@@ -66,14 +33,19 @@ def encode_cutout(
     *,
     rgba: np.ndarray | None = None,
 ) -> bytes:
-    """Encode a cut-out: the photo (RGB, 0–255) with a transparent background, as a PNG with alpha 0/255.
+    """Encode a cut-out as a PNG: see `cut_out`."""
+    return encode_image(Image.fromarray(cut_out(rgb, mask, rgba)), text)
+
+
+def cut_out(rgb: RGB, mask: Mask, rgba: np.ndarray | None = None) -> UInt8[np.ndarray, "height width 4"]:
+    """Draw a cut-out: the photo (RGB, 0–255) with a transparent background, alpha 0/255.
 
     A photo with alpha, its own colours in `rgba`, keeps both inside the mask; what is transparent there has alpha 1, so
     that the mask can be told.
     """
     own = np.dstack([rgb, np.full(mask.shape, 255, np.uint8)]) if rgba is None else rgba
     alpha = np.where(mask, np.maximum(own[..., 3], 1), 0).astype(np.uint8)
-    return encode_image(Image.fromarray(np.dstack([own[..., :3], alpha])), text)
+    return np.dstack([own[..., :3], alpha])
 
 
 def encode_rgb(picture: RGB, text: str | None = None) -> bytes:
