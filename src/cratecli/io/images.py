@@ -46,7 +46,7 @@ def as_rgb(photo: PhotoLike) -> RGB:
     """
     if isinstance(photo, Image.Image):
         refuse_thin(photo.width, photo.height, "the image")
-        with _explained("the image"):
+        with explained("the image"):
             photo.load()
             return colour.to_rgb(colour.upright(photo))
     if not isinstance(photo, np.ndarray):
@@ -82,7 +82,7 @@ def content(path: Path, name: str | None = None, *, max_pixels: int = MAX_PIXELS
     """
     name = name or str(path)
     refuse_missing(path, name)
-    with _explained(name, "cannot be read"), open(path, "rb", opener=_without_waiting) as stream:
+    with explained(name, "cannot be read"), open(path, "rb", opener=_without_waiting) as stream:
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode):  # replaced since the check above
             raise InputError(f"{name}: not a regular file")
@@ -92,7 +92,7 @@ def content(path: Path, name: str | None = None, *, max_pixels: int = MAX_PIXELS
 
 def refuse_missing(path: Path, name: str) -> None:
     """Raise `InputError` for anything but a regular file: a pipe would block, a device may never end."""
-    with _explained(name, "cannot be read"):
+    with explained(name, "cannot be read"):
         if not path.is_file():
             raise InputError(f"{name}: {_what_instead(path)}")
 
@@ -115,7 +115,7 @@ def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     image that is broken or cut short, not of an allowed format, larger than `max_pixels`, or longer than 32 times
     its width.
     """
-    with _explained(name), open_image(data, name, max_pixels) as image:
+    with explained(name), open_image(data, name, max_pixels) as image:
         image.load()  # decodes all of it: only this proves it complete
         rgb = colour.to_rgb(colour.upright(image))
         if image.format != "MPO" and _has_more(image):  # in a phone's photo the second picture is its preview
@@ -137,7 +137,7 @@ def _has_more(image: Image.Image) -> bool:
 
 
 @contextmanager
-def _explained(name: str, what: str = "cannot be read as an image") -> Iterator[None]:
+def explained(name: str, what: str = "cannot be read as an image") -> Iterator[None]:
     """Turn any exception of a reader into an `InputError` of one line: a broken file can raise anything."""
     try:
         yield
