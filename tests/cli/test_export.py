@@ -22,7 +22,7 @@ from cratecli.io.formats.record import annotate
 from cratecli.io.formats.table import FORMATS, OneFile
 from tests.cli.conftest import CRATE, Here, Machine, failed
 from tests.support.annotations import blobs, specks
-from tests.support.runs import lay_out, row, write_manifest
+from tests.support.runs import lay_out, row, write_manifest, write_photo
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -199,14 +199,64 @@ def test_the_worst_of_many_are_shown(machine: Machine, here: Here) -> None:
     ring = blobs(40, 60) & ~np.eye(40, 60, dtype=bool)
     rows = [row(f"[red]{n}\x1b.jpg", f"{n}.png", [annotate(ring, 0.5)]) for n in range(15)]
     write_manifest(machine.desk / "run", rows)
-    done = here("export", "run", "--as", "yolo", "-o", "out")
+    done = here("export", "run", "--as", "yolo", "-o", "out", "--photos", "none")
     assert done.code == 0
     _, *shown, last = done.err.splitlines()
     assert len(shown) == 10
     assert shown[0].split()[1] == r"run/[red]0\x1b.jpg"
     assert last.startswith("crate: 15 photos exported and read again: IoU mean 0.")
     assert "\x1b" not in done.err
-    assert here("export", "run", "--as", "yolo", "-o", "out", "-q").err == ""
+    assert here("export", "run", "--as", "yolo", "-o", "out", "--photos", "none", "-q").err == ""
+
+
+def ultralytics_labels(photo: Path) -> Path:
+    """Say where ultralytics looks for a photo's labels: for its last `images`, folders resolved, comes `labels`."""
+    place = photo.parent.resolve() / photo.name
+    before, within = str(place).rsplit("/images/", 1)
+    return Path(before) / "labels" / Path(within).with_suffix(".txt")
+
+
+@pytest.mark.parametrize("how", ["link", "copy"])
+def test_yolo_finds_the_labels_of_photos(machine: Machine, here: Here, how: str) -> None:
+    """Also again, over an earlier export; of two photos that share a stem, and in a folder called `images`."""
+    found = [annotate(blobs(40, 60), 0.5)]
+    names = ["a.jpg", "b.jpg", "b.png", "images/c.PNG"]
+    rows = [row(f"../photos/{n}", n + ".png", found, write_photo(machine.desk / "photos" / n)) for n in names]
+    write_manifest(machine.desk / "run", rows)
+    for earlier in ("link", "copy", how):
+        done = here("export", "run", "--as", "yolo", "-o", "yolo", "--photos", earlier, "-q")
+        assert (done.code, done.err) == (0, "")
+    placed = ["a.jpg", "b.jpg.jpg", "b.png.png", "images-/c.PNG"]
+    assert sorted(done.lines) == sorted(name for name in machine.files() if name.startswith("yolo/"))
+    for name, place in zip(names, placed, strict=True):
+        photo = machine.desk / "yolo/images" / place
+        assert photo.is_symlink() == (how == "link")
+        assert photo.read_bytes() == (machine.desk / "photos" / name).read_bytes()
+        assert ultralytics_labels(photo).read_text().startswith("0 0.")
+    assert not (machine.desk / "photos/a.jpg").is_symlink()
+
+
+def test_photos_that_cannot_stand_beside_labels(machine: Machine, here: Here) -> None:
+    lay_out(machine.desk)
+    (machine.desk / "photos/a.jpg").write_bytes(b"changed")
+    (machine.desk / "photos/b.jpg").unlink()
+    done = here("export", "run", "--as", "yolo", "-o", "yolo")
+    assert (done.code, len(done.lines)) == (1, 5)
+    assert done.err.splitlines()[:2] == [
+        "crate: photos/a.jpg: not the photo of the run: its bytes have changed",
+        "crate: photos/b.jpg: no such file",
+    ]
+    assert here("export", "run", "--as", "yolo", "-o", "none", "--photos", "none").code == 0
+    write_manifest(machine.desk / "run", [row("../photos/a.gif", "a.png", [])])
+    failed_ = here("export", "run", "--as", "yolo", "-o", "gif")
+    assert (failed_.code, "photos/a.gif: the tool reads .avif" in failed_.err) == (1, True)
+    (machine.desk / "old/labels").mkdir(parents=True)
+    (machine.desk / "old/images").symlink_to("../photos")
+    lay_out(machine.desk)
+    failed(
+        here("export", "run", "--as", "yolo", "-o", "old"), 2, "old/images/a.jpg belongs to the run itself"
+    )
+    failed(here("export", "run", "--as", "coco", "--photos", "link"), 2, "--photos is for yolo")
 
 
 def test_coco_tools_read_both(machine: Machine, here: Here) -> None:

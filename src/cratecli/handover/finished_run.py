@@ -1,6 +1,5 @@
 """Read a finished run from its manifest: its photos, the names that formats give them, and the photos' pixels."""
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -9,9 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cratecli.arrays import RGB
 from cratecli.errors import InputError, NothingMatchedError, UsageError
-from cratecli.io import images
 from cratecli.io.formats.names import bare, plain, safe, stems
 from cratecli.io.formats.record import Annotated, check_size, restore
 from cratecli.io.formats.table import Info
@@ -148,15 +145,3 @@ def _named(place: Path, lines: Sequence[tuple[int, Line]]) -> tuple[FinishedPhot
         for (number, line), name, file in zip(lines, names, files, strict=True)
     ]
     return tuple(sorted(photos, key=lambda photo: PurePosixPath(photo.name)))
-
-
-def read_photo_again(photo: FinishedPhoto, annotated: Annotated) -> RGB:
-    """Read the pixels of a finished photo. Raises `InputError` unless bytes and size are those that were segmented."""
-    name = photo.shown
-    content = images.content(photo.source, name)
-    if hashlib.sha256(content).hexdigest() != photo.sha256:
-        raise InputError(f"{name}: not the photo of the run: its bytes have changed")
-    rgb = images.read_bytes(content, name)
-    if rgb.shape[:2] != (annotated.height, annotated.width):
-        raise InputError(f"{name}: not of the size that the run says")
-    return rgb

@@ -14,7 +14,7 @@ from cratecli.cli.console import printable, put, stdout_is_terminal
 from cratecli.cli.outputs import STDOUT
 from cratecli.cli.report import Report
 from cratecli.errors import UsageError
-from cratecli.io.formats import FormatName
+from cratecli.io.formats import FormatName, PhotosBeside
 
 if TYPE_CHECKING:
     from cratecli.handover.export import Exported
@@ -38,6 +38,12 @@ def export(
             help="The file, or the folder for formats with one file for each photo; `-` is stdout.",
         ),
     ] = None,
+    photos: Annotated[
+        PhotosBeside | None,
+        typer.Option(
+            help="For `yolo`: photos beside the labels, as links, as copies, or not; link unless said."
+        ),
+    ] = None,
     json_: options.Json = False,
     jsonl: options.JsonLines = False,
     quiet: options.Quiet = False,
@@ -58,6 +64,8 @@ def export(
 
     form = FORMATS[as_]
     together = isinstance(form, OneFile)
+    if photos is not None and (isinstance(form, OneFile) or not form.photos):
+        raise UsageError(f"--photos is for yolo, whose labels lie beside the photos; {as_} needs none")
     target = _target(form, run, as_, output, records=report.records)
     done: list[Exported] = []
     with report:
@@ -65,13 +73,16 @@ def export(
         finished = replace(
             finished, info={**finished.info, "crate": exported(as_, finished.manifest, target)}
         )
-        for outcome in task.export(finished, form, target, lambda chunk: put([chunk])):
+        for outcome in task.export(
+            finished, form, target, lambda chunk: put([chunk]), photos=photos or "link"
+        ):
             if isinstance(outcome, Failure):
                 report.fail(outcome)
                 continue
             done.append(outcome)
             record = outcome.record
-            report.done(record, *([] if together or record.output is None else [record.output]))
+            own = [] if together else [outcome.target, outcome.beside]
+            report.done(record, *(str(path) for path in own if path is not None))
         if target is not None:
             beside = task.beside_path(form, target)
             report.wrote(*([str(target)] if together else []), *([] if beside is None else [str(beside)]))

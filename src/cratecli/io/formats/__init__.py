@@ -1,6 +1,10 @@
 """Image and annotation formats, one file each, and the names by which a run is exported to them."""
 
 from enum import StrEnum
+from typing import Literal
+
+PhotosBeside = Literal["link", "copy", "none"]
+"""What an export writes of the photos themselves, for tools that look for annotations beside them."""
 
 
 class FormatName(StrEnum):

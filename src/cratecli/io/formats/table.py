@@ -63,7 +63,8 @@ class FileEach:
 
     `encode` and `decode` get the class names of all photos; `decode` gets the photo without its objects, for name
     and size. A format without `decode` is a picture that cannot be decoded to masks; one without `held` is an
-    approximation. With `by_photo` files are named after the photos, else after the run's outputs.
+    approximation. A format whose tool looks for photos in the folder `photos` beside `folder`, and reads those with
+    the `endings`, names its files after the photos, others after the run's outputs.
     """
 
     ending: str
@@ -73,7 +74,8 @@ class FileEach:
     seen: Projection = whole
     beside: Beside | None = None
     folder: str = ""
-    by_photo: bool = False
+    photos: str = ""
+    endings: frozenset[str] = frozenset()
 
 
 Format = OneFile | FileEach
@@ -135,7 +137,8 @@ FORMATS: dict[str, Format] = {
         held=None,
         beside=Beside("data.yaml", yolo.data_yaml),
         folder="labels",
-        by_photo=True,
+        photos="images",
+        endings=yolo.READ,
     ),
     FormatName.CVAT_MASKS: OneFile(
         "zip",
