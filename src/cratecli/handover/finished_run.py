@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -45,13 +45,24 @@ class FinishedRun:
 
     Photos are in the order of their names, so that memory does not grow with the manifest and the order in which
     they were finished does not matter. `protected` are the real paths of the run's photos, outputs and manifest;
-    `info` is the provenance that annotation files have room for.
+    `info` is the provenance that annotation files have room for. Each of `changes` is made to a photo's objects as they
+    are read.
     """
 
     manifest: Path
     photos: tuple[FinishedPhoto, ...]
     protected: frozenset[str]
     info: Info
+    changes: tuple[Callable[[FinishedPhoto, Annotated], Annotated], ...] = ()
+
+    @property
+    def root(self) -> Path | None:
+        """Give the folder that the names of all photos are relative to; nothing if there is none."""
+        roots = {
+            os.path.normpath(photo.source.absolute()).removesuffix(f"/{photo.name}") for photo in self.photos
+        }
+        root = roots.pop()
+        return None if roots or not os.path.isdir(root) else Path(root)  # noqa: PTH112
 
     def __iter__(self) -> Iterator[Annotated]:
         """Yield the annotated photos, under the names that formats use."""
@@ -66,7 +77,10 @@ class FinishedRun:
                     row = ManifestRow.from_json(stream.read(photo.length))
                     if row.input_sha256 != photo.sha256:
                         raise ValueError("another photo")
-                    yield photo, replace(_checked(self.manifest, photo.number, row), name=photo.name)
+                    annotated = replace(_checked(self.manifest, photo.number, row), name=photo.name)
+                    for change in self.changes:
+                        annotated = change(photo, annotated)
+                    yield photo, annotated
         except OSError as error:
             raise InputError(f"{self.manifest}: {error.strerror}") from None
         except ValueError:

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
-from cratecli.arrays import RGB
+from cratecli.arrays import RGB, Mask
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -20,11 +20,27 @@ _TURNS = {
 
 def upright(image: Image.Image) -> Image.Image:
     """Rotate or mirror an image upright by its EXIF orientation; one with broken EXIF is returned unchanged."""
-    try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # broken EXIF raises anything, while the pixels are whole
-        turn = None
+    turn = _TURNS.get(orientation(image))
     return image if turn is None else image.transpose(turn)
+
+
+def orientation(image: Image.Image) -> int:
+    """Read the EXIF orientation of an image, 1 to 8; 1, upright, where it has none or broken EXIF."""
+    try:
+        number = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # broken EXIF raises anything, while the pixels are whole
+        return 1
+    return number if number in _TURNS else 1
+
+
+def as_stored(mask: Mask, orientation: int) -> Mask:
+    """Turn a mask of the upright photo back to the frame of the file, whose EXIF orientation is 1 to 8."""
+    back = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}.get(
+        orientation, _TURNS.get(orientation)
+    )
+    if back is None:
+        return mask
+    return np.asarray(Image.fromarray(mask.astype(np.uint8)).transpose(back)) > 0
 
 
 def to_rgb(image: Image.Image) -> RGB:

@@ -22,6 +22,9 @@ _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "opencv-python-headless
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, serialize_by_alias=True, validate_by_name=True)
 
 
+EXPORT_PATHS = ("root", "ids_from")
+"""The options of an export that are paths."""
+
 Command = Literal["segment", "objects", "parts", "heads", "layers"]
 """The commands that ask a question."""
 
@@ -175,10 +178,19 @@ def provenance(
     )
 
 
-def exported(kind: str, manifest: Path, target: Path | None) -> dict[str, Any]:
-    """Say how a file was exported from a run: plain data, paths relative to the file's folder."""
+def exported(
+    kind: str, manifest: Path, target: Path | None, options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Say how a file was exported from a run, with `options`: plain data, paths relative to the file's folder."""
     run = manifest.parent if manifest.name == MANIFEST else manifest
-    return Provenance(command="export", as_=kind, inputs=[_relative(run, target)]).as_data()
+    recipe = {
+        name: _relative(value, target) if name in EXPORT_PATHS else value
+        for name, value in (options or {}).items()
+    }
+    made = Provenance(command="export", as_=kind, inputs=[_relative(run, target)], recipe=recipe)
+    if recipe.get("orientation") == "raw":
+        made = made.model_copy(update={"orientation": "as stored, EXIF not applied"})
+    return made.as_data()
 
 
 def _relative(path: str | Path, target: Path | None) -> str:
