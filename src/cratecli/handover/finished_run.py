@@ -9,10 +9,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cratecli.errors import InputError, NothingMatchedError, UsageError
-from cratecli.io.formats.names import bare, plain, safe, stems
+from cratecli.io.formats.names import bare, common_root, name_below, plain, safe, stems
 from cratecli.io.formats.record import Annotated, check_size, restore
 from cratecli.io.formats.table import Info
 from cratecli.runs.manifest import MANIFEST, Line, ManifestRow, read_manifest
+from cratecli.runs.provenance import relative
 from cratecli.version import __version__
 
 
@@ -63,6 +64,10 @@ class FinishedRun:
         }
         root = roots.pop()
         return None if roots or not os.path.isdir(root) else Path(root)  # noqa: PTH112
+
+    def root_seen_from(self, target: Path | None) -> dict[str, str]:
+        """Give the root as annotation files hold it, if there is one."""
+        return {} if self.root is None else {"root": relative(self.root, target)}
 
     def __iter__(self) -> Iterator[Annotated]:
         """Yield the annotated photos, under the names that formats use."""
@@ -138,14 +143,20 @@ def _checked(manifest: Path, number: int, row: ManifestRow) -> Annotated:
 
 
 def _named(place: Path, lines: Sequence[tuple[int, Line]]) -> tuple[FinishedPhoto, ...]:
-    """Name each photo after its place in the tree of outputs, or after its path if outputs are shared; sorted."""
+    """Name each photo after its place in the tree of outputs; sorted.
+
+    Where outputs are shared, photos are named from the folder on that all of them lie in.
+    """
     rows = [line.row for _, line in lines]
     outputs = Counter(row.output for row in rows)
     own = [row.output if outputs[row.output] == 1 else None for row in rows]
+    root = common_root(
+        str(place / row.input) for row, output in zip(rows, own, strict=True) if output is None
+    )
     names: dict[str, ManifestRow] = {}
     for row, output in zip(rows, own, strict=True):
         in_tree = PurePosixPath(output or "").parent / PurePosixPath(row.input).name
-        name = safe(row.input if output is None else str(in_tree))
+        name = safe(str(in_tree)) if output is not None else name_below(str(place / row.input), root or ".")
         if (first := names.setdefault(name, row)) is not row:
             raise UsageError(f"{first.input} and {row.input} would both be called {name}: run them apart")
     files = [

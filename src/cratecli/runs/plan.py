@@ -10,6 +10,7 @@ from typing import Protocol
 
 from cratecli.errors import NothingMatchedError, UsageError
 from cratecli.io import images
+from cratecli.io.formats.names import common_root
 from cratecli.runs.inputs import STDIN, Inputs, is_folder
 from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.manifest import MANIFEST
@@ -51,6 +52,13 @@ class Plan:
     def place_of(self, done: HasJob) -> int:
         """Give the place of a job's result among the inputs: outcomes come as they are done."""
         return self._places[done.job.name]
+
+    @property
+    def root(self) -> str | None:
+        """Give the folder that names of photos in one file for all are relative to: the one named, or the innermost."""
+        if self.inputs is not None and self.inputs.alone and self.inputs.folders:
+            return str(self.inputs.folders[0])
+        return common_root(job.name for job in self.jobs if job.source is not None)
 
     @property
     def manifest(self) -> Path | None:

@@ -121,7 +121,7 @@ class Provenance(BaseModel):
         Where outputs are made of all inputs together, `folder` holds them all.
         """
         source = "-" if job.source is None else job.source
-        about = {"input": _relative(source, job.target), "input_sha256": sha256}
+        about = {"input": relative(source, job.target), "input_sha256": sha256}
         return self.seen_from(job.target, folder).model_copy(update=about | facts)
 
     def seen_from(self, target: Path | None, folder: Path | None = None) -> "Provenance":
@@ -131,20 +131,20 @@ class Provenance(BaseModel):
         named in the output.
         """
         paths: dict[str, Any] = {
-            name: _relative(value, target)
+            name: relative(value, target)
             for name in ("parts", "save_parts")
             if (value := getattr(self, name)) is not None
         }
         if self.photos and self.photos.files_from:
-            listed = {"files_from": _relative(self.photos.files_from, target)}
+            listed = {"files_from": relative(self.photos.files_from, target)}
             paths["photos"] = self.photos.model_copy(update=listed)
         if self.weights and Path(self.weights).is_file():
-            paths |= {"weights": _relative(self.weights, target), "weights_are": "file"}
+            paths |= {"weights": relative(self.weights, target), "weights_are": "file"}
         if self.inputs is not None or folder is not None:
             inputs = self.inputs or []
-            paths["inputs"] = [p if Path(p).is_absolute() else _relative(p, target) for p in inputs]
+            paths["inputs"] = [p if Path(p).is_absolute() else relative(p, target) for p in inputs]
         if folder is not None:
-            paths["folder"] = _relative(folder, target)
+            paths["folder"] = relative(folder, target)
         return self.model_copy(update=paths)
 
 
@@ -184,16 +184,17 @@ def exported(
     """Say how a file was exported from a run, with `options`: plain data, paths relative to the file's folder."""
     run = manifest.parent if manifest.name == MANIFEST else manifest
     recipe = {
-        name: _relative(value, target) if name in EXPORT_PATHS else value
+        name: relative(value, target) if name in EXPORT_PATHS else value
         for name, value in (options or {}).items()
     }
-    made = Provenance(command="export", as_=kind, inputs=[_relative(run, target)], recipe=recipe)
+    made = Provenance(command="export", as_=kind, inputs=[relative(run, target)], recipe=recipe)
     if recipe.get("orientation") == "raw":
         made = made.model_copy(update={"orientation": "as stored, EXIF not applied"})
     return made.as_data()
 
 
-def _relative(path: str | Path, target: Path | None) -> str:
+def relative(path: str | Path, target: Path | None) -> str:
+    """Give a path as seen from the folder of `target`, or from the working folder; `-` stays."""
     folder = Path() if target is None else target.parent
     return "-" if path == "-" else Path(os.path.relpath(path, folder)).as_posix()
 

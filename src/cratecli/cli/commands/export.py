@@ -120,7 +120,7 @@ def export(
             {"polygons": True} if polygons else {}
         )
         made = exported(as_, finished.manifest, target, given)
-        finished = replace(finished, info={**finished.info, "crate": made})
+        finished = replace(finished, info={**finished.info, "crate": made, **finished.root_seen_from(target)})
         if as_ in (FormatName.COCO, FormatName.COCO_RESULTS):
             form = coco_format(as_, _ids(ids_from, finished), polygons=polygons)
         elif as_ is FormatName.LABEL_STUDIO:
