@@ -25,7 +25,7 @@ from cratecli.emergence.masks import iou
 from cratecli.emergence.parts import paint
 from cratecli.emergence.rules import Foreground
 from cratecli.geometry import Size
-from cratecli.io import datasets, images
+from cratecli.io import datasets, images, truth
 from cratecli.model.unroll import WhiteBox
 from cratecli.tasks.parts import Album, PhotoFeatures, features_batch, label
 from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
@@ -42,8 +42,8 @@ Labelling = Callable[[slice, int | Literal["auto"]], list[np.ndarray]]
 
 def cars(folder: Path) -> Iterator[Photo]:
     """Read cars with a part's number, 0 for background, where other sets have a mask."""
-    for pair in datasets.paired(folder, "masks_part"):
-        yield Photo(pair.name, images.read(pair.image), datasets.read_labels(pair.truth))
+    for pair in datasets.paired(folder, datasets.PARTS):
+        yield Photo(pair.name, images.read(pair.image), truth.read_labels(pair.truth))
 
 
 class Score(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 from pycocotools import mask as rle
 
 from cratecli.emergence import windows
-from cratecli.io import datasets, images
+from cratecli.io import datasets, images, truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +22,8 @@ class Photo:
 
 def saliency(folder: Path) -> Iterator[Photo]:
     """Read `images/` and `masks/` side by side."""
-    for pair in datasets.paired(folder, "masks"):
-        yield Photo(pair.name, images.read(pair.image), datasets.read_mask(pair.truth))
+    for pair in datasets.paired(folder, datasets.SALIENCY):
+        yield Photo(pair.name, images.read(pair.image), truth.read_mask(pair.truth))
 
 
 def off_centre(photos: Iterator[Photo]) -> Iterator[Photo]:

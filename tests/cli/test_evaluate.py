@@ -124,6 +124,57 @@ def test_photos_are_read_by_the_range_that_is_asked_for(machine: Machine, here: 
     assert runs["auto"] == runs["0:4095"] != runs["0:100"]
 
 
+def test_masks_as_data_sets_store_them(machine: Machine, here: Here) -> None:
+    """White on transparent white and a dark class of a palette are the masks that 0 and 255 are."""
+    table = here("evaluate", "saliency", str(saliency_set(machine.desk / "set")), *MASKS, "--json", "-q").out
+    for path in sorted((machine.desk / "set/masks").iterdir()):
+        alpha = Image.open(path).convert("L")
+        if path.stem == "a":
+            dark = Image.fromarray(np.where(np.asarray(alpha), 3, 0).astype(np.uint8))
+            dark.putpalette([0, 0, 0] * 3 + [60, 20, 0])
+            dark.save(path)
+        else:
+            Image.merge("LA", [Image.new("L", alpha.size, 255), alpha]).convert("RGBA").save(path)
+    assert here("evaluate", "saliency", str(machine.desk / "set"), *MASKS, "--json", "-q").out == table
+
+
+def test_truth_that_is_doubtful(machine: Machine, here: Here) -> None:
+    """It is told with the numbers, also of scores that are known; a mask that shows nothing is a failure."""
+    folder = saliency_set(machine.desk / "set", 4)
+    Image.new("L", (48, 36), 255).save(folder / "masks/a.png")
+    Image.new("L", (48, 36), 0).save(folder / "masks/b.png")
+    Image.linear_gradient("L").resize((48, 36)).save(folder / "masks/c.png")
+    first = here("evaluate", "saliency", "set", *MASKS)
+    assert first.code == 1
+    assert "crate: set/masks/b.png: shows no object: all of it is background" in first.err.splitlines()
+    notes = [
+        "1 of 3 masks are foreground all over: a",
+        "1 of 3 masks have many grey levels, of which those above 127 are foreground: c",
+    ]
+    assert first.lines[-3:-1] == notes
+    (record,) = json.loads(here("evaluate", "saliency", "set", *MASKS, "--resume", "--json").out)
+    assert record["notes"][-3:-1] == notes
+    cut = here("evaluate", "saliency", "set", *MASKS, "--off-centre")
+    assert (cut.code, "1 of 2 photos failed" in cut.err) == (1, True), cut.err
+
+
+def test_folders_of_other_names(machine: Machine, here: Here) -> None:
+    folder = saliency_set(machine.desk / "set", 2)
+    table = here("evaluate", "saliency", "set", *MASKS, "--json", "-q").out
+    folder.rename(machine.desk / "DUTS")
+    (machine.desk / "DUTS/images").rename(machine.desk / "DUTS/DUTS-TE-Image")
+    (machine.desk / "DUTS/masks").rename(machine.desk / "DUTS/DUTS-TE-Mask")
+    (record,) = json.loads(here("evaluate", "saliency", "DUTS", *MASKS, "--json", "-q").out)
+    assert record["rows"] == json.loads(table)[0]["rows"]
+    assert (record["settings"]["images"], record["settings"]["masks"]) == ("DUTS-TE-Image", "DUTS-TE-Mask")
+    (machine.desk / "DUTS/DUTS-TE-Mask").rename(machine.desk / "truth")
+    named = ("--images", "DUTS-TE-Image", "--masks", "../truth")
+    (record,) = json.loads(here("evaluate", "saliency", "DUTS", *named, *MASKS, "--json", "-q").out)
+    assert record["rows"] == json.loads(table)[0]["rows"]
+    failed(here("evaluate", "saliency", "DUTS", *MASKS), 1, "name its folders with --images and --masks")
+    assert here("evaluate", "parts", "DUTS", *named, "--size", "32", "--resamples", "0", "-q").code == 0
+
+
 def test_several_models_and_markdown(machine: Machine, here: Here) -> None:
     """A file of its own is a model too; each is evaluated once, however often it is named."""
     saliency_set(machine.desk / "set")
@@ -279,7 +330,7 @@ def test_a_bad_photo_among_good_ones(machine: Machine, here: Here) -> None:
         "crate: 3 of 5 photos failed",
         "crate: set/images/b.png: not an image of a known format",
         "crate: set/images/d.png: 48 × 36 px, but 36 × 48 px in set/masks/d.png",
-        "crate: set/masks/c.png: no pixel is brighter than 127: a mask is 0 and 255",
+        "crate: set/masks/c.png: shows no object: all of it is background",
     ]
     assert "2 photos of set, 3 could not be evaluated; " in done.out.decode()
     first = here("evaluate", "saliency", "set", *MASKS, "-q", "--fail-fast", "--batch-size", "1")
@@ -298,8 +349,12 @@ def test_a_bad_photo_among_good_ones(machine: Machine, here: Here) -> None:
     ("arguments", "code", "reason"),
     [
         (["saliency", "gone"], 3, "gone: no such folder"),
-        (["saliency", "set/images"], 1, "set/images: no folder images/ in it"),
-        (["parts", "set"], 1, "set: no folder masks_part/ in it"),
+        (["saliency", "set/images"], 1, "set/images: has no images/ and masks/; DUTS-TE-Image/ and "),
+        (
+            ["parts", "set"],
+            1,
+            "set: has no images/ and masks_part/ in it: name its folders with --images and --masks",
+        ),
         (["voc", "set"], 1, "set: no ImageSets/Segmentation/val.txt in it"),
         (["coco", "set"], 1, "set: neither instances.json nor annotations/instances_val2017.json in it"),
         (["saliency", "empty"], 3, "no photo in empty/images"),

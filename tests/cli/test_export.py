@@ -1,5 +1,6 @@
 """`crate export` as its user meets it: every format, the reported IoU, and one line for whatever goes wrong."""
 
+import hashlib
 import io
 import json
 import os
@@ -8,21 +9,23 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from pycocotools.coco import COCO
 
 from cratecli.cli.commands import export as command
 from cratecli.handover.finished_run import read_run
 from cratecli.handover.records import ExportRecord
+from cratecli.io import images
 from cratecli.io.formats import png
-from cratecli.io.formats.record import annotate
+from cratecli.io.formats.record import annotate, decode_rle
 from cratecli.io.formats.table import FORMATS, OneFile
 from tests.cli.conftest import TO_STDOUT, Here, Machine, failed
 from tests.support.annotations import blobs, specks
-from tests.support.runs import lay_out, row, write_manifest
+from tests.support.runs import lay_out, row, write_manifest, write_photo
 from tests.support.warm import warm_crate
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
@@ -156,6 +159,9 @@ def test_every_format(machine: Machine, here: Here, kind: str) -> None:
         ]
         assert last.startswith("crate: 4 photos exported and read again: IoU mean 0.")
         assert last.endswith("(photos/b.png)")
+    elif kind == "label-studio":
+        root, told = done.err.splitlines(keepends=True)
+        assert (f" document root is {machine.desk}; " in root, told) == (True, LOSSLESS)
     else:
         assert done.err == LOSSLESS
     assert len(list(read_run(run))) == 4
@@ -201,7 +207,7 @@ def test_the_worst_of_many_are_shown(machine: Machine, here: Here) -> None:
     ring = blobs(40, 60) & ~np.eye(40, 60, dtype=bool)
     rows = [row(f"[red]{n}\x1b.jpg", f"{n}.png", [annotate(ring, 0.5)]) for n in range(15)]
     write_manifest(machine.desk / "run", rows)
-    done = here("export", "run", "--as", "yolo", "-o", "out")
+    done = here("export", "run", "--as", "yolo", "-o", "out", "--photos", "none")
     assert done.code == 0
     gone, _, *shown, last = done.err.splitlines()
     assert gone.endswith(" and 12 more; --prune leaves them out")
@@ -209,7 +215,192 @@ def test_the_worst_of_many_are_shown(machine: Machine, here: Here) -> None:
     assert shown[0].split()[1] == r"run/[red]0\x1b.jpg"
     assert last.startswith("crate: 15 photos exported and read again: IoU mean 0.")
     assert "\x1b" not in done.err
-    assert here("export", "run", "--as", "yolo", "-o", "out", "-q").err == ""
+    assert here("export", "run", "--as", "yolo", "-o", "out", "--photos", "none", "-q").err == ""
+
+
+def ultralytics_labels(photo: Path) -> Path:
+    """Say where ultralytics looks for a photo's labels: for its last `images`, folders resolved, comes `labels`."""
+    place = photo.parent.resolve() / photo.name
+    before, within = str(place).rsplit("/images/", 1)
+    return Path(before) / "labels" / Path(within).with_suffix(".txt")
+
+
+@pytest.mark.parametrize("how", ["link", "copy"])
+def test_yolo_finds_the_labels_of_photos(machine: Machine, here: Here, how: str) -> None:
+    """Also again, over an earlier export; of two photos that share a stem, and in a folder called `images`."""
+    found = [annotate(blobs(40, 60), 0.5)]
+    names = ["a.jpg", "b.jpg", "b.png", "images/c.PNG"]
+    rows = [row(f"../photos/{n}", n + ".png", found, write_photo(machine.desk / "photos" / n)) for n in names]
+    write_manifest(machine.desk / "run", rows)
+    for earlier in ("link", "copy", how):
+        done = here("export", "run", "--as", "yolo", "-o", "yolo", "--photos", earlier, "-q")
+        assert (done.code, done.err) == (0, "")
+    placed = ["a.jpg", "b.jpg.jpg", "b.png.png", "images-/c.PNG"]
+    assert sorted(done.lines) == sorted(name for name in machine.files() if name.startswith("yolo/"))
+    for name, place in zip(names, placed, strict=True):
+        photo = machine.desk / "yolo/images" / place
+        assert photo.is_symlink() == (how == "link")
+        assert photo.read_bytes() == (machine.desk / "photos" / name).read_bytes()
+        assert ultralytics_labels(photo).read_text().startswith("0 0.")
+    assert not (machine.desk / "photos/a.jpg").is_symlink()
+
+
+def test_photos_that_cannot_stand_beside_labels(machine: Machine, here: Here) -> None:
+    lay_out(machine.desk)
+    (machine.desk / "photos/a.jpg").write_bytes(b"changed")
+    (machine.desk / "photos/b.jpg").unlink()
+    done = here("export", "run", "--as", "yolo", "-o", "yolo")
+    assert (done.code, len(done.lines)) == (1, 5)
+    assert done.err.splitlines()[:2] == [
+        "crate: photos/a.jpg: not the photo of the run: its bytes have changed",
+        "crate: photos/b.jpg: no such file",
+    ]
+    assert here("export", "run", "--as", "yolo", "-o", "none", "--photos", "none").code == 0
+    write_manifest(machine.desk / "run", [row("../photos/a.gif", "a.png", [])])
+    failed_ = here("export", "run", "--as", "yolo", "-o", "gif")
+    assert (failed_.code, "photos/a.gif: the tool reads .avif" in failed_.err) == (1, True)
+    (machine.desk / "old/labels").mkdir(parents=True)
+    (machine.desk / "old/images").symlink_to("../photos")
+    lay_out(machine.desk)
+    failed(
+        here("export", "run", "--as", "yolo", "-o", "old"), 2, "old/images/a.jpg belongs to the run itself"
+    )
+    failed(here("export", "run", "--as", "coco", "--photos", "link"), 2, "--photos is for yolo")
+
+
+def exported(here: Here, *arguments: str) -> Any:
+    done = here("export", "run", "--as", *arguments, "-o", "-")
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
+def test_labels_and_names_that_are_chosen(machine: Machine, here: Here) -> None:
+    lay_out(machine.desk)
+    coco = exported(here, "coco", "--label", "cat")
+    assert [each["name"] for each in coco["categories"]] == ["cat"]
+    assert (coco["info"]["root"], coco["info"]["crate"]["recipe"]) == ("photos", {"label": "cat"})
+    coco = exported(here, "coco", "--label-from", "folder", "--root", ".")
+    assert [each["file_name"] for each in coco["images"]] == PHOTOS
+    labels = {each["id"]: each["name"] for each in coco["categories"]}
+    images = {each["id"]: each["file_name"] for each in coco["images"]}
+    found = {images[each["image_id"]]: labels[each["category_id"]] for each in coco["annotations"]}
+    assert found == {"photos/a.jpg": "photos", "photos/b.png": "photos", "photos/sub/a.png": "sub"}
+    failed(
+        here("export", "run", "--as", "coco", "--root", "photos/sub"), 2, "photos/a.jpg is not below --root"
+    )
+    failed(here("export", "run", "--as", "coco", "--label", "a", "--label-from", "folder"), 2, "exclude each")
+
+
+def test_ids_of_another_file(machine: Machine, here: Here) -> None:
+    """So results can be scored against annotations that are there already."""
+    lay_out(machine.desk)
+    names = [name.removeprefix("photos/") for name in reversed(PHOTOS)]
+    theirs = {
+        "images": [
+            {"id": 100 + number, "file_name": f"val/{name}", "height": 40, "width": 60}
+            for number, name in enumerate([*names, "more.jpg"])
+        ],
+        "categories": [{"id": 3, "name": "car"}, {"id": 17, "name": "cat"}],
+        "annotations": [],
+    }
+    (machine.desk / "instances.json").write_text(json.dumps(theirs))
+    ids = ("--ids-from", "instances.json", "--label", "cat")
+    results = exported(here, "coco-results", *ids)
+    assert {each["image_id"] for each in results} == {100, 101, 103}
+    assert {each["category_id"] for each in results} == {17}
+    (machine.desk / "results.json").write_text(json.dumps(results))
+    truth = COCO(machine.desk / "instances.json")
+    assert len(truth.loadRes(str(machine.desk / "results.json")).anns) == len(results)
+    assert {each["id"] for each in exported(here, "coco", *ids)["images"]} == {100, 101, 102, 103}
+    as_ = ("export", "run", "--as", "coco-results", "-o", "out.json")
+    failed(here(*as_, *ids[:2]), 1, "instances.json: has no category 'object': --label gives one of car, cat")
+    theirs["images"][0]["height"] = 60
+    (machine.desk / "instances.json").write_text(json.dumps(theirs))
+    failed(here(*as_, *ids), 1, "sub/a.png is 60 × 60 px there, and upright 60 × 40")
+    theirs["images"] = theirs["images"][1:]
+    (machine.desk / "instances.json").write_text(json.dumps(theirs))
+    failed(here(*as_, *ids), 1, "instances.json: has no image with the file name sub/a.png")
+    failed(here(*as_, "--ids-from", "run/manifest.jsonl"), 1, "run/manifest.jsonl: ")
+    failed(here("export", "run", "--as", "yolo", *ids[:2]), 2, "--ids-from is of no use to yolo")
+
+
+def test_polygons_of_coco(machine: Machine, here: Here) -> None:
+    """They follow the edges of pixels: only holes are lost, and that is told."""
+    ring = np.ones((40, 60), bool)
+    ring[10:20, 10:20] = False
+    two = np.zeros((40, 60), bool)
+    two[2:9, 3:20] = two[30:32, 50:59] = True
+    write_manifest(machine.desk / "run", [row("a.jpg", "a.png", [annotate(two, 0.5), annotate(ring, 0.5)])])
+    done = here("export", "run", "--as", "coco", "--polygons", "-o", "all.json", "--jsonl", "-q")
+    assert (done.code, json.loads(done.out)["iou"]) == (0, pytest.approx((1 + 2300 / 2400) / 2))
+    tools = COCO(machine.desk / "all.json")
+    first, second = (tools.annToMask(each) for each in tools.dataset["annotations"])
+    np.testing.assert_array_equal(first, two)
+    assert second.all()
+    assert all(isinstance(each["segmentation"], list) for each in tools.dataset["annotations"])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_frame_of_the_file(machine: Machine, here: Here, orientation: int) -> None:
+    """What `segment` makes of a turned photo lies, raw, where the file's own pixels are."""
+    stored = np.zeros((40, 60), bool)
+    stored[4:12, 20:57] = True
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    picture = Image.fromarray(stored.astype(np.uint8) * 255)
+    (machine.desk / "photos").mkdir()
+    picture.save(machine.desk / "photos/a.png", exif=exif)
+    content = (machine.desk / "photos/a.png").read_bytes()
+    upright = images.read_bytes(content, "a.png")[..., 0] > 0
+    sha256 = hashlib.sha256(content).hexdigest()
+    found = row("../photos/a.png", "a.png", [annotate(upright, 0.5)], sha256, upright.shape)
+    write_manifest(machine.desk / "run", [found])
+    coco = exported(here, "coco", "--orientation", "raw")
+    (image,), (each,) = coco["images"], coco["annotations"]
+    assert (image["height"], image["width"], each["bbox"]) == (40, 60, [20, 4, 37, 8])
+    np.testing.assert_array_equal(decode_rle(each["segmentation"]), stored)
+    assert coco["info"]["crate"]["orientation"] == "as stored, EXIF not applied"
+    assert (exported(here, "coco")["images"][0]["height"] == 40) == (orientation < 5)
+
+
+def test_the_frame_of_files_that_are_gone(machine: Machine, here: Here) -> None:
+    lay_out(machine.desk)
+    (machine.desk / "photos/a.jpg").unlink()
+    done = here("export", "run", "--as", "coco", "--orientation", "raw", "-o", "all.json")
+    assert (done.code, done.err.splitlines()[0]) == (1, "crate: photos/a.jpg: no such file")
+    assert len(json.loads((machine.desk / "all.json").read_text())["images"]) == 3
+    failed(
+        here("export", "run", "--as", "cutout", "--orientation", "raw"),
+        2,
+        "--orientation is of no use to cut",
+    )
+
+
+def test_where_label_studio_finds_photos(machine: Machine, here: Here) -> None:
+    lay_out(machine.desk)
+    tasks = exported(here, "label-studio")
+    assert [each["data"]["image"] for each in tasks][::3] == [
+        "/data/local-files/?d=photos/a.jpg",
+        "/data/local-files/?d=photos/sub/a.png",
+    ]
+    assert [each["predictions"][0]["score"] for each in tasks] == [0.1, 0.0, pytest.approx(0.1625), 0.1]
+    (first, *_) = exported(here, "label-studio", "--prefix", "/my photos/set/")
+    assert first["data"]["image"] == "/data/local-files/?d=my%20photos/set/a.jpg"
+    (first, *_) = exported(here, "label-studio", "--prefix", "")
+    assert first["data"]["image"] == "/data/local-files/?d=a.jpg"
+
+
+def test_an_export_that_was_changed_is_explained(machine: Machine, here: Here) -> None:
+    lay_out(machine.desk)
+    done = here(
+        "export", "run", "--as", "coco", "--label", "cat", "--root", ".", "--polygons", "-o", "new/a.json"
+    )
+    assert done.code == 0
+    told = here("explain", "new/a.json", "-q").lines[0]
+    assert told == "crate export run --label cat --root . --polygons --as coco --output new/a.json"
+    before = (machine.desk / "new/a.json").read_bytes()
+    assert here(*told.split()[1:]).code == 0
+    assert (machine.desk / "new/a.json").read_bytes() == before
 
 
 def test_coco_tools_read_both(machine: Machine, here: Here) -> None:

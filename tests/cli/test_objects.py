@@ -141,7 +141,7 @@ def test_a_coco_file(machine: Machine, here: Here) -> None:
     assert [name for name in machine.files() if not name.startswith("in/")] == ["new/all.json"]
     coco = COCO(machine.desk / "new/all.json")
     images = coco.loadImgs(coco.getImgIds())
-    assert [(image["id"], image["file_name"]) for image in images] == [(1, "in/a.png"), (2, "in/c.jpg")]
+    assert [(image["id"], image["file_name"]) for image in images] == [(1, "a.png"), (2, "c.jpg")]
     assert [(image["width"], image["height"]) for image in images] == [(64, 48), (36, 48)]
     assert coco.dataset["info"]["description"].startswith("crate-nano, layers ")
     told = [json.loads(line) for line in here("objects", "in", "--jsonl", "-q", *QUICK).lines]

@@ -66,16 +66,21 @@ NAMES: dict[str, tuple[list[tuple[str, str | None]], list[str], list[str]]] = {
     "a tree": ([("../in/x/a.jpg", "x/a.png"), ("../in/a.jpg", "a.png")], ["x/a.jpg", "a.jpg"], ["x/a", "a"]),
     "no outputs": (
         [("in/a.jpg", None), ("in/A.png", None)],
-        ["in/a.jpg", "in/A.png"],
-        ["in/a.jpg", "in/A.png"],
+        ["a.jpg", "A.png"],
+        ["a.jpg", "A.png"],
+    ),
+    "no outputs, two folders": (
+        [("../in/a.jpg", None), ("../in/sub/a.jpg", None)],
+        ["a.jpg", "sub/a.jpg"],
+        ["a", "sub/a"],
     ),
     "one output": ([("a.jpg", "all.json"), ("b.jpg", "all.json")], ["a.jpg", "b.jpg"], ["a", "b"]),
     "a name of its own": ([("a.jpg", "masks/new.png")], ["masks/a.jpg"], ["masks/new"]),
     "hostile": ([("../../../etc/passwd", "../../evil.png")], ["passwd"], ["evil"]),
     "absolute": (
         [("/etc/passwd", None), ("C:\\a.jpg", "/b.png")],
-        ["etc/passwd", "C%3A/a.jpg"],
-        ["etc/passwd", "b"],
+        ["passwd", "C%3A/a.jpg"],
+        ["passwd", "b"],
     ),
     "odd": ([("a\nb\x1b.jpg", None), ("\udcff.jpg", None)], ["a%0Ab%1B.jpg", "%FF.jpg"], ["a%0Ab%1B", "%FF"]),
 }
@@ -89,7 +94,7 @@ def test_names(tmp_path: Path, paths: list[tuple[str, str | None]], names: list[
 
 
 def test_two_photos_of_one_name(tmp_path: Path) -> None:
-    manifest = write_manifest(tmp_path, [row("../a.jpg", None, []), row("a.jpg", None, [])])
+    manifest = write_manifest(tmp_path, [row("../a.jpg", "a.png", []), row("a.jpg", "b.png", [])])
     with pytest.raises(UsageError, match=r"\.\./a\.jpg and a\.jpg would both be called a\.jpg"):
         read_run(manifest)
 

@@ -137,7 +137,8 @@ def test_what_is_no_list_of_results(content: str) -> None:
     [
         ("segmentation", {"size": [4, 5], "counts": "551031"}),
         ("segmentation", {"size": [5, 4], "counts": "55103"}),
-        ("segmentation", [[0, 0, 1, 1, 2, 2]]),
+        ("segmentation", [[0, 0, 1, 1]]),
+        ("segmentation", []),
         ("image_id", 9),
         ("category_id", 9),
         ("score", "high"),

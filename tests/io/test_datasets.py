@@ -27,9 +27,38 @@ def test_photos_and_masks_are_paired_by_stem(tmp_path: Path) -> None:
         save(tmp_path / f"masks/{stem}.png")
     save(tmp_path / "images/.hidden.png")
     (tmp_path / "images/notes.txt").write_text("no photo")
-    assert datasets.paired(tmp_path, "masks") == [
+    assert datasets.paired(tmp_path, datasets.SALIENCY) == [
         Pair(stem, tmp_path / f"images/{stem}.jpg", tmp_path / f"masks/{stem}.png") for stem in ("a", "b")
     ]
+
+
+LAYOUTS = {
+    "DUTS": ("DUTS-TE/DUTS-TE-Image/a.jpg", "DUTS-TE/DUTS-TE-Mask/a.png"),
+    "DUTS, training": ("DUTS-TR-Image/a.jpg", "DUTS-TR-Mask/a.png"),
+    "HKU-IS": ("imgs/a.png", "gt/a.png"),
+    "DUT-OMRON": ("DUT-OMRON-image/a.jpg", "pixelwiseGT-new-PNG/a.png"),
+    "a folder in a folder": ("DUT-OMRON-image/DUT-OMRON-image/a.jpg", "pixelwiseGT-new-PNG/a.png"),
+    "ECSSD": ("images/a.jpg", "ground_truth_mask/a.png"),
+    "MSRA10K": ("MSRA10K_Imgs_GT/Imgs/a.jpg", "MSRA10K_Imgs_GT/Imgs/a.png"),
+}
+
+
+@pytest.mark.parametrize("files", LAYOUTS.values(), ids=LAYOUTS)
+def test_data_sets_as_they_unpack(tmp_path: Path, files: tuple[str, str]) -> None:
+    image, truth = (save(tmp_path / each) for each in files)
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "readme.txt").write_text("not a folder")
+    assert datasets.paired(tmp_path, datasets.SALIENCY) == [Pair("a", image, truth)]
+
+
+def test_folders_that_are_named(tmp_path: Path) -> None:
+    image, truth, other = (save(tmp_path / each) for each in ("my/a.jpg", "there/a.png", "images/a.png"))
+    save(tmp_path / "masks/b.png")
+    assert datasets.paired(tmp_path, datasets.SALIENCY, "my", "there") == [Pair("a", image, truth)]
+    assert datasets.paired(tmp_path, datasets.SALIENCY, masks="there") == [Pair("a", other, truth)]
+    assert datasets.paired(tmp_path, datasets.PARTS, str(tmp_path / "my"), "there")[0].image == image
+    with pytest.raises(InputError, match="no folder gone/ in it"):
+        datasets.paired(tmp_path, datasets.SALIENCY, "gone", "there")
 
 
 def nothing(folder: Path) -> None:
@@ -64,12 +93,24 @@ def twins(folder: Path) -> None:
     save(folder / "masks/a.png")
 
 
+def two_sets(folder: Path) -> None:
+    for within in ("A/images", "A/masks", "B/imgs", "B/gt"):
+        save(folder / within / "a.png")
+
+
 @pytest.mark.parametrize(
     ("lay", "reason"),
     [
         (nothing, r"set: no such folder$"),
         (a_file, r"set: not a folder$"),
-        (no_masks, r"set: no folder masks/ in it$"),
+        (
+            no_masks,
+            r"set: has no images/ and masks/; DUTS.* in it: name its folders with --images and --masks$",
+        ),
+        (
+            two_sets,
+            r"set: holds several data sets \(.*A/images, .*B/imgs\): name one, or --images and --masks$",
+        ),
         (lone_photo, r"b\.png: nothing in masks/ goes with it, and 1 others have none$"),
         (lone_mask, r"masks/b\.png: nothing in images/ goes with it$"),
         (twins, r"a\.png: shares its stem with a\.jpg$"),
@@ -80,14 +121,14 @@ def test_what_does_not_fit(tmp_path: Path, lay: Callable[[Path], None], reason: 
     folder.mkdir()
     lay(folder)
     with pytest.raises(NothingMatchedError if lay is nothing else InputError, match=reason):
-        datasets.paired(folder, "masks")
+        datasets.paired(folder, datasets.SALIENCY)
 
 
 def test_empty_folders_match_nothing(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
     with pytest.raises(NothingMatchedError, match=r"no photo in .*images"):
-        datasets.paired(tmp_path, "masks")
+        datasets.paired(tmp_path, datasets.SALIENCY)
 
 
 def devkit(place: Path, names: str = "2007_01\n2007_02\n") -> None:
@@ -182,36 +223,6 @@ def test_coco_without_photos_or_annotations(tmp_path: Path) -> None:
     (tmp_path / "instances.json").write_text(json.dumps(whole()))
     with pytest.raises(InputError, match="no folder images/ in it"):
         datasets.coco(tmp_path)
-
-
-@pytest.mark.parametrize("mode", ["L", "1", "RGB", "P"])
-def test_a_mask_is_what_is_bright(tmp_path: Path, mode: str) -> None:
-    picture = Image.fromarray(np.array([[0, 255, 255], [0, 0, 255]], np.uint8)).convert(mode)
-    picture.save(tmp_path / "mask.png")
-    assert datasets.read_mask(tmp_path / "mask.png").tolist() == [[False, True, True], [False, False, True]]
-
-
-def test_a_mask_of_nothing_or_of_ones(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no pixel is brighter than 127: a mask is 0 and 255"):
-        datasets.read_mask(save(tmp_path / "mask.png", value=1))
-
-
-def test_labels_are_indices(tmp_path: Path) -> None:
-    labels = np.array([[0, 1, 255], [19, 0, 2]], np.uint8)
-    indexed = Image.fromarray(labels)
-    indexed.putpalette(list(range(255, -1, -1)) * 3)
-    indexed.save(tmp_path / "indexed.png")
-    Image.fromarray(labels).save(tmp_path / "grey.png")
-    for name in ("indexed.png", "grey.png"):
-        np.testing.assert_array_equal(datasets.read_labels(tmp_path / name), labels)
-    with pytest.raises(InputError, match="labels are indexed or grey, not RGB"):
-        datasets.read_labels(save(tmp_path / "colours.png", mode="RGB"))
-    content = (tmp_path / "indexed.png").read_bytes()
-    (tmp_path / "cut.png").write_bytes(content[: len(content) - 25])
-    with pytest.raises(InputError, match=r"cut\.png: cannot be read as an image"):
-        datasets.read_labels(tmp_path / "cut.png")
-    with pytest.raises(InputError, match=r"gone\.png: no such file"):
-        datasets.read_labels(tmp_path / "gone.png")
 
 
 def test_photos_have_the_size_of_their_truth(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cratecli.errors import InputError
-from cratecli.io import datasets, images
+from cratecli.io import images, truth
 from cratecli.io.formats import png
 from cratecli.io.png_chunks import chunks, without_metadata
 from tests.support import broken
@@ -104,5 +104,5 @@ def test_labels_and_masks_are_read_as_photos_are(tmp_path: Path) -> None:
     Image.fromarray(labels).save(stream, "PNG")
     content = broken.with_chunk(stream.getvalue(), b"zTXt", b"Comment\0\0" + LARGE)
     path.write_bytes(content)
-    np.testing.assert_array_equal(datasets.read_labels(path), labels)
+    np.testing.assert_array_equal(truth.read_labels(path), labels)
     np.testing.assert_array_equal(png.read_png(content, "L"), labels)

@@ -170,6 +170,8 @@ FLAGS = {
     "largest": Flag(("--largest/--all-pieces",)),
     "fill_holes": Flag(("--fill-holes/--keep-holes",)),
     "count": Flag(("--n",)),
+    "images": Flag(("--images",), "DIR"),
+    "masks": Flag(("--masks",), "DIR"),
     "k": Flag(("-k", "--k"), "N|auto", _whole_number_or_auto),
 }
 """Options of questions that are not spelt like their field; the one place that maps fields to flags."""

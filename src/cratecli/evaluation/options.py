@@ -18,7 +18,18 @@ from cratecli.tasks.options import (
 VAL = "val"
 
 
-class SaliencyProtocolOptions(SegmentOptions, total=False):
+class PairOptions(TypedDict, total=False):
+    """Where a data set's photos and masks lie."""
+
+    images: Annotated[str, Doc("The folder of the photos, seen from PATH; found where the layout is known.")]
+    masks: Annotated[str, Doc("The folder of the masks, seen from PATH; found where the layout is known.")]
+
+
+class PartsProtocolOptions(PartOptions, PairOptions, total=False):
+    """Which parts are evaluated against a data set's labelled parts."""
+
+
+class SaliencyProtocolOptions(SegmentOptions, PairOptions, total=False):
     """Which masks are evaluated against a data set's masks."""
 
     off_centre: Annotated[bool, Doc("Crop photos so that their object lies off-centre.")]
@@ -66,5 +77,5 @@ class CocoOptions(CutOptions, EvaluationOptions, total=False):
     """The options of `evaluate_coco`."""
 
 
-class PartsOptions(PartOptions, EvaluationOptions, total=False):
+class PartsOptions(PartsProtocolOptions, EvaluationOptions, total=False):
     """The options of `evaluate_parts`."""

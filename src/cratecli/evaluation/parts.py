@@ -24,6 +24,7 @@ from cratecli.evaluation.run import evaluate
 from cratecli.evaluation.scores import PhotoScores, ScoreStore
 from cratecli.io import datasets, images
 from cratecli.io.datasets import Pair
+from cratecli.io.truth import read_labels
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import DecodedPhoto, Desk
 from cratecli.runs.cache import FeatureCache
@@ -62,7 +63,7 @@ class PartsProtocol(EvaluationProtocol[PartsScores]):
     @property
     def settings(self) -> dict[str, Any]:
         """Give the recipe."""
-        return self.recipe.as_data()
+        return self.recipe.as_data() | self.folders
 
     @property
     def summary(self) -> str:
@@ -94,7 +95,7 @@ class PartsProtocol(EvaluationProtocol[PartsScores]):
 
         def judge(photo: DecodedPhoto, labelled: PartsPhoto) -> PartsPhoto:
             pair = pairs[photo.job]
-            truth = datasets.read_labels(pair.truth)
+            truth = read_labels(pair.truth)
             scores = PartsScores(table=contingency(labelled.parts.labels, truth).tolist())
             store.add(self.score_key(pair, photo.sha256, data_set), pair.name, scores)
             judged[photo.job] = JudgedPhoto(pair.name, scores)
@@ -119,7 +120,7 @@ class PartsProtocol(EvaluationProtocol[PartsScores]):
         """Show all photos to the model; gives the jobs of those that could be read, in the album's order."""
 
         def prepare(job: Job, rgb: RGB) -> RGB:
-            datasets.refuse_other_size(rgb, datasets.read_labels(pairs[job].truth).shape, pairs[job])
+            datasets.refuse_other_size(rgb, read_labels(pairs[job].truth).shape, pairs[job])
             return rgb
 
         seen = list[Job]()
@@ -163,10 +164,17 @@ def _stacked(tables: Sequence[Int[np.ndarray, "predicted true"]]) -> Int[np.ndar
     return np.stack([np.pad(each, ((0, rows - each.shape[0]), (0, cols - each.shape[1]))) for each in tables])
 
 
-def parts_protocol(path: Path, model: WhiteBox, **asked: Unpack[PartOptions]) -> PartsProtocol:
+def parts_protocol(
+    path: Path,
+    model: WhiteBox,
+    *,
+    images: str | None = None,
+    masks: str | None = None,
+    **asked: Unpack[PartOptions],
+) -> PartsProtocol:
     """List a data set's photos and labels. Raises `InputError`, `NothingMatchedError`, `UsageError`."""
     recipe = choose_part_recipe(model, **asked)
-    return PartsProtocol(model, path, datasets.paired(path, "masks_part"), recipe)
+    return PartsProtocol(model, path, datasets.paired(path, datasets.PARTS, images, masks), recipe)
 
 
 def evaluate_parts(
@@ -174,7 +182,8 @@ def evaluate_parts(
 ) -> Evaluation:
     """Evaluate a model's parts of `path/images` against the labels in `path/masks_part`, 0 for the background.
 
-    `model` is as in `evaluate_saliency`; see `PartsOptions`; `seed` is the clustering's. Raises what
-    `evaluate_saliency` raises, and `InputError` for photos that show too little foreground.
+    `images` and `masks` name other folders in `path`; `seed` is the clustering's. `model` is as in
+    `evaluate_saliency`; see `PartsOptions`. Raises what `evaluate_saliency` raises, and `InputError` for photos
+    that show too little foreground.
     """
     return evaluate(parts_protocol, path, model, **asked)

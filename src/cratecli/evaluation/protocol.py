@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +27,7 @@ from cratecli.runs.jobs import Job, SeenPhoto
 from cratecli.runs.views import Question
 from cratecli.version import __version__
 
-FORMAT = 1  # of a photo's scores: a change of what they hold takes the next number
+FORMAT = 2  # of a photo's scores: a change of what they hold takes the next number
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,18 @@ class EvaluationProtocol(ABC, Generic[Scores]):
     def rows(self, scores: Mapping[str, Scores], bootstrap: Bootstrap) -> tuple[ResultRow, ...]:
         """Add up the scores of photos, by name, in the order of `pairs`."""
 
+    @property
+    def folders(self) -> dict[str, Any]:
+        """Name the folders of photos and masks, as seen from the data set's."""
+        pair = self.pairs[0]
+        places = {"images": pair.image.parent, "masks": pair.truth.parent}
+        return {name: Path(os.path.relpath(each, self.data)).as_posix() for name, each in places.items()}
+
+    def doubts(self, scores: Mapping[str, Scores]) -> tuple[str, ...]:
+        """Say what may be wrong with the ground truth, a sentence each."""
+        del scores
+        return ()
+
     def square(self, size: int) -> str:
         """Name the square that a photo is squeezed into: whole patches, as near to `size` px as can be."""
         patch = self.model.patch_size
@@ -129,7 +142,7 @@ class EvaluationProtocol(ABC, Generic[Scores]):
             rows=self.rows(ordered, bootstrap),
             recipe=self.summary,
             settings=self.settings,
-            notes=(*self.notes, str(bootstrap)),
+            notes=(*self.notes, *self.doubts(ordered), str(bootstrap)),
             weights=self.model.weights,
         )
 

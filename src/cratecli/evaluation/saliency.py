@@ -17,7 +17,7 @@ from cratecli.emergence.masks import bounding_box, enlarge, iou, scale, threshol
 from cratecli.emergence.metrics import HIT, accuracy, box_iou, f_curve, mean_absolute_error
 from cratecli.emergence.oracle import best_maps
 from cratecli.emergence.windows import off_centre as off_centre_window
-from cratecli.errors import NothingMatchedError
+from cratecli.errors import InputError, NothingMatchedError
 from cratecli.evaluation.intervals import Bootstrap
 from cratecli.evaluation.options import SaliencyOptions
 from cratecli.evaluation.protocol import PhotoProtocol
@@ -28,6 +28,7 @@ from cratecli.evaluation.scores import DIGITS, PhotoScores
 from cratecli.geometry import Box, Size
 from cratecli.io import datasets
 from cratecli.io.datasets import Pair
+from cratecli.io.truth import Doubt, read_mask, read_true_mask
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.views import Question
 from cratecli.tasks.options import SegmentOptions
@@ -36,6 +37,11 @@ from cratecli.tasks.segment import decide, tidy
 
 SHORTLIST = 4  # maps that the oracle chooses among to the pixel
 MEAN, ORACLE = "mean of heads", "oracle"
+SHOWN = 3  # names of photos in a note
+DOUBTS: Mapping[Doubt, str] = {
+    "all foreground": "are foreground all over",
+    "grey levels": "have many grey levels, of which those above 127 are foreground",
+}
 
 
 class MaskScores(BaseModel):
@@ -54,6 +60,7 @@ class SaliencyScores(PhotoScores):
     """A photo's scores: one mask for each row of the result, by the row's name."""
 
     rows: dict[str, MaskScores]
+    doubts: list[Doubt] = Field(default=[], description="What may be wrong with the ground truth.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +88,15 @@ class SaliencyProtocol(PhotoProtocol[SaliencyScores]):
     @property
     def settings(self) -> dict[str, Any]:
         """Give the recipe, and this protocol's options."""
-        return self.recipe.as_data() | {
-            "off_centre": bool(self.windows),
-            "mean_of_heads": self.mean_of_heads,
-            "oracle": self.oracle,
-        }
+        return (
+            self.recipe.as_data()
+            | self.folders
+            | {
+                "off_centre": bool(self.windows),
+                "mean_of_heads": self.mean_of_heads,
+                "oracle": self.oracle,
+            }
+        )
 
     @property
     def summary(self) -> str:
@@ -112,12 +123,13 @@ class SaliencyProtocol(PhotoProtocol[SaliencyScores]):
 
     def prepare(self, pair: Pair, rgb: RGB) -> RGB:
         """Check a photo's size, and cut its window."""
-        datasets.refuse_other_size(rgb, datasets.read_mask(pair.truth).shape, pair)
+        datasets.refuse_other_size(rgb, read_mask(pair.truth).shape, pair)
         return np.ascontiguousarray(self._cut(pair, rgb))
 
     def judge(self, pair: Pair, rgb: RGB, views: Sequence[View]) -> SaliencyScores:
         """Score the mask of every row."""
-        truth = self._cut(pair, datasets.read_mask(pair.truth))
+        true = read_true_mask(pair.truth)
+        truth = self._cut(pair, true.mask)
         segmentation = decide(rgb, views, self.recipe, self.model)
         rows = {self._main: _compare(segmentation.mask, segmentation.soft, truth)}
         if self.mean_of_heads:
@@ -127,7 +139,15 @@ class SaliencyProtocol(PhotoProtocol[SaliencyScores]):
             maps = best_maps(views, truth, self.recipe.keep, SHORTLIST)
             masks = [self._plain(each, truth) for each in maps]
             rows[ORACLE] = _compare(*max(masks, key=lambda each: iou(each[0], truth)), truth)
-        return SaliencyScores(rows=rows)
+        return SaliencyScores(rows=rows, doubts=list(true.doubts))
+
+    def doubts(self, scores: Mapping[str, SaliencyScores]) -> tuple[str, ...]:
+        """Say which masks may have been meant otherwise."""
+        return tuple(
+            f"{len(names)} of {len(scores)} masks {what}: {', '.join(names[:SHOWN])}{', …' * (len(names) > SHOWN)}"
+            for doubt, what in DOUBTS.items()
+            if (names := [name for name, each in scores.items() if doubt in each.doubts])
+        )
 
     def rows(self, scores: Mapping[str, SaliencyScores], bootstrap: Bootstrap) -> tuple[ResultRow, ...]:
         """Average over photos; of Fβ the maximum of the mean."""
@@ -191,6 +211,8 @@ def saliency_protocol(
     off_centre: bool = False,
     mean_of_heads: bool = False,
     oracle: bool = False,
+    images: str | None = None,
+    masks: str | None = None,
     **asked: Unpack[SegmentOptions],
 ) -> SaliencyProtocol:
     """List a data set's photos and masks, and with `off_centre` read the masks.
@@ -198,15 +220,20 @@ def saliency_protocol(
     Raises `InputError`, `NothingMatchedError`, and `UsageError` for an option that makes no sense.
     """
     recipe = choose_recipe(model, **asked)
-    pairs: Sequence[Pair] = datasets.paired(path, "masks")
+    pairs: Sequence[Pair] = datasets.paired(path, datasets.SALIENCY, images, masks)
     windows: dict[str, Box] = {}
     listed = len(pairs)
     if off_centre:
+        unread = set[str]()  # fail one by one, when they are judged
         for pair in pairs:
-            if (window := off_centre_window(datasets.read_mask(pair.truth))) is not None:
-                windows[pair.name] = window
-        pairs = [pair for pair in pairs if pair.name in windows]
-        if not pairs:
+            try:
+                window = off_centre_window(read_mask(pair.truth))
+            except InputError:
+                unread.add(pair.name)
+            else:
+                windows |= {} if window is None else {pair.name: window}
+        pairs = [pair for pair in pairs if pair.name in windows or pair.name in unread]
+        if not windows:
             raise NothingMatchedError(f"{path}: no photo has a window with its object off-centre")
     return SaliencyProtocol(
         model,
@@ -223,8 +250,9 @@ def saliency_protocol(
 def evaluate_saliency(
     path: str | Path, model: WhiteBox | str | Path | None = None, **asked: Unpack[SaliencyOptions]
 ) -> Evaluation:
-    """Evaluate a model's masks of `path/images` against `path/masks`, each above 127 where the object is.
+    """Evaluate a model's masks of `path/images` against `path/masks`; see `cratecli.io.truth` for how these are read.
 
+    `images` and `masks` name other folders in `path`; those of DUTS, ECSSD, HKU-IS, DUT-OMRON and MSRA10K are found.
     `model` is what `load_model` gave, any other `WhiteBox`, or a name or file; none is the default model. What is
     left out is chosen as `segment` does; see `SaliencyOptions`. Raises `InputError` for a broken data set, or the first
     broken photo, `NothingMatchedError` for an empty one, `UsageError` for an option that makes no sense, and what

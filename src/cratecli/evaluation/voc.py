@@ -26,6 +26,7 @@ from cratecli.evaluation.scores import DIGITS, PhotoScores
 from cratecli.geometry import Size
 from cratecli.io import datasets
 from cratecli.io.datasets import Pair
+from cratecli.io.truth import read_labels
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.views import Question
 from cratecli.tasks.options import OneSizeOptions
@@ -85,13 +86,13 @@ class VocProtocol(PhotoProtocol[VocScores]):
 
     def prepare(self, pair: Pair, rgb: RGB) -> RGB:
         """Check a photo's size."""
-        datasets.refuse_other_size(rgb, datasets.read_labels(pair.truth).shape, pair)
+        datasets.refuse_other_size(rgb, read_labels(pair.truth).shape, pair)
         return rgb
 
     def judge(self, pair: Pair, rgb: RGB, views: Sequence[View]) -> VocScores:
         """Score every row in every layer. Raises `InputError` for a photo without a class."""
         del rgb
-        labels = datasets.read_labels(pair.truth)
+        labels = read_labels(pair.truth)
         size = Size(*labels.shape)
         if not np.any((labels > 0) & (labels < VOID)):
             raise InputError(f"{pair.truth}: shows no class")

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from cratecli.errors import InputError
 from cratecli.io.formats import picture, tensors
-from cratecli.runs.provenance import Provenance
+from cratecli.runs.provenance import EXPORT_PATHS, Provenance
 from cratecli.version import __version__
 from cratecli.weights.registry import load_registry
 
@@ -94,6 +94,9 @@ def _explained(path: Path, content: Mapping[str, Any]) -> Explained:
         paths["photos"] = record.photos.model_copy(update={"files_from": here(record.photos.files_from)})
     if record.weights and record.weights_are == "file":
         paths["weights"] = here(record.weights)
+    if record.command == "export":
+        given = record.recipe.items()
+        paths["recipe"] = {name: here(value) if name in EXPORT_PATHS else value for name, value in given}
     made = record.model_copy(update=paths)
     together = record.inputs is not None or record.input is None
     named = record.inputs or [] if together else [record.input or "-"]

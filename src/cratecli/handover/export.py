@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.files import TEMPORARY, replacing
-from cratecli.handover.finished_run import FinishedPhoto, FinishedRun, read_photo_again
+from cratecli.handover.finished_run import FinishedPhoto, FinishedRun
+from cratecli.handover.photos import photo_content, put_photo, read_photo_again
 from cratecli.handover.records import ExportRecord
+from cratecli.io.formats import PhotosBeside
 from cratecli.io.formats.compare import agreement
 from cratecli.io.formats.names import stems
 from cratecli.io.formats.png import with_text
@@ -32,13 +34,14 @@ class Exported:
     """Describes one exported photo: its file, the number of its objects, and how much the format kept of them.
 
     `iou` is the mean IoU, 0–1, of the objects with what the written file decodes to; `None` for a picture that
-    cannot be decoded to masks. `target` is `None` for standard output.
+    cannot be decoded to masks. `target` is `None` for standard output; `beside` is a link to the photo, or its copy.
     """
 
     photo: FinishedPhoto
     target: Path | None
     objects: int
     iou: float | None
+    beside: Path | None = None
 
     @property
     def record(self) -> ExportRecord:
@@ -55,12 +58,16 @@ class _LostError(OutputError):
         super().__init__(message, alone=True)
 
 
-def export(run: FinishedRun, form: Format, target: Path | None, put: Put) -> Iterator[Exported | Failure]:
+def export(
+    run: FinishedRun, form: Format, target: Path | None, put: Put, *, photos: PhotosBeside = "none"
+) -> Iterator[Exported | Failure]:
     """Write a run's objects in one format, and yield an outcome for each photo.
 
     `target` is a file for a `OneFile` format and a folder for a `FileEach` format; without it the file goes to
-    `put`. A file that does not decode to the objects it should hold is not written. Raises `UsageError` where one
-    of the run's own files would be overwritten, and `OutputError` where one file for all photos, or any file at all,
+    `put`. With `photos`, a format whose tool looks for them beside its files gets links or copies there, if their bytes
+    are those that were segmented. A file that does not decode to the objects it should hold is not written. Raises
+    `UsageError` where one of the run's own files would be overwritten, and `OutputError` where one file for all photos,
+    or any file at all,
     cannot be written.
     """
     if isinstance(form, OneFile):
@@ -68,7 +75,7 @@ def export(run: FinishedRun, form: Format, target: Path | None, put: Put) -> Ite
     elif target is None:
         raise ValueError("a folder needs a path")
     else:
-        yield from _file_each(run, form, target, put)
+        yield from _file_each(run, form, target, put, photos)
 
 
 def beside_path(form: Format, target: Path) -> Path | None:
@@ -101,16 +108,24 @@ def _one_file(run: FinishedRun, form: OneFile, target: Path | None, put: Put) ->
     _deliver_beside(run, form, beside)
 
 
-def _file_each(run: FinishedRun, form: FileEach, folder: Path, put: Put) -> Iterator[Exported | Failure]:
-    targets = [folder / form.folder / f"{file}.{form.ending}" for file in _files(run, form)]
+def _file_each(
+    run: FinishedRun, form: FileEach, folder: Path, put: Put, photos: PhotosBeside
+) -> Iterator[Exported | Failure]:
+    files = _files(run, form)
+    targets = [folder / form.folder / f"{file}.{form.ending}" for file in files]
     beside = beside_path(form, folder)
     _refuse(run, targets if beside is None else [*targets, beside])
     names = classes(run)
     for number, ((photo, annotated), target) in enumerate(zip(run.rows(), targets, strict=True)):
+        place: Path | None = None
         try:
+            if photos != "none" and form.photos:
+                place = folder / form.photos / f"{files[number]}{_ending(form, photo)}"
+                _refuse_own(run, place)
+                put_photo(photo, place, photos, photo_content(photo))
             content = form.encode(annotated, names, partial(read_photo_again, photo, annotated))
             if form.ending == "png" and "crate" in run.info:
-                made = provenance.exported(run.info["crate"]["as"], run.manifest, target, folder)
+                made = provenance.exported(run.info["crate"]["as"], run.manifest, target, folder=folder)
                 content = with_text(content, json.dumps(made))
             with _writing(target, put) as stream:
                 stream.write(content)
@@ -122,13 +137,37 @@ def _file_each(run: FinishedRun, form: FileEach, folder: Path, put: Put) -> Iter
                 raise OutputError(f"{error}; {number} of {len(targets)} photos exported") from None
             yield Failure(Job(photo.source, target), error)
         else:
-            yield exported
+            yield replace(exported, beside=place)
     _deliver_beside(run, form, beside)
 
 
 def _files(run: FinishedRun, form: FileEach) -> list[str]:
     """Name the files of a format, without their extension."""
-    return stems([each.name for each in run.photos]) if form.by_photo else [each.file for each in run.photos]
+    if not form.photos:
+        return [each.file for each in run.photos]
+    return [_apart(each, form.photos) for each in stems([each.name for each in run.photos])]
+
+
+def _apart(file: str, folder: str) -> str:
+    """Rename the folders of a file that are called like `folder`: a tool would take the last one for it."""
+    *folders, name = file.split("/")
+    return "/".join([*(f"{each}-" if each == folder else each for each in folders), name])
+
+
+def _ending(form: FileEach, photo: FinishedPhoto) -> str:
+    """Give a photo's extension. Raises `InputError` for one that the format's tool does not read."""
+    if (ending := PurePosixPath(photo.name).suffix).lower() not in form.endings:
+        known = ", ".join(sorted(form.endings))
+        raise InputError(
+            f"{photo.shown}: the tool reads {known}, not {ending!r}: convert it, or --photos none"
+        )
+    return ending
+
+
+def _refuse_own(run: FinishedRun, place: Path) -> None:
+    """Raise `UsageError` for a place that is a photo of the run; a link to one, of an earlier export, is none."""
+    if os.path.join(os.path.realpath(place.parent), place.name) in run.protected:  # noqa: PTH118
+        raise UsageError(f"{place} belongs to the run itself: choose another output")
 
 
 def _decoded(

@@ -1,22 +1,21 @@
 """Read a finished run from its manifest: its photos, the names that formats give them, and the photos' pixels."""
 
-import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cratecli.errors import InputError, NothingMatchedError, UsageError
-from cratecli.io import images
-from cratecli.io.formats.names import bare, plain, safe, stems
+from cratecli.io.formats.names import bare, common_root, name_below, plain, safe, stems
 from cratecli.io.formats.record import Annotated, check_size, restore
 from cratecli.io.formats.table import Info
 from cratecli.io.ranges import Range
 from cratecli.runs.gone import is_gone
 from cratecli.runs.manifest import MANIFEST, Line, ManifestRow, read_manifest
+from cratecli.runs.provenance import relative
 from cratecli.version import __version__
 
 
@@ -51,7 +50,7 @@ class FinishedRun:
     Photos are in the order of their names, so that memory does not grow with the manifest and the order in which
     they were finished does not matter. `protected` are the real paths of the run's photos, outputs and manifest;
     `info` is the provenance that annotation files have room for. `gone` are the paths of photos that are no longer
-    there, whether they are listed or not.
+    there, whether they are listed or not. Each of `changes` is made to a photo's objects as they are read.
     """
 
     manifest: Path
@@ -59,6 +58,20 @@ class FinishedRun:
     protected: frozenset[str]
     info: Info
     gone: tuple[str, ...] = ()
+    changes: tuple[Callable[[FinishedPhoto, Annotated], Annotated], ...] = ()
+
+    @property
+    def root(self) -> Path | None:
+        """Give the folder that the names of all photos are relative to; nothing if there is none."""
+        roots = {
+            os.path.normpath(photo.source.absolute()).removesuffix(f"/{photo.name}") for photo in self.photos
+        }
+        root = roots.pop()
+        return None if roots or not os.path.isdir(root) else Path(root)  # noqa: PTH112
+
+    def root_seen_from(self, target: Path | None) -> dict[str, str]:
+        """Give the root as annotation files hold it, if there is one."""
+        return {} if self.root is None else {"root": relative(self.root, target)}
 
     def __iter__(self) -> Iterator[Annotated]:
         """Yield the annotated photos, under the names that formats use."""
@@ -73,7 +86,10 @@ class FinishedRun:
                     row = ManifestRow.from_json(stream.read(photo.length))
                     if row.input_sha256 != photo.sha256:
                         raise ValueError("another photo")
-                    yield photo, replace(_checked(self.manifest, photo.number, row), name=photo.name)
+                    annotated = replace(_checked(self.manifest, photo.number, row), name=photo.name)
+                    for change in self.changes:
+                        annotated = change(photo, annotated)
+                    yield photo, annotated
         except OSError as error:
             raise InputError(f"{self.manifest}: {error.strerror}") from None
         except ValueError:
@@ -152,14 +168,20 @@ def _range(made: dict[str, Any]) -> str:
 def _named(
     place: Path, lines: Sequence[tuple[int, Line]], ranges: Mapping[str, str]
 ) -> tuple[FinishedPhoto, ...]:
-    """Name each photo after its place in the tree of outputs, or after its path if outputs are shared; sorted."""
+    """Name each photo after its place in the tree of outputs; sorted.
+
+    Where outputs are shared, photos are named from the folder on that all of them lie in.
+    """
     rows = [line.row for _, line in lines]
     outputs = Counter(row.output for row in rows)
     own = [row.output if outputs[row.output] == 1 else None for row in rows]
+    root = common_root(
+        str(place / row.input) for row, output in zip(rows, own, strict=True) if output is None
+    )
     names: dict[str, ManifestRow] = {}
     for row, output in zip(rows, own, strict=True):
         in_tree = PurePosixPath(output or "").parent / PurePosixPath(row.input).name
-        name = safe(row.input if output is None else str(in_tree))
+        name = safe(str(in_tree)) if output is not None else name_below(str(place / row.input), root or ".")
         if (first := names.setdefault(name, row)) is not row:
             raise UsageError(f"{first.input} and {row.input} would both be called {name}: run them apart")
     files = [
@@ -180,15 +202,3 @@ def _named(
         for (number, line), name, file in zip(lines, names, files, strict=True)
     ]
     return tuple(sorted(photos, key=lambda photo: PurePosixPath(photo.name)))
-
-
-def read_photo_again(photo: FinishedPhoto, annotated: Annotated) -> images.Decoded:
-    """Read the pixels of a finished photo. Raises `InputError` unless bytes and size are those that were segmented."""
-    name = photo.shown
-    content = images.content(photo.source, name)
-    if hashlib.sha256(content).hexdigest() != photo.sha256:
-        raise InputError(f"{name}: not the photo of the run: its bytes have changed")
-    decoded = images.decode(content, name, range=photo.range)
-    if decoded.rgb.shape[:2] != (annotated.height, annotated.width):
-        raise InputError(f"{name}: not of the size that the run says")
-    return decoded

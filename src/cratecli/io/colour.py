@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
-from cratecli.arrays import RGB
+from cratecli.arrays import RGB, Mask
 
 STANDS_OUT = 32  # levels, in any channel, by which a colour differs from white at least
 LEAST_SHOWN = 0.05  # of what is not transparent: less of it standing out from white, it lies on black
@@ -27,11 +27,27 @@ def upright(image: Image.Image, held: Image.Image | None = None) -> Image.Image:
 
     `held` is the image whose EXIF counts, if another.
     """
-    try:
-        turn = _TURNS.get((held or image).getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # broken EXIF raises anything, while the pixels are whole
-        turn = None
+    turn = _TURNS.get(orientation(held or image))
     return image if turn is None else image.transpose(turn)
+
+
+def orientation(image: Image.Image) -> int:
+    """Read the EXIF orientation of an image, 1 to 8; 1, upright, where it has none or broken EXIF."""
+    try:
+        number = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # broken EXIF raises anything, while the pixels are whole
+        return 1
+    return number if number in _TURNS else 1
+
+
+def as_stored(mask: Mask, orientation: int) -> Mask:
+    """Turn a mask of the upright photo back to the frame of the file, whose EXIF orientation is 1 to 8."""
+    back = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}.get(
+        orientation, _TURNS.get(orientation)
+    )
+    if back is None:
+        return mask
+    return np.asarray(Image.fromarray(mask.astype(np.uint8)).transpose(back)) > 0
 
 
 @dataclass(frozen=True, eq=False)

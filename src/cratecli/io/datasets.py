@@ -1,21 +1,34 @@
-"""Read evaluation data sets (folders of pairs, VOC, COCO): their photos, ground-truth masks, labels and annotations."""
+"""List evaluation data sets (folders of pairs, VOC, COCO): their photos, and the files of their truth."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from cratecli.arrays import RGB, Labels, Mask
+from cratecli.arrays import RGB
 from cratecli.errors import InputError, NothingMatchedError
 from cratecli.io import images
 from cratecli.io.formats.record import check_size
-from cratecli.io.opening import open_image, without_bad_metadata
 
 VAL2017 = "instances_val2017.json"
+
+Layout = tuple[str, str]
+"""Names of the folder of photos and the folder of masks, which may be one."""
+
+SALIENCY: tuple[Layout, ...] = (
+    ("images", "masks"),
+    ("DUTS-TE-Image", "DUTS-TE-Mask"),
+    ("DUTS-TR-Image", "DUTS-TR-Mask"),
+    ("DUT-OMRON-image", "pixelwiseGT-new-PNG"),
+    ("imgs", "gt"),  # HKU-IS
+    ("images", "ground_truth_mask"),  # ECSSD
+    ("Imgs", "Imgs"),  # MSRA10K, and others as PoolNet has them
+)
+PARTS: tuple[Layout, ...] = (("images", "masks_part"),)
+"""The layouts of data sets as they unpack."""
+
+_JPEG, _PNG = frozenset({".jpg", ".jpeg"}), frozenset({".png"})
 
 
 @dataclass(frozen=True)
@@ -36,20 +49,59 @@ class CocoSet:
     annotations: Mapping[str, Sequence[dict[str, Any]]]
 
 
-def paired(folder: Path, truths: str) -> list[Pair]:
-    """Pair the files of `images/` with those of the folder `truths` beside it, by stem, sorted by name.
+def paired(
+    folder: Path, layouts: Sequence[Layout], photos: str | None = None, masks: str | None = None
+) -> list[Pair]:
+    """Pair photos and masks by stem, sorted by name: of the folders named, or of the first of `layouts` that fits.
 
-    Raises `InputError` for a missing folder, and for a file without a partner; `NothingMatchedError` for no photo.
+    A layout may lie in `folder`, or in one folder below it. `photos` and `masks` are seen from `folder`. Where both lie
+    in one folder, photos are JPEGs and masks PNGs. Raises `InputError` for a missing folder, for several that fit, and
+    for a file without a partner; `NothingMatchedError` for no photo.
     """
-    photos, masks = (_by_stem(_folder(folder, each)) for each in ("images", truths))
-    for here, there, what in ((photos, masks, truths), (masks, photos, "images")):
+    _there(folder)
+    place, (photos, masks) = _layout(folder, layouts, photos, masks)
+    images_, masks_ = (_innermost(_folder(place, each)) for each in (photos, masks))
+    together = images_.resolve() == masks_.resolve()
+    pictures = _by_stem(images_, _JPEG if together else images.EXTENSIONS)
+    truths = _by_stem(masks_, _PNG if together else images.EXTENSIONS)
+    for here, there, what in ((pictures, truths, masks), (truths, pictures, photos)):
         lone = sorted(here.keys() - there.keys())
         if lone:
             more = f", and {len(lone) - 1} others have none" if len(lone) > 1 else ""
             raise InputError(f"{here[lone[0]]}: nothing in {what}/ goes with it{more}")
-    if not photos:
-        raise NothingMatchedError(f"no photo in {folder / 'images'}")
-    return [Pair(stem, photos[stem], masks[stem]) for stem in sorted(photos)]
+    if not pictures:
+        raise NothingMatchedError(f"no photo in {images_}")
+    return [Pair(stem, pictures[stem], truths[stem]) for stem in sorted(pictures)]
+
+
+def _layout(
+    folder: Path, layouts: Sequence[Layout], photos: str | None, masks: str | None
+) -> tuple[Path, Layout]:
+    """Find where the folders of photos and masks lie, and their names; those that are given are not searched for."""
+    if photos is not None and masks is not None:
+        return folder, (photos, masks)
+    wanted = list(dict.fromkeys((photos or one, masks or other) for one, other in layouts))
+    below = [each for each in sorted(folder.iterdir()) if each.is_dir() and not each.name.startswith(".")]
+    for places in ([folder], below):
+        found = [(place, each) for place in places for each in wanted if _holds(place, each)]
+        several = list(dict.fromkeys(str(place / each[0]) for place, each in found))
+        if len(several) > 1:
+            raise InputError(
+                f"{folder}: holds several data sets ({', '.join(several)}): name one, or --images and --masks"
+            )
+        if found:
+            return found[0]
+    known = "; ".join("/ and ".join(dict.fromkeys(each)) + "/" for each in wanted)
+    raise InputError(f"{folder}: has no {known} in it: name its folders with --images and --masks")
+
+
+def _holds(place: Path, layout: Layout) -> bool:
+    return all((place / name).is_dir() for name in layout)
+
+
+def _innermost(folder: Path) -> Path:
+    """Go into a folder of the same name, as some archives unpack."""
+    return below if (below := folder / folder.name).is_dir() else folder
 
 
 def voc(folder: Path, split: str) -> list[Pair]:
@@ -104,34 +156,6 @@ def coco(folder: Path) -> CocoSet:
     return CocoSet(pairs, sizes, annotations)
 
 
-def read_mask(path: Path) -> Mask:
-    """Read a binary ground-truth mask: pixels above 127 are foreground. Raises `InputError`, also if there are none."""
-    mask = np.asarray(images.read(path).max(axis=-1) > 127)
-    if not mask.any():
-        raise InputError(f"{path}: no pixel is brighter than 127: a mask is 0 and 255")
-    return mask
-
-
-def read_labels(path: Path) -> Labels:
-    """Read a label map: the indices of an indexed picture, or the values of a grey one. Raises `InputError`."""
-    content = images.content(path)
-    try:
-        return without_bad_metadata(content, str(path), partial(_labels, path=path))
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{path}: cannot be read as an image: {' '.join(str(error).split())}") from None
-
-
-def _labels(content: bytes, path: Path) -> Labels:
-    with open_image(content, str(path)) as image:
-        image.load()
-        if image.mode not in ("P", "L", "1"):
-            raise InputError(f"{path}: labels are indexed or grey, not {image.mode}")
-        grey = image if image.mode != "1" else image.convert("L")
-        return np.array(grey, np.uint8)
-
-
 def refuse_other_size(rgb: RGB, size: tuple[int, int], pair: Pair) -> None:
     """Raise `InputError` unless a photo has the size (height, width; px) of its ground truth."""
     height, width = rgb.shape[:2]
@@ -139,10 +163,10 @@ def refuse_other_size(rgb: RGB, size: tuple[int, int], pair: Pair) -> None:
         raise InputError(f"{pair.image}: {width} × {height} px, but {size[1]} × {size[0]} px in {pair.truth}")
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _by_stem(folder: Path, endings: Container[str]) -> dict[str, Path]:
     paths: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in images.EXTENSIONS or path.name.startswith("."):
+        if path.suffix.lower() not in endings or path.name.startswith("."):
             continue
         if (other := paths.setdefault(path.stem, path)) is not path:
             raise InputError(f"{path}: shares its stem with {other.name}")

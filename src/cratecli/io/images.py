@@ -60,7 +60,7 @@ def as_rgb(photo: PhotoLike, *, range: str = "auto") -> RGB:
     """
     if isinstance(photo, Image.Image):
         refuse_thin(photo.width, photo.height, "the image")
-        with _explained("the image"):
+        with explained("the image"):
             photo.load()
             return _shown(photo, depths.held(photo), Range.parse(range))[0].rgb
     if isinstance(photo, str | Path):
@@ -99,7 +99,7 @@ def content(path: Path, name: str | None = None, *, max_pixels: int = MAX_PIXELS
     """
     name = name or str(path)
     refuse_missing(path, name)
-    with _explained(name, "cannot be read"), open(path, "rb", opener=_without_waiting) as stream:
+    with explained(name, "cannot be read"), open(path, "rb", opener=_without_waiting) as stream:
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode):  # replaced since the check above
             raise InputError(f"{name}: not a regular file")
@@ -109,7 +109,7 @@ def content(path: Path, name: str | None = None, *, max_pixels: int = MAX_PIXELS
 
 def refuse_missing(path: Path, name: str) -> None:
     """Raise `InputError` for anything but a regular file: a pipe would block, a device may never end."""
-    with _explained(name, "cannot be read"):
+    with explained(name, "cannot be read"):
         if not path.is_file():
             raise InputError(f"{name}: {_what_instead(path)}")
 
@@ -133,7 +133,7 @@ def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, range: str =
     an allowed format, larger than `max_pixels`, or longer than 32 times its width.
     """
     chosen = Range.parse(range)
-    with _explained(name):
+    with explained(name):
         return without_bad_metadata(data, name, partial(_decode, name=name, most=max_pixels, chosen=chosen))
 
 
@@ -218,7 +218,7 @@ def _has_more(image: Image.Image) -> bool:
 
 
 @contextmanager
-def _explained(name: str, what: str = "cannot be read as an image") -> Iterator[None]:
+def explained(name: str, what: str = "cannot be read as an image") -> Iterator[None]:
     """Turn any exception of a reader into an `InputError` of one line: a broken file can raise anything."""
     try:
         yield

@@ -214,6 +214,8 @@ class _Pipeline(Generic[Result]):
                 rgb = self._prepare(job, images.as_rgb(job.held, range=self.desk.range))
                 return self._kept(DecodedPhoto(job, rgb, fingerprint(rgb)))
             if job.source is None:
+                if not self.desk.stdin:
+                    raise InputError("a photo is None: neither a path, a Pillow image nor an array")
                 content = self.desk.stdin[max(job.number - 1, 0)]
                 images.refuse_large(len(content), job.name, most)
             else:

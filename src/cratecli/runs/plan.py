@@ -10,6 +10,7 @@ from typing import Protocol
 from cratecli.errors import UsageError
 from cratecli.io import images
 from cratecli.io.formats import ENDINGS, ending_of
+from cratecli.io.formats.names import common_root
 from cratecli.runs.inputs import STDIN, Inputs, is_folder, refuse_no_path
 from cratecli.runs.jobs import Failure, Job, stdin_stem
 from cratecli.runs.manifest import BESIDE, MANIFEST
@@ -70,6 +71,13 @@ class Plan:
     def also(self) -> set[Path]:
         """Give the folders of the outputs beside targets."""
         return {file.parent for job in self.jobs for file in self.files(job)[1:]}
+
+    @property
+    def root(self) -> str | None:
+        """Give the folder that names of photos in one file for all are relative to: the one named, or the innermost."""
+        if self.inputs is not None and self.inputs.alone and self.inputs.folders:
+            return str(self.inputs.folders[0])
+        return common_root(job.name for job in self.jobs if job.source is not None)
 
     @property
     def manifest(self) -> Path | None:

@@ -23,6 +23,9 @@ _MATTING = ("pymatting", "numba")
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, serialize_by_alias=True, validate_by_name=True)
 
 
+EXPORT_PATHS = ("root", "ids_from")
+"""The options of an export that are paths."""
+
 Command = Literal["segment", "objects", "parts", "heads", "layers"]
 """The commands that ask a question."""
 
@@ -138,7 +141,7 @@ class Provenance(BaseModel):
         Where outputs are made of all inputs together, `folder` holds them all.
         """
         source = "-" if job.source is None else job.source
-        about = {"input": _relative(source, job.target), "input_sha256": sha256}
+        about = {"input": relative(source, job.target), "input_sha256": sha256}
         return self.seen_from(job.target, folder).model_copy(update=about | facts)
 
     def seen_from(self, target: Path | None, folder: Path | None = None) -> "Provenance":
@@ -148,22 +151,22 @@ class Provenance(BaseModel):
         named in the output.
         """
         paths: dict[str, Any] = {
-            name: _relative(value, target)
+            name: relative(value, target)
             for name in ("parts", "save_parts")
             if (value := getattr(self, name)) is not None
         }
         if self.background and self.background_sha256:
-            paths["background"] = _relative(self.background, target)
+            paths["background"] = relative(self.background, target)
         if self.photos and self.photos.files_from:
-            listed = {"files_from": _relative(self.photos.files_from, target)}
+            listed = {"files_from": relative(self.photos.files_from, target)}
             paths["photos"] = self.photos.model_copy(update=listed)
         if self.weights and Path(self.weights).is_file():
-            paths |= {"weights": _relative(self.weights, target), "weights_are": "file"}
+            paths |= {"weights": relative(self.weights, target), "weights_are": "file"}
         if self.inputs is not None or folder is not None:
             inputs = self.inputs or []
-            paths["inputs"] = [p if Path(p).is_absolute() else _relative(p, target) for p in inputs]
+            paths["inputs"] = [p if Path(p).is_absolute() else relative(p, target) for p in inputs]
         if folder is not None:
-            paths["folder"] = _relative(folder, target)
+            paths["folder"] = relative(folder, target)
         return self.model_copy(update=paths)
 
 
@@ -197,14 +200,34 @@ def provenance(
     )
 
 
-def exported(kind: str, manifest: Path, target: Path | None, folder: Path | None = None) -> dict[str, Any]:
-    """Say how a file was exported from a run, into a `folder` of several: plain data, paths from the file's folder."""
+def exported(
+    kind: str,
+    manifest: Path,
+    target: Path | None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    folder: Path | None = None,
+) -> dict[str, Any]:
+    """Say how a file was exported from a run, with `options`, into a `folder` of several: plain data.
+
+    Paths are relative to the file's folder.
+    """
     run = manifest.parent if manifest.name == MANIFEST else manifest
-    within = None if folder is None else _relative(folder, target)
-    return Provenance(command="export", as_=kind, inputs=[_relative(run, target)], folder=within).as_data()
+    recipe = {
+        name: relative(value, target) if name in EXPORT_PATHS else value
+        for name, value in (options or {}).items()
+    }
+    within = None if folder is None else relative(folder, target)
+    made = Provenance(
+        command="export", as_=kind, inputs=[relative(run, target)], recipe=recipe, folder=within
+    )
+    if recipe.get("orientation") == "raw":
+        made = made.model_copy(update={"orientation": "as stored, EXIF not applied"})
+    return made.as_data()
 
 
-def _relative(path: str | Path, target: Path | None) -> str:
+def relative(path: str | Path, target: Path | None) -> str:
+    """Give a path as seen from the folder of `target`, or from the working folder; `-` stays."""
     folder = Path() if target is None else target.parent
     return "-" if path == "-" else Path(os.path.relpath(path, folder)).as_posix()
 

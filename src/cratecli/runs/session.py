@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from cratecli.arrays import RGB
 from cratecli.emergence.features import View
 from cratecli.errors import OutputError
+from cratecli.io.formats.names import name_below
 from cratecli.io.formats.record import Annotated
 from cratecli.io.opening import MAX_PIXELS
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, as_it_is, work_through
@@ -133,9 +134,16 @@ class Session:
             self._annotated[photo.job] = annotated
 
     def annotated(self) -> list[Annotated]:
-        """Give the objects of all photos that are done, by this run or an earlier one, in the plan's order."""
-        jobs = dict.fromkeys(self.plan.jobs)
-        return [replace(self._annotated[job], name=job.name) for job in jobs if job in self._annotated]
+        """Give the objects of all photos that are done, by this run or an earlier one, in the plan's order.
+
+        Photos are named from the plan's root on.
+        """
+        root = self.plan.root
+        jobs = [job for job in dict.fromkeys(self.plan.jobs) if job in self._annotated]
+        names = [
+            job.name if job.source is None or root is None else name_below(job.name, root) for job in jobs
+        ]
+        return [replace(self._annotated[job], name=name) for job, name in zip(jobs, names, strict=True)]
 
     def write(self, content: bytes, target: Path | None = None) -> Written:
         """Write what stands for the whole run, to the plan's own target unless another is named.

@@ -6,7 +6,7 @@ from pathlib import Path
 from cratecli.arrays import RGB
 from cratecli.io.formats import coco
 from cratecli.io.formats.png import encode_rgb
-from cratecli.runs.provenance import Provenance
+from cratecli.runs.provenance import Provenance, relative
 from cratecli.runs.session import Session, Written
 from cratecli.runs.views import describe
 from cratecli.tasks.options import is_combined
@@ -21,6 +21,8 @@ def write_combined(session: Session, kind: object, recipe: str, made: Provenance
         return
     about = made.seen_from(session.plan.target).as_data()
     info = {"description": describe(session.desk.model, recipe), "crate": about}
+    if session.plan.root is not None:
+        info["root"] = relative(session.plan.root, session.plan.target)
     yield session.write(coco.dataset(photos, info) if kind == "coco" else coco.results(photos))
 
 

@@ -4,8 +4,8 @@ import typer
 
 from cratecli.cli.evaluation import Data, EvaluationRun
 from cratecli.cli.groups import grouped
-from cratecli.evaluation.options import SaliencyProtocolOptions, VocProtocolOptions
-from cratecli.tasks.options import CutOptions, PartOptions
+from cratecli.evaluation.options import PartsProtocolOptions, SaliencyProtocolOptions, VocProtocolOptions
+from cratecli.tasks.options import CutOptions
 
 app = typer.Typer(
     help="Evaluate models on data sets with ground truth: the papers' numbers, or the saliency field's.",
@@ -45,13 +45,15 @@ def coco(path: Data, *, asked: CutOptions, run: EvaluationRun) -> None:
 
 
 @app.command(
-    epilog="Examples:\n\ncrate evaluate saliency DUTS/ --oracle\n\ncrate evaluate saliency DUTS/ --refine none --json"
+    epilog="Examples:\n\ncrate evaluate saliency DUTS-TE/ --oracle\n\n"
+    "crate evaluate saliency mine/ --images jpg --masks png"
 )
 @grouped
 def saliency(path: Data, *, asked: SaliencyProtocolOptions, run: EvaluationRun) -> None:
     """Evaluate the masks of `crate segment`: IoU, maxFβ, mean absolute error, accuracy, boxes that are right.
 
-    PATH holds images/ and masks/, of the same stems; a mask is above 127 where the object is.
+    PATH holds images/ and masks/, of the same stems, or is DUTS, ECSSD, HKU-IS, DUT-OMRON or MSRA10K as it unpacks;
+    --images and --masks name other folders. The object is what is opaque, not index 0, not black, or above 127.
     """
     from cratecli.evaluation.saliency import saliency_protocol
 
@@ -62,7 +64,7 @@ def saliency(path: Data, *, asked: SaliencyProtocolOptions, run: EvaluationRun) 
     epilog="Examples:\n\ncrate evaluate parts cars/\n\ncrate evaluate parts cars/ -k 8 --foreground pca"
 )
 @grouped
-def parts(path: Data, *, asked: PartOptions, run: EvaluationRun) -> None:
+def parts(path: Data, *, asked: PartsProtocolOptions, run: EvaluationRun) -> None:
     """Evaluate the parts of `crate parts`: NMI, ARI, and IoU under the best matching.
 
     PATH holds images/ and masks_part/, of the same stems: a part's number in every pixel, 0 for the background.

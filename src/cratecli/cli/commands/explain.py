@@ -82,7 +82,10 @@ def _settings(made: "Provenance") -> Iterator[tuple[str, Any]]:
     """Give the options that decide the outcome, by their flags. Raises `UsageError` for what they cannot be."""
     from cratecli.tasks.recipes import QUESTIONS, as_options
 
-    if made.command != "export":
+    if made.command == "export":
+        for name, value in made.recipe.items():
+            yield flag_of(name).long, value
+    else:
         for name, value in as_options(QUESTIONS[made.command], made.recipe).items():
             yield flag_of(name).long, value
     selection = made.photos.model_dump(exclude_defaults=True) if made.photos else {}

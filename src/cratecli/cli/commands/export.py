@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,11 +13,13 @@ from cratecli.cli import options
 from cratecli.cli.console import printable, put, stdout_kind
 from cratecli.cli.outputs import means_stdout
 from cratecli.cli.report import Report
-from cratecli.errors import UsageError
-from cratecli.io.formats import FormatName
+from cratecli.errors import InputError, UsageError
+from cratecli.io.formats import FormatName, PhotosBeside
 
 if TYPE_CHECKING:
     from cratecli.handover.export import Exported
+    from cratecli.handover.finished_run import FinishedRun
+    from cratecli.io.formats.coco import Ids
     from cratecli.io.formats.table import Format
 
 WORST = 10  # photos in the table of lowest IoU
@@ -38,6 +40,49 @@ def export(
             help="The file, or the folder for formats with one file for each photo; `-` is stdout.",
         ),
     ] = None,
+    photos: Annotated[
+        PhotosBeside | None,
+        typer.Option(
+            help="For `yolo`: photos beside the labels, as links, as copies, or not; link unless said."
+        ),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The class of all objects, in place of `object`.")
+    ] = None,
+    label_from: Annotated[
+        Literal["folder"] | None,
+        typer.Option(help="The class of objects is the name of their photo's folder."),
+    ] = None,
+    root: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="The folder that the names of photos are relative to; the one that was segmented unless said.",
+        ),
+    ] = None,
+    orientation: Annotated[
+        Literal["raw"] | None,
+        typer.Option(
+            help="Coordinates in the frame of the file, for tools that ignore EXIF, not of the upright photo."
+        ),
+    ] = None,
+    ids_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="For COCO: ids of images and categories from this instances.json, by file name and class name.",
+        ),
+    ] = None,
+    polygons: Annotated[
+        bool, typer.Option("--polygons", help="For `coco`: polygons in place of RLE; they have no holes.")
+    ] = False,
+    prefix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="For `label-studio`: from its document root to the photos; the folder's name unless said.",
+        ),
+    ] = None,
     prune: Annotated[
         bool, typer.Option("--prune", help="Leave out photos that are no longer there.")
     ] = False,
@@ -54,14 +99,19 @@ def export(
     report = Report(json_=json_, jsonl=jsonl, quiet=quiet)
 
     from cratecli.handover import export as task
+    from cratecli.handover.changes import Changes, changed
     from cratecli.handover.finished_run import read_run
-    from cratecli.io.formats.table import FORMATS, OneFile
+    from cratecli.io.formats.table import FORMATS, OneFile, coco_format, label_studio_format
     from cratecli.runs.inputs import name_some
     from cratecli.runs.jobs import Failure
     from cratecli.runs.provenance import exported
 
     form = FORMATS[as_]
+    _refuse_others(as_, orientation=orientation, ids_from=ids_from, polygons=polygons, prefix=prefix)
+    asked = Changes(label=label, label_from=label_from, root=root, orientation=orientation or "upright")
     together = isinstance(form, OneFile)
+    if photos is not None and (isinstance(form, OneFile) or not form.photos):
+        raise UsageError(f"--photos is for yolo, whose labels lie beside the photos; {as_} needs none")
     target = _target(form, run, as_, output, records=report.records)
     done: list[Exported] = []
     with report:
@@ -70,16 +120,30 @@ def export(
             names = name_some(gone)
             there = f"exported all the same: {names}; --prune leaves them out"
             report.note(f"no longer there, {f'left out: {names}' if prune else there}")
-        finished = replace(
-            finished, info={**finished.info, "crate": exported(as_, finished.manifest, target)}
+        finished, left_out = changed(finished, asked)
+        for failure in left_out:
+            report.fail(failure)
+        decisive = {"label": label, "label_from": label_from, "root": root, "orientation": orientation}
+        given: dict[str, Any] = {name: value for name, value in decisive.items() if value is not None}
+        given |= ({} if ids_from is None else {"ids_from": ids_from}) | (
+            {"polygons": True} if polygons else {}
         )
-        for outcome in task.export(finished, form, target, lambda chunk: put([chunk])):
+        made = exported(as_, finished.manifest, target, given)
+        finished = replace(finished, info={**finished.info, "crate": made, **finished.root_seen_from(target)})
+        if as_ in (FormatName.COCO, FormatName.COCO_RESULTS):
+            form = coco_format(as_, _ids(ids_from, finished), polygons=polygons)
+        elif as_ is FormatName.LABEL_STUDIO:
+            form = label_studio_format(_prefix(prefix, finished, report))
+        for outcome in task.export(
+            finished, form, target, lambda chunk: put([chunk]), photos=photos or "link"
+        ):
             if isinstance(outcome, Failure):
                 report.fail(outcome)
                 continue
             done.append(outcome)
             record = outcome.record
-            report.done(record, *([] if together or record.output is None else [record.output]))
+            own = [] if together else [outcome.target, outcome.beside]
+            report.done(record, *(str(path) for path in own if path is not None))
         if target is None and output is None:
             report.went_to_stdout()
         if target is not None:
@@ -87,6 +151,43 @@ def export(
             report.wrote(*([str(target)] if together else []), *([] if beside is None else [str(beside)]))
         if not quiet:
             _sum_up([(each.photo.shown, each.iou) for each in done], report)
+
+
+def _refuse_others(kind: FormatName, **given: str | bool | None) -> None:
+    """Raise `UsageError` for an option that the format has no use for."""
+    coco = {FormatName.COCO, FormatName.COCO_RESULTS}
+    pictures = {FormatName.CUTOUT, FormatName.OVERLAY}
+    fitting = {
+        "orientation": set(FormatName) - pictures,
+        "ids_from": coco,
+        "polygons": {FormatName.COCO},
+        "prefix": {FormatName.LABEL_STUDIO},
+    }
+    for name, value in given.items():
+        if value and kind not in fitting[name]:
+            raise UsageError(f"--{name.replace('_', '-')} is of no use to {kind}")
+
+
+def _ids(file: str | None, run: "FinishedRun") -> "Ids | None":
+    """Read the ids of a COCO data set. Raises `InputError`."""
+    from cratecli.io.formats.coco import Ids
+
+    if file is None:
+        return None
+    try:
+        return Ids.matched(Path(file).read_bytes(), run)
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise InputError(f"{file}: {error}") from None
+
+
+def _prefix(given: str | None, run: "FinishedRun", report: Report) -> str:
+    """Choose the path from Label Studio's document root to the photos, and say which root that means."""
+    if given is not None or run.root is None:
+        return given or ""
+    report.note(f"Label Studio's document root is {printable(str(run.root.parent))}; --prefix is for another")
+    return run.root.name
 
 
 def _target(form: "Format", run: Path, kind: str, output: str | None, *, records: bool) -> Path | None:

@@ -177,9 +177,9 @@ def _measure(evaluate: tuple[str, Path] | None) -> Callable[["Crate"], dict[str,
     if kind not in _MEASURES:
         raise UsageError(f"--evaluate {kind!r} is not one of {', '.join(_MEASURES)}")
     from cratecli.evaluation.saliency import evaluate_saliency
-    from cratecli.io.datasets import paired
+    from cratecli.io.datasets import SALIENCY, paired
 
-    paired(path, "masks")
+    paired(path, SALIENCY)
 
     def measure(model: "Crate") -> dict[str, float]:
         rows = evaluate_saliency(path, model, refine="none", mean_of_heads=True, oracle=True, resamples=0)

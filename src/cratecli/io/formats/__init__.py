@@ -4,6 +4,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, get_args
 
+PhotosBeside = Literal["link", "copy", "none"]
+"""What an export writes of the photos themselves, for tools that look for annotations beside them."""
+
 
 class FormatName(StrEnum):
     """Names the formats of `crate export --as`; `table.FORMATS` has the codec of each."""

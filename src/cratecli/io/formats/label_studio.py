@@ -13,15 +13,20 @@ from cratecli.io.formats.record import Annotated, AnnotatedPhotos, Annotation, a
 SERVED = "/data/local-files/?d="  # URL under which Label Studio serves files of its local storage
 
 
-def write(photos: AnnotatedPhotos, version: str, stream: BinaryIO) -> None:
-    """Write the tasks as JSON, one line for each photo; `version` names the model that predicted the masks."""
+def write(photos: AnnotatedPhotos, version: str, stream: BinaryIO, prefix: str = "") -> None:
+    """Write the tasks as JSON, one line for each photo; `version` names the model that predicted the masks.
+
+    `prefix` is the path from Label Studio's document root to the photos' folder, which may not be the root itself.
+    """
     stream.write(b"[")
     for number, photo in enumerate(photos):
-        stream.write((",\n" if number else "\n").encode() + json.dumps(_task(photo, version)).encode())
+        stream.write(
+            (",\n" if number else "\n").encode() + json.dumps(_task(photo, version, prefix)).encode()
+        )
     stream.write(b"\n]\n")
 
 
-def _task(photo: Annotated, version: str) -> dict[str, Any]:
+def _task(photo: Annotated, version: str, prefix: str) -> dict[str, Any]:
     regions = [
         {
             "id": f"object-{number}",
@@ -36,10 +41,14 @@ def _task(photo: Annotated, version: str) -> dict[str, Any]:
         }
         for number, each in enumerate(photo.objects, 1)
     ]
+    place = "/".join([*filter(None, prefix.split("/")), photo.name])
+    scores = [each.score for each in photo.objects]
     return {
-        "data": {"image": SERVED + quote(photo.name, errors="surrogateescape")},
+        "data": {"image": SERVED + quote(place, errors="surrogateescape")},
         "meta": {"width": photo.width, "height": photo.height},
-        "predictions": [{"model_version": version, "result": regions}],
+        "predictions": [
+            {"model_version": version, "score": sum(scores) / max(1, len(scores)), "result": regions}
+        ],
     }
 
 

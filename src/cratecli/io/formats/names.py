@@ -1,9 +1,10 @@
 """Make names safe for annotation files: paths that stay below their folder, and text that every format can hold."""
 
+import os
 import re
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath, PurePosixPath
 from unicodedata import category
 
 _UNWRITABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, undecodable bytes, line breaks
@@ -33,6 +34,29 @@ def safe(path: str) -> str:
     """
     parts = [part for part in re.split(r"[/\\]", plain(path)) if part.strip(" .")]
     return "/".join(re.sub(r"^([A-Za-z]):", r"\1%3A", part) for part in parts) or "photo"
+
+
+def common_root(paths: Iterable[str]) -> str | None:
+    """Give the innermost folder that all files lie in, seen from the working folder; nothing where there is none.
+
+    >>> common_root(["in/a.jpg", "in/sub/b.jpg"]), common_root(["../out/a.jpg", "in/b.jpg"]), common_root([])
+    ('in', '..', None)
+    """
+    folders = [os.path.dirname(os.path.abspath(path)) for path in paths]  # noqa: PTH100, PTH120 - links are not followed
+    try:
+        return os.path.relpath(os.path.commonpath(folders))
+    except ValueError:  # no path, or several drives
+        return None
+
+
+def name_below(path: str, root: str) -> str:
+    """Name a photo as annotation files do: its path from a folder on, or all of it where it lies elsewhere.
+
+    >>> name_below("in/sub/b.jpg", "in"), name_below("../x.jpg", "in")
+    ('sub/b.jpg', 'x.jpg')
+    """
+    within = os.path.relpath(path, root)
+    return safe(path if PurePath(within).parts[0] == os.pardir else within)
 
 
 def bare(name: str) -> str:

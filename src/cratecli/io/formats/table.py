@@ -47,13 +47,14 @@ class OneFile:
     `write` takes objects of at least one pixel, photo names as `names.safe` returns them and labels as
     `names.plain` does. `read` yields the photos in their order; it also gets the photos that were written, for
     names and sizes that the file does not hold. It raises `ValueError` for anything but such a file.
-    `held` projects a photo onto what must be decoded exactly, `seen` onto what the IoU is measured with.
+    `held` projects a photo onto what must be decoded exactly; a format without it is an approximation. `seen` projects
+    onto what the IoU is measured with.
     """
 
     ending: str
     write: Callable[[AnnotatedPhotos, Info, BinaryIO], object]
     read: Callable[[BinaryIO, AnnotatedPhotos], Iterable[Annotated]]
-    held: Projection = whole
+    held: Projection | None = whole
     seen: Projection = whole
     beside: Beside | None = None
 
@@ -64,7 +65,8 @@ class FileEach:
 
     `encode` and `decode` get the class names of all photos; `decode` gets the photo without its objects, for name
     and size. A format without `decode` is a picture that cannot be decoded to masks; one without `held` is an
-    approximation. With `by_photo` files are named after the photos, else after the run's outputs.
+    approximation. A format whose tool looks for photos in the folder `photos` beside `folder`, and reads those with
+    the `endings`, names its files after the photos, others after the run's outputs.
     """
 
     ending: str
@@ -74,7 +76,8 @@ class FileEach:
     seen: Projection = whole
     beside: Beside | None = None
     folder: str = ""
-    by_photo: bool = False
+    photos: str = ""
+    endings: frozenset[str] = frozenset()
 
 
 Format = OneFile | FileEach
@@ -92,6 +95,32 @@ def _cutout(photo: Decoded, mask: Mask) -> bytes:
 def _lines(names: Sequence[str]) -> bytes:
     """Write the class names of an indexed PNG, one line for each index from 0."""
     return "\n".join(["background", *names, ""]).encode()
+
+
+def coco_format(kind: FormatName, ids: coco.Ids | None, *, polygons: bool) -> OneFile:
+    """Give COCO's data set or results with the ids of another file, or with polygons in place of RLE."""
+    if kind is FormatName.COCO:
+        return OneFile(
+            "json",
+            lambda photos, info, stream: stream.write(coco.dataset(photos, info, ids, polygons=polygons)),
+            lambda stream, photos: coco.read_dataset(stream.read()),
+            held=None if polygons else whole,
+        )
+    return OneFile(
+        "json",
+        lambda photos, info, stream: stream.write(coco.results(photos, ids)),
+        lambda stream, photos: coco.read_results(stream.read(), photos, ids),
+    )
+
+
+def label_studio_format(prefix: str) -> OneFile:
+    """Give Label Studio's tasks, with the path from its document root to the photos' folder."""
+    return OneFile(
+        "json",
+        lambda photos, info, stream: label_studio.write(photos, str(info["description"]), stream, prefix),
+        lambda stream, photos: label_studio.read(stream),
+        beside=Beside("labelling.xml", label_studio.labelling),
+    )
 
 
 FORMATS: dict[str, Format] = {
@@ -123,16 +152,8 @@ FORMATS: dict[str, Format] = {
         None,
         held=None,
     ),
-    FormatName.COCO: OneFile(
-        "json",
-        lambda photos, info, stream: stream.write(coco.dataset(photos, info)),
-        lambda stream, photos: coco.read_dataset(stream.read()),
-    ),
-    FormatName.COCO_RESULTS: OneFile(
-        "json",
-        lambda photos, info, stream: stream.write(coco.results(photos)),
-        lambda stream, photos: coco.read_results(stream.read(), photos),
-    ),
+    FormatName.COCO: coco_format(FormatName.COCO, None, polygons=False),
+    FormatName.COCO_RESULTS: coco_format(FormatName.COCO_RESULTS, None, polygons=False),
     FormatName.YOLO: FileEach(
         "txt",
         lambda photo, names, read: yolo.encode(photo, names),
@@ -140,7 +161,8 @@ FORMATS: dict[str, Format] = {
         held=None,
         beside=Beside("data.yaml", yolo.data_yaml),
         folder="labels",
-        by_photo=True,
+        photos="images",
+        endings=yolo.READ,
     ),
     FormatName.CVAT_MASKS: OneFile(
         "zip",
@@ -153,12 +175,7 @@ FORMATS: dict[str, Format] = {
         lambda photos, info, stream: cvat_images.write(photos, stream),
         lambda stream, photos: cvat_images.read(stream),
     ),
-    FormatName.LABEL_STUDIO: OneFile(
-        "json",
-        lambda photos, info, stream: label_studio.write(photos, str(info["description"]), stream),
-        lambda stream, photos: label_studio.read(stream),
-        beside=Beside("labelling.xml", label_studio.labelling),
-    ),
+    FormatName.LABEL_STUDIO: label_studio_format(""),
     FormatName.NPZ: FileEach(
         "npz",
         lambda photo, names, read: npz.encode(photo),

@@ -2,6 +2,9 @@
 
 A polygon has no holes, so holes are filled. The pieces of one object are joined by a bridge one pixel wide, there and
 back, because two polygons would be two objects. `data.yaml` names the classes.
+
+YOLO finds the labels of a photo by its path, after links of folders are resolved: `labels/` in place of the last
+`images/`, and another extension. So photos, or links to them, lie in a folder `images/` beside `labels/`.
 """
 
 import json
@@ -13,6 +16,25 @@ from jaxtyping import Int
 
 from cratecli.arrays import Mask
 from cratecli.io.formats.record import Annotated, annotate, check_size
+
+READ = frozenset(
+    {
+        ".avif",
+        ".bmp",
+        ".dng",
+        ".heic",
+        ".heif",
+        ".jp2",
+        ".jpeg",
+        ".jpg",
+        ".mpo",
+        ".png",
+        ".tif",
+        ".tiff",
+        ".webp",
+    }
+)
+"""The extensions of photos that YOLO reads."""
 
 Points = Int[np.ndarray, "n 2"]
 

@@ -1,0 +1,102 @@
+"""Change what an export says of a finished run: labels, the names of photos, and the frame of coordinates."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from cratecli.errors import CrateError, InputError, UsageError
+from cratecli.handover.finished_run import FinishedPhoto, FinishedRun
+from cratecli.handover.photos import photo_content
+from cratecli.io import colour, images
+from cratecli.io.formats.names import plain, safe
+from cratecli.io.formats.record import Annotated, Annotation, annotate
+from cratecli.io.opening import open_image
+from cratecli.runs.jobs import Failure, Job
+
+Orientation = Literal["upright", "raw"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What is asked to be changed.
+
+    `label` is given to all objects, or `label_from` the folder of each photo. Names become relative to `root`. In the
+    `orientation` "raw", masks are on the pixels as the file holds them, before EXIF turns it upright.
+    """
+
+    label: str | None = None
+    label_from: Literal["folder"] | None = None
+    root: str | None = None
+    orientation: Orientation = "upright"
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for what makes no sense."""
+        if self.label is not None and self.label_from is not None:
+            raise UsageError("--label and --label-from exclude each other")
+        if self.label is not None and not plain(self.label).strip():
+            raise UsageError("--label is empty")
+
+
+def changed(run: FinishedRun, asked: Changes) -> tuple[FinishedRun, list[Failure]]:
+    """Change a run, and tell of the photos that must be left out: those whose orientation cannot be read any more.
+
+    Raises `UsageError` for a photo outside the root.
+    """
+    failed: list[Failure] = []
+    if asked.orientation == "raw":
+        turns: dict[int, int] = {}
+        for photo in run.photos:
+            try:
+                turns[photo.number] = _orientation(photo)
+            except CrateError as error:
+                failed.append(Failure(Job(photo.source, None), error))
+        left = tuple(photo for photo in run.photos if photo.number in turns)
+        if not left:
+            raise InputError(f"{run.manifest}: --orientation raw reads the photos, and none is as it was")
+        run = _with(replace(run, photos=left), lambda photo, found: _as_stored(found, turns[photo.number]))
+    if asked.label is not None:
+        label = plain(asked.label)
+        run = _with(run, lambda _, found: _labelled(found, label))
+    if asked.label_from == "folder":
+        run = _with(run, lambda photo, found: _labelled(found, plain(photo.source.parent.resolve().name)))
+    if asked.root is not None:
+        place = os.path.realpath(asked.root)
+        named = [replace(photo, name=_below(photo, place, asked.root)) for photo in run.photos]
+        run = replace(run, photos=tuple(sorted(named, key=lambda photo: PurePosixPath(photo.name))))
+    return run, failed
+
+
+def _with(run: FinishedRun, change: Callable[[FinishedPhoto, Annotated], Annotated]) -> FinishedRun:
+    return replace(run, changes=(*run.changes, change))
+
+
+def _labelled(photo: Annotated, label: str) -> Annotated:
+    return replace(photo, objects=[replace(each, label=label or "object") for each in photo.objects])
+
+
+def _below(photo: FinishedPhoto, place: str, root: str) -> str:
+    """Name a photo from the root on, or where a link leads. Raises `UsageError` for one that is not below it."""
+    stands = Path(os.path.realpath(photo.source.parent), photo.source.name)
+    for each in (stands, Path(os.path.realpath(photo.source))):
+        if each.is_relative_to(place):
+            return safe(str(each.relative_to(place)))
+    raise UsageError(f"{photo.shown} is not below --root {root}")
+
+
+def _orientation(photo: FinishedPhoto) -> int:
+    with images.explained(photo.shown), open_image(photo_content(photo), photo.shown) as image:
+        return colour.orientation(image)
+
+
+def _as_stored(photo: Annotated, orientation: int) -> Annotated:
+    """Turn masks back to the frame of the file."""
+    if orientation == 1:
+        return photo
+    height, width = (photo.width, photo.height) if orientation > 4 else (photo.height, photo.width)
+
+    def turned(each: Annotation) -> Annotation:
+        return annotate(colour.as_stored(each.mask, orientation), each.score, each.label)
+
+    return replace(photo, height=height, width=width, objects=[turned(each) for each in photo.objects])

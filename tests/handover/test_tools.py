@@ -1,0 +1,137 @@
+"""The files of exports, read by the tools that they are for, each in a virtual environment of its own."""
+
+import json
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cratecli.handover.export import export
+from cratecli.handover.finished_run import read_run
+from cratecli.io.formats.table import FORMATS, label_studio_format
+from cratecli.runs.jobs import Failure
+from tests.support.runs import lay_out
+
+pytestmark = pytest.mark.slow
+
+PATIENCE = 1200  # seconds, for a registry and for a tool
+
+Ask = Callable[[str], Any]
+
+ULTRALYTICS = """
+import json, sys
+from pathlib import Path
+from ultralytics.data.dataset import YOLODataset
+from ultralytics.data.utils import check_det_dataset
+
+data = check_det_dataset("yolo/data.yaml", autodownload=False)
+photos = YOLODataset(img_path=data["train"], data=data, task="segment", augment=False, imgsz=64).labels
+found = {Path(each["im_file"]).relative_to(Path("yolo/images").resolve()).as_posix(): each for each in photos}
+print(json.dumps({name: [len(each["segments"]), *each["shape"]] for name, each in found.items()}))
+"""
+
+
+LABEL_STUDIO = """
+import json, os, sys
+import label_studio
+sys.path.insert(0, os.path.dirname(label_studio.__file__))
+import django
+django.setup()
+from django.core.management import call_command
+from organizations.models import Organization
+from rest_framework.test import APIClient
+from users.models import User
+
+call_command("migrate", verbosity=0)
+user = User.objects.create_user(email="a@example.org", password="a password")
+user.active_organization = Organization.create_organization(created_by=user, title="all")
+user.save()
+client = APIClient()
+client.force_authenticate(user)
+client.force_login(user)
+config = open("tasks.labelling.xml").read()
+project = client.post("/api/projects/", {"title": "masks", "label_config": config}, format="json").data["id"]
+codes = {}
+for path in ("photos", "."):
+    asked = {"project": project, "path": os.path.abspath(path), "use_blob_urls": True, "title": path}
+    codes[path] = client.post("/api/storages/localfiles/", asked, format="json").status_code
+tasks = json.load(open("tasks.json"))
+imported = client.post(f"/api/projects/{project}/import", tasks, format="json").data
+found = client.get(f"/api/tasks/?project={project}&fields=all").data["tasks"]
+served = [client.get(each["data"]["image"]).status_code for each in found]
+scores = [each["predictions"][0]["score"] for each in found]
+print(json.dumps([codes, imported["prediction_count"], served, scores]))
+"""
+
+
+@pytest.fixture
+def tool(tmp_path: Path) -> Callable[..., Ask]:
+    """Install a tool beside what is installed here; gives what runs a program in it, and reads its last line."""
+
+    def install(*packages: str, alone: bool = False) -> Ask:
+        place = tmp_path / "tool"
+        subprocess.run([sys.executable, "-m", "venv", place], check=True, timeout=PATIENCE)
+        python = place / "bin/python"
+        within = sysconfig.get_path("purelib", vars={"base": str(place)})
+        if not alone:
+            shared = [each for each in sys.path if each.endswith("site-packages")]
+            Path(within, "shared.pth").write_text("\n".join(shared))
+        deps = [] if alone else ["--no-deps"]
+        pip = [str(python), "-m", "pip", "install", "--quiet", *deps, *packages]
+        done = subprocess.run(pip, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        if done.returncode:
+            pytest.skip(f"{packages[0]} cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
+
+        def ask(program: str) -> Any:
+            settings = {"YOLO_CONFIG_DIR": str(tmp_path), "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
+            settings |= {
+                "LABEL_STUDIO_BASE_DATA_DIR": str(tmp_path / "data"),
+                "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
+                "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(tmp_path),
+                "DJANGO_SETTINGS_MODULE": "label_studio.core.settings.label_studio",
+                "ALLOWED_HOSTS": "*",
+                "COLLECT_ANALYTICS": "false",
+                "SECRET_KEY": "of a test",
+            }
+            run = [str(python), "-c", program]
+            done = subprocess.run(
+                run, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=PATIENCE, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            return json.loads(done.stdout.splitlines()[-1])
+
+        return ask
+
+    return install
+
+
+@pytest.mark.parametrize("how", ["link", "copy"])
+def test_ultralytics_reads_yolo(tmp_path: Path, tool: Callable[..., Ask], how: Any) -> None:
+    """All photos have their labels, and only the one without objects is a background."""
+    run = read_run(lay_out(tmp_path))
+    outcomes = list(export(run, FORMATS["yolo"], tmp_path / "yolo", lambda _: None, photos=how))
+    assert not [each for each in outcomes if isinstance(each, Failure)]
+    found = tool("ultralytics", "ultralytics-thop")(ULTRALYTICS)
+    assert found == {
+        "a.jpg": [1, 40, 60],
+        "b.jpg.jpg": [0, 40, 60],
+        "b.png.png": [2, 40, 60],
+        "sub/a.png": [1, 40, 60],
+    }
+
+
+def test_label_studio_reads_tasks(tmp_path: Path, tool: Callable[..., Ask]) -> None:
+    """Its local storage may be the photos' folder, never the document root; it serves every photo, with its score."""
+    run = read_run(lay_out(tmp_path))
+    assert run.root is not None
+    form = label_studio_format(run.root.name)
+    outcomes = list(export(run, form, tmp_path / "tasks.json", lambda _: None))
+    assert not [each for each in outcomes if isinstance(each, Failure)]
+    codes, count, served, scores = tool("label-studio", alone=True)(LABEL_STUDIO)
+    assert codes == {"photos": 201, ".": 400}
+    assert (count, served) == (4, [200] * 4)
+    assert scores == pytest.approx([0.1, 0.0, 0.1625, 0.1])
