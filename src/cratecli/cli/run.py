@@ -67,8 +67,11 @@ class PhotoOptions:
         return tuple(self.photos or ())
 
     def _listed(self) -> tuple[str, ...]:
+        from cratecli.io.urls import refuse_url
+
         if self.files_from is None:
             return ()
+        refuse_url(self.files_from)
         if self.files_from == STDIN:
             content = stdin_bytes()
         else:

@@ -16,6 +16,7 @@ from cratecli.errors import InputError
 from cratecli.geometry import Grid
 from cratecli.io import colour
 from cratecli.io.opening import MAX_PIXELS, open_image, refuse_thin
+from cratecli.io.urls import refuse_url
 
 EXTENSIONS = frozenset(
     {
@@ -42,7 +43,8 @@ class Decoded:
 def as_rgb(photo: PhotoLike) -> RGB:
     """Convert a path or a Pillow image to an upright RGB array, 0–255; an array is returned unchanged.
 
-    Raises `InputError` as `read` does, and `ValueError` for an array that is not uint8 of (height, width, 3).
+    Raises `InputError` as `read` does, `UsageError` for a URL, and `ValueError` for an array that is not uint8 of
+    (height, width, 3).
     """
     if isinstance(photo, Image.Image):
         refuse_thin(photo.width, photo.height, "the image")
@@ -50,6 +52,7 @@ def as_rgb(photo: PhotoLike) -> RGB:
             photo.load()
             return colour.to_rgb(colour.upright(photo))
     if not isinstance(photo, np.ndarray):
+        refuse_url(str(photo))
         return read(Path(photo))
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
         raise ValueError(
