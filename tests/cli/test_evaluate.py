@@ -414,9 +414,10 @@ def test_a_limit_of_file_sizes(machine: Machine, here: Here, monkeypatch: pytest
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, most)
     (file,) = machine.desk.glob("kept/*.jsonl")
-    line = f"crate: {file.relative_to(machine.desk)}: scores cannot be written: File too large\n"
-    assert (done.code, done.out, done.err) == (1, b"", line)
     rows = file.read_bytes().count(b"\n")
+    reason = f"{file.relative_to(machine.desk)}: scores cannot be written: File too large"
+    counted = f"{rows} of 20 photos done, {20 - rows} left; --resume goes on from here"
+    assert (done.code, done.out, done.err) == (1, b"", f"crate: {reason}; {counted}\n")
     assert 0 < rows < 20
     taken_up = here(*command)
     assert taken_up.code == 0

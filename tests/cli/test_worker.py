@@ -193,6 +193,12 @@ BAD: dict[str, tuple[object, str, int]] = {
         "/dev/full: cannot be written: No space left on device",
         1,
     ),
+    "a URL": ({"input": "s3://bucket/a.jpg"}, "s3://bucket/a.jpg: URLs cannot be read yet", 2),
+    "a URL to write to": (
+        {"input": "photo.png", "output": "gs://bucket/a.png"},
+        "gs://bucket/a.png: URLs cannot be written yet",
+        2,
+    ),
     "layers": ({"input": "photo.png", "layers": [99]}, "layer 99", 2),
     "layers in words": (
         {"input": "photo.png", "layers": "1"},

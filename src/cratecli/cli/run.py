@@ -81,8 +81,11 @@ class PhotoOptions:
         return None if self.files_from is None else _or_stdin(self.files_from)
 
     def _listed(self) -> tuple[str, ...]:
+        from cratecli.io.urls import refuse_url
+
         if (name := self.list_name) is None:
             return ()
+        refuse_url(name)
         if name == STDIN:
             content = stdin_bytes()
         else:

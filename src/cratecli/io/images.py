@@ -24,6 +24,7 @@ from cratecli.io.numbers import Numbers, to_levels
 from cratecli.io.opening import MAX_PIXELS, UnknownLayoutError, open_image, refuse_thin, without_bad_metadata
 from cratecli.io.ranges import Range
 from cratecli.io.tiff_tags import Tags, black_is_zero, read_tags
+from cratecli.io.urls import refuse_url
 
 EXTENSIONS = frozenset(
     {
@@ -56,7 +57,8 @@ def as_rgb(photo: PhotoLike, *, range: str = "auto") -> RGB:
     """Convert a path or a Pillow image to an upright RGB array, 0–255; an array is taken as it is.
 
     `range` says which numbers are black and white: see `Range.parse`.
-    Raises `InputError` as `read` does, for an array that is not uint8 of (height, width, 3), and for anything else.
+    Raises `InputError` as `read` does, for an array that is not uint8 of (height, width, 3), and for anything else,
+    and `UsageError` for a URL.
     """
     if isinstance(photo, Image.Image):
         refuse_thin(photo.width, photo.height, "the image")
@@ -64,6 +66,7 @@ def as_rgb(photo: PhotoLike, *, range: str = "auto") -> RGB:
             photo.load()
             return _shown(photo, depths.held(photo), Range.parse(range))[0].rgb
     if isinstance(photo, str | Path):
+        refuse_url(str(photo))
         return read(Path(photo), range=range)
     if not isinstance(photo, np.ndarray):
         raise InputError(f"a photo is {short(photo)}: neither a path, a Pillow image nor an array")

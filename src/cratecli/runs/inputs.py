@@ -1,7 +1,6 @@
 """Find the photos of a run: files and folders by name, lists of paths, patterns that include and exclude."""
 
 import os
-import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -10,6 +9,7 @@ from pathlib import Path, PurePath
 from cratecli.errors import InputError, NothingMatchedError, UsageError
 from cratecli.io import images
 from cratecli.io.own import is_own
+from cratecli.io.urls import refuse_url
 from cratecli.runs.manifest import MANIFEST, is_run_folder
 
 STDIN = "-"
@@ -157,15 +157,6 @@ def name_some(paths: Sequence[str | Path]) -> str:
     """
     more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
     return ", ".join(map(str, paths[:NAMED])) + more
-
-
-def refuse_url(name: str, what: str = "read") -> None:
-    """Raise `UsageError` for a URL, as of a web page or a bucket, unless it is a path that is there."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name) and not os.path.lexists(name):
-        if what != "read":
-            raise UsageError(f"{name}: URLs cannot be {what} yet: give a path, and upload what is there")
-        piped = f", as by: curl -s {name} | crate segment -" if name.startswith(("http", "ftp")) else ""
-        raise UsageError(f"{name}: URLs cannot be read yet: download it first{piped}")
 
 
 def _has_folders(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """What can be told of outputs before the first is written: names that are too long, and what stands in the way."""
 
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +48,8 @@ class Disk:
             return (
                 f"its path is too long, {folder.longest_path - 1} bytes fit: choose a shorter output folder"
             )
-        if os.path.isdir(output):  # noqa: PTH112 - Path.is_dir raises for a name too long
-            return "a folder is in its place: move it, or choose another output"
-        if regular and os.path.exists(output) and not os.path.isfile(output):  # noqa: PTH110, PTH113
-            return "a pipe or a device is in its place: move it, or choose another output"
-        return None
+        what = _in_its_place(output, regular)
+        return what and f"{what} is in its place: move it, or choose another output"
 
     def _folder(self, path: Path) -> _Folder:
         if path not in self._folders:
@@ -70,6 +68,17 @@ class Disk:
         elif refusal is None and name > above.longest_name:
             refusal = f"the name of its folder has {name} bytes, and {above.longest_name} fit there"
         return _Folder(refusal, above.path + 1 + name, above.longest_name, above.longest_path)
+
+
+def _in_its_place(output: Path, regular: bool) -> str | None:
+    """Tell what is in the place of an output, and no file."""
+    try:
+        mode = output.stat().st_mode
+    except OSError:  # nothing, or a link to nowhere
+        return None
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a pipe or a device" if regular and not stat.S_ISREG(mode) else None
 
 
 def _limit(folder: Path, which: str) -> int:

@@ -106,12 +106,15 @@ def _read(line: bytes) -> dict[str, Any]:
 
 def _done(fields: dict[str, Any], desk: "Desk") -> dict[str, Any]:
     from cratecli.io.formats import ending_of
+    from cratecli.io.urls import refuse_url
     from cratecli.runs.inputs import is_folder
     from cratecli.runs.jobs import Job
     from cratecli.runs.plan import Plan
     from cratecli.tasks.requests import read_request
 
     request = read_request(fields)
+    refuse_url(request.input or "")
+    refuse_url(request.output or "", "written")
     if request.image is not None:
         desk = replace(desk, stdin=(request.photo(),))
     source, target = (None if each is None else Path(each) for each in (request.input, request.output))
