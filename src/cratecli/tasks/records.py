@@ -20,7 +20,9 @@ from cratecli.tasks.recipes import ObjectRecipe, PartRecipe, Recipe, ViewRecipe
 from cratecli.tasks.segment import SegmentedPhoto
 
 Box = Annotated[list[int], Len(4, 4)]
-_INPUT = Field(description="The photo's path, or `standard input`.")
+_INPUT = Field(
+    description="The photo's path, or `standard input`; of several there, `standard input, photo 2`."
+)
 _OUTPUT = Field(description="The output's path; null where it has none of its own.")
 _HEIGHT = Field(description="Height of the upright photo, px.")
 _WIDTH = Field(description="Width of the upright photo, px.")
@@ -41,8 +43,16 @@ class SegmentRecord(Record):
     as_: str = Field(validation_alias="as", serialization_alias="as", description="What was written: --as.")
     height: int = _HEIGHT
     width: int = _WIDTH
-    empty: bool = Field(description="Whether the mask is empty: no object.")
-    confidence: float = Field(description="How far heads, layers and views agree, 0–1.")
+    empty: bool = Field(
+        description="Whether the mask has no pixel: `confidence` was too low for `--heads auto`, the photo is of one "
+        "colour, or cleaning left nothing. The mask is written all the same."
+    )
+    confidence: float = Field(
+        description="How clear the mask is, 0–1: how far the maps of heads, layers and input sizes agree, times the "
+        "contrast of attention, 1 − outside ÷ inside, between patches of the mask and others. Below the model's "
+        "`least_confidence` (0.3 for crate-nano) `--heads auto` makes the mask empty. It is no probability, and of "
+        "two models it cannot be compared."
+    )
     area: int = _AREA
     box: Box | None = Field(
         description="Left, top, width, height of the mask, px of the upright photo; or null."
@@ -50,11 +60,16 @@ class SegmentRecord(Record):
     layers: list[int] = _LAYERS
     heads: list[int] = Field(description="The heads whose attention became the mask, from 0.")
     head_scores: list[list[float]] = Field(
-        description="A score without labels for every head of each layer: how far it agrees with the others, −1 to 1."
+        description="A list for each layer, a number for each head: the correlation, −1 to 1, of its attention map "
+        "with the weighted mean of all maps, averaged over input sizes. No label is used. 1 is a head that sees what "
+        "the others see, 0 one that sees something else."
     )
     sizes: list[int] = _SIZES
     keep: str = Field(description="The threshold rule.")
-    threshold: float = Field(description="The cut on the scaled map, 0–1.")
+    threshold: float = Field(
+        description="The cut, 0–1, that `keep` made on the saliency map scaled to its own range (`--as soft` writes "
+        "it): what is at or above it is the mask, before `refine`."
+    )
     refine: str = _REFINE
     weights: str | None = _WEIGHTS
     weights_sha256: str | None = _SHA256
