@@ -44,38 +44,32 @@ class SegmentRecord(Record):
     height: int = _HEIGHT
     width: int = _WIDTH
     empty: bool = Field(
-        description="Whether the mask has no pixel: `confidence` was too low for `--heads auto`, the photo is of one "
-        "colour, or cleaning left nothing. The mask is written all the same."
+        description="Whether the mask, which is written all the same, has no pixel: `confidence` was too low for "
+        "`--heads auto`, the photo is of one colour, or cleaning left nothing."
     )
     confidence: float = Field(
-        description="How clear the mask is, 0–1: how far the maps of heads, layers and input sizes agree, times the "
-        "contrast of attention, 1 − outside ÷ inside, between patches of the mask and others. Below the model's "
-        "`least_confidence` (0.3 for crate-nano) `--heads auto` makes the mask empty. It is no probability, and of "
-        "two models it cannot be compared."
+        description="How clear the mask is, 0–1: how far the maps of heads, layers and sizes agree, times the contrast "
+        "of attention, 1 − outside ÷ inside the mask. Below the model's `least_confidence` (0.3 for crate-nano) "
+        "`--heads auto` makes the mask empty. No probability; models differ."
     )
     area: int = _AREA
-    box: Box | None = Field(
-        description="Left, top, width, height of the mask, px of the upright photo; or null."
-    )
+    box: Box | None = Field(description="Left, top, width, height of the mask, px of the upright photo.")
     layers: list[int] = _LAYERS
     heads: list[int] = Field(description="The heads whose attention became the mask, from 0.")
     head_scores: list[list[float]] = Field(
-        description="A list for each layer, a number for each head: the correlation, −1 to 1, of its attention map "
-        "with the weighted mean of all maps, averaged over input sizes. No label is used. 1 is a head that sees what "
-        "the others see, 0 one that sees something else."
+        description="For each layer a list, for each head the correlation, −1 to 1, of its map with the weighted mean "
+        "of all, averaged over sizes, without labels. 1: it sees what the others see; 0: something else."
     )
     sizes: list[int] = _SIZES
     keep: str = Field(description="The threshold rule.")
     threshold: float = Field(
-        description="The cut, 0–1, that `keep` made on the saliency map scaled to its own range (`--as soft` writes "
-        "it): what is at or above it is the mask, before `refine`."
+        description="The cut, 0–1, of `keep` on the saliency map scaled to its own range, as `--as soft` writes it: "
+        "what is at or above it is the mask, before `refine`."
     )
     refine: str = _REFINE
     weights: str | None = _WEIGHTS
     weights_sha256: str | None = _SHA256
-    rle: Rle | None = Field(
-        default=None, description="The mask as COCO RLE, with --rle; null where it is empty."
-    )
+    rle: Rle | None = Field(default=None, description="The mask as COCO RLE, with --rle; null if empty.")
 
 
 class ObjectRecord(Record):
