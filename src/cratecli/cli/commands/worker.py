@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cratecli.cli import options
 from cratecli.cli.console import put, tell
+from cratecli.cli.outputs import means_stdout
 from cratecli.cli.signals import Stop, finishing
 from cratecli.errors import CrateError, UsageError
 
@@ -123,6 +124,8 @@ def _done(fields: dict[str, Any], desk: "Desk") -> dict[str, Any]:
 def _refuse(target: Path, named: str, source: Path | None) -> None:
     from cratecli.runs.plan import refuse_output
 
+    if means_stdout(named):
+        raise UsageError(f"{named} takes the answers: a picture goes to a file, or with png into its answer")
     if named.endswith("/") or target.is_dir():
         raise UsageError(f"{named} is a folder: a picture goes to a file")
     refuse_output(target, source)
