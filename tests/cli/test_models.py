@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from cratecli.model.config import ARCHITECTURES, CrateConfig
+from cratecli.model.vit import UnrolledViT
+from cratecli.weights.checkpoint import load_model
 from cratecli.weights.registry import load_registry
 from tests.cli.conftest import Here, Machine
 from tests.support.server import Answer, Server
@@ -157,9 +160,25 @@ def test_add_a_new_name_by_its_architecture(machine: Machine, models: Models, sm
     assert "is no crate_nano_patch8_64: patch_size 2, not 8; width 12, not 192; depth 1, not 8" in err
 
 
+def test_add_a_vit_of_timms(machine: Machine, models: Models) -> None:
+    file = machine.desk / "vit.safetensors"
+    save_file(timm.create_model("test_vit.r160_in1k").state_dict(), file)
+    code, out, err = models("add", file, "--as", "vit", "--architecture", "timm:test_vit.r160_in1k")
+    assert (code, out, err) == (0, f"{machine.cache / 'models/vit/weights.safetensors'}\n", "")
+    row = load_registry([machine.user_registry]).find("vit")
+    assert (row.architecture, row.config) == ("timm:test_vit.r160_in1k", None)
+    assert row.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert isinstance(load_model("vit", device="cpu"), UnrolledViT)
+    assert models("verify", "vit")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("options", "code", "reason"),
     [
+        (("--as", "vit", "--architecture", "timm:test_vit.r160_in1k"), 4, "does not fit its architecture"),
+        (("--as", "vit", "--architecture", "timm:resnet18"), 2, "vit: timm makes no ViT named 'resnet18'"),
+        (("--as", "vit", "--architecture", "timm:hf-hub:a/b"), 2, "should be timm: and a name of timm's own"),
+        (("--as", "vit", "--architecture", "timm:test_vit", "--heads", "2"), 2, "leave their options out"),
         (("--as", "mine"), 4, "how many heads"),
         (("--as", "mine", "--heads", "5"), 4, "not a multiple of 5 heads"),
         (("--as", "mine", "--architecture", "resnet"), 2, "no architecture 'resnet'"),

@@ -26,6 +26,7 @@ TREE = [*MASKS, "masks/drafts/d.png", "masks/sub/c.png", "masks/sub/e.png"]
 LISTED = [name.replace("masks/", "masks/photos/") for name in TREE]
 GIVES: dict[str, list[str]] = {
     "A photo through a pipe": ["mask.png"],
+    "Several photos in one stream": ["frames/stdin-0001.png", "frames/stdin-0002.png"],
     "Cut the object out": ["object.png"],
     "Is there anything in it": ["empty.txt"],
     "How was this mask made": ["mask.png"],
@@ -34,6 +35,7 @@ GIVES: dict[str, list[str]] = {
     "See first": ["plan.txt"],
     "Only what is new": MASKS,
     "Overnight": TREE,
+    "Under cron, or in CI": ["crate.log", *TREE],
     "Two at once, or two machines": TREE,
     "What `find` finds": ["areas.csv", *LISTED],
     "A list from a file": ["masks/photos/b.png", "masks/photos/sub/c.png"],

@@ -129,6 +129,7 @@ def test_an_id_of_any_kind_comes_back(here: Here, name: object) -> None:
 
 NO_JSON = "a request is a line of JSON"
 BAD: dict[str, tuple[object, str, int]] = {
+    "a picture among the answers": ({"input": "photo.png", "output": "/dev/stdout"}, "takes the answers", 2),
     "no json": ("hello", NO_JSON, 2),
     "half a line of json": ('{"input": "x"', NO_JSON, 2),
     "two objects": ("{} {}", NO_JSON, 2),

@@ -36,7 +36,9 @@ class ManifestObject(Record):
 class ManifestRow(Record):
     """One photo that is done. Paths are relative to the manifest's folder, with `/` between."""
 
-    input: str = Field(description="The photo's path; `-` is standard input.")
+    input: str = Field(
+        description="The photo's path; `-` is standard input, `-/stdin-0002` the second of its photos."
+    )
     input_sha256: str = Field(description="SHA-256 of the photo's file, hexadecimal.")
     output: str | None = Field(description="The photo's output file; null where one file stands for all.")
     output_sha256: str | None = Field(description="SHA-256 of the output file, hexadecimal.")

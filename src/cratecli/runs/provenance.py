@@ -111,8 +111,12 @@ class Provenance(BaseModel):
         default=None,
         description="Left, top, width, height of what the picture shows, px of the upright photo.",
     )
-    threshold: float | None = Field(default=None, description="The cut on the scaled map, 0–1.")
-    confidence: float | None = Field(default=None, description="How far heads, layers and views agree, 0–1.")
+    threshold: float | None = Field(
+        default=None, description="The cut on the saliency map scaled to its own range, 0–1."
+    )
+    confidence: float | None = Field(
+        default=None, description="How clear the mask is, 0–1; see `crate segment --json`."
+    )
     seed: int = Field(default=0, description="Seed of k-means; GrabCut's is always 0.")
     orientation: str = Field(default="upright, EXIF applied", description="The frame of pixels and boxes.")
     libraries: dict[str, str] = Field(default={}, description="Versions of the libraries that decide bits.")

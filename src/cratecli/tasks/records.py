@@ -20,7 +20,9 @@ from cratecli.tasks.recipes import ObjectRecipe, PartRecipe, Recipe, ViewRecipe
 from cratecli.tasks.segment import SegmentedPhoto
 
 Box = Annotated[list[int], Len(4, 4)]
-_INPUT = Field(description="The photo's path, or `standard input`.")
+_INPUT = Field(
+    description="The photo's path, or `standard input`; of several there, `standard input, photo 2`."
+)
 _OUTPUT = Field(description="The output's path; null where it has none of its own.")
 _HEIGHT = Field(description="Height of the upright photo, px.")
 _WIDTH = Field(description="Width of the upright photo, px.")
@@ -41,31 +43,36 @@ class SegmentRecord(Record):
     as_: str = Field(validation_alias="as", serialization_alias="as", description="What was written: --as.")
     height: int = _HEIGHT
     width: int = _WIDTH
-    empty: bool = Field(description="Whether the mask is empty: no object.")
+    empty: bool = Field(
+        description="Whether the mask, which is written all the same, has no pixel: `confidence` was too low for "
+        "`--heads auto`, the photo is of one colour, or cleaning left nothing."
+    )
     confidence: float = Field(
-        description="How far heads, layers and views agree, times how much the mask stands out, 0–1."
+        description="How clear the mask is, 0–1: how far the maps of heads, layers and sizes agree, times the contrast "
+        "of attention, 1 − outside ÷ inside the mask. Below the model's `least_confidence` (0.3 for crate-nano) "
+        "`--heads auto` makes the mask empty. No probability; models differ."
     )
     area: int = _AREA
-    box: Box | None = Field(
-        description="Left, top, width, height of the mask, px of the upright photo; or null."
-    )
+    box: Box | None = Field(description="Left, top, width, height of the mask, px of the upright photo.")
     cropped: Box | None = Field(
         description="Left, top, width, height of what the picture shows, with --crop, px of the upright photo; or null."
     )
     layers: list[int] = _LAYERS
     heads: list[int] = Field(description="The heads whose attention became the mask, from 0.")
     head_scores: list[list[float]] = Field(
-        description="A score without labels for every head of each layer: how far it agrees with the others, −1 to 1."
+        description="For each layer a list, for each head the correlation, −1 to 1, of its map with the weighted mean "
+        "of all, averaged over sizes, without labels. 1: it sees what the others see; 0: something else."
     )
     sizes: list[int] = _SIZES
     keep: str = Field(description="The threshold rule.")
-    threshold: float = Field(description="The cut on the scaled map, 0–1.")
+    threshold: float = Field(
+        description="The cut, 0–1, of `keep` on the saliency map scaled to its own range, as `--as soft` writes it: "
+        "what is at or above it is the mask, before `refine`."
+    )
     refine: str = _REFINE
     weights: str | None = _WEIGHTS
     weights_sha256: str | None = _SHA256
-    rle: Rle | None = Field(
-        default=None, description="The mask as COCO RLE, with --rle; null where it is empty."
-    )
+    rle: Rle | None = Field(default=None, description="The mask as COCO RLE, with --rle; null if empty.")
 
 
 class ObjectRecord(Record):

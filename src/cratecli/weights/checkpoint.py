@@ -247,7 +247,7 @@ def load_model(
         model = _build_crate(_config_of(known, path, heads, step_size, sparsity_weight), tensors, path)
         model.fold()  # in float32, whatever the number format
     elif (heads, step_size, sparsity_weight) == (None, None, None):
-        model = _build_vit(row, tensors, path)
+        model = _build_vit(row.architecture, row.name, tensors, path)
     else:
         raise UsageError(f"{row.name} is a ViT from timm: its heads, η and λ cannot be chosen")
     model.weights = WeightsId(str(path) if row is None else row.name, sha256)
@@ -292,12 +292,20 @@ def _build_crate(config: CrateConfig, tensors: Tensors, path: Path) -> Crate:
     return model
 
 
-def _build_vit(row: Checkpoint, tensors: Tensors, path: Path) -> WhiteBox:
+def check_vit(path: Path, architecture: str, name: str) -> None:
+    """Check that a file holds the weights of `timm:NAME`, a ViT; `name` is what it will be called.
+
+    Raises `UsageError` for another model, `WeightsError` for an unfit file.
+    """
+    _build_vit(architecture, name, read_tensors(path), path)
+
+
+def _build_vit(architecture: str, name: str, tensors: Tensors, path: Path) -> WhiteBox:
     from cratecli.model.vit import build_vit
 
     try:
-        model = build_vit(row.architecture.removeprefix(TIMM))
+        model = build_vit(architecture.removeprefix(TIMM))
     except ValueError as error:
-        raise UsageError(f"{row.name}: {error}") from None
+        raise UsageError(f"{name}: {error}") from None
     load_strictly(model.vit, tensors.by_name, path)
     return model

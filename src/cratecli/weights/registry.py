@@ -97,15 +97,16 @@ def load_registry(paths: Iterable[Path] | None = None) -> Registry:
 
 
 def save_checkpoint(checkpoint: Checkpoint) -> None:
-    """Append a checkpoint, with every config field, to the user's own registry.
+    """Append a checkpoint, with every config field, if it has them, to the user's own registry.
 
     Takes a `Local` source, and a name that no registry has. Raises `UsageError` for a name that cannot be one,
     `OutputError` when the file cannot be written.
     """
     check_name(checkpoint.name)
-    if checkpoint.config is None or not isinstance(checkpoint.source, Local):
-        raise ValueError("only a CRATE the user brought is saved in the user's registry")
-    row = {"architecture": checkpoint.architecture, **checkpoint.config.to_dict()}
+    if not isinstance(checkpoint.source, Local):
+        raise ValueError("only a file the user brought is saved in the user's registry")
+    config = {} if checkpoint.config is None else checkpoint.config.to_dict()
+    row = {"architecture": checkpoint.architecture, **config}
     row |= {"file": checkpoint.source.path, "bytes": checkpoint.bytes, "sha256": checkpoint.sha256}
     known = {name: list(v) if isinstance(v, tuple) else v for name, v in row.items() if v is not None}
     path = user_registry()

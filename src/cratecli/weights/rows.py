@@ -66,7 +66,8 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def _check_architecture(name: str) -> str:
+def check_architecture(name: str) -> str:
+    """Give back the name of an architecture, ours or timm's. Raises `ValueError` for what cannot be one."""
     if name.startswith(TIMM):
         if not re.fullmatch(r"[\w.-]+", name.removeprefix(TIMM), re.ASCII):  # timm would fetch `hf-hub:…`
             raise ValueError(f"should be {TIMM} and a name of timm's own")
@@ -137,7 +138,7 @@ class RegistryRow(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    architecture: Annotated[str, AfterValidator(_check_architecture)] = Field(
+    architecture: Annotated[str, AfterValidator(check_architecture)] = Field(
         description="A named architecture, `timm:NAME`, or `custom` with every field of `CrateConfig` given."
     )
     normalisation: Literal["imagenet"] | None = Field(

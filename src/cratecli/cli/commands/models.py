@@ -139,7 +139,8 @@ def add(
     ],
     *,
     architecture: Annotated[
-        str | None, typer.Option(metavar="A", help="For a new name: one of the named architectures.")
+        str | None,
+        typer.Option(metavar="A", help="For a new name: a named architecture, or timm:NAME, a ViT."),
     ] = None,
     heads: Annotated[
         int | None, typer.Option(min=1, metavar="K", help="For a new name without --architecture: its heads.")
@@ -153,7 +154,7 @@ def add(
 ) -> None:
     """Add a checkpoint file you have: verify it, copy it, and print the copy's path."""
     from cratecli.weights import fetch, registry
-    from cratecli.weights.rows import CUSTOM, Local
+    from cratecli.weights.rows import CUSTOM, TIMM, Local
 
     if not file.is_file():
         raise UsageError(f"{file}: {'not a file' if file.exists() else 'no such file'}")
@@ -167,7 +168,11 @@ def add(
         copy = fetch.install(file, checkpoint)
     else:
         registry.check_name(name)
-        config = _config(file, architecture, heads, step_size, sparsity_weight)
+        if architecture is not None and architecture.startswith(TIMM):
+            config = None
+            _check_vit(file, name, architecture, (heads, step_size, sparsity_weight))
+        else:
+            config = _config(file, architecture, heads, step_size, sparsity_weight)
         size, sha256 = fetch.fingerprint(file)
         suffix = file.suffix if file.suffix[1:].isalnum() and file.suffix.isascii() else ""
         place = Local(f"models/{name}/weights{suffix}")
@@ -194,6 +199,21 @@ def default(name: MaybeName = None) -> None:
     put([registry.default_name()])
 
 
+def _check_vit(file: Path, name: str, architecture: str, constants: tuple[float | None, ...]) -> None:
+    """Check that a file holds a ViT of timm's. Raises `UsageError` and `WeightsError`."""
+    from cratecli.weights.rows import check_architecture
+
+    if constants != (None, None, None):
+        raise UsageError("a ViT of timm has its own heads, and no η or λ: leave their options out")
+    try:
+        check_architecture(architecture)
+    except ValueError as error:
+        raise UsageError(f"--architecture {architecture} {error}") from None
+    from cratecli.weights.checkpoint import check_vit
+
+    check_vit(file, architecture, name)
+
+
 def _config(
     file: Path,
     architecture: str | None,
@@ -205,7 +225,9 @@ def _config(
     from cratecli.model.config import ARCHITECTURES
 
     if architecture is not None and architecture not in ARCHITECTURES:
-        raise UsageError(f"no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}")
+        raise UsageError(
+            f"no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}, and timm:NAME"
+        )
     if architecture is not None and heads is not None:
         raise UsageError("--architecture says how many heads: leave out --heads")
     for option, value in (("--step-size", step_size), ("--sparsity-weight", sparsity_weight)):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cratecli.cli import options
 from cratecli.cli.console import put, tell
+from cratecli.cli.outputs import means_stdout
 from cratecli.cli.signals import Stop, finishing
 from cratecli.errors import CrateError, UsageError
 
@@ -118,6 +119,10 @@ def _done(fields: dict[str, Any], desk: "Desk") -> dict[str, Any]:
     if request.image is not None:
         desk = replace(desk, stdin=(request.photo(),))
     source, target = (None if each is None else Path(each) for each in (request.input, request.output))
+    if means_stdout(request.output):
+        raise UsageError(
+            f"{request.output} takes the answers: a picture goes to a file, or with png into its answer"
+        )
     if target is not None and (str(request.output).endswith("/") or is_folder(str(target))):
         raise UsageError(f"{request.output} is a folder: a picture goes to a file")
     if request.png and target is not None and ending_of(target.name) not in (None, "png"):
