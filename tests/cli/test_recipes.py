@@ -45,7 +45,10 @@ GIVES: dict[str, list[str]] = {
     "In a Makefile": ["Makefile", "masks/a.png"],
     "A worker that stays warm": ["box.json", "mask.png"],
     "Objects as one COCO file": ["objects.json"],
-    "Masks for YOLO": ["lowest.txt", *MASKS, "yolo/data.yaml", "yolo/labels/a.txt", "yolo/labels/b.txt"],
+    "Masks for YOLO": [
+        *("lowest.txt", *MASKS, "yolo/data.yaml"),
+        *(f"yolo/{place}" for place in ("images/a.jpg", "images/b.jpg", "labels/a.txt", "labels/b.txt")),
+    ],
     "NumPy": ["arrays/a.npz", "arrays/b.npz", *MASKS, "shape.txt"],
     "A contact sheet": ["heads.png"],
     "Is this machine ready": ["doctor.json"],
