@@ -125,13 +125,13 @@ def test_a_disk_that_fills(machine: Machine, here: Here) -> None:
     lay_out(machine.desk)
     (machine.desk / "all.json").write_text("as before")
     before = machine.files()
-    places = {"all.json": "all.json", "out/": "out/b.png.png", "-": "standard output"}
+    places = {"all.json": "all.json", "out/": "out/b.png.png", "-": "a temporary file"}
     for kind, output in (("coco", "all.json"), ("mask", "out/"), ("coco", "-")):
         with file_size_limit(500):
             done = here("export", "run", "--as", kind, "-o", output)
         assert done.code == 1
         assert done.out == (b"out/a.png\nout/b.jpg.png\n" if kind == "mask" else b"")
-        assert f"crate: {places[output]}: cannot be written: File too large\n" in done.err
+        assert f"crate: {places[output]}: cannot be written: File too large" in done.err
     assert (machine.desk / "all.json").read_text() == "as before"
     assert machine.files() == sorted([*before, "out/a.png", "out/b.jpg.png"])
 

@@ -596,7 +596,7 @@ def test_a_full_temporary_folder_is_said(
 
     monkeypatch.setattr(np, "savez", full)
     before = tree(machine)
-    hint = "0.npz: cannot be written: No space left on device; set TMPDIR to a disk with more room"
+    hint = "0.npz: cannot be written: No space left on device; set TMPDIR to a folder with room"
     failed(parts("in", "-q", "--save-parts", "v"), 1, hint)
     assert not list(temporary.iterdir())
     assert tree(machine) == before

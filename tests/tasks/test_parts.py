@@ -566,7 +566,7 @@ def test_a_full_disk_is_said(random: WhiteBox, temporary: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
-    reason = r"0\.npz: cannot be written: No space left on device; set TMPDIR to a disk with more room"
+    reason = r"0\.npz: cannot be written: No space left on device; set TMPDIR to a folder with room"
     with pytest.raises(OutputError, match=reason):
         cratecli.parts(TINY, random)
     assert not list(temporary.iterdir())
