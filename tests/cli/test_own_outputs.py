@@ -34,6 +34,9 @@ def test_what_crate_made_is_no_photo(photos: Path, here: Here) -> None:
     """Runs' folders below the photos, and pictures beside them; `-r` finds the photos alone."""
     assert here("segment", ".", "-q", *FAST).code == 0
     assert here("segment", "a.jpg", "-o", "a.mask.png", "-q", *FAST).code == 0
+    for ending in ("jpg", "webp"):
+        shown = ("--background", "white", "-o", f"cut.{ending}")
+        assert here("segment", "a.jpg", *shown, "-q", *FAST).code == 0
     assert here("heads", ".", "-o", "heads.png", "-q", "--size", "32").code == 0
     assert here("parts", ".", "--k", "2", "-o", "some/parts", "-q", "--size", "32").code == 0
     assert here("export", "in-masks", "--as", "labels", "-o", "labels", "-q").code == 0
@@ -41,7 +44,7 @@ def test_what_crate_made_is_no_photo(photos: Path, here: Here) -> None:
     assert here("explain", "shown/a.png").lines == ["crate export in-masks --as overlay --output shown"]
     found, said = planned(here, "segment", ".", "-r", "-o", "again")
     assert found == ["a.jpg", "b.png", "sub/c.jpg"]
-    assert said == [PASSED.format("a.mask.png, heads.png, in-masks and 5 more")]
+    assert said == [PASSED.format("a.mask.png, cut.jpg, cut.webp and 7 more")]
     for command in ("objects", "layers", "heads", "parts"):
         assert planned(here, command, ".", "-o", "there/")[0] == ["a.jpg", "b.png"]
     again = here("segment", ".", "-r", "-o", "again", "-q", *FAST)

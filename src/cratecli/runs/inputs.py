@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 from cratecli.errors import InputError, NothingMatchedError, UsageError
 from cratecli.io import images
-from cratecli.io.own import is_own
+from cratecli.io.own import ENDINGS, is_own
 from cratecli.io.urls import refuse_url
 from cratecli.runs.manifest import MANIFEST, is_run_folder
 
@@ -94,11 +94,12 @@ class Inputs:
         """Find a folder's photos, in order; the folder `apart`, a real path, is left out, as are hidden names.
 
         Below a folder each folder is visited once, whatever links say; one that cannot be listed stands among the
-        photos, to be spoken of. Folders that hold a run's outputs are passed over, as are PNGs with our provenance,
+        photos, to be spoken of. Folders that hold a run's outputs are passed over, as are pictures with our provenance,
         unless `folder` itself is one that does. Raises `InputError` for `folder` itself.
         """
         passed: list[Path] = []
-        return Found(sorted(self._found(folder, apart, passed)), passed)
+        photos = sorted(self._found(folder, apart, passed))
+        return Found(photos, sorted(passed))  # in whatever order the folder lists them
 
     def _found(self, top: Path, apart: str | None, passed: list[Path]) -> Iterator[Path]:
         locked: list[Path] = []
@@ -134,7 +135,7 @@ class Inputs:
                 if not name.startswith(".") and self._counts(
                     path.relative_to(top).as_posix(), images.EXTENSIONS
                 ):
-                    if not ours and _ending(name) == ".png" and is_own(path):
+                    if not ours and _ending(name) in ENDINGS and is_own(path):
                         passed.append(path)
                     else:
                         yield path

@@ -15,6 +15,7 @@ from cratecli.errors import InputError
 from cratecli.io.formats import Ending
 from cratecli.io.formats.png import cut_out, encode_image, overlay
 from cratecli.io.formats.png import embedded_text as text_of_png
+from cratecli.io.own import COMMENT
 
 Kind = Literal["mask", "soft", "soft16", "cutout", "overlay"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -27,7 +28,6 @@ QUALITY = {"webp": 90, "jpg": 95}  # of colours, 0–100; a WebP's alpha is kept
 MOST_TEXT = 60_000  # bytes: EXIF in a JPEG ends at 64 KiB
 
 _EXIF, _COMMENT = 0x8769, 0x9286  # EXIF's own directory, and its tag UserComment
-_OURS = b"ASCII\0\0\0crate: "  # how a comment of ours begins
 
 
 def draw(
@@ -82,7 +82,7 @@ def encode(picture: Drawn, ending: Ending, text: str | None, name: str) -> bytes
         raise InputError(f"{name}: {limit}: write PNG")
     exif = Image.Exif()
     if text is not None:
-        exif.get_ifd(_EXIF)[_COMMENT] = _OURS + text.encode("ascii")
+        exif.get_ifd(_EXIF)[_COMMENT] = COMMENT + text.encode("ascii")
     stream = io.BytesIO()
     if ending == "webp":
         image.save(stream, "WEBP", exif=exif, lossless=picture.ndim == 2, quality=QUALITY["webp"])
@@ -112,6 +112,6 @@ def embedded_text(content: bytes) -> str | None:
         raise ValueError(f"not a picture: {error}") from None
     except Image.DecompressionBombError as error:
         raise ValueError(f"too large a picture: {error}") from None
-    if not isinstance(comment, bytes) or not comment.startswith(_OURS):
+    if not isinstance(comment, bytes) or not comment.startswith(COMMENT):
         return None
-    return comment.removeprefix(_OURS).decode("ascii", "replace")
+    return comment.removeprefix(COMMENT).decode("ascii", "replace")
