@@ -16,7 +16,6 @@ LONGER = {
     "emergence/parts.py": "one algorithm, from tokens to named parts",
     "runs/batch.py": "one engine, whose threads and memory limits hang together",
     "runs/ledger.py": "one protocol between processes, read top to bottom",
-    "runs/plan.py": "every rule of where outputs go, and of what is refused there",
     "tasks/records.py": "the fields of every record, each with its description",
     "weights/checkpoint.py": "one way in, with all that is refused on it",
 }

@@ -50,7 +50,7 @@ def one_for_all(
     return Outputs(named, kind, "one", ending, to_stdout, asked), output is not None or not records
 
 
-def sheet_or_arrays(
+def choose_form(
     output: str | None, asked: Literal["sheet", ArrayEnding] | None, *, resume: bool
 ) -> Literal["sheet", ArrayEnding]:
     """Settle whether a sheet of all photos is written, or arrays of each, as asked or as the output's name ends.
@@ -61,6 +61,15 @@ def sheet_or_arrays(
     if resume and kind == "sheet":
         raise UsageError("--resume is of a file a photo, and a sheet is one of all: give --as npz")
     return kind
+
+
+def sheet_or_arrays(
+    output: str | None, name: str, form: Literal["sheet", ArrayEnding], *, records: bool, piped: bool
+) -> "tuple[Outputs, bool]":
+    """Ask for a sheet of all photos, or arrays of each, called `name`, and tell whether a sheet is made at all."""
+    if form == "sheet":
+        return one_for_all(output, name, records=records)
+    return one_each(output, name, records=records, piped=piped, ending=form), False
 
 
 def wants_combined(output: str | None) -> bool:

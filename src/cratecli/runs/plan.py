@@ -1,20 +1,20 @@
 """Pair every input photo with its output file before any is written, and refuse what would collide."""
 
 import os
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from cratecli.errors import UsageError
-from cratecli.io import images
-from cratecli.io.formats import ENDINGS, ending_of
+from cratecli.io.formats import ending_of
 from cratecli.io.formats.names import common_root
 from cratecli.runs.inputs import STDIN, Inputs, is_folder, refuse_no_path
 from cratecli.runs.jobs import Failure, Job, stdin_stem
 from cratecli.runs.manifest import BESIDE, MANIFEST
 from cratecli.runs.naming import Place, name_outputs
+from cratecli.runs.refusals import real_sources, refuse_collisions, refuse_ending, refuse_inputs
 
 PARTS_FILE, SHEET_FILE = "parts.json", "sheet.png"  # what a run of parts writes beside its pictures
 
@@ -115,7 +115,7 @@ def plan(
     into = None if output is None else Path(output)
     folders, loose = inputs.folders, inputs.loose
     if output is not None and not means_folder(output):
-        _refuse_ending(Path(output), ending, several=bool(folders) or not inputs.alone)
+        refuse_ending(Path(output), ending, several=bool(folders) or not inputs.alone)
     fills = output is not None and (means_folder(output) or bool(folders) or not inputs.alone)
     if into is not None and fills and os.path.lexists(into) and not is_folder(str(into)):
         raise UsageError(f"{into} is a file: several photos, or a folder's, go into a folder")
@@ -151,7 +151,7 @@ def plan(
     ] + one
     if not jobs:
         raise inputs.none_found(passed)
-    _refuse_collisions(jobs)
+    refuse_collisions(jobs)
     return Plan(tuple(jobs), place, passed=tuple(passed))
 
 
@@ -216,7 +216,7 @@ def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None,
     planned = plan(inputs, f"{place / kind}{os.sep}", kind, to_stdout=False, ending=ending, apart=place)
     trees = tuple(place / tree for tree in (kind, *BESIDE.get(kind, ())))
     planned = replace(planned, place=place, trees=trees)
-    sources = {os.path.realpath(job.source) for job in planned.jobs if job.source is not None}
+    sources = real_sources(planned.jobs)
     whole = (place / SHEET_FILE, place / PARTS_FILE)
     written = [*whole, *(file for job in planned.jobs for file in planned.files(job))]
     if taken := [path for path in written if os.path.realpath(path) in sources]:
@@ -270,28 +270,6 @@ def means_folder(output: str) -> bool:
     return output.endswith(("/", os.sep)) or is_folder(output)
 
 
-def _refuse_ending(output: Path, ending: str, *, several: bool) -> None:
-    """Refuse a file name that says something else than what will be written there."""
-    named = output.suffix.lower()
-    if several and named in {*images.EXTENSIONS, f".{ending}"}:
-        what = "picture" if ending in ENDINGS else "file"
-        raise UsageError(f"{output} is one {what}, and there are several: give a folder")
-    known = ending_of(output.name)
-    if known == ending or named == f".{ending}":
-        return
-    if known or (ending not in ENDINGS and named and not several):
-        raise UsageError(f"{output}: {ending.upper()} is written: let the name end with .{ending}")
-    if named in {*images.EXTENSIONS, ".json"}:
-        endings = " or ".join(f".{each}" for each in ENDINGS)
-        raise UsageError(f"{output}: only pictures that end with {endings} are written")
-
-
-def refuse_output(target: Path, source: Path | None, ending: str = "png") -> None:
-    """Raise `UsageError` for an output that is its own input, or whose name says something else than is written."""
-    _refuse_ending(target, ending, several=False)
-    _refuse_inputs(target, () if source is None else (os.path.realpath(source),))
-
-
 def numbered(target: Path, number: int) -> Path:
     """Name one of several files that stand for all inputs, from the second on.
 
@@ -299,36 +277,3 @@ def numbered(target: Path, number: int) -> Path:
     'heads-2.png'
     """
     return target.with_name(f"{target.stem}-{number}{target.suffix}")
-
-
-def refuse_inputs(target: Path, jobs: Sequence[Job]) -> None:
-    """Raise `UsageError` for an output that is one of the inputs."""
-    _refuse_inputs(target, {os.path.realpath(job.source) for job in jobs if job.source is not None})
-
-
-def refuse_replacing(plan: Plan, read: Path) -> None:
-    """Raise `UsageError` for an output that would replace a file that the run reads beside its photos."""
-    place = os.path.realpath(read)
-    if taken := [job.target for job in plan.jobs if job.target and os.path.realpath(job.target) == place]:
-        raise UsageError(f"{taken[0]} is read by this run: choose another output")
-
-
-def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    sources = {os.path.realpath(job.source) for job in jobs if job.source is not None}
-    taken: dict[str, Job] = {}
-    for job in jobs:
-        if job.target is None:
-            continue
-        place = _refuse_inputs(job.target, sources)
-        first = taken.setdefault(os.path.normcase(place), job)
-        if first is not job:
-            raise UsageError(
-                f"{first.name} and {job.name} would both be written to {job.target}: give them apart"
-            )
-
-
-def _refuse_inputs(target: Path, sources: Container[str]) -> str:
-    place = os.path.realpath(target)
-    if place in sources:
-        raise UsageError(f"{target} is an input: choose another output")
-    return place

@@ -23,7 +23,8 @@ from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import FeatureCache, ViewCache
 from cratecli.runs.in_order import work_in_order
 from cratecli.runs.jobs import Job
-from cratecli.runs.plan import Plan, refuse_replacing
+from cratecli.runs.plan import Plan
+from cratecli.runs.refusals import refuse_replacing
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
 from cratecli.tasks.combined import write_combined
@@ -171,7 +172,7 @@ def segment_run(
     """
     drawn = picture if isinstance(picture, PictureChoice) else None
     if drawn and drawn.background and drawn.background.sha256:
-        refuse_replacing(plan, Path(drawn.background.named))
+        refuse_replacing(plan.jobs, Path(drawn.background.named))
     about = drawn.as_data() if drawn else {"as_": picture}
     made = provenance_of("segment", recipe.as_data(), plan, desk, several=is_combined(picture), **about)
     with Session(plan, replace(desk, range=recipe.range), made) as session:

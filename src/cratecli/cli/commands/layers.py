@@ -2,7 +2,7 @@
 
 from cratecli.cli import options
 from cratecli.cli.groups import grouped
-from cratecli.cli.outputs import one_each, one_for_all, sheet_or_arrays
+from cratecli.cli.outputs import choose_form, sheet_or_arrays
 from cratecli.cli.run import PhotoOptions, Run, Running, Writing
 from cratecli.tasks.options import LayerOptions
 
@@ -24,11 +24,8 @@ def layers(
     --json a sheet is made only for -o.
     """
     report = running.report()
-    kind = sheet_or_arrays(output, as_, resume=writing.resume)
-    if kind == "sheet":
-        outputs, drawn = one_for_all(output, "layers", records=report.records)
-    else:
-        outputs = one_each(output, "layers", records=report.records, piped=photos.piped, ending=kind)
+    kind = choose_form(output, as_, resume=writing.resume)
+    outputs, drawn = sheet_or_arrays(output, "layers", kind, records=report.records, piped=photos.piped)
     run = Run(photos, outputs, running, report, writing)
 
     from cratecli.tasks.layers import layers_arrays, layers_run

@@ -133,7 +133,7 @@ def _done(fields: dict[str, Any], desk: "Desk") -> dict[str, Any]:
 
 
 def _refuse(plan: "Plan", ending: str) -> None:
-    from cratecli.runs.plan import refuse_output
+    from cratecli.runs.refusals import refuse_output
 
     (job,) = plan.jobs
     if job.target is not None:
