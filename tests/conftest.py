@@ -39,7 +39,7 @@ def nothing_inherited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 def same_numbers() -> None:
     """Start every test from the same random state, on one thread: what is tested is small."""
     if torch := sys.modules.get("torch"):  # as it is when it is imported
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # `torch.manual_seed` takes milliseconds to remember it for all devices
         torch.set_num_threads(1)
 
 

@@ -26,6 +26,7 @@ from cratecli.model.unroll import WeightsId
 from tests.cli.conftest import Here, Machine, failed
 from tests.support.painted import coco, devkit, labelled, pairs, save
 from tests.support.photos import photo
+from tests.support.warm import warm_python
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -276,7 +277,7 @@ def test_killed_in_the_middle_and_taken_up(machine: Machine, here: Here) -> None
     saliency_set(machine.desk / "set", 20)
     command = ["evaluate", "saliency", "set", *MASKS, "--scores", "kept", "--resume", "--json"]
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *command],
+        [warm_python(), "-c", KILLED, *command],
         cwd=machine.desk,
         env=machine.environment,
         capture_output=True,

@@ -155,6 +155,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_machine_with_little_memory(machine: Machine) -> None:
     """FAULTS 14: for real, by the system's own limit: fewer together, in tiles, or not at all; never a traceback."""
     for seed in range(3):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.cli.conftest import Here, Machine
+from tests.cli.conftest import Here, Machine, failed
 
 COMMANDS = ("segment", "objects", "parts", "heads", "layers")
 NOWHERE = ("-m", "crate-mae-b16")
@@ -41,3 +41,17 @@ def test_a_size_that_is_not_whole_patches_is_said_once(machine: Machine, here: H
     told = "crate: size 65 is rounded to 64: whole patches of 8 px"
     assert here(command, "in", "--size", "65").err.splitlines().count(told) == 1
     assert "rounded" not in here(command, "in", "--size", "64").err
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+def test_a_system_that_gives_no_more(
+    machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """FAULTS 14: as in a container that allows few processes; what is on record stays there."""
+
+    def refused(*_: object) -> None:
+        raise error
+
+    machine.photo("in/a.png")
+    monkeypatch.setattr("threading.Thread.start", refused)
+    failed(here("segment", "in", "-o", "out", "-q"), 1, "out of memory, or of threads: the system gives no more")

@@ -29,7 +29,7 @@ QUICK = ("--size", "64", "--refine", "none")
 
 
 def test_one_photo_to_a_pipe(shared: Machine) -> None:
-    done = shared.crate("segment", shared.photo("photo.jpg", (64, 48)), installed=True)
+    done = shared.crate("segment", shared.photo("photo.jpg", (64, 48)))
     assert done.code == 0
     mask = picture(done.out)
     assert (mask.format, mask.mode, mask.size) == ("PNG", "L", (64, 48))

@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import json
-import os
 import random
 import signal
 import sys
@@ -17,8 +16,8 @@ import pytest
 from cratecli.runs.batch import WORKERS
 from tests.cli.conftest import CRATE, Here, Machine
 from tests.support.runs import read_rows
-from tests.support.waiting import PATIENCE
-from tests.support.warm import warm_crate
+from tests.support.waiting import PATIENCE, until
+from tests.support.warm import warm_crate, warm_python
 
 FAST = ("--size", "32", "--refine", "none")
 BATCH = 4
@@ -109,7 +108,7 @@ def test_killed_in_the_middle_and_taken_up(machine: Machine, here: Here) -> None
     fill(machine)
     done: set[str] = set()
     for lines in (5, 30):
-        run = Started(machine, "in", "-o", "out", "--resume", *FAST).kept_waiting()
+        run = Started(machine, "in", "-o", "out", "--resume", *FAST, program=[warm_crate()]).kept_waiting()
         assert run.read(lines)
         run.kill()
         assert done & {Path(name).name for name in run.inputs} == set()
@@ -177,11 +176,13 @@ def test_two_processes_share_a_folder(machine: Machine) -> None:
 
 STOPPING = """
 import signal, threading
+from pathlib import Path
 from cratecli.cli.app import main
 from cratecli.runs.ledger import Ledger
 record = Ledger.record
 def stopping(self, *given, **named):
     with self._threads:  # no other thread has the manifest locked
+        Path("stopping").touch()
         signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # this thread first, then all
     record(self, *given, **named)
 Ledger.record = stopping
@@ -193,8 +194,8 @@ main()
 def test_who_is_killed_leaves_its_photos_to_the_other(machine: Machine) -> None:
     """FAULTS 13."""
     fill(machine)
-    first = Started(machine, "in", "-o", "out", *FAST, program=[sys.executable, "-c", STOPPING])
-    os.waitpid(first.process.pid, os.WUNTRACED)
+    first = Started(machine, "in", "-o", "out", *FAST, program=[warm_python(), "-c", STOPPING])
+    until((machine.desk / "stopping").exists)
     second = Started(machine, "in", "-o", "out", *FAST, program=[warm_crate()])
     assert second.read(PHOTOS // 2)
     assert second.process.poll() is None

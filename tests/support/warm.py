@@ -2,9 +2,9 @@
 
 That one serves all processes of a run of tests. It puts a program `crate` into a folder, which hands its arguments,
 variables, working folder and open streams to a fork, passes signals on to it, and ends as it ends; killed, it takes the
-fork with it. `Forked` is the same for a test that wants the fork's own number, or a function called in it. A fork
-differs from the installed `crate` in two things: Python's own variables come too late for it, and it ends without
-taking down what was imported.
+fork with it. The program `python` beside it runs a script in the fork, as `python -c` does. `Forked` is the same for a
+test that wants the fork's own number, or a function called in it. A fork differs from the installed `crate` in two
+things: Python's own variables come too late for it, and it ends without taking down what was imported.
 """
 
 import gc
@@ -47,7 +47,7 @@ for _ in range(3 - len(streams)):
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 socket.send_fds(server, [b"."], [os.open(".", os.O_RDONLY), *streams])
-server.sendall(dumps([streams, dict(os.environ), None, sys.argv[1:], False]).encode() + b"\\n")
+server.sendall(dumps([streams, dict(os.environ), {function!r}, sys.argv[1:], False]).encode() + b"\\n")
 os.closerange(0, 3)
 answers = server.makefile("r")
 process = int(answers.readline())
@@ -55,7 +55,8 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, lambda number, frame: os.kill(process, number))
 code = int(answers.readline())
 if code < 0:
-    signal.signal(-code, signal.SIG_DFL)
+    if -code != signal.SIGKILL:  # which nothing can be done about
+        signal.signal(-code, signal.SIG_DFL)
     os.kill(os.getpid(), -code)
 os._exit(code)
 """
@@ -69,6 +70,7 @@ IMPORTED = (
         "sklearn.cluster",
         "sklearn.decomposition",
         "torch",
+        "torchvision",
     ),
     *("cratecli.cli.app", "cratecli.evaluation.result", "cratecli.handover.export"),
     *("cratecli.tasks.heads", "cratecli.tasks.objects", "cratecli.tasks.parts", "cratecli.tasks.segment"),
@@ -83,8 +85,8 @@ TRAINING = "cratecli.training.train"
 def warm_crate(*more: str) -> Path:
     """Start the process that forks, unless another process of these tests has. Gives the program `crate`.
 
-    One that imports `more` modules is another process. It ends with the process that runs the tests: with
-    pytest-xdist, the one that started this.
+    One that imports `more` modules is another process, a fork of the first. Both end with the process that runs the
+    tests: with pytest-xdist, the one that started this.
     """
     if run := os.environ.get("PYTEST_XDIST_TESTRUNUID"):
         runner, folder = os.getppid(), Path(tempfile.gettempdir(), f"crate-tests-{run[:12]}-{len(more)}")
@@ -94,8 +96,9 @@ def warm_crate(*more: str) -> Path:
     with FileLock(folder / "lock"):
         program = folder / "crate"
         if not program.exists():
+            python = [warm_python()] if more else [sys.executable]
             server = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.warm", folder, str(runner), *more],
+                [*python, "-c", SERVER, folder, str(runner), *more],
                 cwd=Path(__file__).parents[2],
                 env=environment(Path(os.devnull)) | {"PYTHONWARNINGS": "error"},
                 stdin=subprocess.DEVNULL,
@@ -107,7 +110,14 @@ def warm_crate(*more: str) -> Path:
         return program
 
 
+SERVER = "import sys; from tests.support.warm import main; main(*sys.argv[1:])"
+
 _servers: list["subprocess.Popen[bytes]"] = []
+
+
+def warm_python() -> Path:
+    """Give the program `python` of the process that forks: it takes `-c`, a script, and the script's arguments."""
+    return warm_crate().with_name("python")
 
 
 class Ended(NamedTuple):
@@ -169,8 +179,10 @@ class Forked:
 _NUMBERS = count()
 
 
-def main(folder: Path, runner: int, *more: str) -> None:
+def main(place: str, runner: str, *more: str) -> None:
     """Serve until the process that runs the tests has ended."""
+    folder = Path(place)
+    sys.path[0] = str(Path(__file__).parents[2])  # not the folder where a fork works
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listening:
         os.environ["HOME"] = str(folder)  # where matplotlib keeps its list of fonts
@@ -179,14 +191,18 @@ def main(folder: Path, runner: int, *more: str) -> None:
         # timm leaves the closing of files to the collector.
         warnings.filterwarnings("ignore", category=ResourceWarning, module=r"timm\.")
         gc.freeze()  # a fork that collects would copy it all
-        program, address = folder / "crate", str(folder / "socket")
+        address = str(folder / "socket")
         listening.bind(address)
         listening.listen(64)
-        written = folder / "written"
-        written.write_text(PROGRAM.format(python=sys.executable, address=address))
-        written.chmod(0o755)
-        written.rename(program)
-        serve(listening, runner)
+        for name, function in (
+            ("python", [__name__, "run_script"]),
+            ("crate", None),
+        ):  # by the last it is known
+            written = folder / "written"
+            written.write_text(PROGRAM.format(python=sys.executable, address=address, function=function))
+            written.chmod(0o755)
+            written.rename(folder / name)
+        serve(listening, int(runner))
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -281,5 +297,7 @@ def run(function: list[str] | None, arguments: list[str]) -> NoReturn:
     os._exit(code)
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
+def run_script(_flag: str, script: str, *arguments: str) -> None:
+    """Run a script as `python -c` does."""
+    sys.argv[:] = ["-c", *arguments]
+    exec(script, {"__name__": "__main__"})

@@ -113,7 +113,15 @@ def _run() -> int:
         forget_stdout()
         tell(_explained(error))
         code = 1
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and _NO_THREAD not in str(error):
+            raise
+        tell("out of memory, or of threads: the system gives no more; raise its limits, or run fewer at once")
+        code = 1
     return code or 0
+
+
+_NO_THREAD = "can't start new thread"  # Python's words, for want of memory or where a container allows no more
 
 
 def _explained(error: OSError) -> str:

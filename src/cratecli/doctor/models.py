@@ -28,7 +28,7 @@ def temporary() -> Iterator[Finding]:
             os.sep
         )  # libraries ask where it is as they are imported, and break where it is nowhere
     else:
-        yield from _folder("temporary files", Path(folder), remedy)
+        yield from _folder("temporary files", Path(folder), remedy, ours=False)
 
 
 def folders() -> Iterator[Finding]:
@@ -53,7 +53,7 @@ def readable(size: int) -> str:
     return f"{size / 1000**power:.1f} {' kMGT'[power]}B"
 
 
-def _folder(name: str, path: Path, remedy: str) -> Iterator[Finding]:
+def _folder(name: str, path: Path, remedy: str, *, ours: bool = True) -> Iterator[Finding]:
     try:
         there = next(each for each in (path, *path.absolute().parents) if each.exists())
         with tempfile.TemporaryFile(dir=there):
@@ -62,8 +62,10 @@ def _folder(name: str, path: Path, remedy: str) -> Iterator[Finding]:
     except OSError as error:
         yield problem(name, f"{path} cannot be written: {error.strerror}; {remedy}")
         return
-    holds = f"holds {_size(path)}" if path.exists() else "is not there yet"
-    state = f"{path} {holds}; {readable(free)} free"
+    state = f"{path}: {readable(free)} free"
+    if ours:
+        holds = f"holds {_size(path)}" if path.exists() else "is not there yet"
+        state = f"{path} {holds}; {readable(free)} free"
     if free > _ROOM:
         yield fine(name, state)
     else:
