@@ -39,14 +39,16 @@ def nothing_inherited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 def same_numbers() -> None:
     """Start every test from the same random state, on one thread: what is tested is small."""
     if torch := sys.modules.get("torch"):  # as it is when it is imported
-        torch.default_generator.manual_seed(0)  # `torch.manual_seed` takes milliseconds to remember it for all devices
+        torch.default_generator.manual_seed(
+            0
+        )  # `torch.manual_seed` takes milliseconds to remember it for all devices
         torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
 def shapes_checked(request: pytest.FixtureRequest) -> None:
-    """Check shapes and types, but where the whole command or a benchmark runs: its parts have tests of their own."""
-    whole = request.path.parent.name == "cli" or request.path.name == "test_benchmarks.py"
+    """Check shapes and types, but where a whole question, command or benchmark runs: parts have tests of their own."""
+    whole = request.path.parent.name in ("cli", "tasks") or request.path.name == "test_benchmarks.py"
     jaxtyping.config.update("jaxtyping_disable", whole)
 
 

@@ -54,4 +54,6 @@ def test_a_system_that_gives_no_more(
 
     machine.photo("in/a.png")
     monkeypatch.setattr("threading.Thread.start", refused)
-    failed(here("segment", "in", "-o", "out", "-q"), 1, "out of memory, or of threads: the system gives no more")
+    failed(
+        here("segment", "in", "-o", "out", "-q"), 1, "out of memory, or of threads: the system gives no more"
+    )
