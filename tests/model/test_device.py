@@ -1,5 +1,7 @@
 """Devices and number formats: what is named is never replaced."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -37,8 +39,14 @@ def test_choice(
     assert choose_device(*asked) == (torch.device(given[0]), given[1])
 
 
-@pytest.mark.parametrize("device", ["", "gpu", "cpu:0", "cuda:", "cuda:-1", "cuda:x", "mps:0", "meta", "CPU"])
-def test_an_unknown_device_is_a_usage_error(device: str) -> None:
+def test_a_device_of_torch() -> None:
+    assert choose_device(torch.device("cpu")) == (torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize(
+    "device", [5, None, "", "gpu", "cpu:0", "cuda:", "cuda:-1", "cuda:x", "mps:0", "meta", "CPU"]
+)
+def test_an_unknown_device_is_a_usage_error(device: Any) -> None:
     with pytest.raises(UsageError, match="is not one of auto, cpu, cuda, cuda:N, mps"):
         choose_device(device)
 

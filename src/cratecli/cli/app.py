@@ -121,7 +121,9 @@ def _run() -> int:
     return code or 0
 
 
-_NO_THREAD = "can't start new thread"  # Python's words, for want of memory or where a container allows no more
+_NO_THREAD = (
+    "can't start new thread"  # Python's words, for want of memory or where a container allows no more
+)
 
 
 def _explained(error: OSError) -> str:

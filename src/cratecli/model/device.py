@@ -8,8 +8,10 @@ _EXHAUSTED = ("DefaultCPUAllocator", "out of memory", "Insufficient memory", "ba
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def choose_device(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, torch.dtype]:
-    """Choose the device for `auto`, `cpu`, `cuda[:N]` or `mps`, and its number format.
+def choose_device(
+    device: str | torch.device = "auto", dtype: str = "auto"
+) -> tuple[torch.device, torch.dtype]:
+    """Choose the device for `auto`, `cpu`, `cuda[:N]`, `mps` or one of torch's, and its number format.
 
     `auto` prefers CUDA, then MPS, then the CPU; a named device is never replaced. The automatic format is
     bfloat16 on CUDA and float32 elsewhere. Raises `UsageError` for an unknown word, `DeviceError` for an
@@ -17,6 +19,7 @@ def choose_device(device: str = "auto", dtype: str = "auto") -> tuple[torch.devi
     """
     if dtype not in ("auto", *_DTYPES):
         raise UsageError(f"dtype {dtype!r} is not one of auto, {', '.join(_DTYPES)}")
+    device = str(device)
     if device == "auto":
         present = (torch.cuda.is_available(), torch.backends.mps.is_available())
         device = "cuda" if present[0] else "mps" if present[1] else "cpu"

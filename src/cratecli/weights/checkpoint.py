@@ -224,7 +224,7 @@ def load_strictly(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: P
 def load_model(
     name_or_file: str | Path | None = None,
     heads: int | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     dtype: str = "auto",
     *,
     step_size: float | None = None,
@@ -233,8 +233,8 @@ def load_model(
     """Load a model by its registry name or from a checkpoint file, for inference; nothing is downloaded.
 
     `None` is the default model. `heads`, `step_size` (η) and `sparsity_weight` (λ) replace what the registry
-    or the file says. `device` is `auto`, `cpu`, `cuda[:N]` or `mps`; `dtype` is `auto` (bfloat16 on CUDA,
-    else float32), `float32` or `bfloat16`.
+    or the file says. `device` is `auto`, `cpu`, `cuda[:N]`, `mps` or a `torch.device`; `dtype` is `auto`
+    (bfloat16 on CUDA, else float32), `float32` or `bfloat16`.
     Raises `UsageError` (unknown name), `WeightsError` (missing, refused or unfit file), `DeviceError`.
     """
     place, number = choose_device(device, dtype)
