@@ -22,6 +22,7 @@ from tests.cli.conftest import Done, Here, Machine
 from tests.support.checkpoints import released
 from tests.support.server import REVISION, Answer, Server
 from tests.support.waiting import until
+from tests.support.warm import warm_crate
 
 TINY = "crate_tiny_patch16_224"
 GOOD = b"\x80\x02weights" * 100_000
@@ -272,7 +273,7 @@ def start(machine: Machine, name: str, **more: Any) -> subprocess.Popen[str]:
     """Start a pull that SIGINT ends, even where this process ignores it, as one in a shell's background does."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # unlike SIG_IGN, not inherited
     try:
-        return machine.start("models", "pull", name, **NO_XET, **more)
+        return machine.start("models", "pull", name, program=[warm_crate()], **NO_XET, **more)
     finally:
         signal.signal(signal.SIGINT, before)
 
