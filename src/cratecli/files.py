@@ -1,8 +1,11 @@
 """Atomic files: replaced whole or not at all."""
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -13,6 +16,19 @@ ORPHAN = f".crate-{'[0-9a-f]' * 32}.part"
 
 TEMPORARY = "set TMPDIR to a folder with room, that can be written"
 """What to do where there is no temporary folder."""
+
+
+def open_file(path: Path) -> BufferedReader:
+    """Open a file to read it. Raises `OSError`, for a pipe or a device too: they may never answer, or never end."""
+    stream = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
+    if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        return stream
+    stream.close()
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def test_two_photos_of_one_name(tmp_path: Path) -> None:
 def test_no_manifest_and_an_empty_one(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         read_run(tmp_path)
-    with pytest.raises(InputError, match="/dev/zero: not a file"):
+    with pytest.raises(InputError, match="/dev/zero: not a regular file"):
         read_run(Path("/dev/zero"))
     (tmp_path / "manifest.jsonl").write_text("")
     with pytest.raises(NothingMatchedError, match="no photo was done"):

@@ -153,6 +153,23 @@ def test_a_manifest_that_is_a_folder_is_said() -> None:
         run(ledger())
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_manifest_that_is_a_pipe_is_said(resume: bool) -> None:
+    Path("out").mkdir()
+    os.mkfifo("out/manifest.jsonl")
+    with pytest.raises(OutputError, match=r"manifest\.jsonl: cannot be written: not a regular file"):
+        run(ledger(), resume=resume)
+
+
+def test_an_output_that_became_a_pipe_is_made_again() -> None:
+    run(ledger())
+    Path("out/a.png").unlink()
+    os.mkfifo("out/a.png")
+    with ledger() as book:
+        book.open(JOBS, resume=True)
+        assert not book.done(JOBS[0], sha("photo"))
+
+
 def test_rows_that_are_there_twice_are_made_one() -> None:
     run(ledger())
     manifest = Path("out/manifest.jsonl")

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cratecli.errors import InputError, NothingMatchedError, UsageError
+from cratecli.files import open_file
 from cratecli.io.formats.names import bare, common_root, name_below, plain, safe, stems
 from cratecli.io.formats.record import Annotated, check_size, restore
 from cratecli.io.formats.table import Info
@@ -80,7 +81,7 @@ class FinishedRun:
     def rows(self) -> Iterator[tuple[FinishedPhoto, Annotated]]:
         """Yield each photo with its objects. Raises `InputError` if the manifest has changed since `read_run`."""
         try:
-            with self.manifest.open("rb") as stream:
+            with open_file(self.manifest) as stream:
                 for photo in self.photos:
                     stream.seek(photo.start)
                     row = ManifestRow.from_json(stream.read(photo.length))
@@ -106,8 +107,6 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
     manifest = path / MANIFEST if path.is_dir() else path
     if path.is_dir() and not manifest.exists():
         raise InputError(f"{manifest}: No such file: the folder is no run; crate segment -o FOLDER makes one")
-    if manifest.exists() and not manifest.is_file():
-        raise InputError(f"{manifest}: not a file")
     last: dict[str, tuple[int, Line]] = {}
     made: dict[str, dict[str, Any]] = {}  # by the options' digest
     for number, line in enumerate(read_manifest(manifest), 1):

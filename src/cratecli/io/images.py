@@ -1,7 +1,6 @@
 """Read photos of any allowed format, orientation and mode as upright RGB arrays, and resample them to a patch grid."""
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from PIL import Image
 
 from cratecli.arrays import RGB
 from cratecli.errors import InputError
+from cratecli.files import open_file
 from cratecli.geometry import Grid
 from cratecli.io import colour, depths
 from cratecli.io.camera_raw import refuse_raw
@@ -102,11 +102,11 @@ def content(path: Path, name: str | None = None, *, max_pixels: int = MAX_PIXELS
     """
     name = name or str(path)
     refuse_missing(path, name)
-    with explained(name, "cannot be read"), open(path, "rb", opener=_without_waiting) as stream:
-        status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode):  # replaced since the check above
-            raise InputError(f"{name}: not a regular file")
-        refuse_large(status.st_size, name, max_pixels)
+    with (
+        explained(name, "cannot be read"),
+        open_file(path) as stream,
+    ):  # which may be another since the check above
+        refuse_large(os.fstat(stream.fileno()).st_size, name, max_pixels)
         return stream.read()
 
 
@@ -122,10 +122,6 @@ def refuse_large(size: int, name: str, max_pixels: int = MAX_PIXELS) -> None:
     if size > BYTES_A_PIXEL * max_pixels:
         need = f"{size:,} bytes are more than {max_pixels:,} pixels need"
         raise InputError(f"{name}: {need}; --max-pixels raises the limit")
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, range: str = "auto") -> Decoded:

@@ -1,8 +1,9 @@
 """Tell the pictures that `crate` made from photos, by the text in them. Loads no image library."""
 
 import os
-import stat
 from pathlib import Path
+
+from cratecli.files import open_file
 
 TEXT = "crate"
 """The keyword of the PNG's tEXt chunk that holds the provenance."""
@@ -21,9 +22,7 @@ _TAIL = 1 << 17  # bytes: a WebP's EXIF stands at its end
 def is_own(path: Path) -> bool:
     """Tell whether a file is a PNG, JPEG or WebP with provenance; what cannot be read is none."""
     try:
-        with open(path, "rb", opener=_without_waiting) as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                return False
+        with open_file(path) as stream:
             head = stream.read(_HEAD)
             if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
                 stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL))
@@ -45,7 +44,3 @@ def holds_text(head: bytes) -> bool:
             return False
         place += 12 + length
     return False
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

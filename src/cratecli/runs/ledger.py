@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from cratecli.errors import CrateError, InputError, OutputError
-from cratecli.files import ORPHAN, replacing
+from cratecli.files import ORPHAN, open_file, replacing
 from cratecli.io.formats.record import Annotated
 from cratecli.locks import ByteLocks
 from cratecli.runs.gone import is_gone, lies_below, remove_outputs
@@ -183,7 +183,7 @@ class Ledger:
             return None if known is None else self._row_at(known)
 
     def _row_at(self, known: _Known) -> ManifestRow | None:
-        with self.manifest.open("rb") as stream:
+        with open_file(self.manifest) as stream:
             stream.seek(known.start)
             content = stream.read(known.length)
         return None if content.isspace() else ManifestRow.from_json(content)
@@ -234,7 +234,7 @@ class Ledger:
         if known.output_sha256 is None:
             return True
         try:
-            with (self.folder / key).open("rb") as stream:
+            with open_file(self.folder / key) as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest() == known.output_sha256
         except OSError:
             return False
@@ -277,7 +277,7 @@ class Ledger:
         kept = sorted((known.start, known.length) for key, known in self._rows.items() if key not in without)
         after = sum(length for _, length in kept)
         if after != self.manifest.stat().st_size:
-            with replacing(self.manifest) as new, self.manifest.open("rb") as old:
+            with replacing(self.manifest) as new, open_file(self.manifest) as old:
                 for start, length in kept:
                     old.seek(start)
                     new.write(old.read(length))
@@ -301,7 +301,7 @@ class Ledger:
     def _read_on(self) -> None:
         """Read from where we stand, or another file from its start. Raises `ValueError` for what is no row."""
         try:
-            with self.manifest.open("rb") as stream:
+            with open_file(self.manifest) as stream:
                 status = os.fstat(stream.fileno())
                 if status.st_ino != self._inode or status.st_size < self._read:
                     self._rows, self._read, self._inode = {}, 0, status.st_ino

@@ -10,6 +10,7 @@ from annotated_types import Len
 from pydantic import Field, ValidationError
 
 from cratecli.errors import InputError, validation_message
+from cratecli.files import open_file
 from cratecli.io.formats import record
 from cratecli.records import Record
 from cratecli.runs.records import Rle
@@ -138,9 +139,7 @@ def is_run_folder(folder: Path) -> bool:
     """Tell whether a folder holds a run's outputs, and the photos lie elsewhere: by the first row of its manifest."""
     try:
         path = folder / MANIFEST
-        if not path.is_file():
-            return False
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             start = stream.read(len(_BEGINNING))
             if start != _BEGINNING and not start.isspace():
                 return False
@@ -157,7 +156,7 @@ def read_manifest(path: Path) -> Iterator[Line]:
     Raises `InputError`, as `FILE:LINE: reason`, for a file that is missing or no manifest.
     """
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             yield from read_lines(stream)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
