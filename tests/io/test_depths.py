@@ -90,7 +90,7 @@ def test_16_bits_that_hold_8() -> None:
 
 
 def test_declared_bits_need_no_note_and_leave_dark_photos_dark() -> None:
-    dark = LEVELS // 4
+    dark = LEVELS // 3
     assert read(png(of(dark, 4095), bits=12), dark) == ""
     assert read(packed(of(dark, 4095), photometric=1), dark) == ""
     largest = [(341, 3, 1, 4095, True)]  # SMaxSampleValue
@@ -121,7 +121,7 @@ def test_white_is_zero() -> None:
 def test_integers_with_a_sign() -> None:
     assert "0 to 1023" in read(tiff(of(LEVELS, 1000).astype(np.int32)), LEVELS * 1000 // 1023)
     spread = np.round((LEVELS / 231) * 255)
-    assert "-500 to 1500, are read as black to white" in read(
+    assert "-500 to 1500, are read as of -500 to 1500" in read(
         tiff((LEVELS / 231 * 2000 - 500).astype(np.int16)), spread
     )
     assert read(tiff((LEVELS - 128).astype(np.int8))) == ""
@@ -134,7 +134,20 @@ def test_floats() -> None:
     spread = np.round((LEVELS / 231) * 255)
     for top in (1.02, 3.0, 0.1):
         note = read(tiff((LEVELS / 231 * top).astype(np.float32)), spread)
-        assert f"0 to {top:g}, are read as black to white" in note
+        assert f"0 to {top:g}, are read as of 0 to {top:g}" in note
+
+
+@pytest.mark.parametrize("largest", [300, 1100, 7_000, 17_000, 32_000])
+def test_a_dim_photo_is_read_as_its_bright_twin(largest: int) -> None:
+    """It uses less than half of any depth."""
+    bright = np.round(LEVELS / 231 * 255)
+    note = read(png(np.round(LEVELS / 231 * largest)), bright)
+    assert f"0 to {largest}, are read as of 0 to {largest}" in note
+
+
+def test_numbers_far_from_zero_are_spread() -> None:
+    note = read(tiff(np.round(300 + LEVELS / 231 * 100).astype(np.int32)), np.round(LEVELS / 231 * 255))
+    assert "read as of 300 to 400" in note
 
 
 def test_the_range_is_a_photos_own_alone() -> None:

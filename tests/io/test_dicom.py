@@ -87,7 +87,7 @@ def test_without_a_window_the_stored_bits_count() -> None:
 def test_what_lies_outside_the_picture_is_black() -> None:
     stored = np.array([[-2000, 0], [100, 50], [25, 75]], np.int16)
     got = levels(dicom(stored, PixelPaddingValue=-2000))
-    assert got.tolist() == [[0, 0], [100, 50], [25, 75]]  # of 0 to 255, not of −2000 to 100
+    assert got.tolist() == [[0, 0], [255, 127], [64, 191]]  # of 0 to 100, not of −2000 to 100
 
 
 def test_colours_and_frames() -> None:

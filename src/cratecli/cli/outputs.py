@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 STDOUT = "-"
 _STDOUT_TOO = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+_STDERR = ("/dev/stderr", "/dev/fd/2", "/proc/self/fd/2")
 
 
 def one_each(
@@ -78,7 +79,12 @@ def wants_combined(output: str | None) -> bool:
 
 
 def means_stdout(output: str | None) -> bool:
-    """Tell whether an output is stdout: `-`, or the system's name for it, which would be opened a second time."""
+    """Tell whether an output is stdout: `-`, or the system's name for it, which would be opened a second time.
+
+    Raises `UsageError` for stderr.
+    """
+    if output in _STDERR:
+        raise UsageError(f"{output}: takes messages, no files: give -o FILE")
     return output == STDOUT or output in _STDOUT_TOO
 
 

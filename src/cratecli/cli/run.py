@@ -85,7 +85,7 @@ class PhotoOptions:
 
         if (name := self.list_name) is None:
             return ()
-        refuse_url(name)
+        refuse_url(name, piped="crate segment --files-from -")
         if name == STDIN:
             content = stdin_bytes()
         else:

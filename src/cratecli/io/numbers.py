@@ -13,7 +13,7 @@ EIGHT_BITS: Ends = (0.0, 255.0)
 DEPTHS = (1, 255, 1023, 4095, 16383, 65535)
 """Largest numbers of the depths that photos come in: floats of 0 to 1, and 8, 10, 12, 14 and 16 bits."""
 
-LITTLE = 1 / 8  # of the range: a photo most of whose numbers lie within less is pointed out
+LITTLE = 1 / 4  # of the range: a photo most of whose numbers lie within less is pointed out
 MOST = (0.5, 99.5)  # percentiles between which most of a photo's numbers lie
 BLOCK = 1_000_000  # numbers that are brought to 0–255 at once
 LOOKED_AT = 1_000_000  # numbers, evenly spread, that suffice to tell how much of a range a photo uses
@@ -77,19 +77,23 @@ def _ends(numbers: Numbers, finite: np.ndarray, chosen: Range) -> tuple[Ends, st
 
 
 def _usual(numbers: Numbers, finite: np.ndarray, full: Ends) -> tuple[Ends, str | None]:
-    """Take the ends that are declared, else those of the fewest bits that hold all numbers, else the numbers' own."""
+    """Take the ends that are declared, else those of a depth that is used by half or more, else the numbers' own."""
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     declared = numbers.declared
     if declared and (numbers.clipping or (declared[0] <= low and high <= declared[1])):
         return declared, None
     for depth in DEPTHS:
-        if low >= 0 and depth / 4 <= high <= depth:
+        if low >= 0 and depth / 2 <= high <= depth:
             usual = full == (0.0, depth) or (numbers.full is None and depth == 1)
             note = f"its largest number is {high:g}: read as of 0 to {depth}; --range full takes the whole format"
             return (0.0, depth), None if usual else note
     if high <= low:
         return (min(low, full[0]), max(high, full[1])), None
-    return (low, high), f"its numbers, {low:g} to {high:g}, are read as black to white; see --range"
+    start = 0.0 if 0 <= low <= high / 4 else low
+    return (
+        start,
+        high,
+    ), f"its numbers, {low:g} to {high:g}, are read as of {start:g} to {high:g}; see --range"
 
 
 def _ends_of_alpha(numbers: Numbers) -> Ends:

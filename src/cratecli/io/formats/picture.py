@@ -42,8 +42,8 @@ def draw(
     """Draw a mask or its saliency map at the photo's own size.
 
     The kind `mask` is 0/255 grey; `soft` is the saliency map (0–1) as 0–255 grey, `soft16` as 0–65535; `cutout` is
-    the photo (RGB, 0–255) with a transparent background, by `alpha` where it is given, in the
-    colours and with the alpha of `rgba` where the photo has its own; `overlay` is the photo with the
+    the photo (RGB, 0–255) with a transparent background, of which no colour stays, by `alpha` where it is given, in
+    the colours and with the alpha of `rgba` where the photo has its own; `overlay` is the photo with the
     outlined mask in colour on a dim grey background.
     """
     match kind:
@@ -56,8 +56,8 @@ def draw(
         case "cutout":
             if alpha is None:
                 return cut_out(rgb, mask, rgba)
-            levels = np.round(alpha * (255 if rgba is None else rgba[..., 3]))
-            return np.dstack([rgb, levels.astype(np.uint8)])
+            levels = np.round(alpha * (255 if rgba is None else rgba[..., 3])).astype(np.uint8)[..., None]
+            return np.where(levels > 0, np.dstack([rgb, levels]), np.uint8(0))
         case "overlay":
             return overlay(rgb, mask)
 

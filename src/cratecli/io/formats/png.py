@@ -41,11 +41,11 @@ def cut_out(rgb: RGB, mask: Mask, rgba: np.ndarray | None = None) -> UInt8[np.nd
     """Draw a cut-out: the photo (RGB, 0–255) with a transparent background, alpha 0/255.
 
     A photo with alpha, its own colours in `rgba`, keeps both inside the mask; what is transparent there has alpha 1, so
-    that the mask can be told.
+    that the mask can be told. Outside the mask colours are 0: nothing of the background stays in the file.
     """
     own = np.dstack([rgb, np.full(mask.shape, 255, np.uint8)]) if rgba is None else rgba
-    alpha = np.where(mask, np.maximum(own[..., 3], 1), 0).astype(np.uint8)
-    return np.dstack([own[..., :3], alpha])
+    alpha = np.maximum(own[..., 3], 1)
+    return np.where(mask[..., None], np.dstack([own[..., :3], alpha]), np.uint8(0))
 
 
 def encode_rgb(picture: RGB, text: str | None = None) -> bytes:
