@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -50,8 +50,10 @@ def export(
         str | None, typer.Option(metavar="NAME", help="The class of all objects, in place of `object`.")
     ] = None,
     label_from: Annotated[
-        Literal["folder"] | None,
-        typer.Option(help="The class of objects is the name of their photo's folder."),
+        Literal["folder", "class"] | None,
+        typer.Option(
+            help="The class of objects is the name of their photo's folder, or what the run's model sees in each."
+        ),
     ] = None,
     root: Annotated[
         str | None,
@@ -86,6 +88,7 @@ def export(
     prune: Annotated[
         bool, typer.Option("--prune", help="Leave out photos that are no longer there.")
     ] = False,
+    device: options.Device = "auto",
     json_: options.Json = False,
     jsonl: options.JsonLines = False,
     quiet: options.Quiet = False,
@@ -93,8 +96,8 @@ def export(
     """Export a finished run to an annotation format, decode the files again, and report their IoU with the run.
 
     One file for all photos goes to -o FILE, to a pipe, or to ./RUN-FORMAT.ENDING; one file for each photo goes to
-    -o FOLDER or ./RUN-FORMAT/, in the tree of the run's outputs. `cutout` and `overlay` read the photos again, which
-    must be unchanged.
+    -o FOLDER or ./RUN-FORMAT/, in the tree of the run's outputs. `cutout`, `overlay` and `--label-from class` read the
+    photos again, which must be unchanged; the last shows them to the model, on --device.
     """
     report = Report(json_=json_, jsonl=jsonl, quiet=quiet)
 
@@ -120,14 +123,11 @@ def export(
             names = name_some(gone)
             there = f"exported all the same: {names}; --prune leaves them out"
             report.note(f"no longer there, {f'left out: {names}' if prune else there}")
-        finished, left_out = changed(finished, asked)
+        finished, left_out = changed(finished, asked, device=device, note=report.note)
         for failure in left_out:
             report.fail(failure)
-        decisive = {"label": label, "label_from": label_from, "root": root, "orientation": orientation}
-        given: dict[str, Any] = {name: value for name, value in decisive.items() if value is not None}
-        given |= ({} if ids_from is None else {"ids_from": ids_from}) | (
-            {"polygons": True} if polygons else {}
-        )
+        given = finished.options | ({} if ids_from is None else {"ids_from": ids_from})
+        given |= {"polygons": True} if polygons else {}
         made = exported(as_, finished.manifest, target, given)
         finished = replace(finished, info={**finished.info, "crate": made, **finished.root_seen_from(target)})
         if as_ in (FormatName.COCO, FormatName.COCO_RESULTS):
