@@ -65,7 +65,7 @@ def test_the_labelmap_has_a_line_for_every_index_used() -> None:
     files = unzipped(written(PHOTOS))
     head, *lines = files["labelmap.txt"].decode().splitlines()
     assert head.startswith("# label:")
-    assert lines[:3] == ["background:0,0,0::", '"ö":128,0,0::', "a%3A 100 %25 %231:0,128,0::"]
+    assert lines[:3] == ["background:0,0,0::", '"ö":128,0,0::', "a%3A 100 % #1:0,128,0::"]
     colours = {tuple(map(int, line.split(":")[1].split(","))) for line in lines}
     for name, content in files.items():
         if name.startswith("SegmentationClass/"):

@@ -1,6 +1,5 @@
 """Name the objects of a finished run by the class that the run's own model sees in each of them."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +64,7 @@ def name_objects(
 def _require(known: RunModel) -> None:
     """Raise `UsageError` or `WeightsError` unless the run's model is here, with the same bytes."""
     then = f"the run asked one with sha256 {known.sha256}"
-    if os.sep in known.name and not Path(known.name).is_file():
+    if known.is_file and not Path(known.name).is_file():
         raise WeightsError(f"{known.name}: the model is not there any more; {then}: {_ELSE}")
     path = find_weights(known.name)[1]
     if fetch.fingerprint(path)[1] != known.sha256:

@@ -21,10 +21,11 @@ from cratecli.version import __version__
 
 @dataclass(frozen=True)
 class RunModel:
-    """Names the model of a run, by the registry or by its file's path, and the SHA-256 of its file."""
+    """Names the model of a run, by the registry or, if `is_file`, by its file's path, and the SHA-256 of its file."""
 
     name: str
     sha256: str
+    is_file: bool
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,8 @@ def _model(made: dict[str, Any], place: Path) -> RunModel | None:
     name, sha256 = made.get("weights"), made.get("weights_sha256")
     if not isinstance(name, str) or not isinstance(sha256, str):
         return None
-    return RunModel(os.path.normpath(place / name) if made.get("weights_are") == "file" else name, sha256)
+    is_file = made.get("weights_are") == "file"
+    return RunModel(os.path.normpath(place / name) if is_file else name, sha256, is_file)
 
 
 def _named(
