@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,11 @@ PLACES = {"a.png": [(4, 4, RED), (30, 24, BLUE)], "b.jpg": [(6, 30, BLUE)], "c.p
 ELSE = "use --label NAME or --label-from folder\n"
 
 
-def colour_model(path: Path, labels: tuple[str, ...] = tuple(NAMES.values()), **others: Any) -> str:
+def colour_model(
+    path: Path,
+    labels: tuple[str, ...] = tuple(NAMES.values()),
+    others: Mapping[str, torch.Tensor] = MappingProxyType({}),
+) -> str:
     """Store a model that tells red from blue, and give its file's SHA-256."""
     torch.manual_seed(0)
     model = Crate(CONFIG).eval()
@@ -37,10 +43,9 @@ def colour_model(path: Path, labels: tuple[str, ...] = tuple(NAMES.values()), **
         red, blue = model.forward_features(model_inputs(photos, Grid(4, 4), model))[:, 0]
         toward = red - blue
         bias = -toward @ (red + blue) / 2
-        model.head.weight.copy_(torch.stack([toward, -toward]))
-        model.head.bias.copy_(torch.stack([bias, -bias]))
     path.parent.mkdir(parents=True, exist_ok=True)
-    return store_model(path, CONFIG, model.state_dict() | others, labels=labels)
+    head = {"head.weight": torch.stack([toward, -toward]), "head.bias": torch.stack([bias, -bias])}
+    return store_model(path, CONFIG, {**model.state_dict(), **head, **others}, labels=labels)
 
 
 def put_photo(path: Path, places: list[tuple[int, int, tuple[int, int, int]]]) -> str:
@@ -223,7 +228,7 @@ def test_a_model_whose_classes_have_no_names(machine: Machine, here: Here) -> No
 
 def test_scores_that_are_no_numbers(machine: Machine, here: Here) -> None:
     huge = {"head.bias": torch.full((2,), 3e38), "head.weight": torch.full((2, 24), 3e38)}
-    sha256 = colour_model(machine.desk / "huge.safetensors", **huge)
+    sha256 = colour_model(machine.desk / "huge.safetensors", others=huge)
     lay_out(machine.desk, weights="../huge.safetensors", weights_sha256=sha256)
     done = here("export", "run", "--as", "coco", "--label-from", "class", "-o", "-", "-q")
     assert done.code == 1

@@ -73,6 +73,20 @@ def test_the_labelmap_has_a_line_for_every_index_used() -> None:
             assert set(map(tuple, rgb.reshape(-1, 3).tolist())) <= colours
 
 
+@pytest.mark.parametrize("label", ["100%", "C#", "#1", "a:b", "%41", "%3A", "%:41", "%2:", ":#%"])
+def test_labels_come_back(label: str) -> None:
+    photo = Annotated("x", 4, 5, [annotate(CHECK, 1.0, label)])
+    content = written([photo])
+    assert list(read(io.BytesIO(content))) == [photo]
+    line = unzipped(content)["labelmap.txt"].decode().splitlines()[2]
+    assert (line.count(":"), line[0] == "#") == (3, False)
+
+
+def test_no_class_is_called_as_what_is_none() -> None:
+    with pytest.raises(InputError, match="background is CVAT's own: call the class otherwise"):
+        written([Annotated("x", 4, 5, [annotate(CHECK, 1.0, "background")])])
+
+
 def test_pictures_have_the_class_and_the_object_of_each_pixel() -> None:
     photo = Annotated("x.png", 4, 5, [annotate(CHECK, 1.0, "b"), annotate(~CHECK, 1.0, "b")])
     files = unzipped(written([photo, replace(PHOTOS[-1], objects=[annotate(CHECK, 1.0, "a")])]))

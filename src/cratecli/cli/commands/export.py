@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -126,14 +126,21 @@ def export(
         finished, left_out = changed(finished, asked, device=device, note=report.note)
         for failure in left_out:
             report.fail(failure)
-        given = finished.options | ({} if ids_from is None else {"ids_from": ids_from})
-        given |= {"polygons": True} if polygons else {}
+        given: dict[str, Any] = dict(finished.options)
+        given |= ({} if ids_from is None else {"ids_from": ids_from}) | (
+            {"polygons": True} if polygons else {}
+        )
         made = exported(as_, finished.manifest, target, given)
         finished = replace(finished, info={**finished.info, "crate": made, **finished.root_seen_from(target)})
         if as_ in (FormatName.COCO, FormatName.COCO_RESULTS):
             form = coco_format(as_, _ids(ids_from, finished), polygons=polygons)
         elif as_ is FormatName.LABEL_STUDIO:
             form = label_studio_format(_prefix(prefix, finished, report))
+        elif as_ in (FormatName.CVAT_IMAGES, FormatName.CVAT_MASKS) and (alike := _alike(finished)):
+            report.note(
+                f"CVAT knows photos by their names without extension, and would mix up {name_some(alike)}: "
+                "give them tasks of their own"
+            )
         for outcome in task.export(
             finished, form, target, lambda chunk: put([chunk]), photos=photos or "link"
         ):
@@ -180,6 +187,16 @@ def _ids(file: str | None, run: "FinishedRun") -> "Ids | None":
         raise InputError(f"{file}: {error.strerror or error}") from None
     except ValueError as error:
         raise InputError(f"{file}: {error}") from None
+
+
+def _alike(run: "FinishedRun") -> list[str]:
+    """List the photos whose names differ in the extension only."""
+    from collections import Counter
+
+    from cratecli.io.formats.names import bare
+
+    counts = Counter(bare(photo.name) for photo in run.photos)
+    return [photo.name for photo in run.photos if counts[bare(photo.name)] > 1]
 
 
 def _prefix(given: str | None, run: "FinishedRun", report: Report) -> str:
