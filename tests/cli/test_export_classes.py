@@ -173,6 +173,20 @@ def test_many_objects_of_one_photo(machine: Machine, here: Here) -> None:
     assert [part.partition('"')[0] for part in last.split('label="')[1:]] == [NAMES[c] for *_, c in places]
 
 
+def test_each_photo_is_asked_of_its_own_model(machine: Machine, here: Here) -> None:
+    """A manifest may hold rows of runs with different models."""
+    lay_out(machine.desk)
+    manifest = machine.desk / "run/manifest.jsonl"
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    sha256 = colour_model(machine.desk / "models/other.safetensors", ("rouge", "bleu"))
+    rows[1]["made"] |= {"weights": "../models/other.safetensors", "weights_sha256": sha256}
+    rows[1]["options"] = "another digest"
+    manifest.write_text("".join(f"{json.dumps(each)}\n" for each in rows))
+    done = here("export", "run", "--as", "coco", "--label-from", "class", "-o", "-")
+    assert labels(done.out) == RIGHT | {"b.jpg": ["bleu"]}
+    assert done.err.count("crate: classes are those of ") == 2
+
+
 def test_a_photo_that_is_not_as_it_was_fails_alone(machine: Machine, here: Here) -> None:
     lay_out(machine.desk)
     put_photo(machine.desk / "photos/a.png", [])
