@@ -1,5 +1,6 @@
 """The files of exports, read by the tools that they are for, each in a virtual environment of its own."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -7,14 +8,20 @@ import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
+import numpy as np
 import pytest
 
 from cratecli.handover.export import export
 from cratecli.handover.finished_run import read_run
+from cratecli.io.formats.compare import apart
+from cratecli.io.formats.names import bare
+from cratecli.io.formats.record import Annotated, annotate
 from cratecli.io.formats.table import FORMATS, label_studio_format
 from cratecli.runs.jobs import Failure
-from tests.support.runs import lay_out
+from tests.support.annotations import blobs, specks, split
+from tests.support.runs import lay_out, row, write_manifest, write_photo
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +72,26 @@ found = client.get(f"/api/tasks/?project={project}&fields=all").data["tasks"]
 served = [client.get(each["data"]["image"]).status_code for each in found]
 scores = [each["predictions"][0]["score"] for each in found]
 print(json.dumps([codes, imported["prediction_count"], served, scores]))
+"""
+
+
+# What CVAT's server reads uploads with.
+DATUMARO = """
+import hashlib, json
+import numpy as np
+from datumaro import AnnotationType, Dataset
+
+found = {}
+for path, kind in (("masks", "voc_segmentation"), ("images", "cvat")):
+    dataset = Dataset.import_from(path, kind)
+    labels = dataset.categories()[AnnotationType.label]
+    found[kind] = {item.id: [] for item in dataset}
+    for item in dataset:
+        for each in item.annotations:
+            mask = np.asarray(each.image) != 0
+            digest = hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
+            found[kind][item.id].append([labels[each.label].name, *mask.shape, digest])
+print(json.dumps(found))
 """
 
 
@@ -135,3 +162,36 @@ def test_label_studio_reads_tasks(tmp_path: Path, tool: Callable[..., Ask]) -> N
     assert codes == {"photos": 201, ".": 400}
     assert (count, served) == (4, [200] * 4)
     assert scores == pytest.approx([0.1, 0.0, 0.1625, 0.1])
+
+
+def test_datumaro_reads_what_is_for_cvat(tmp_path: Path, tool: Callable[..., Ask]) -> None:
+    """Masks, labels and names come through both formats; photos without objects too."""
+    objects = {
+        "a.jpg": split(specks(40, 60, 0.5), ("C#", "#1", "100%")),
+        "b & c.png": [annotate(blobs(40, 60), 1.0, 'a "<b>"'), annotate(blobs(40, 60, 7), 1.0, "object")],
+        "none.jpg": [],
+        "sub/a.png": split(blobs(40, 60, 7), ("ö",)),
+    }
+    photos = {name: write_photo(tmp_path / "images/images" / name) for name in objects}
+    rows = [row(f"../images/images/{name}", None, found, photos[name]) for name, found in objects.items()]
+    run = read_run(write_manifest(tmp_path / "run", rows))
+    for kind, target in (("cvat-masks", "masks.zip"), ("cvat-images", "images/default.xml")):
+        outcomes = list(export(run, FORMATS[kind], tmp_path / target, lambda _: None))
+        assert not [each for each in outcomes if isinstance(each, Failure)]
+    ZipFile(tmp_path / "masks.zip").extractall(tmp_path / "masks")
+    found = tool("datumaro", alone=True)(DATUMARO)
+    assert found["cvat"] == {bare(each.name): held(each) for each in run}
+    in_zip = {bare(each.name): held(apart(each)) for each in run}
+    in_zip["a"][[label for label, *_ in in_zip["a"]].index("#1")][0] = "%231"  # or it would be a comment
+    assert {name: sorted(each) for name, each in found["voc_segmentation"].items()} == {
+        name: sorted(each) for name, each in in_zip.items()
+    }
+
+
+def held(photo: Annotated) -> list[list[Any]]:
+    """Describe the objects of a photo: labels, sizes and masks."""
+    digests = [hashlib.sha256(np.packbits(each.mask).tobytes()).hexdigest() for each in photo.objects]
+    return [
+        [each.label, photo.height, photo.width, digest]
+        for each, digest in zip(photo.objects, digests, strict=True)
+    ]

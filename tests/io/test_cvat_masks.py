@@ -65,12 +65,26 @@ def test_the_labelmap_has_a_line_for_every_index_used() -> None:
     files = unzipped(written(PHOTOS))
     head, *lines = files["labelmap.txt"].decode().splitlines()
     assert head.startswith("# label:")
-    assert lines[:3] == ["background:0,0,0::", '"ö":128,0,0::', "a%3A 100 %25 %231:0,128,0::"]
+    assert lines[:3] == ["background:0,0,0::", '"ö":128,0,0::', "a%3A 100 % #1:0,128,0::"]
     colours = {tuple(map(int, line.split(":")[1].split(","))) for line in lines}
     for name, content in files.items():
         if name.startswith("SegmentationClass/"):
             rgb = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
             assert set(map(tuple, rgb.reshape(-1, 3).tolist())) <= colours
+
+
+@pytest.mark.parametrize("label", ["100%", "C#", "#1", "a:b", "%41", "%3A", "%:41", "%2:", ":#%"])
+def test_labels_come_back(label: str) -> None:
+    photo = Annotated("x", 4, 5, [annotate(CHECK, 1.0, label)])
+    content = written([photo])
+    assert list(read(io.BytesIO(content))) == [photo]
+    line = unzipped(content)["labelmap.txt"].decode().splitlines()[2]
+    assert (line.count(":"), line[0] == "#") == (3, False)
+
+
+def test_no_class_is_called_as_what_is_none() -> None:
+    with pytest.raises(InputError, match="background is CVAT's own: call the class otherwise"):
+        written([Annotated("x", 4, 5, [annotate(CHECK, 1.0, "background")])])
 
 
 def test_pictures_have_the_class_and_the_object_of_each_pixel() -> None:

@@ -1,10 +1,10 @@
 """Change what an export says of a finished run: labels, the names of photos, and the frame of coordinates."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Container, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from cratecli.errors import CrateError, InputError, UsageError
 from cratecli.handover.finished_run import FinishedPhoto, FinishedRun
@@ -17,17 +17,21 @@ from cratecli.runs.jobs import Failure, Job
 
 Orientation = Literal["upright", "raw"]
 
+Note = Callable[[str], None]
+"""Tells the user a line."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
     """What is asked to be changed.
 
-    `label` is given to all objects, or `label_from` the folder of each photo. Names become relative to `root`. In the
+    `label` is given to all objects, or `label_from` the folder of each photo, or the class that the run's model sees in
+    each object. Names become relative to `root`. In the
     `orientation` "raw", masks are on the pixels as the file holds them, before EXIF turns it upright.
     """
 
     label: str | None = None
-    label_from: Literal["folder"] | None = None
+    label_from: Literal["folder", "class"] | None = None
     root: str | None = None
     orientation: Orientation = "upright"
 
@@ -38,13 +42,30 @@ class Changes:
         if self.label is not None and not plain(self.label).strip():
             raise UsageError("--label is empty")
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Give what is asked for, as provenance has it."""
+        usual = {each.name: each.default for each in fields(self)}
+        return {name: value for name, value in asdict(self).items() if value != usual[name]}
 
-def changed(run: FinishedRun, asked: Changes) -> tuple[FinishedRun, list[Failure]]:
-    """Change a run, and tell of the photos that must be left out: those whose orientation cannot be read any more.
 
-    Raises `UsageError` for a photo outside the root.
+def changed(
+    run: FinishedRun, asked: Changes, *, device: str = "auto", note: Note = lambda _: None
+) -> tuple[FinishedRun, list[Failure]]:
+    """Change a run, and tell of the photos that must be left out: those that must be read again, and cannot be.
+
+    The model, where objects are named by class, runs on the `device`. Raises `UsageError` for a photo outside the root,
+    and what `name_objects` raises.
     """
     failed: list[Failure] = []
+    run = replace(run, options=asked.options)
+    if asked.label_from == "class":
+        from cratecli.handover.classes import name_objects  # and torch
+
+        names, unread = name_objects(run, device=device, note=note)
+        failed += unread
+        run = _only(run, names, "--label-from class")
+        run = _with(run, lambda photo, found: _labelled(found, names[photo.number]))
     if asked.orientation == "raw":
         turns: dict[int, int] = {}
         for photo in run.photos:
@@ -52,15 +73,15 @@ def changed(run: FinishedRun, asked: Changes) -> tuple[FinishedRun, list[Failure
                 turns[photo.number] = _orientation(photo)
             except CrateError as error:
                 failed.append(Failure(Job(photo.source, None), error))
-        left = tuple(photo for photo in run.photos if photo.number in turns)
-        if not left:
-            raise InputError(f"{run.manifest}: --orientation raw reads the photos, and none is as it was")
-        run = _with(replace(run, photos=left), lambda photo, found: _as_stored(found, turns[photo.number]))
+        run = _with(
+            _only(run, turns, "--orientation raw"),
+            lambda photo, found: _as_stored(found, turns[photo.number]),
+        )
     if asked.label is not None:
         label = plain(asked.label)
-        run = _with(run, lambda _, found: _labelled(found, label))
+        run = _with(run, lambda _, found: _labelled_all(found, label))
     if asked.label_from == "folder":
-        run = _with(run, lambda photo, found: _labelled(found, plain(photo.source.parent.resolve().name)))
+        run = _with(run, lambda photo, found: _labelled_all(found, plain(photo.source.parent.resolve().name)))
     if asked.root is not None:
         place = os.path.realpath(asked.root)
         named = [replace(photo, name=_below(photo, place, asked.root)) for photo in run.photos]
@@ -72,8 +93,21 @@ def _with(run: FinishedRun, change: Callable[[FinishedPhoto, Annotated], Annotat
     return replace(run, changes=(*run.changes, change))
 
 
-def _labelled(photo: Annotated, label: str) -> Annotated:
-    return replace(photo, objects=[replace(each, label=label or "object") for each in photo.objects])
+def _only(run: FinishedRun, read: Container[int], option: str) -> FinishedRun:
+    """Leave out the photos that could not be read again, by their numbers. Raises `InputError` where none is left."""
+    left = tuple(photo for photo in run.photos if photo.number in read)
+    if not left:
+        raise InputError(f"{run.manifest}: {option} reads the photos, and none is as it was")
+    return replace(run, photos=left)
+
+
+def _labelled(photo: Annotated, labels: Sequence[str]) -> Annotated:
+    each = zip(photo.objects, labels, strict=True)
+    return replace(photo, objects=[replace(found, label=label or "object") for found, label in each])
+
+
+def _labelled_all(photo: Annotated, label: str) -> Annotated:
+    return _labelled(photo, [label] * len(photo.objects))
 
 
 def _below(photo: FinishedPhoto, place: str, root: str) -> str:

@@ -125,7 +125,8 @@ def _file_each(
                 put_photo(photo, place, photos, photo_content(photo))
             content = form.encode(annotated, names, partial(read_photo_again, photo, annotated))
             if form.ending == "png" and "crate" in run.info:
-                made = provenance.exported(run.info["crate"]["as"], run.manifest, target, folder=folder)
+                kind = run.info["crate"]["as"]
+                made = provenance.exported(kind, run.manifest, target, run.options, folder=folder)
                 content = with_text(content, json.dumps(made))
             with _writing(target, put) as stream:
                 stream.write(content)

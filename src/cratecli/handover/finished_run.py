@@ -4,7 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,12 +21,22 @@ from cratecli.version import __version__
 
 
 @dataclass(frozen=True)
+class RunModel:
+    """Names the model of a run, by the registry or, if `is_file`, by its file's path, and the SHA-256 of its file."""
+
+    name: str
+    sha256: str
+    is_file: bool
+
+
+@dataclass(frozen=True)
 class FinishedPhoto:
     """Names one photo of a finished run, and locates its manifest row.
 
     The row is the `number`th of the manifest, from 1, and takes `length` bytes from byte `start` on. `source` is
     the photo's path, `sha256` that of its bytes. `name` is its name inside an annotation file, `file` its path in
-    an output folder, without an extension; neither leads out of its folder. `range` says how its numbers were read.
+    an output folder, without an extension; neither leads out of its folder. `range` says how its numbers were read,
+    `model` which model saw it, if its row says so.
     """
 
     number: int
@@ -37,6 +47,7 @@ class FinishedPhoto:
     name: str
     file: str
     range: str
+    model: RunModel | None
 
     @property
     def shown(self) -> str:
@@ -51,7 +62,8 @@ class FinishedRun:
     Photos are in the order of their names, so that memory does not grow with the manifest and the order in which
     they were finished does not matter. `protected` are the real paths of the run's photos, outputs and manifest;
     `info` is the provenance that annotation files have room for. `gone` are the paths of photos that are no longer
-    there, whether they are listed or not. Each of `changes` is made to a photo's objects as they are read.
+    there, whether they are listed or not. Each of `changes` is made to a photo's objects as they are read; `options`
+    are what was asked for to that end, as provenance has them.
     """
 
     manifest: Path
@@ -60,6 +72,7 @@ class FinishedRun:
     info: Info
     gone: tuple[str, ...] = ()
     changes: tuple[Callable[[FinishedPhoto, Annotated], Annotated], ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def root(self) -> Path | None:
@@ -125,7 +138,8 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
     if not last:
         raise NothingMatchedError(f"{manifest}: no photo of it is there any more")
     place, rows = manifest.parent, {number: line.row for number, line in last.values()}
-    photos = _named(place, list(last.values()), {options: _range(way) for options, way in made.items()})
+    how = {options: (_range(way), _model(way, place)) for options, way in made.items()}
+    photos = _named(place, list(last.values()), how)
     ways = dict.fromkeys(rows[photo.number].options for photo in photos)
     info = {"description": f"crate {__version__}", "made": [made[options] for options in ways]}
     paths = [place / each for row in rows.values() for each in (row.input, row.output) if each is not None]
@@ -164,8 +178,17 @@ def _range(made: dict[str, Any]) -> str:
     return chosen
 
 
+def _model(made: dict[str, Any], place: Path) -> RunModel | None:
+    """Find which model a run says it asked; the path of a file is relative to the manifest's folder, `place`."""
+    name, sha256 = made.get("weights"), made.get("weights_sha256")
+    if not isinstance(name, str) or not isinstance(sha256, str):
+        return None
+    is_file = made.get("weights_are") == "file"
+    return RunModel(os.path.normpath(place / name) if is_file else name, sha256, is_file)
+
+
 def _named(
-    place: Path, lines: Sequence[tuple[int, Line]], ranges: Mapping[str, str]
+    place: Path, lines: Sequence[tuple[int, Line]], how: Mapping[str, tuple[str, RunModel | None]]
 ) -> tuple[FinishedPhoto, ...]:
     """Name each photo after its place in the tree of outputs; sorted.
 
@@ -196,7 +219,7 @@ def _named(
             line.row.input_sha256,
             name,
             file,
-            ranges[line.row.options],
+            *how[line.row.options],
         )
         for (number, line), name, file in zip(lines, names, files, strict=True)
     ]

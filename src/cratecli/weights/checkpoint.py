@@ -25,6 +25,7 @@ from cratecli.model.crate import Crate
 from cratecli.model.device import choose_device
 from cratecli.model.unroll import WeightsId, WhiteBox
 from cratecli.weights import fetch, registry
+from cratecli.weights.class_names import class_names
 from cratecli.weights.download import explained
 from cratecli.weights.layouts import LAYOUTS, find_layout, rename
 from cratecli.weights.registry import Checkpoint
@@ -37,10 +38,11 @@ _NO_TENSORS = "refused: it is not a file of plain tensors"
 
 
 class Tensors(NamedTuple):
-    """The tensors of a checkpoint file, by the file's names, and the config stored in it, if one is."""
+    """The tensors of a checkpoint file, by the file's names, and the config and class names (JSON) stored in it."""
 
     by_name: dict[str, Tensor]
     config: CrateConfig | None
+    labels: str | None = None
 
 
 def read_tensors(path: Path) -> Tensors:
@@ -48,7 +50,7 @@ def read_tensors(path: Path) -> Tensors:
 
     Known wrappings are taken off. Raises `WeightsError` for a file of anything but tensors by name.
     """
-    config = None
+    config = labels = None
     try:
         with path.open("rb") as file:
             head = file.read(9)
@@ -56,7 +58,9 @@ def read_tensors(path: Path) -> Tensors:
             _refuse_packed_records(path)
         if head[8:] == b"{":
             with safe_open(path, framework="pt", backend="pread") as stored:
-                if text := (stored.metadata() or {}).get("config"):
+                about = stored.metadata() or {}
+                labels = about.get("labels")
+                if text := about.get("config"):
                     config = CrateConfig.from_dict(dict(json.loads(text)))
                 content: Any = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         elif zipped and _is_npz(path):
@@ -73,7 +77,7 @@ def read_tensors(path: Path) -> Tensors:
         if "weights_only" in reason:  # torch's advice to run what is in the file, a TorchScript for one
             raise WeightsError(f"{path}: {_NO_TENSORS}") from None
         raise WeightsError(f"{path}: cannot be read as a checkpoint: {reason}") from None
-    return Tensors(_unwrap(content, path), config)
+    return Tensors(_unwrap(content, path), config, labels)
 
 
 def _refuse_packed_records(path: Path) -> None:
@@ -289,6 +293,7 @@ def _build_crate(config: CrateConfig, tensors: Tensors, path: Path) -> Crate:
     with torch.device("meta"):
         model = Crate(config)
     load_strictly(model, to_ours(tensors.by_name, path)[0], path)
+    model.labels = class_names(tensors.labels, config.classes, path)
     return model
 
 

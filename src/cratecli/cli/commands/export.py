@@ -50,8 +50,10 @@ def export(
         str | None, typer.Option(metavar="NAME", help="The class of all objects, in place of `object`.")
     ] = None,
     label_from: Annotated[
-        Literal["folder"] | None,
-        typer.Option(help="The class of objects is the name of their photo's folder."),
+        Literal["folder", "class"] | None,
+        typer.Option(
+            help="The class of objects is the name of their photo's folder, or what the run's model sees in each."
+        ),
     ] = None,
     root: Annotated[
         str | None,
@@ -86,6 +88,7 @@ def export(
     prune: Annotated[
         bool, typer.Option("--prune", help="Leave out photos that are no longer there.")
     ] = False,
+    device: options.Device = "auto",
     json_: options.Json = False,
     jsonl: options.JsonLines = False,
     quiet: options.Quiet = False,
@@ -93,8 +96,8 @@ def export(
     """Export a finished run to an annotation format, decode the files again, and report their IoU with the run.
 
     One file for all photos goes to -o FILE, to a pipe, or to ./RUN-FORMAT.ENDING; one file for each photo goes to
-    -o FOLDER or ./RUN-FORMAT/, in the tree of the run's outputs. `cutout` and `overlay` read the photos again, which
-    must be unchanged.
+    -o FOLDER or ./RUN-FORMAT/, in the tree of the run's outputs. `cutout`, `overlay` and `--label-from class` read the
+    photos again, which must be unchanged; the last shows them to the model, on --device.
     """
     report = Report(json_=json_, jsonl=jsonl, quiet=quiet)
 
@@ -120,11 +123,10 @@ def export(
             names = name_some(gone)
             there = f"exported all the same: {names}; --prune leaves them out"
             report.note(f"no longer there, {f'left out: {names}' if prune else there}")
-        finished, left_out = changed(finished, asked)
+        finished, left_out = changed(finished, asked, device=device, note=report.note)
         for failure in left_out:
             report.fail(failure)
-        decisive = {"label": label, "label_from": label_from, "root": root, "orientation": orientation}
-        given: dict[str, Any] = {name: value for name, value in decisive.items() if value is not None}
+        given: dict[str, Any] = dict(finished.options)
         given |= ({} if ids_from is None else {"ids_from": ids_from}) | (
             {"polygons": True} if polygons else {}
         )
@@ -134,6 +136,11 @@ def export(
             form = coco_format(as_, _ids(ids_from, finished), polygons=polygons)
         elif as_ is FormatName.LABEL_STUDIO:
             form = label_studio_format(_prefix(prefix, finished, report))
+        elif as_ in (FormatName.CVAT_IMAGES, FormatName.CVAT_MASKS) and (alike := _alike(finished)):
+            report.note(
+                f"CVAT knows photos by their names without extension, and would mix up {name_some(alike)}: "
+                "give them tasks of their own"
+            )
         for outcome in task.export(
             finished, form, target, lambda chunk: put([chunk]), photos=photos or "link"
         ):
@@ -180,6 +187,16 @@ def _ids(file: str | None, run: "FinishedRun") -> "Ids | None":
         raise InputError(f"{file}: {error.strerror or error}") from None
     except ValueError as error:
         raise InputError(f"{file}: {error}") from None
+
+
+def _alike(run: "FinishedRun") -> list[str]:
+    """List the photos whose names differ in the extension only."""
+    from collections import Counter
+
+    from cratecli.io.formats.names import bare
+
+    counts = Counter(bare(photo.name) for photo in run.photos)
+    return [photo.name for photo in run.photos if counts[bare(photo.name)] > 1]
 
 
 def _prefix(given: str | None, run: "FinishedRun", report: Report) -> str:

@@ -4,6 +4,7 @@
 pixel belongs to the first.
 """
 
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO
@@ -19,14 +20,21 @@ from cratecli.io.formats.record import Annotated, AnnotatedPhotos, Annotation, a
 
 CLASSES, OBJECTS = "SegmentationClass", "SegmentationObject"
 LIST, LABELMAP = "ImageSets/Segmentation/default.txt", "labelmap.txt"
+GROUND = "background"  # the label of index 0
 _LARGEST = 1 << 28  # bytes of an unpacked member
 
 
 def write(photos: AnnotatedPhotos, stream: BinaryIO) -> None:
-    """Write the zip, photo by photo. Raises `InputError` for more than 254 classes, or objects in one photo."""
+    """Write the zip, photo by photo.
+
+    Raises `InputError` for more than 254 classes, or objects in one photo, and for a class that is called as CVAT calls
+    what is no object.
+    """
     names = classes(photos)
     if len(names) >= VOID:
         raise InputError(f"{len(names)} classes are more than an indexed PNG holds ({VOID - 1})")
+    if GROUND in names:
+        raise InputError(f"{GROUND} is CVAT's own: call the class otherwise with --label, or take cvat-images")
     files = stems([photo.name for photo in photos])
     with ZipFile(stream, "w") as archive:
         for photo, file in zip(photos, files, strict=True):
@@ -61,15 +69,16 @@ def _objects(kinds: np.ndarray, numbers: np.ndarray, labels: Mapping[int, str]) 
 
 
 def _labelmap(names: Sequence[str]) -> str:
-    """Write one line for each index: label, colour and two empty fields; `:` and `#` in labels are escaped."""
+    """Write one line for each index: label, colour and two empty fields."""
     colours = voc_palette().tolist()
-    rows = enumerate(["background", *(_quoted(name) for name in names)])
+    rows = enumerate([GROUND, *(_quoted(name) for name in names)])
     lines = [f"{name}:{','.join(map(str, colours[index]))}::\n" for index, name in rows]
     return "# label:color_rgb:parts:actions\n" + "".join(lines)
 
 
 def _quoted(name: str) -> str:
-    return name.replace("%", "%25").replace(":", "%3A").replace("#", "%23")
+    """Escape what ends a field, a first `#`, which begins a comment, and what would be taken for an escape."""
+    return re.sub(r"%(?=[0-9A-Fa-f]{2})|:|^#", lambda found: f"%{ord(found[0]):02X}", name)
 
 
 def _read_labelmap(text: str) -> dict[int, str]:
