@@ -34,7 +34,9 @@ def write(photos: AnnotatedPhotos, stream: BinaryIO) -> None:
     if len(names) >= VOID:
         raise InputError(f"{len(names)} classes are more than an indexed PNG holds ({VOID - 1})")
     if GROUND in names:
-        raise InputError(f"{GROUND} is CVAT's own: call the class otherwise with --label, or take cvat-images")
+        raise InputError(
+            f"{GROUND} is CVAT's own: call the class otherwise with --label, or take cvat-images"
+        )
     files = stems([photo.name for photo in photos])
     with ZipFile(stream, "w") as archive:
         for photo, file in zip(photos, files, strict=True):
