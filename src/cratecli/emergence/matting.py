@@ -13,6 +13,7 @@ from cratecli.geometry import Size
 
 BAND = 0.03  # half the width of the unknown edge, as a share of the square root of the mask's area
 NARROWEST, WIDEST = 3, 40  # px, of that half
+NOISE = 1e-4  # variance of colours, 0–1, that decides nothing: with less, flat edges come out as combs
 MOST_PIXELS = (
     2_000_000  # that are solved for, at 400 bytes each: of more the edge is solved smaller, and enlarged
 )
@@ -70,7 +71,7 @@ def _solve(rgb: RGB, known: Soft) -> tuple[RGB, Soft]:
         size = max(1, round(width * factor)), max(1, round(height * factor))
         small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) if factor < 1 else rgb
         marks = cv2.resize(known, size, interpolation=cv2.INTER_NEAREST) if factor < 1 else known
-        alpha = pymatting.estimate_alpha_cf(small / 255, marks)
+        alpha = pymatting.estimate_alpha_cf(small / 255, marks, laplacian_kwargs={"epsilon": NOISE})
         if factor < 1:
             alpha = np.clip(cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
         colours = pymatting.estimate_foreground_ml(rgb / 255, alpha)
