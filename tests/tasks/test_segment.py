@@ -444,7 +444,7 @@ def test_options_may_be_numpys(model: WhiteBox) -> None:
     [
         ({"layers": 0}, "layers is 0, not a list of whole numbers or 'all'"),
         ({"min_area": float("nan")}, "min_area is nan, not a number"),
-        ({"heads": 0}, "heads is 0, not 'auto' or 'all' or a list of whole numbers"),
+        ({"heads": 0}, "heads is 0, not 'auto', 'agree' or 'all' or a list of whole numbers"),
     ],
 )
 def test_options_of_another_kind(model: WhiteBox, asked: Any, message: str) -> None:

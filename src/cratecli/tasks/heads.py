@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from cratecli.arrays import RGB
 from cratecli.emergence.features import View, absolute_layers
-from cratecli.emergence.heads import auto, even_share, mean_attention
+from cratecli.emergence.heads import agree, even_share, mean_attention
 from cratecli.emergence.masks import enlarge, scale
 from cratecli.geometry import Size
 from cratecli.io import images
@@ -78,7 +78,7 @@ def heads_batch(
 
 
 def _score(views: Sequence[View], recipe: ViewRecipe, model: WhiteBox) -> HeadMaps:
-    saliency, layers = auto(views), absolute_layers(recipe.layers, model.depth)
+    saliency, layers = agree(views), absolute_layers(recipe.layers, model.depth)
     return HeadMaps(mean_attention(views), saliency.scores, saliency.shares, layers, model.weights)
 
 
