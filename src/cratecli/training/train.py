@@ -64,7 +64,7 @@ def train(
     if resume:
         if recipe or changes or init:
             raise UsageError("a run is resumed with its own recipe: nothing in it can be changed")
-        chosen = folder.recipe()
+        chosen = folder.recipe(read_recipe)
     else:
         named = recipe or ("finetune" if init else "in1k")
         chosen = named if isinstance(named, TrainRecipe) else read_recipe(named)
@@ -106,9 +106,11 @@ def _set_up(
 ) -> TrainingRun:
     """Begin a run in its folder, or load its state, and build its model."""
     conditions = conditions_here(accelerator, compiled=compiled)
+    plan = replace(plan, init=initial.weights if initial else None)
     writes, state = bool(accelerator.is_main_process), None
     if resume:
-        plan, state = load_state(plan, folder, conditions, watch, writes=writes)
+        state = load_state(plan, folder, conditions, watch, writes=writes)
+        plan = replace(plan, workers=state.workers) if plan.data.streamed else plan
     elif writes:
         folder.begin(plan.recipe)
     accelerator.wait_for_everyone()
@@ -123,7 +125,7 @@ def _set_up(
         progress=state.progress if state else None,
     )
     if not state:
-        run.begin(initial)
+        run.begin()
     return run
 
 
