@@ -33,7 +33,9 @@ def fitted(photo: RGB, grid: Grid) -> Float[np.ndarray, "3 height width"]:
     """Fit a photo to a grid, `CELL` px a patch; 0–1 less a half."""
     height, width = grid.pixels(CELL)
     how = cv2.INTER_AREA if photo.shape[0] * photo.shape[1] > height * width else cv2.INTER_LINEAR
-    small = photo if photo.shape[:2] == (height, width) else cv2.resize(photo, (width, height), interpolation=how)
+    small = (
+        photo if photo.shape[:2] == (height, width) else cv2.resize(photo, (width, height), interpolation=how)
+    )
     return np.asarray(small.transpose(2, 0, 1).astype(np.float32) / 255 - 0.5)
 
 

@@ -40,7 +40,7 @@ class MaskHeadConfig:
     heads: _Count
     token_width: _Count
     size: Annotated[int, Field(strict=True, ge=1, le=1536)] = 96
-    width: Annotated[int, Field(strict=True, ge=16, le=1024, multiple_of=16)] = 96
+    width: Annotated[int, Field(strict=True, ge=16, le=1024, multiple_of=32)] = 64
     reads: Reads = "both"
 
     @classmethod

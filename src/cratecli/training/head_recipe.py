@@ -43,7 +43,7 @@ class HeadRecipe(LearningRecipe):
         default=96, ge=1, le=1536, description="Short side of what the model and the head see, px."
     )
     width: int = Field(
-        default=96, ge=16, le=1024, multiple_of=16, description="Channels of the head on the patch grid."
+        default=64, ge=32, le=1024, multiple_of=32, description="Channels of the head on the patch grid."
     )
     reads: Reads = Field(
         default="both", description="What the head reads: the model's features, the photo, or both."
@@ -61,10 +61,20 @@ class HeadRecipe(LearningRecipe):
         default=0.35, ge=0, le=1, description="Least confidence of the teacher in a sure object."
     )
 
+    teacher: str = Field(
+        default="agreement", description="Who teaches: agreement, or the SHA-256 of a mask head's file."
+    )
+    model_sha256: str = Field(default="", description="SHA-256 of the model that the head belongs to.")
+    photos_sha256: str = Field(default="", description="SHA-256 of the photos' names.")
+
     @property
     def sure(self) -> Sureness:
         """Give what makes an object sure."""
         return Sureness(confidence=self.confidence, consensus=self.consensus, kept=self.kept)
+
+
+GIVEN = ("teacher", "model_sha256", "photos_sha256")
+"""Settings that a run's arguments decide, not `--set`."""
 
 
 def read_head_recipe(file: str) -> HeadRecipe:

@@ -106,7 +106,7 @@ class LearningRecipe:
         for name, text in changes.items():
             if name not in values:
                 raise UsageError(f"unknown setting {name!r}; there are {', '.join(values)}")
-            values[name] = read_value(text)
+            values[name] = text if isinstance(values[name], str) else read_value(text)
         return type(self)(**values)
 
 

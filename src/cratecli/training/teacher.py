@@ -12,9 +12,11 @@ from jaxtyping import Float
 from cratecli.arrays import RGB, Mask, Soft
 from cratecli.emergence import heads, refine
 from cratecli.emergence.features import View
+from cratecli.emergence.mask_head import draw_soft
 from cratecli.emergence.masks import clean, contrast, enlarge, iou, scale, threshold
 from cratecli.emergence.rules import Keep
 from cratecli.geometry import Size
+from cratecli.model.mask_head import MaskHead
 from cratecli.training.certainty import Taught
 
 CENTRE = 8.0  # strength of the centre prior, in standard deviations of the map at distance 1
@@ -50,9 +52,27 @@ def teach_by_agreement(photo: RGB, views: Sequence[View]) -> Taught:
         _rough(photo, each) for each in (prior, plain)
     )
     if (alike := iou(rough, rough_plain)) < ALIKE:
-        return Taught(rough, soft, confidence, alike, 1.0)
+        return Taught(rough, confidence, alike, 1.0)
     mask, mask_plain = _refined(photo, soft, cut), _refined(photo, soft_plain, cut_plain)
-    return Taught(mask, soft, confidence, iou(mask, mask_plain) if mask.any() else 0.0, iou(rough, mask))
+    return Taught(mask, confidence, iou(mask, mask_plain) if mask.any() else 0.0, iou(rough, mask))
+
+
+def teach_by_head(head: MaskHead, photo: RGB, views: Sequence[View]) -> Taught:
+    """Teach by a mask head, refined by GrabCut; the consensus is with what it draws of the mirrored photo.
+
+    The confidence is how far its soft map is from undecided: `Σ p m / Σ max(p, m)`, m the mask.
+    """
+    drawn = draw_soft(head, photo, views[0])
+    other = draw_soft(head, np.ascontiguousarray(photo[:, ::-1]), views[0].mirrored())[:, ::-1]
+    soft, soft_other = (
+        enlarge(np.ascontiguousarray(each), Size(*photo.shape[:2])) for each in (drawn, other)
+    )
+    rough = soft >= 0.5
+    confidence = float(soft[rough].sum() / max(float(np.maximum(soft, rough).sum()), 1e-12))
+    if (alike := iou(rough, soft_other >= 0.5)) < ALIKE or not rough.any():
+        return Taught(rough, confidence, alike if rough.any() else 0.0, 1.0)
+    mask, mask_other = (_refined(photo, each, 0.5) for each in (soft, soft_other))
+    return Taught(mask, confidence, iou(mask, mask_other) if mask.any() else 0.0, iou(rough, mask))
 
 
 def _rough(photo: RGB, log_map: Float[np.ndarray, "rows cols"]) -> tuple[Mask, Soft, float]:
