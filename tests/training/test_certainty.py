@@ -10,7 +10,7 @@ from cratecli.training.certainty import Taught, frame_contact, ground_window, is
 
 MASK = np.zeros((20, 20), bool)
 MASK[5:12, 5:12] = True
-GOOD = Taught(MASK, MASK.astype(np.float32), confidence=0.5, consensus=0.9, kept=0.8)
+GOOD = Taught(MASK, confidence=0.5, consensus=0.9, kept=0.8)
 
 
 def test_an_object_that_nothing_speaks_against_is_sure() -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cratecli.arrays import Mask, Soft
+from cratecli.arrays import Mask
 from cratecli.geometry import Box
 
 SHARES = (1.0, 0.8, 0.65, 0.5, 0.4)  # of a photo's sides, that a window of ground may have
@@ -13,14 +13,13 @@ STEPS = 8  # places of a window along each side
 
 @dataclass(frozen=True, eq=False)
 class Taught:
-    """What a teacher says of a photo: its mask and soft map (0–1), and how certain it is.
+    """What a teacher says of a photo: its mask, and how certain it is.
 
     `confidence`, 0–1, is the teacher's own; `consensus`, 0–1, the IoU of masks that it found by different ways; `kept`,
     0–1, the IoU of the mask with the one before refinement.
     """
 
     mask: Mask
-    soft: Soft
     confidence: float
     consensus: float
     kept: float

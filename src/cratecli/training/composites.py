@@ -71,13 +71,14 @@ def cut_out(photo: RGB, mask: Mask, longest: int) -> Cutout:
     box = bounding_box(mask)
     if box is None:
         raise ValueError("an empty mask has nothing to cut out")
-    rgb, inside = np.ascontiguousarray(photo[box.slices]), mask[box.slices].astype(np.uint8)
+    rgb, inside = np.ascontiguousarray(photo[box.slices]), mask[box.slices]
     scale = min(1.0, longest / max(inside.shape))
     if scale < 1:
         height, width = (max(1, round(scale * side)) for side in inside.shape)
         rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
-        inside = cv2.resize(255 * inside, (width, height), interpolation=cv2.INTER_AREA) >= 128
-    return Cutout(rgb, np.asarray(inside, bool))
+        share = cv2.resize(inside.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        inside = np.asarray(share > 0.5)
+    return Cutout(rgb, inside)
 
 
 def compose(
@@ -95,12 +96,12 @@ def compose(
     `count` objects are pasted, or as many as `how.counts` draws; 0 gives a ground alone.
     """
     random = np.random.default_rng([seed, number])
-    canvas = _ground(grounds[random.integers(len(grounds))], size, random, how)
+    canvas = _ground(grounds[int(random.integers(len(grounds)))], size, random, how)
     if count is None:
         count = 1 + int(random.choice(len(how.counts), p=np.divide(how.counts, sum(how.counts))))
     masks: list[Mask] = []
     for _ in range(count):
-        canvas, pasted = _paste(canvas, objects[random.integers(len(objects))], random, how)
+        canvas, pasted = _paste(canvas, objects[int(random.integers(len(objects)))], random, how)
         masks = [*(mask & ~pasted for mask in masks), pasted]
     visible = [mask for mask in masks if mask.any()]
     stacked = np.stack(visible) if visible else np.zeros((0, *size), bool)
