@@ -90,10 +90,10 @@ class Ways:
         random, last = see(photo, self.random, self.recipe), see(photo, self.model, self.cut)[0]
         rows = {
             "centre ellipse": centre_ellipse(photo),
-            "random weights, auto": judge(photo, heads.auto(random).log_attention, keep),
+            "random weights, auto": judge(photo, heads.agree(random).log_attention, keep),
             "mean of heads": judge(photo, heads.fixed(views, range(self.model.heads)).log_attention, keep),
             "MaskCut, first cut": first_cut(photo, last),
-            "auto": judge(photo, heads.auto(views).log_attention, keep),
+            "auto": judge(photo, heads.agree(views).log_attention, keep),
             "oracle": self._oracle(photo, views),
         }
         for layer, head in product(range(len(self.recipe.layers)), range(self.model.heads)):

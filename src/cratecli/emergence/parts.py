@@ -71,7 +71,7 @@ class Ground:
 
 
 def figure_of(views: Sequence[View]) -> Float[np.ndarray, "rows cols"]:
-    """Compute a photo's foreground from class attention: the saliency map of `heads.auto` minus Otsu's threshold."""
+    """Compute a photo's foreground from class attention: the saliency map of `heads.agree` minus Otsu's threshold."""
     log_attention = agree(views).log_attention
     return np.asarray(scale(log_attention) - threshold(log_attention, Keep("otsu")), np.float64)
 

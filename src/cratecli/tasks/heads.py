@@ -39,7 +39,7 @@ class HeadMaps:
     """What the heads of some layers attend to in one photo.
 
     `attention` is the class token's, averaged over the recipe's sizes on the finest grid; each map sums to 1.
-    `scores`, −1 to 1, tell how far a head agrees with the others; `shares`, which sum to 1, what `--heads auto`
+    `scores`, −1 to 1, tell how far a head agrees with the others; `shares`, which sum to 1, what `--heads agree`
     gives it for that. It trusts those with at least an even share.
     """
 
@@ -96,7 +96,7 @@ class HeadsPhoto:
 
     @property
     def tiles(self) -> list[list[Tile]]:
-        """Draw its rows, one a layer: the photo, then every head, those that `auto` trusts framed."""
+        """Draw its rows, one a layer: the photo, then every head, those that `agree` trusts framed."""
         size = Size(*self.thumbnail.shape[:2])
         maps = self.maps
         return [

@@ -38,11 +38,11 @@ from cratecli.tasks.recipes import Recipe, choose_recipe
 class Segmentation:
     """One photo's mask, and why it is so.
 
-    `mask` and `soft` (0–1, the scaled map before its threshold) have the photo's upright size, as has `box`.
-    `heads` lists those that made the map, `head_scores` the label-free score of every head at each of `layers`.
-    `confidence`, 0–1, is how far heads, layers and views agree, times how much more attention a patch inside the
-    mask gets than one outside. Where `auto` has less than the model's `least_confidence`, the mask is empty: nothing is
-    there.
+    `mask` and `soft` (0–1, before its threshold: the scaled map, or with heads `auto` the candidates' vote) have the
+    photo's upright size, as has `box`. `heads` lists those that made the map, or have at least an even share of the
+    vote; `head_scores` is the label-free score of every head at each of `layers`. `confidence`, 0–1, is how far heads,
+    layers and views agree, times how much more attention a patch gets inside what they agree on than outside. Where
+    `auto` or `agree` has less than the model's `least_confidence`, the mask is empty: nothing is there.
     """
 
     mask: Mask
