@@ -6,12 +6,12 @@ DATA holds `ecssd200`, `horses40` (folders `images`, `masks`) and `coco128`. Eve
 views; `--row` makes one row alone.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from itertools import chain, product
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from measure import ratio, timed
@@ -111,7 +111,7 @@ class Ways:
             rows[RANDOM_CHOSEN] = chosen(photo, random, keep, True)[0]
         if AUTO in asked or NO_FRAME in asked:
             rows[AUTO], rows[NO_FRAME] = chosen(photo, views, keep, True, False)
-        ways = {
+        ways: dict[str, Callable[[], Score]] = {
             ELLIPSE_ROW: lambda: centre_ellipse(photo),
             MEAN: lambda: judge(photo, heads.fixed(views, range(self.model.heads)).log_attention, keep),
             MASKCUT: lambda: first_cut(photo, see(photo, self.model, self.cut)[0]),
@@ -169,11 +169,12 @@ def time_ratio(photos: Sequence[Photo], turns: int = 12) -> str:
     """Say what `--heads auto` takes of the processor time of `--heads agree`, forward pass included, photo by photo."""
     one_thread()
     model = built_in()
-    every: dict[str, list[float]] = {"auto": [], "agree": []}
+    ways: tuple[Literal["auto", "agree"], ...] = ("auto", "agree")
+    every: dict[str, list[float]] = {each: [] for each in ways}
     segment(photos[0].rgb, model)
     for photo in photos[:: max(1, len(photos) // turns)]:
-        for each, took in every.items():
-            took.append(timed(lambda rgb=photo.rgb, each=each: segment(rgb, model, heads=each)).processor)
+        for each in ways:
+            every[each].append(timed(partial(segment, photo.rgb, model, heads=each)).processor)
     return f"{ratio(every['auto'], every['agree']):.2f}"
 
 

@@ -18,14 +18,14 @@ def test_no_superpixel_crosses_a_strong_edge() -> None:
 
 def test_one_colour_is_a_regular_grid() -> None:
     labels = slic(np.zeros((20, 40, 3), np.float32), cells=8)
-    expected = np.arange(20)[:, None] // 10 * 4 + np.arange(40) // 10
+    expected = np.add.outer(np.arange(20) // 10 * 4, np.arange(40) // 10)
     np.testing.assert_array_equal(labels, expected)
 
 
 def test_assignment_is_its_equation() -> None:
     lab = np.random.default_rng(0).uniform(0, 60, (9, 12, 3)).astype(np.float32)
     step, rows, cols = 3.0, 3, 4
-    place = np.stack(np.mgrid[:9, :12], axis=-1)
+    place = np.moveaxis(np.indices((9, 12)), 0, -1)
     own = place // 3
     labels = own[..., 0] * cols + own[..., 1]
     for _ in range(ROUNDS):

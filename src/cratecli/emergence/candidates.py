@@ -37,7 +37,7 @@ class Candidates:
 
     def shares(self, votes: Float[np.ndarray, " c"]) -> Float[np.ndarray, "layers k"]:
         """Give each layer's and head's share of a vote among the candidates; they sum to 1 as the votes do."""
-        shares = votes[-1] * self.saliency.shares
+        shares = np.asarray(votes[-1] * self.saliency.shares)
         np.add.at(shares, tuple(self.sources.T), votes[:-1])
         return shares
 

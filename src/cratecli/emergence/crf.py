@@ -34,7 +34,7 @@ def gaussian(pixels: Superpixels, colour: float, place: float) -> Kernel:
     """
     lab, middles = pixels.lab, pixels.middles / np.hypot(*pixels.labels.shape)
     exponent = _squared(lab) / (2 * colour**2) + _squared(middles) / (2 * place**2)
-    kernel = np.exp(-exponent) * pixels.sizes
+    kernel = np.asarray(np.exp(-exponent) * pixels.sizes)
     np.fill_diagonal(kernel, 0)
     return kernel
 

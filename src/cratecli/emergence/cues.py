@@ -33,7 +33,7 @@ class Shape(NamedTuple):
 
 def areas(masks: Masks, pixels: Superpixels) -> Cue:
     """Count the pixels of every mask, one at least."""
-    return np.maximum(masks @ pixels.sizes, 1)
+    return np.asarray(np.maximum(masks @ pixels.sizes, 1))
 
 
 def shape(masks: Masks, pixels: Superpixels) -> Shape:
@@ -74,7 +74,7 @@ def colours(masks: Masks, pixels: Superpixels, kernel: Kernel) -> Cues:
     neighbours = (pixels.borders > 0).astype(float)
 
     def grown(some: Masks) -> Masks:
-        return np.maximum(some, (some @ neighbours > 0).astype(float))
+        return np.asarray(np.maximum(some, (some @ neighbours > 0).astype(float)))
 
     outside = 1 - masks
     ring = grown(grown(masks)) - masks
@@ -157,7 +157,7 @@ def rate_gain(masks: Masks, tokens: Float[np.ndarray, "n c"], sizes: Float[np.nd
     whole = float(rate(total[None], np.array([everything]))[0])
     share = counts / everything
     parts = share * rate(inside, counts) + (1 - share) * rate(total - inside, everything - counts)
-    return (whole - parts) / max(whole, 1e-9)
+    return np.asarray((whole - parts) / max(whole, 1e-9))
 
 
 def overlaps(masks: Masks, others: Masks, sizes: Float[np.ndarray, " n"]) -> Float[np.ndarray, "maps others"]:

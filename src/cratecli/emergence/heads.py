@@ -87,9 +87,9 @@ def agreement(maps: Float[np.ndarray, "maps m"]) -> Float[np.ndarray, " maps"]:
 
 def agreement_weights(scores: Float[np.ndarray, " maps"]) -> Float[np.ndarray, " maps"]:
     """Weigh maps by a power of their agreement; they sum to 1. Without any agreement all weigh the same."""
-    weights = np.maximum(scores, 0) ** SHARPNESS
+    weights = np.asarray(np.maximum(scores, 0) ** SHARPNESS)
     total = weights.sum()
-    return weights / total if total > 0 else np.full_like(weights, 1 / len(weights))
+    return np.asarray(weights / total) if total > 0 else np.full_like(weights, 1 / len(weights))
 
 
 def finest_tokens(views: Sequence[View]) -> Float[np.ndarray, "layers m d"]:
