@@ -1,13 +1,13 @@
 """Learn the weights by which `--heads auto` ranks candidate masks, without a human mask: from composites.
 
-    python benchmarks/ranker.py PHOTOS --leave-out DATA/ecssd200/images --table src/cratecli/data/ranker.toml
+    python benchmarks/ranker.py PHOTOS --leave-out DATA/ecssd200/images --table src/cratecli/data/ranker.toml \\
+        --write benchmarks/ranker.md
 
 PHOTOS is a folder of photos without masks, at any depth. Objects that the teacher is sure of are pasted onto grounds
 without one; the candidate that is most like what was pasted should win. The same photos give the same file.
 """
 
-import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import tomli_w
 from models import one_thread
+from page import command_line, publish, table_header, table_row
 from scipy.optimize import minimize
 
 from cratecli import load_model
@@ -110,10 +111,19 @@ def learn(composites: Sequence[Ranked], counted: np.ndarray) -> np.ndarray:
     return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x)
 
 
+def page(tables: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """Write the weights as Markdown, the heaviest first."""
+    yield table_header("cue", "weight", "without the frame")
+    whole, anywhere = tables["frame"], tables["no_frame"]
+    for name in sorted(whole, key=lambda name: -abs(whole[name])):
+        yield table_row(
+            f"`{name}`", f"{whole[name]:+.2f}", f"{anywhere[name]:+.2f}" if name in anywhere else ""
+        )
+
+
 def main() -> None:
     """Learn, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="PHOTOS")
+    parser = command_line(__doc__, every=False)
     parser.add_argument(
         "--leave-out", type=Path, action="append", default=[], help="photos that are judged on"
     )
@@ -125,7 +135,7 @@ def main() -> None:
     one_thread()
     model = load_model(asked.model)
     recipe = defaults(model).segment
-    objects, grounds = sure(photos(asked.folder, asked.leave_out, asked.photos), model)
+    objects, grounds = sure(photos(asked.data, asked.leave_out, asked.photos), model)
     print(f"{len(objects)} objects, {len(grounds)} grounds", flush=True)
     composites, names = [], []
     for number in range(asked.composites):
@@ -145,6 +155,7 @@ def main() -> None:
         rows = zip(names, weights, counted, strict=True)
         tables[title] = {name: round(float(weight), 2) for name, weight, counts in rows if counts}
     print(f"best candidate: {np.mean([iou.max() for _, iou in composites]):.3f}")
+    publish(page(tables), asked.write)
     if asked.table:
         asked.table.write_text(NOTE + tomli_w.dumps(tables))
 

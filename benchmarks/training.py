@@ -61,6 +61,7 @@ def saliency_cells(model: str | Path, data: Path, sets: Iterable[str] = SETS) ->
             data / folder,
             loaded,
             off_centre=off_centre,
+            heads="agree",
             refine="none",
             mean_of_heads=True,
             oracle=True,

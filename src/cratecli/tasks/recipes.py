@@ -214,8 +214,7 @@ def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
     Heads that are named see the photo once at each size, not mirrored too where a size stands twice, unless sizes are
     named. What only the chooser of `auto` uses is refused with other heads.
     """
-    heads = asked.get("heads")
-    chosen = heads is None or (isinstance(heads, str) and heads == "auto")
+    chosen = isinstance(heads := asked.get("heads", "auto"), str | None) and heads in ("auto", None)
     default = defaults(model).segment if chosen else defaults(model).attention
     values = _settled(model, SegmentOptions, default, asked)
     if not (chosen or values["frame"]):
