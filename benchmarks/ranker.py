@@ -137,6 +137,8 @@ def main() -> None:
     recipe = defaults(model).segment
     objects, grounds = sure(photos(asked.data, asked.leave_out, asked.photos), model)
     print(f"{len(objects)} objects, {len(grounds)} grounds", flush=True)
+    if not (objects and grounds):
+        parser.error("no composite can be made: read more photos")
     composites, names = [], []
     for number in range(asked.composites):
         made = compose(objects, grounds, SIZES[number % len(SIZES)], seed=SEED, number=number, count=1)
