@@ -108,7 +108,7 @@ def diffuse(
     grid_map: Float[np.ndarray, " m"], tokens: Float[np.ndarray, "layers m d"]
 ) -> Float[np.ndarray, " m"]:
     """Smooth a saliency map over patches with similar subspace tokens; see `diffuse_many`."""
-    return diffuse_many(grid_map[None], token_features(tokens))[0]
+    return np.asarray(diffuse_many(grid_map[None], token_features(tokens))[0])
 
 
 def diffuse_many(
