@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cratecli.geometry import Grid
+from cratecli.geometry import Box, Grid
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.weights.checkpoint import load_model
@@ -112,6 +112,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "objects": {"LEAST": 16},
     "noise": {"SIGMAS": (25,), "SHARES": (0.5,), "SHOWN": ((0, 0.0), (25, 0.5))},
     "nothing": {"SIZES": ((64, 64),), "SEEDS": range(1)},
+    "ranker": {
+        "is_sure": lambda taught: True,
+        "EMPTY": -1.0,
+        "ground_window": lambda mask: Box(0, 0, *mask.shape),
+        "SHARE": (0, 1),
+    },
     "parts": {"SEEDS": range(1), "COUNTS": range(2, 3)},
     "parts_scale": {"ROUNDS": {2: 1}, "ORDERS": ((2, 1),)},
     "speed": {"CONFIG": CONFIG, "LAYER": 1, "PAIRS": 1, "SIDE": 64, "LARGE": 64},
@@ -124,6 +130,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "ablation": ["DATA", "RUN"],
     "named": ["DATA/coco128", "--pictures", "PAGE/pictures"],
     "noise": ["DATA", "--figure", "PAGE/figure.jpg"],
+    "ranker": ["DATA/ecssd200/images", "--composites", "3", "--table", "PAGE/ranker.toml"],
     "speed": [],
     "startup": [],
     "train_speed": [],

@@ -68,7 +68,7 @@ def test_a_row_is_a_photo_and_layer_and_a_column_is_a_head(machine: Machine, her
 def test_the_heads_that_segment_would_trust_are_framed(machine: Machine, here: Here) -> None:
     photo = machine.photo("photo.png", (80, 60))
     sheet = np.asarray(picture(here("heads", photo, "-q", "--layer", "6", *QUICK).out))
-    segmented = here("segment", photo, "--jsonl", "-q", "--layer", "6", "--refine", "none", *QUICK)
+    segmented = here("segment", photo, "--jsonl", "-q", "--layer", "6", "--heads", "agree", *QUICK)
     framed = []
     for head in range(6):
         left = GAP + (head + 1) * (CELL.width + GAP)

@@ -212,7 +212,7 @@ BAD: dict[str, tuple[object, str, int]] = {
     "heads": ({"input": "photo.png", "heads": [99]}, "head 99", 2),
     "heads in words": (
         {"input": "photo.png", "heads": "some"},
-        "heads is 'some', not 'auto' or 'all' or a list",
+        "heads is 'some', not 'auto', 'agree' or 'all' or a list",
         2,
     ),
     "keep": ({"input": "photo.png", "keep": ""}, "'' is not mass:F", 2),
@@ -323,7 +323,7 @@ def test_a_signal_lets_the_photo_in_hand_be_answered(machine: Machine) -> None:
     """Here it is in hand until its output, a pipe that holds less, is read."""
     machine.photo("large.png", (400, 400))
     os.mkfifo(machine.desk / "pipe.png")
-    last = {"input": "large.png", "output": "pipe.png", "as": "soft16", "id": "last"}
+    last = {"input": "large.png", "output": "pipe.png", "as": "soft16", "heads": "agree", "id": "last"}
     with at_work(machine) as process:
         assert process.stdin
         assert process.stderr

@@ -120,7 +120,7 @@ def test_by_default_it_judges_what_segment_makes(tmp_path: Path) -> None:
     result = evaluate_saliency(folder, model, resamples=0)
     assert result["auto"]["IoU"] == 1
     assert result.weights == model.weights
-    assert result.recipe.endswith("refine grabcut")
+    assert result.recipe.endswith("refine guided")
 
 
 def test_intervals_are_seeded_and_surround_the_mean(folder: Path, painter: Painter) -> None:

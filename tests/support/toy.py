@@ -14,7 +14,7 @@ from cratecli.training.recipe import TrainRecipe
 CLASSES = ("blue", "green", "red")
 MODEL = CrateConfig(patch_size=4, width=24, heads=3, depth=2, image_size=16, classes=3)
 RECIPE = TrainRecipe(
-    MODEL,
+    model=MODEL,
     epochs=3,
     batch_size=8,
     learning_rate=3e-3,

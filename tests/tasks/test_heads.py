@@ -42,7 +42,7 @@ def model() -> WhiteBox:
 def test_scores_are_what_segment_goes_by(
     model: WhiteBox, layers: Sequence[int], sizes: Sequence[int]
 ) -> None:
-    recipe = choose_recipe(model, layers=layers, sizes=sizes)
+    recipe = choose_recipe(model, layers=layers, sizes=sizes, heads="agree")
     judged = heads_batch(PHOTOS, model, recipe)
     for maps, segmentation in zip(judged, segment_batch(PHOTOS, model, recipe), strict=True):
         assert maps.layers == segmentation.layers == tuple(layer % 3 for layer in layers)

@@ -128,7 +128,7 @@ def test_no_such_recipe(tmp_path: Path) -> None:
 def test_whole_numbers_are_numbers() -> None:
     assert parse_recipe(
         {"epochs": 3, "model": {"architecture": "crate_nano_patch8_64"}}, "here"
-    ) == TrainRecipe(read_recipe("nano").model, epochs=3.0)
+    ) == TrainRecipe(model=read_recipe("nano").model, epochs=3.0)
 
 
 def test_text_is_read_as_its_setting_is() -> None:
@@ -148,4 +148,4 @@ def test_a_recipe_stays_as_it_is() -> None:
     with pytest.raises(AttributeError, match="epochs"):
         RECIPE.epochs = 1.0  # type: ignore[misc]
     with pytest.raises(UsageError, match="unknown setting epoch"):
-        TrainRecipe(MODEL, epoch=1.0)  # type: ignore[call-arg]
+        TrainRecipe(model=MODEL, epoch=1.0)  # type: ignore[call-arg]

@@ -15,6 +15,7 @@ from cratecli.cli.commands.layers import layers
 from cratecli.cli.commands.objects import objects
 from cratecli.cli.commands.parts import parts
 from cratecli.cli.commands.segment import segment
+from cratecli.cli.commands.self_train import self_train
 from cratecli.cli.commands.train import train
 from cratecli.cli.commands.worker import worker
 from cratecli.cli.console import forget_stdout, put, tell
@@ -52,6 +53,11 @@ COMMANDS: dict[Callable[..., None], tuple[str, str, str]] = {
     heads: (ASK, "crate heads photo.jpg", "crate heads photos/ --layer all -o heads.png"),
     layers: (ASK, "crate layers photo.jpg", "crate layers photos/ --json | jq '.[].coding_rate'"),
     train: (MAKE, "crate train photos/ --recipe nano -o run/", "crate train photos/ -o run/ --resume"),
+    self_train: (
+        MAKE,
+        "crate self-train photos/ -r -o run/",
+        "crate segment new/ --head run/head.safetensors -o masks/",
+    ),
     export: (MAKE, "crate export masks/ --as yolo", "crate export masks/ --as cvat-masks -o masks.zip"),
     explain: (LOOK_AFTER, "crate explain mask.png", "crate explain mask.png --json | jq .recipe"),
     worker: (ASK, "crate worker < requests.jsonl", 'echo \'{"input": "photo.jpg"}\' | crate worker'),

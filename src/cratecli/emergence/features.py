@@ -42,6 +42,10 @@ class View:
         """Select layers by their positions in this view."""
         return View(*(part[list(places)] for part in self._parts()))
 
+    def mirrored(self) -> "View":
+        """Mirror the features left to right."""
+        return View(self.attention[..., ::-1], self.tokens[:, :, ::-1], self.coding_rate, self.zero_fraction)
+
     @classmethod
     def stack(cls, views: Sequence["View"]) -> "View":
         """Concatenate the layers of several views of one image on one grid."""

@@ -3,10 +3,11 @@
 import errno
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from filelock import FileLock, Timeout
@@ -15,11 +16,13 @@ from pydantic import TypeAdapter
 from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.files import ORPHAN, replacing
 from cratecli.model.device import out_of_memory
-from cratecli.training.recipe import TrainRecipe, read_recipe
+from cratecli.training.recipe import LearningRecipe
 from cratecli.training.records import MetricsRow
 
 RECIPE, METRICS, STATE, CHECKPOINT = "recipe.toml", "metrics.jsonl", "state.pt", "model.safetensors"
 LOCK = ".lock"  # never removed here: two processes could lock two files of this name
+
+Recipe = TypeVar("Recipe", bound=LearningRecipe)
 
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems where processes do not see each other's locks
 
@@ -57,7 +60,7 @@ class RunState:
     ema: dict[str, Any] | None
     optimizer: dict[str, Any]
 
-    def check(self, recipe: TrainRecipe, data: str) -> None:
+    def check(self, recipe: LearningRecipe, data: str) -> None:
         """Check that it is a state of this run. Raises `UsageError`."""
         if self.recipe != recipe.to_toml():
             raise UsageError(
@@ -70,28 +73,28 @@ class RunState:
 class RunFolder:
     """The folder of a run, locked by the process that writes; all files but the metrics are replaced atomically."""
 
-    def __init__(self, path: Path) -> None:
-        """Take a path, where a folder need not exist yet."""
+    def __init__(self, path: Path, checkpoint: str = CHECKPOINT, begun: str = STATE) -> None:
+        """Take a path, where a folder need not exist yet; a run has begun where the file `begun` is."""
         self.path = path
-        self.checkpoint = path / CHECKPOINT
+        self.checkpoint, self.begun = path / checkpoint, path / begun
         self._lock = FileLock(path / LOCK, timeout=0)
 
-    def begin(self, recipe: TrainRecipe) -> None:
+    def begin(self, recipe: LearningRecipe) -> None:
         """Lock the folder and start a run in it.
 
         Raises `UsageError` where a run is already, or another process trains, `OutputError`.
         """
-        self._acquire()
-        if (self.path / STATE).exists():
+        self.hold()
+        if self.begun.exists():
             raise UsageError(f"{self.path}: holds a run already; --resume goes on with it")
         self._write(RECIPE, recipe.to_toml().encode())
         self._write(METRICS, b"")
 
-    def recipe(self) -> TrainRecipe:
+    def recipe(self, read: Callable[[str], Recipe]) -> Recipe:
         """Read the recipe of the run in the folder. Raises `UsageError` where there is none."""
-        if not ((self.path / RECIPE).exists() and (self.path / STATE).exists()):
+        if not ((self.path / RECIPE).exists() and self.begun.exists()):
             raise UsageError(f"{self.path}: holds no run to resume")
-        return read_recipe(str(self.path / RECIPE))
+        return read(str(self.path / RECIPE))
 
     def load(self, *, writes: bool) -> RunState:
         """Read the state; the process that writes locks the folder, and cuts off metrics written after the state.
@@ -100,7 +103,7 @@ class RunFolder:
         trains, `OutputError`.
         """
         if writes:
-            self._acquire()
+            self.hold()
         path, metrics = self.path / STATE, self.path / METRICS
         try:
             with warnings.catch_warnings(action="ignore"):
@@ -122,12 +125,13 @@ class RunFolder:
                 raise OutputError(f"{metrics}: cannot be written: {error.strerror or error}") from None
         return state
 
-    def _acquire(self) -> None:
-        """Lock the folder for this process, and remove files that a killed one left half written."""
+    def hold(self) -> None:
+        """Lock the folder for this process, once, and remove files that a killed one left half written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             try:
-                self._lock.acquire()
+                if not self._lock.is_locked:
+                    self._lock.acquire()
             except Timeout:
                 raise UsageError(f"{self.path}: another process trains in it") from None
             except OSError as error:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from reprlib import repr as short
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import (
@@ -22,6 +22,7 @@ from pydantic.dataclasses import dataclass
 from cratecli.errors import UsageError
 from cratecli.model.config import ARCHITECTURES, CrateConfig
 
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 _FIXED = ("mean", "std")  # settings of the model that no text changes
 
 
@@ -40,16 +41,13 @@ def _read_model(table: object) -> CrateConfig:
     return CrateConfig.from_dict(fields)
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
-class TrainRecipe:
-    """Everything that, with data and seed, decides the outcome of a training run.
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class LearningRecipe:
+    """What every kind of training decides: how long, in what batches, by which optimiser and schedule.
 
     Raises `UsageError` for a setting that is out of range or of another type.
     """
 
-    model: Annotated[CrateConfig, BeforeValidator(_read_model)] = Field(
-        description="Sizes, blocks and constants."
-    )
     epochs: float = Field(default=90.0, gt=0, le=1e5, description="Passes over the training data.")
     batch_size: int = Field(default=512, ge=1, le=1_000_000, description="Images a step, over all processes.")
     optimizer: Literal["lion", "adamw"] = Field(default="adamw", description="By timm's name.")
@@ -74,6 +72,53 @@ class TrainRecipe:
         ge=0,
         le=0.999999,
         description="Decay a step of the weights' moving average; 0 for no average.",
+    )
+    seed: int = Field(
+        default=0, ge=0, lt=2**32, description="Of first weights, order of images and augmentation."
+    )
+    stored: Literal["float32", "float16"] = Field(
+        default="float32", description="Number format of the checkpoint's weights."
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse(cls, values: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return check(values)
+        except ValidationError as error:
+            raise UsageError(_first(error)) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data that the recipe takes as keywords."""
+        plain: dict[str, Any] = TypeAdapter(type(self)).dump_python(self)
+        return plain
+
+    def to_toml(self) -> str:
+        """Write it as a file from which it is read again."""
+        return tomli_w.dumps(self.to_dict())
+
+    def changed(self, changes: Mapping[str, str]) -> Self:
+        """Replace settings by name; values are text.
+
+        Raises `UsageError` for a setting that is unknown, out of range or of another type.
+        """
+        values = self.to_dict()
+        for name, text in changes.items():
+            if name not in values:
+                raise UsageError(f"unknown setting {name!r}; there are {', '.join(values)}")
+            values[name] = text if isinstance(values[name], str) else read_value(text)
+        return type(self)(**values)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TrainRecipe(LearningRecipe):
+    """Everything that, with data and seed, decides the outcome of a training run.
+
+    Raises `UsageError` for a setting that is out of range or of another type.
+    """
+
+    model: Annotated[CrateConfig, BeforeValidator(_read_model)] = Field(
+        description="Sizes, blocks and constants."
     )
     label_smoothing: float = Field(
         default=0.0, ge=0, le=0.99, description="Share of the target, 0-1, that is spread over all classes."
@@ -102,35 +147,12 @@ class TrainRecipe:
     )
     mixup: float = Field(default=0.0, ge=0, le=100, description="timm's alpha; 0 for no mixup.")
     cutmix: float = Field(default=0.0, ge=0, le=100, description="timm's alpha; 0 for no CutMix.")
-    seed: int = Field(
-        default=0, ge=0, lt=2**32, description="Of first weights, order of images and augmentation."
-    )
-    stored: Literal["float32", "float16"] = Field(
-        default="float32", description="Number format of the checkpoint's weights."
-    )
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _refuse(cls, values: Any, check: ModelWrapValidatorHandler["TrainRecipe"]) -> "TrainRecipe":
-        try:
-            return check(values)
-        except ValidationError as error:
-            raise UsageError(_first(error)) from None
 
     def __post_init__(self) -> None:
         if self.batch_size % 2 and (self.mixup or self.cutmix):
             raise UsageError("mixup and cutmix pair the images of a batch: batch_size must be even")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give plain data that `TrainRecipe` takes as keywords."""
-        plain: dict[str, Any] = TypeAdapter(TrainRecipe).dump_python(self)
-        return plain
-
-    def to_toml(self) -> str:
-        """Write it as a file that `read_recipe` reads."""
-        return tomli_w.dumps(self.to_dict())
-
-    def changed(self, changes: Mapping[str, str]) -> "TrainRecipe":
+    def changed(self, changes: Mapping[str, str]) -> Self:
         """Replace settings by name, the model's too; values are text.
 
         An `architecture` replaces the whole model, and then its other settings are changed.
@@ -147,8 +169,8 @@ class TrainRecipe:
             if name not in names:
                 raise UsageError(f"unknown setting {name!r}; there are architecture, {', '.join(names)}")
             table = values if name in values else model
-            table[name] = _value(text)
-        return TrainRecipe(model=model, **values)
+            table[name] = read_value(text)
+        return type(self)(model=model, **values)
 
 
 def read_recipe(name_or_file: str) -> TrainRecipe:
@@ -180,7 +202,7 @@ def parse_recipe(values: Mapping[str, Any], where: str) -> TrainRecipe:
         raise UsageError(f"{where}: {error}") from None
 
 
-def _value(text: str) -> int | float | bool | str:
+def read_value(text: str) -> int | float | bool | str:
     """Read a number, or true or false, where a text is one."""
     for number in (int, float):
         try:

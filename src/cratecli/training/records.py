@@ -1,9 +1,12 @@
 """What programs read of a training run: the rows of `metrics.jsonl`, and the record of `crate train --json`."""
 
-from pydantic import ConfigDict, Field
+from typing import Annotated
+
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from cratecli.model.unroll import WeightsId
 from cratecli.records import Record
+from cratecli.training.head_recipe import HeadRecipe
 from cratecli.training.recipe import TrainRecipe
 
 
@@ -17,7 +20,7 @@ class Measured(TrainingRecord):
     """A record that also holds measures of the model, by name.
 
     On a validation split they are `accuracy` (0-1) and `validation_loss` (nats); `crate train --evaluate saliency`
-    adds `auto IoU`, `mean of heads IoU` and `oracle IoU` (0-1), and `Watch.measure` whatever it gives.
+    adds `agree IoU`, `mean of heads IoU` and `oracle IoU` (0-1), and `Watch.measure` whatever it gives.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -65,7 +68,9 @@ class StepRow(TrainingRecord):
 class LossRow(StepRow):
     """A row of metrics after some steps of training, ten times a pass."""
 
-    loss: float = Field(description="Mean cross-entropy, nats, of the steps since the last such row.")
+    loss: float = Field(
+        description="Mean loss of the steps since the last such row; of classes it is cross-entropy, nats."
+    )
     learning_rate: float = Field(description="Of the last step.")
 
 
@@ -84,7 +89,32 @@ class LastRow(TrainingRecord):
     sha256: str = Field(description="SHA-256 of the checkpoint, in hexadecimal.")
 
 
-MetricsRow = OpeningRow | LossRow | MeasuresRow | LastRow
+class HeadOpeningRow(Conditions):
+    """The first row of metrics of `crate self-train`: what the head is trained on, and how."""
+
+    recipe: HeadRecipe = Field(description="Every setting of the recipe.")
+    model: WeightsId | None = Field(description="The model that the head belongs to.")
+    photos: int = Field(description="Photos that the teacher saw.")
+    objects: int = Field(description="Sure objects that are pasted.")
+    grounds: int = Field(description="Windows without an object that they are pasted on.")
+    data: str = Field(description="SHA-256, in hexadecimal, of what the teacher said.")
+    parameters: int = Field(description="Weights that are trained.")
+    steps: int = Field(description="Steps of the whole run.")
+    versions: dict[str, str] = Field(description="Versions of cratecli, torch, timm and accelerate.")
+
+
+def _learned(row: object) -> str:
+    """Tell the opening row of a head from one of classes: each refuses the other's recipe."""
+    held = row.keys() if isinstance(row, dict) else getattr(row, "__dict__", {})
+    return "head" if "objects" in held else "classes"
+
+
+OpenedRow = Annotated[
+    Annotated[OpeningRow, Tag("classes")] | Annotated[HeadOpeningRow, Tag("head")], Discriminator(_learned)
+]
+"""The first line of `metrics.jsonl`."""
+
+MetricsRow = OpenedRow | LossRow | MeasuresRow | LastRow
 """A line of `metrics.jsonl`."""
 
 

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import replace
-from importlib import metadata
 from math import isfinite
 from typing import Any
 
@@ -10,16 +9,12 @@ import torch
 from accelerate import Accelerator
 
 from cratecli.errors import InputError
-from cratecli.model.crate import Crate
 from cratecli.model.device import out_of_memory
-from cratecli.training.batches import training_batches
 from cratecli.training.folder import Progress, RunFolder, RunState
-from cratecli.training.loader import DEAD_WORKER, KILLED, Batch
-from cratecli.training.records import Conditions, LastRow, LossRow, MeasuresRow, MetricsRow, OpeningRow
-from cratecli.training.setup import ModelInTraining, RunPlan
-from cratecli.training.step import BatchAugmentation, accuracy
+from cratecli.training.lesson import InTraining, Lesson
+from cratecli.training.loader import DEAD_WORKER, KILLED
+from cratecli.training.records import Conditions, LastRow, LossRow, MeasuresRow, MetricsRow
 from cratecli.training.watch import Trained, Watch
-from cratecli.weights.store import store_model
 
 _ROWS = 10  # of metrics, an epoch
 _SAVE_SECONDS = 300.0
@@ -31,8 +26,8 @@ class TrainingRun:
 
     def __init__(
         self,
-        plan: RunPlan,
-        model: ModelInTraining,
+        plan: Lesson,
+        model: InTraining,
         folder: RunFolder,
         *,
         accelerator: Accelerator,
@@ -45,7 +40,6 @@ class TrainingRun:
         self._accelerator, self._conditions = accelerator, conditions
         self._progress = progress or Progress()
         self._loss = torch.zeros((), device=accelerator.device) + self._progress.loss  # of this process
-        self._augmentation = BatchAugmentation(plan.recipe, plan.steps, plan.steps_per_epoch, plan.share)
         self._began = self._saved = time.monotonic()
         self._seconds_before = self._progress.seconds
         self._sha256 = ""  # of the checkpoint, once it was stored
@@ -60,24 +54,9 @@ class TrainingRun:
         """Give the time spent in the run, s, without its interruptions."""
         return self._seconds_before + time.monotonic() - self._began
 
-    def begin(self, init: Crate | None) -> None:
-        """Write the first row of metrics and the first state of a new run, which may start from the model `init`."""
-        plan = self.plan
-        packages = ("cratecli", "torch", "timm", "accelerate")
-        self._write(
-            OpeningRow(
-                recipe=plan.recipe,
-                left_out=plan.data.left_out,
-                images=plan.data.images,
-                classes=plan.recipe.model.classes,
-                data=plan.data.identity,
-                init=init.weights if init else None,
-                parameters=sum(each.numel() for each in self.model.loss.parameters()),
-                steps=plan.steps,
-                versions={name: metadata.version(name) for name in packages},
-                **self._conditions.model_dump(),
-            )
-        )
+    def begin(self) -> None:
+        """Write the first row of metrics and the first state of a new run."""
+        self._write(self.plan.opening(self.model.parameters, self._conditions))
         self._save()
 
     def go(self) -> Trained:
@@ -104,7 +83,7 @@ class TrainingRun:
         row_every = max(1, plan.steps_per_epoch // _ROWS)
         measure_every = max(1, round(self.watch.every * plan.steps_per_epoch))
         left = range(progress.step, plan.steps)
-        batches = training_batches(plan.data, plan.recipe, left, workers=plan.workers, share=plan.share)
+        batches = plan.batches(left)
         stopped = False
         while progress.step < plan.steps and not (stopped := self._must_stop()):
             self._take_step(next(batches))
@@ -142,21 +121,17 @@ class TrainingRun:
         mean: torch.Tensor = self._accelerator.reduce(self._loss, "mean")
         return mean
 
-    def _take_step(self, batch: Batch) -> None:
+    def _take_step(self, batch: Any) -> None:
         model, recipe, step = self.model, self.plan.recipe, self._progress.step
-        device = self._accelerator.device
-        images, targets = (each.to(device, non_blocking=True) for each in batch)
-        kept = self._augmentation.kept_patches(step, len(images))
-        images, targets = self._augmentation.mix(step, (images, targets))
         model.schedule.step_update(step)
-        loss = model.forward(images, targets, None if kept is None else kept.to(device))
+        loss = self.plan.loss(model.forward, batch, step, self._accelerator.device)
         self._accelerator.backward(loss)
         if recipe.clip_norm:
             self._accelerator.clip_grad_norm_(model.loss.parameters(), recipe.clip_norm)
         model.optimizer.step()
         model.optimizer.zero_grad()
         if model.ema:
-            model.ema.update(model.loss.model, step=step + 1)
+            model.ema.update(model.network, step=step + 1)
         self._loss += loss.detach()
         self._progress.losses += 1
         self._progress.step += 1
@@ -206,14 +181,13 @@ class TrainingRun:
         self._save()
 
     def _measures(self) -> dict[str, float]:
-        """Measure accuracy where there is a validation split, and what the watch measures."""
-        plan, accelerator = self.plan, self._accelerator
-        measures: dict[str, float] = {}
-        model, first = self.model.for_inference(), not self._progress.measures
-        if held := plan.validation:
-            measures |= accuracy(model, held, plan.recipe, accelerator, workers=plan.workers, log=first)
+        """Measure what is held out, and what the watch measures."""
+        measures = self.plan.measures(self.model, self._accelerator, first=not self._progress.measures)
         if self.watch.measure and self.writes:
-            measures |= self.watch.measure(model.cpu() if accelerator.device.type == "mps" else model)
+            network = self.plan.watched(self.model)
+            measures |= self.watch.measure(
+                network.cpu() if self._accelerator.device.type == "mps" else network
+            )
         return {name: float(value) for name, value in measures.items()}
 
     def _save(self) -> None:
@@ -226,7 +200,7 @@ class TrainingRun:
             self.folder.save(
                 RunState(
                     progress=replace(self._progress, seconds=self.seconds, loss=loss),
-                    data=self.plan.data.identity,
+                    data=self.plan.identity,
                     recipe=self.plan.recipe.to_toml(),
                     conditions=self._conditions.model_dump(),
                     workers=self.plan.workers,
@@ -237,9 +211,7 @@ class TrainingRun:
 
     def _store(self) -> str:
         """Write the checkpoint, and give its SHA-256."""
-        recipe, weights = self.plan.recipe, self.model.averaged.state_dict()
-        labels = self.plan.data.labels
-        return store_model(self.folder.checkpoint, recipe.model, weights, labels=labels, dtype=recipe.stored)
+        return self.plan.store(self.folder.checkpoint, self.model)
 
     def _end(self) -> Trained:
         """Write the last row of metrics when the run is finished, unless that was done before."""

@@ -17,7 +17,7 @@ from cratecli.errors import InputError
 from cratecli.model.crate import Crate
 from cratecli.training.batches import Share, seed_all, validation_batches
 from cratecli.training.loader import Batch
-from cratecli.training.recipe import TrainRecipe
+from cratecli.training.recipe import LearningRecipe, TrainRecipe
 from cratecli.training.sources import OpenedDataset
 
 _RISE_FROM = 0.01  # of the peak learning rate, where the warm-up begins
@@ -57,7 +57,7 @@ class ModelWithLoss(nn.Module):
         return scores.float()
 
 
-def make_optimizer(model: nn.Module, recipe: TrainRecipe) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, recipe: LearningRecipe) -> torch.optim.Optimizer:
     """Make timm's optimiser; biases, norms, class token and positions do not decay."""
     fused: dict[str, Any] = {"fused": True} if recipe.optimizer == "adamw" else {}
     return create_optimizer_v2(
@@ -66,7 +66,7 @@ def make_optimizer(model: nn.Module, recipe: TrainRecipe) -> torch.optim.Optimiz
 
 
 def make_schedule(
-    optimizer: torch.optim.Optimizer, recipe: TrainRecipe, steps: int, per_epoch: int
+    optimizer: torch.optim.Optimizer, recipe: LearningRecipe, steps: int, per_epoch: int
 ) -> Scheduler:
     """Make timm's schedule over `steps`: the learning rate is a function of the step alone."""
     rise = min(steps // 2, round(recipe.warmup_epochs * per_epoch))

@@ -1,21 +1,16 @@
 """Train a CRATE on class labels: supervised, exactly resumable, and measured for segmentation on the way."""
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 
-import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs
 
 from cratecli.errors import UsageError
 from cratecli.model.crate import Crate
-from cratecli.model.device import choose_device
+from cratecli.training.accelerated import accelerated
 from cratecli.training.batches import Share
 from cratecli.training.folder import RunFolder
 from cratecli.training.recipe import TrainRecipe, read_recipe
@@ -26,7 +21,6 @@ from cratecli.training.watch import UNWATCHED, Trained, Watch
 from cratecli.weights.checkpoint import load_model
 
 _MOST_WORKERS = 8  # that are chosen unasked
-_PATIENCE = timedelta(hours=6)  # of processes that wait while the first measures and keeps
 
 
 def train(
@@ -64,7 +58,7 @@ def train(
     if resume:
         if recipe or changes or init:
             raise UsageError("a run is resumed with its own recipe: nothing in it can be changed")
-        chosen = folder.recipe()
+        chosen = folder.recipe(read_recipe)
     else:
         named = recipe or ("finetune" if init else "in1k")
         chosen = named if isinstance(named, TrainRecipe) else read_recipe(named)
@@ -77,7 +71,7 @@ def train(
     classes_given = resume or isinstance(recipe, TrainRecipe) or "classes" in changes
     source = training_source(Path(data), dataset, split)
     held = validation_source(Path(data), source, val)
-    with _accelerated(device, dtype) as accelerator:
+    with accelerated(device, dtype) as accelerator:
         share = Share(accelerator.process_index, accelerator.num_processes)
         opened, validation = _open(source, held, chosen, share.ranks, watch)
         if not opened.classes and not classes_given:
@@ -106,9 +100,11 @@ def _set_up(
 ) -> TrainingRun:
     """Begin a run in its folder, or load its state, and build its model."""
     conditions = conditions_here(accelerator, compiled=compiled)
+    plan = replace(plan, init=initial.weights if initial else None)
     writes, state = bool(accelerator.is_main_process), None
     if resume:
-        plan, state = load_state(plan, folder, conditions, watch, writes=writes)
+        state = load_state(plan, folder, conditions, watch, writes=writes)
+        plan = replace(plan, workers=state.workers) if plan.data.streamed else plan
     elif writes:
         folder.begin(plan.recipe)
     accelerator.wait_for_everyone()
@@ -123,7 +119,7 @@ def _set_up(
         progress=state.progress if state else None,
     )
     if not state:
-        run.begin(initial)
+        run.begin()
     return run
 
 
@@ -162,31 +158,3 @@ def _count_workers(asked: int | None) -> int:
         return asked
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(_MOST_WORKERS, cores // 2))
-
-
-@contextmanager
-def _accelerated(device: str, dtype: str) -> Iterator[Accelerator]:
-    """Give an accelerator for a device and number format by our names, for the block."""
-    if ":" in device and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError(
-            f"device {device}: of several processes each takes a GPU of its own; leave the number out"
-        )
-    place, number = choose_device(device, dtype)
-    before = os.environ.get("ACCELERATE_TORCH_DEVICE")
-    if place.index is not None:
-        os.environ["ACCELERATE_TORCH_DEVICE"] = str(place)
-    try:
-        precision = "bf16" if number is torch.bfloat16 else "no"
-        patience = InitProcessGroupKwargs(timeout=_PATIENCE)
-        accelerator = Accelerator(
-            cpu=place.type == "cpu", mixed_precision=precision, kwargs_handlers=[patience]
-        )
-        yield accelerator
-        accelerator.end_training()
-    finally:
-        # The next run in this process may name another device or number format, which accelerate refuses while its
-        # state, global to the process, stands; it has no public way to clear it (transformers clears it the same way).
-        AcceleratorState._reset_state(reset_partial_state=True)
-        os.environ.pop("ACCELERATE_TORCH_DEVICE", None)
-        if before is not None:
-            os.environ["ACCELERATE_TORCH_DEVICE"] = before

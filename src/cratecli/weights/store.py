@@ -28,12 +28,26 @@ def store_model(
     The config and the names of the classes, in the order of the logits, stand in its metadata. The same tensors give
     the same bytes. Raises `OutputError` when it cannot be written.
     """
-    number = {"float32": torch.float32, "float16": torch.float16}[dtype]
-    plain = {name: tensor.detach().cpu().to(number).contiguous() for name, tensor in tensors.items()}
     metadata = {"format": "pt", "config": json.dumps(config.to_dict())}
     if labels:
         metadata["labels"] = json.dumps(list(labels))
-    content = _in_order(safetensors.torch.save(plain, metadata=metadata))
+    return store_tensors(path, tensors, metadata, dtype=dtype)
+
+
+def store_tensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    *,
+    dtype: Literal["float32", "float16"] = "float32",
+) -> str:
+    """Write tensors and metadata as safetensors, the same bytes each time, and give the file's SHA-256.
+
+    Raises `OutputError` when it cannot be written.
+    """
+    number = {"float32": torch.float32, "float16": torch.float16}[dtype]
+    plain = {name: tensor.detach().cpu().to(number).contiguous() for name, tensor in tensors.items()}
+    content = _in_order(safetensors.torch.save(plain, metadata=dict(metadata)))
     try:
         with replacing(path) as stream:
             stream.write(content)

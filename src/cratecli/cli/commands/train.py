@@ -95,7 +95,7 @@ def train(
     takes with -m. A run that was stopped or killed goes on with --resume, and ends with the same weights as one that
     was not. Several processes: `torchrun --nproc-per-node N -m cratecli train …`.
     """
-    changes = _changes(set_)
+    changes = read_changes(set_)
     if resume and (recipe or changes or init):
         raise UsageError("--resume goes on with the run's own recipe: no --recipe, --set or --init")
 
@@ -132,12 +132,12 @@ def train(
             ),
         )
     if first:
-        _show(done, json_=json_)
+        show_trained(done, json_=json_)
     if stop():
         raise SystemExit(stop.exit_code)
 
 
-def _show(done: "Trained", *, json_: bool) -> None:
+def show_trained(done: "Trained", *, json_: bool) -> None:
     """Write the checkpoint's path, or the record of the run, to stdout."""
     if json_:
         from cratecli.training.records import TrainedRecord
@@ -158,7 +158,7 @@ def _show(done: "Trained", *, json_: bool) -> None:
         tell(f"stopped after step {done.step} of {done.steps}; --resume goes on from here")
 
 
-def _changes(given: list[str] | None) -> dict[str, str]:
+def read_changes(given: list[str] | None) -> dict[str, str]:
     """Split every NAME=VALUE. Raises `UsageError`."""
     changes = {}
     for each in given or ():
@@ -182,7 +182,9 @@ def _measure(evaluate: tuple[str, Path] | None) -> Callable[["Crate"], dict[str,
     paired(path, SALIENCY)
 
     def measure(model: "Crate") -> dict[str, float]:
-        rows = evaluate_saliency(path, model, refine="none", mean_of_heads=True, oracle=True, resamples=0)
-        return {f"{name} IoU": rows[name]["IoU"] for name in ("auto", "mean of heads", "oracle")}
+        rows = evaluate_saliency(
+            path, model, heads="agree", refine="none", mean_of_heads=True, oracle=True, resamples=0
+        )
+        return {f"{name} IoU": rows[name]["IoU"] for name in ("agree", "mean of heads", "oracle")}
 
     return measure

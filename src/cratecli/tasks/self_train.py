@@ -1,0 +1,247 @@
+"""Self-training: from photos without a label to a mask head that fits them, by what the model is sure of."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from cratecli.arrays import RGB
+from cratecli.emergence.features import View
+from cratecli.errors import NothingMatchedError, UsageError
+from cratecli.io import images
+from cratecli.model.mask_head import MaskHeadConfig
+from cratecli.model.unroll import WhiteBox
+from cratecli.runs.batch import DecodedPhoto, Desk, work_through
+from cratecli.runs.inputs import STDIN, Inputs, name_some
+from cratecli.runs.jobs import Failure, Job
+from cratecli.runs.views import Question, as_model
+from cratecli.tasks.recipes import defaults
+from cratecli.training.duplicates import ALIKE, likeness, thumbprint
+from cratecli.training.folder import RunFolder
+from cratecli.training.head_lesson import HeadLesson
+from cratecli.training.head_recipe import GIVEN, HeadRecipe, read_head_recipe
+from cratecli.training.material import gather, shrunk
+from cratecli.training.taught import CHUNK, TAUGHT, TaughtFile, TaughtPhoto, digest
+from cratecli.training.teacher import Teacher, teach_by_agreement, teach_by_head
+from cratecli.training.train_head import CHECKPOINT, train_head
+from cratecli.training.watch import UNWATCHED, Trained, Watch
+from cratecli.weights.mask_heads import load_head, weights_sha256
+
+
+@dataclass(frozen=True)
+class _Lessons:
+    """Who teaches, and what of each photo is shown to the teacher."""
+
+    name: str
+    question: Question
+    teach: Teacher
+
+
+def self_train(
+    photos: str | Path | Sequence[str | Path] | Inputs,
+    output: str | Path,
+    model: WhiteBox | str | Path | None = None,
+    *,
+    changes: Mapping[str, str] = MappingProxyType({}),
+    teacher: str | Path | None = None,
+    held_out: Sequence[str | Path] = (),
+    resume: bool = False,
+    recursive: bool = True,
+    batch_size: int = 8,
+    device: str = "auto",
+    dtype: str = "auto",
+    watch: Watch = UNWATCHED,
+) -> Trained | None:
+    """Train a mask head for a model on photos without a label, and write it into the folder `output`.
+
+    `photos` are files and folders; `model` is what `load_model` gave, a name or a file. `changes` replace settings of
+    `HeadRecipe`, as text, by name. `teacher` is the file of a mask head of an earlier round; without one, heads teach
+    that agree. Near-duplicates of the photos in the folders `held_out` are left out. A run that was stopped goes on
+    with `resume`, and ends with the bytes of one that was not; `None` stands for one that was stopped before every
+    photo was taught.
+
+    Raises `UsageError` for what makes no sense or does not fit the run in the folder, `NothingMatchedError` where no
+    photos are or too few objects are sure, `InputError` for a photo that is not what it was, `OutputError`, and what
+    `load_model` and `load_head` raise.
+    """
+    ready, began = as_model(model), time.monotonic()
+    inputs = photos if isinstance(photos, Inputs) else _inputs(photos, recursive=recursive)
+    folder = RunFolder(Path(output), CHECKPOINT, begun=TAUGHT)
+    paths = _paths(inputs, folder.path)
+    lessons = _lessons(ready, teacher)
+    recipe = _recipe(ready, lessons, paths, changes, folder if resume else None)
+    config = MaskHeadConfig(
+        model_sha256=recipe.model_sha256,
+        layers=defaults(ready).segment.layers,
+        heads=ready.heads,
+        token_width=_token_width(ready),
+        size=recipe.size,
+        width=recipe.width,
+        reads=recipe.reads,
+    )
+    prints = _thumbprints(held_out)
+    file = TaughtFile(folder.path)
+    try:
+        if resume:
+            folder.hold()
+        else:
+            folder.begin(recipe)
+            file.start()
+        rows = file.read(len(paths))
+        stop = _stopping(watch, began)
+        desk = Desk(ready, batch_size, stopping=stop, note=watch.on_note)
+        watch.on_note(f"{inputs}: {len(paths):,} photos")
+        while len(rows) < len(paths) and not stop():
+            chunk = _teach(paths[len(rows) : len(rows) + CHUNK], desk, lessons, prints, watch)
+            if chunk is None:
+                break
+            file.append(chunk)
+            rows += chunk
+            watch.on_step(len(rows), len(paths))
+        if len(rows) < len(paths):
+            watch.on_note(f"stopped after {len(rows):,} of {len(paths):,} photos were taught")
+            return None
+        _tell(rows, watch)
+        material = gather(rows, recipe.sure, round(recipe.size * 4 / 3), note=watch.on_note)
+        identity = hashlib.sha256(f"{digest(rows)} {config.to_dict()}".encode()).hexdigest()
+        left = None if watch.limit_minutes is None else watch.limit_minutes - (time.monotonic() - began) / 60
+        lesson = HeadLesson(recipe, ready, config, material, identity)
+        return train_head(
+            folder, lesson, device=device, dtype=dtype, watch=replace(watch, limit_minutes=left)
+        )
+    finally:
+        folder.close()
+
+
+def _inputs(photos: str | Path | Sequence[str | Path], *, recursive: bool) -> Inputs:
+    named = [photos] if isinstance(photos, str | Path) else photos
+    return Inputs(tuple(map(str, named)), recursive=recursive)
+
+
+def _paths(inputs: Inputs, output: Path) -> list[Path]:
+    """List the photos, those of folders first. Raises `NothingMatchedError`, `UsageError` for standard input."""
+    if STDIN in inputs.loose:
+        raise UsageError("photos to learn from are files: standard input cannot be read twice")
+    passed: list[Path] = []
+    paths = [Path(name) for name in inputs.loose]
+    for folder in reversed(inputs.folders):
+        found = inputs.photos(folder, os.path.realpath(output))
+        passed += found.passed
+        paths = [*found.photos, *paths]
+    if not paths:
+        raise inputs.none_found(passed)
+    return list(dict.fromkeys(paths))
+
+
+def _lessons(model: WhiteBox, teacher: str | Path | None) -> _Lessons:
+    recipe = defaults(model).segment
+    if teacher is None:
+        return _Lessons("agreement", Question(recipe.layers, recipe.sizes), teach_by_agreement)
+    head = load_head(Path(teacher), model)
+    question = Question(head.config.layers, (head.config.size,))
+    return _Lessons(head.sha256, question, partial(teach_by_head, head.network))
+
+
+def _recipe(
+    model: WhiteBox,
+    lessons: _Lessons,
+    paths: Sequence[Path],
+    changes: Mapping[str, str],
+    folder: RunFolder | None,
+) -> HeadRecipe:
+    """Make the recipe of a new run, or check the one of the run in the folder. Raises `UsageError`."""
+    names = hashlib.sha256("\0".join(map(str, paths)).encode("utf-8", "surrogateescape")).hexdigest()
+    given = dict(zip(GIVEN, (lessons.name, weights_sha256(model), names), strict=True))
+    if folder is None:
+        if named := next((name for name in changes if name in GIVEN), None):
+            raise UsageError(f"{named} is no setting: an argument decides it")
+        return HeadRecipe(size=model.image_size).changed(dict(changes) | given)
+    if changes:
+        raise UsageError("a run is resumed with its own recipe: nothing in it can be changed")
+    recipe = folder.recipe(read_head_recipe)
+    for name, value in given.items():
+        if getattr(recipe, name) != value:
+            what = {"teacher": "teacher is", "model_sha256": "model is", "photos_sha256": "photos are"}[name]
+            raise UsageError(f"the {what} not what the run in {folder.path} was started with")
+    return recipe
+
+
+def _token_width(model: WhiteBox) -> int:
+    """Give the channels of a layer's subspace tokens."""
+    import torch
+
+    with torch.inference_mode():
+        side = model.patch_size
+        parameter = next(model.parameters())
+        state = next(
+            model.unroll(torch.zeros(1, 3, side, side, device=parameter.device, dtype=parameter.dtype))
+        )
+        subspaces = state.subspaces
+    return int(subspaces.shape[1] * subspaces.shape[3])
+
+
+def _thumbprints(folders: Sequence[str | Path]) -> tuple[list[str], list[np.ndarray]]:
+    """Describe the photos that are held out. Raises `InputError` for one that cannot be read."""
+    paths = [path for folder in folders for path in _paths(_inputs(folder, recursive=True), Path(os.devnull))]
+    return [str(path) for path in paths], [thumbprint(images.read(path)) for path in paths]
+
+
+def _stopping(watch: Watch, began: float) -> Callable[[], bool]:
+    def stop() -> bool:
+        limit = watch.limit_minutes
+        return watch.stop() or (limit is not None and time.monotonic() - began > 60 * limit)
+
+    return stop
+
+
+def _teach(
+    paths: Sequence[Path],
+    desk: Desk,
+    lessons: _Lessons,
+    prints: tuple[list[str], list[np.ndarray]],
+    watch: Watch,
+) -> list[TaughtPhoto] | None:
+    """Show a chunk of photos to the teacher; nothing where the run was stopped before all of it was."""
+    names, others = prints
+
+    def finish(photo: DecodedPhoto, views: Sequence[View]) -> tuple[int, TaughtPhoto]:
+        name = photo.job.name
+        if others:
+            (alike,), (which,) = likeness([thumbprint(photo.rgb)], others)
+            if alike > ALIKE:
+                return photo.job.number, TaughtPhoto(name, photo.sha256, duplicate_of=names[which])
+        return photo.job.number, TaughtPhoto.of(name, photo.sha256, lessons.teach(photo.rgb, views))
+
+    def prepare(_job: Job, rgb: RGB) -> RGB:
+        return shrunk(rgb)
+
+    rows: dict[int, TaughtPhoto] = {}
+    jobs = [Job(path, None, number) for number, path in enumerate(paths)]
+    with closing(work_through(jobs, desk, lessons.question, finish, prepare)) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, Failure):
+                watch.on_note(f"{outcome.error}: passed over")
+                job = outcome.job
+                rows[job.number] = TaughtPhoto(job.name, error=str(outcome.error))
+            elif isinstance(outcome, tuple):
+                rows[outcome[0]] = outcome[1]
+    return [rows[number] for number in range(len(paths))] if len(rows) == len(paths) else None
+
+
+def _tell(rows: Sequence[TaughtPhoto], watch: Watch) -> None:
+    """Say what was left out. Raises `NothingMatchedError` where nothing could be read."""
+    bad = [row.photo for row in rows if row.error is not None]
+    alike = [row.photo for row in rows if row.duplicate_of is not None]
+    if bad:
+        watch.on_note(f"passed over, as they cannot be used: {name_some(bad)}")
+    if alike:
+        watch.on_note(f"left out, near-duplicates of photos held out: {name_some(alike)}")
+    if len(bad) + len(alike) == len(rows):
+        raise NothingMatchedError("no photo is left to learn from")

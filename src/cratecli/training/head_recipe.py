@@ -1,0 +1,89 @@
+"""How a mask head is trained, as data: a frozen recipe."""
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from cratecli.errors import UsageError
+from cratecli.model.mask_head import Reads
+from cratecli.training.certainty import Sureness
+from cratecli.training.recipe import LearningRecipe
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
+class HeadRecipe(LearningRecipe):
+    """Everything that, with photos, model and seed, decides a mask head.
+
+    A pass over the data shows as many composites as there are sure objects. Raises `UsageError` for a setting that is
+    out of range or of another type.
+    """
+
+    epochs: float = Field(default=60.0, gt=0, le=1e5, description="Composites a sure object.")
+    batch_size: int = Field(default=16, ge=1, le=65_536, description="Composites a step.")
+    learning_rate: float = Field(default=3e-3, gt=0, le=100, description="At its peak, after the warm-up.")
+    warmup_epochs: float = Field(
+        default=2.0, ge=0, le=1e5, description="Passes over which the learning rate rises linearly."
+    )
+    clip_norm: float = Field(
+        default=1.0, ge=0, le=1e6, description="Largest norm of the gradient; 0 for no limit."
+    )
+    ema: float = Field(
+        default=0.998,
+        ge=0,
+        le=0.999999,
+        description="Decay a step of the weights' moving average; 0 for no average.",
+    )
+    stored: Literal["float32", "float16"] = Field(
+        default="float16", description="Number format of the head's weights."
+    )
+    size: int = Field(
+        default=96, ge=1, le=1536, description="Short side of what the model and the head see, px."
+    )
+    width: int = Field(
+        default=64, ge=32, le=1024, multiple_of=32, description="Channels of the head on the patch grid."
+    )
+    reads: Reads = Field(
+        default="both", description="What the head reads: the model's features, the photo, or both."
+    )
+    consensus: float = Field(
+        default=0.88,
+        ge=0,
+        le=1,
+        description="Least IoU of the teacher's masks, found by different ways, of a sure object.",
+    )
+    kept: float = Field(
+        default=0.55, ge=0, le=1, description="Least IoU of a sure object's mask before and after refinement."
+    )
+    confidence: float = Field(
+        default=0.35, ge=0, le=1, description="Least confidence of the teacher in a sure object."
+    )
+
+    teacher: str = Field(
+        default="agreement", description="Who teaches: agreement, or the SHA-256 of a mask head's file."
+    )
+    model_sha256: str = Field(default="", description="SHA-256 of the model that the head belongs to.")
+    photos_sha256: str = Field(default="", description="SHA-256 of the photos' names.")
+
+    @property
+    def sure(self) -> Sureness:
+        """Give what makes an object sure."""
+        return Sureness(confidence=self.confidence, consensus=self.consensus, kept=self.kept)
+
+
+GIVEN = ("teacher", "model_sha256", "photos_sha256")
+"""Settings that a run's arguments decide, not `--set`."""
+
+
+def read_head_recipe(file: str) -> HeadRecipe:
+    """Read a recipe that `to_toml` wrote. Raises `UsageError`."""
+    try:
+        values = tomllib.loads(Path(file).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{file}: is no recipe: {error}") from None
+    try:
+        return HeadRecipe(**values)
+    except (UsageError, TypeError) as error:
+        raise UsageError(f"{file}: {error}") from None

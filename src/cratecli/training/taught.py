@@ -1,0 +1,109 @@
+"""What a teacher said of every photo, kept as lines of JSON: a run goes on behind the last whole chunk of them."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cratecli.arrays import Mask
+from cratecli.errors import InputError, OutputError
+from cratecli.io.formats.record import annotate, decode_rle
+from cratecli.training.certainty import Taught
+
+TAUGHT = "taught.jsonl"
+CHUNK = 64  # photos that are shown to the teacher together: their masks hang on no other photo
+
+
+@dataclass(frozen=True)
+class TaughtPhoto:
+    """A photo's row: its path and SHA-256, the mask as RLE and how certain it is; or why the photo was passed over.
+
+    A near-duplicate of a photo that is held out has its name.
+    """
+
+    photo: str
+    sha256: str = ""
+    rle: dict[str, Any] | None = None
+    confidence: float = 0.0
+    consensus: float = 0.0
+    kept: float = 0.0
+    error: str | None = None
+    duplicate_of: str | None = None
+
+    @classmethod
+    def of(cls, photo: str, sha256: str, taught: Taught) -> "TaughtPhoto":
+        """Make a row of what was taught."""
+        confidence, consensus, kept = (
+            round(float(each), 4) for each in (taught.confidence, taught.consensus, taught.kept)
+        )
+        return cls(photo, sha256, annotate(taught.mask, 1.0).rle, confidence, consensus, kept)
+
+    def taught(self, mask: Mask) -> Taught:
+        """Give what was taught of a photo that was not passed over, by its mask."""
+        return Taught(mask, self.confidence, self.consensus, self.kept)
+
+    def mask(self) -> Mask:
+        """Decode the mask. Raises `ValueError` for a row without one, or a broken one."""
+        if self.rle is None:
+            raise ValueError("no mask")
+        return decode_rle(self.rle)
+
+
+class TaughtFile:
+    """The rows of a run's photos, in their order; only whole chunks count, and are there after a crash."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the run's folder."""
+        self.path = folder / TAUGHT
+
+    def start(self) -> None:
+        """Make the file, empty. Raises `OutputError`."""
+        self._write("xb", b"")
+
+    def append(self, rows: Sequence[TaughtPhoto]) -> None:
+        """Append the rows of a chunk. Raises `OutputError`."""
+        self._write("ab", b"".join(json.dumps(asdict(row)).encode() + b"\n" for row in rows))
+
+    def read(self, photos: int) -> list[TaughtPhoto]:
+        """Read the rows of whole chunks of a run over so many photos, and cut off what is behind them.
+
+        Raises `InputError` for a file of anything else, `OutputError`.
+        """
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{self.path}: {error.strerror or error}") from None
+        lines = content.splitlines(keepends=True)
+        whole = len(lines) if content.endswith(b"\n") or not content else len(lines) - 1
+        count = whole if whole == photos else whole // CHUNK * CHUNK
+        length = sum(map(len, lines[:count]))
+        try:
+            rows = [TaughtPhoto(**json.loads(line)) for line in lines[:count]]
+        except (ValueError, TypeError, RecursionError):
+            raise InputError(f"{self.path}: is not what a teacher said: remove it to begin again") from None
+        if length != len(content):
+            try:
+                os.truncate(self.path, length)
+            except OSError as error:
+                raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from None
+        return rows
+
+    def _write(self, how: str, content: bytes) -> None:
+        try:
+            with self.path.open(how) as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from None
+
+
+def digest(rows: Sequence[TaughtPhoto]) -> str:
+    """Hash what was taught: SHA-256, in hexadecimal; where the photos lie is no part of it."""
+    together = hashlib.sha256()
+    for row in rows:
+        together.update(json.dumps(asdict(row) | {"photo": ""}, sort_keys=True).encode())
+    return together.hexdigest()
