@@ -37,7 +37,14 @@ from cratecli.tasks.records import (
     SegmentRecord,
 )
 from cratecli.tasks.requests import Request, WorkerFailure
-from cratecli.training.records import LastRow, LossRow, MeasuresRow, OpeningRow, TrainedRecord
+from cratecli.training.records import (
+    HeadOpeningRow,
+    LastRow,
+    LossRow,
+    MeasuresRow,
+    OpeningRow,
+    TrainedRecord,
+)
 from cratecli.weights.listing import ModelRecord
 
 HERE = Path(__file__).parent
@@ -115,8 +122,8 @@ RECORDS: dict[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     ),
     "`crate export --json`": ("A photo.", (ExportRecord,)),
     "`crate evaluate --json`": ("A model.", (EvaluationRecord, RowRecord, MeasureRecord)),
-    "`crate train --json`": ("The run.", (TrainedRecord,)),
-    "`metrics.jsonl`": ("A row of one of these kinds.", (OpeningRow, LossRow, MeasuresRow, LastRow)),
+    "`crate train --json`, `crate self-train --json`": ("The run.", (TrainedRecord,)),
+    "`metrics.jsonl`": ("A row of one of these kinds.", (OpeningRow, HeadOpeningRow, LossRow, MeasuresRow, LastRow)),
     "`crate models list --json`": ("A model.", (ModelRecord,)),
     "`crate doctor --json`": ("A finding.", (Finding,)),
 }

@@ -166,6 +166,7 @@ FLAGS = {
     "size": Flag(("--size",), "PX"),
     "range": Flag(("--range",), "auto|full|LOW:HIGH|percentile:A:B"),
     "heads": Flag(("--heads",), "auto|all|LIST", _whole_numbers_or("auto", "all")),
+    "head": Flag(("--head",), "FILE|none"),
     "keep": Flag(("--keep",), "mass:F|top:F|otsu|mean|VALUE"),
     "largest": Flag(("--largest/--all-pieces",)),
     "fill_holes": Flag(("--fill-holes/--keep-holes",)),

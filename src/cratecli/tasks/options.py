@@ -29,6 +29,7 @@ def is_combined(kind: object) -> TypeIs[Combined]:
 Refine = Literal["none", "guided", "grabcut"]
 Heads = Literal["auto", "all"] | tuple[int, ...]
 
+NO_HEAD = "none"
 LARGEST = 1536  # px of an input short side: attention takes minutes there, hours not far beyond
 
 InputSize = Annotated[int, Interval(ge=1, le=LARGEST)]
@@ -62,6 +63,11 @@ class SegmentOptions(ViewOptions, total=False):
         Literal["auto", "all"] | Sequence[int],
         MinLen(1),
         Doc("`auto` chooses and combines heads for each photo."),
+    ]
+    head: Annotated[
+        str,
+        MinLen(1),
+        Doc("A mask head of `crate self-train` draws the mask: its file; `none` leaves it to attention."),
     ]
     keep: Annotated[str, Doc("What part of the map is the mask: the threshold rule.")]
     refine: RefineChoice

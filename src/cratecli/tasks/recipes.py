@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, get_type_hints
 from cratecli.emergence.rules import Foreground, Keep
 from cratecli.errors import UsageError
 from cratecli.tasks.options import (
+    NO_HEAD,
     Heads,
     LayerOptions,
     ObjectOptions,
@@ -77,6 +78,7 @@ class Recipe(ViewRecipe):
     """How attention becomes a mask, as `crate segment` makes it; see `SegmentOptions` for units and ranges."""
 
     heads: Heads = "auto"
+    head: str = NO_HEAD
     keep: Keep = PAPER_KEEP
     refine: Refine = "none"
     min_area: float = 0.0
@@ -86,7 +88,8 @@ class Recipe(ViewRecipe):
     def __str__(self) -> str:
         """Say the recipe in one line, for people."""
         heads = self.heads if isinstance(self.heads, str) else ",".join(map(str, self.heads))
-        return f"{super().__str__()}, heads {heads}, keep {self.keep}, refine {self.refine}"
+        drawn = "" if self.head == NO_HEAD else f", drawn by {self.head}"
+        return f"{super().__str__()}, heads {heads}, keep {self.keep}, refine {self.refine}{drawn}"
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
     """Take the model's defaults for `segment`, and what was asked for instead. Raises `UsageError`.
 
     Heads that are named see the photo once at each size, not mirrored too where a size stands twice, unless sizes are
-    named.
+    named. The size that a mask head reads is added. Raises what `load_head` raises.
     """
     default = defaults(model).segment
     values = _settled(model, SegmentOptions, default, asked)
@@ -211,6 +214,12 @@ def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
         values["heads"] = _heads(values["heads"], model.heads)
     if values["heads"] != "auto" and asked.get("sizes") is None:
         values["sizes"] = tuple(dict.fromkeys(default.sizes))
+    if values["head"] != NO_HEAD:
+        from cratecli.tasks.drawn import with_head_views
+
+        if values["keep"] != default.keep:
+            raise UsageError("a mask head draws probabilities, cut at 0.5: leave --keep out, or --head")
+        values["sizes"] = with_head_views(values["head"], model, values["layers"], values["sizes"])
     return Recipe(**values)
 
 

@@ -28,6 +28,7 @@ from cratecli.runs.refusals import refuse_replacing
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
 from cratecli.tasks.combined import write_combined
+from cratecli.tasks.drawn import EDGE, drawn_by_head, head_id
 from cratecli.tasks.options import Combined, SegmentOptions, is_combined
 from cratecli.tasks.pictures import PictureChoice, draw_picture
 from cratecli.tasks.recipes import Recipe, choose_recipe
@@ -41,7 +42,7 @@ class Segmentation:
     `heads` lists those that made the map, `head_scores` the label-free score of every head at each of `layers`.
     `confidence`, 0–1, is how far heads, layers and views agree, times how much more attention a patch inside the
     mask gets than one outside. Where `auto` has less than the model's `least_confidence`, the mask is empty: nothing is
-    there.
+    there. `head` names the mask head that drew `soft`; its `threshold` is 0.5.
     """
 
     mask: Mask
@@ -52,6 +53,7 @@ class Segmentation:
     threshold: float
     confidence: float
     weights: WeightsId | None
+    head: WeightsId | None = None
 
     @property
     def size(self) -> Size:
@@ -174,7 +176,11 @@ def segment_run(
     if drawn and drawn.background and drawn.background.sha256:
         refuse_replacing(plan.jobs, Path(drawn.background.named))
     about = drawn.as_data() if drawn else {"as_": picture}
-    made = provenance_of("segment", recipe.as_data(), plan, desk, several=is_combined(picture), **about)
+    asked = recipe.as_data()
+    if head := head_id(recipe.head, desk.model):
+        del asked["head"]
+        about |= {"head": head.name, "head_sha256": head.sha256}
+    made = provenance_of("segment", asked, plan, desk, several=is_combined(picture), **about)
     with Session(plan, replace(desk, range=recipe.range), made) as session:
 
         def finish(photo: DecodedPhoto, views: Sequence[View]) -> SegmentedPhoto:
@@ -215,6 +221,9 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
     cut = threshold(saliency.log_attention, recipe.keep)
     soft = enlarge(scale(saliency.log_attention), size)
     confidence = saliency.agreement * contrast(saliency.log_attention, cut)
+    head = head_id(recipe.head, model)
+    if head:
+        soft, cut = drawn_by_head(recipe.head, photo, views, recipe.layers, model), EDGE
     constant = not soft.any() or flat(photo, heads_.common_grid(views))
     if constant:
         soft, confidence = np.zeros_like(soft), 0.0
@@ -236,6 +245,7 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
         threshold=cut,
         confidence=confidence,
         weights=model.weights,
+        head=head,
     )
 
 

@@ -126,7 +126,10 @@ def _inputs(photos: str | Path | Sequence[str | Path], *, recursive: bool) -> In
 
 
 def _paths(inputs: Inputs, output: Path) -> list[Path]:
-    """List the photos, those of folders first. Raises `NothingMatchedError`, `UsageError` for standard input."""
+    """List the photos, those of folders first.
+
+    Raises `NothingMatchedError` where none is, `InputError` where none is there, `UsageError` for standard input.
+    """
     if STDIN in inputs.loose:
         raise UsageError("photos to learn from are files: standard input cannot be read twice")
     passed: list[Path] = []
@@ -137,6 +140,8 @@ def _paths(inputs: Inputs, output: Path) -> list[Path]:
         paths = [*found.photos, *paths]
     if not paths:
         raise inputs.none_found(passed)
+    if not any(path.exists() for path in paths):
+        images.refuse_missing(paths[0], str(paths[0]))
     return list(dict.fromkeys(paths))
 
 

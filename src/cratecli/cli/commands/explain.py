@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ENGINE = ("device", "dtype", "batch_size")
 """What does not decide the outcome, but its last bits."""
 
-_OTHERS = ("names", "parts", "save_parts", "max_pixels")
+_OTHERS = ("head", "names", "parts", "save_parts", "max_pixels")
 
 
 def explain(

@@ -71,6 +71,7 @@ def self_train(
     from cratecli.training.watch import Watch
     from cratecli.weights.checkpoint import load_model
 
+    logging.getLogger("timm").setLevel(logging.ERROR)
     logging.getLogger("cratecli").setLevel(logging.ERROR if quiet else logging.WARNING)
     ready = load_model(model, device=device, dtype=dtype)
     done: Trained | None
