@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -94,11 +95,12 @@ def test_another_run_is_not_resumed(tmp_path: Path, change: Mapping[str, object]
     disc_photos(tmp_path / "photos", 2)
     disc_photos(tmp_path / "fewer", 1)
     teach(tmp_path / "photos", tmp_path / "run")
-    asked = {"photos": "photos", "output": "run", "model": MODEL, "resume": True} | change
+    asked: dict[str, Any] = {"photos": "photos", "output": "run", "model": MODEL, "resume": True}
+    asked |= change
     for name in ("photos", "output"):
-        asked[name] = tmp_path / str(asked[name])
+        asked[name] = tmp_path / asked[name]
     with pytest.raises(UsageError, match=reason):
-        self_train(**asked)  # type: ignore[arg-type]
+        self_train(**asked)
 
 
 def test_what_arguments_decide_is_no_setting(tmp_path: Path) -> None:
@@ -123,9 +125,10 @@ def test_a_head_draws_the_soft_map(tmp_path: Path) -> None:
     path = tmp_path / "head"
     stored_head(path, head_config(MODEL, token_width=12, layers=[1, 2], size=24))
     MODEL.least_confidence = 0.0
-    asked: SegmentOptions = {"layers": [1, 2], "refine": "none", "min_area": 0.0, "fill_holes": False}
-    drawn = segment(disc_photo(0), MODEL, head=str(path), sizes=[16], **asked)
-    plain = segment(disc_photo(0), MODEL, head="none", sizes=[16, 24], **asked)
+    plainly: SegmentOptions = {"layers": [1, 2], "refine": "none", "min_area": 0.0, "fill_holes": False}
+    by_head: SegmentOptions = {**plainly, "head": str(path), "sizes": [16]}
+    by_attention: SegmentOptions = {**plainly, "head": "none", "sizes": [16, 24]}
+    drawn, plain = (segment(disc_photo(0), MODEL, **asked) for asked in (by_head, by_attention))
     assert drawn.head and drawn.head.name == str(path) and drawn.threshold == 0.5
     assert plain.head is None and not (drawn.soft == plain.soft).all()
     assert (drawn.mask == (drawn.soft >= 0.5)).all()
