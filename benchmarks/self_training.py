@@ -60,8 +60,9 @@ def judge(run: str, photo: Photo) -> Score:
     began = process_time()
     soft = enlarge(draw_soft(head.network, photo.rgb, view), Size(*photo.truth.shape))
     took = 1000 * (process_time() - began)
-    masks = (clean(way(photo.rgb, soft), smallest=0.01, fill_holes=True) for way in REFINED.values())
-    return Score(*(iou(mask, photo.truth) for mask in masks), took)
+    masks = [clean(way(photo.rgb, soft), smallest=0.01, fill_holes=True) for way in REFINED.values()]
+    none, guided, grabcut = (iou(mask, photo.truth) for mask in masks)
+    return Score(none, guided, grabcut, took)
 
 
 def rows(run: str) -> tuple[str, str, str, str]:
