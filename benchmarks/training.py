@@ -21,7 +21,7 @@ from cratecli import evaluate_saliency, load_model
 from cratecli.training.recipe import read_recipe
 
 SETS = {"ECSSD": ("ecssd200", False), "off-centre": ("ecssd200", True), "horses": ("horses40", False)}
-ROWS = ("auto", "mean of heads", "oracle")
+ROWS = ("agree", "mean of heads", "oracle")
 BUILT_IN = "crate-nano"
 
 
@@ -97,7 +97,7 @@ def table(data: Path, runs: list[Path]) -> Iterator[str]:
 
 def draw(runs: list[Path], picture: Path) -> None:
     """Draw what a run learned, epoch by epoch; several are of one recipe and seed."""
-    rows = [row for run in runs for row in metrics(run) if "auto IoU" in row]
+    rows = [row for run in runs for row in metrics(run) if "agree IoU" in row]
     rows.sort(key=lambda row: float(row["epoch"]))
     figure = Figure(figsize=(8, 4), dpi=100, layout="constrained")
     axes = figure.subplots()

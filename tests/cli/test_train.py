@@ -128,11 +128,11 @@ def test_emergence_is_watched(desk: Machine, here: Here) -> None:
         Image.fromarray(mask).save(desk.desk / f"photos/masks/{number}.png")
     watched = ("--evaluate", "saliency", "photos", "--every", "1.5", "--workers", "0")
     done = here("train", "data", "--recipe", "toy.toml", "-o", "run", *watched)
-    assert (done.code, "auto IoU" in done.err) == (0, True)
-    measured = [row for row in metrics(desk.desk / "run") if "auto IoU" in row]
+    assert (done.code, "agree IoU" in done.err) == (0, True)
+    measured = [row for row in metrics(desk.desk / "run") if "agree IoU" in row]
     assert [row["epoch"] for row in measured] == [1.5, 3.0]
     for row in measured:
-        assert all(0 < row[f"{name} IoU"] <= 1 for name in ("auto", "mean of heads", "oracle"))
+        assert all(0 < row[f"{name} IoU"] <= 1 for name in ("agree", "mean of heads", "oracle"))
 
 
 @pytest.mark.parametrize(

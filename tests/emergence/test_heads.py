@@ -10,8 +10,8 @@ from cratecli.emergence.heads import (
     SHARPNESS,
     TEMPERATURE,
     Saliency,
+    agree,
     agreement,
-    auto,
     diffuse,
     fixed,
     log_maps,
@@ -35,7 +35,7 @@ def uniform(value: float = 1 / (ROWS * COLS)) -> View:
 @pytest.mark.parametrize("seed", range(5))
 def test_heads_that_agree_win(seed: int) -> None:
     truth = blob(6, 11)
-    saliency = auto([view(truth, seed), view(truth, seed + 100)])
+    saliency = agree([view(truth, seed), view(truth, seed + 100)])
     others = [head for head in range(HEADS) if head not in SEEING]
     assert saliency.scores.shape == (LAYERS, HEADS)
     assert saliency.scores[:, SEEING].min() > saliency.scores[:, others].max() + 0.1
@@ -60,7 +60,7 @@ def test_place_does_not_matter(seed: int) -> None:
             )
             for v in views
         ]
-        scores[place] = iou(found(auto(moved)), blob(*place))
+        scores[place] = iou(found(agree(moved)), blob(*place))
     assert min(scores.values()) > 0.8
     assert scores[home] - min(scores.values()) < 0.1
 
@@ -71,17 +71,17 @@ def test_views_of_other_sizes_are_brought_together() -> None:
     fine = view(truth, 0)
     coarse = view(truth.reshape(ROWS // 2, 2, COLS // 2, 2).mean(axis=(1, 3)) > 0.5, 1)
     for views in ([fine, coarse], [coarse, fine]):
-        saliency = auto(views)
+        saliency = agree(views)
         assert saliency.log_attention.shape == (ROWS, COLS)
         assert iou(found(saliency), truth) > 0.8
 
 
 def test_one_view_is_enough() -> None:
     truth = blob(6, 11)
-    assert iou(found(auto([view(truth, 0)])), truth) > 0.75
+    assert iou(found(agree([view(truth, 0)])), truth) > 0.75
 
 
-@pytest.mark.parametrize("saliency", [auto([uniform()]), fixed([uniform()], [0, 2])])
+@pytest.mark.parametrize("saliency", [agree([uniform()]), fixed([uniform()], [0, 2])])
 def test_constant_maps_give_no_nan(saliency: Saliency) -> None:
     for values in (saliency.log_attention, saliency.scores, np.array(saliency.agreement)):
         assert np.isfinite(values).all()
@@ -91,7 +91,7 @@ def test_constant_maps_give_no_nan(saliency: Saliency) -> None:
 def test_a_head_that_attends_to_one_patch_gives_no_nan() -> None:
     peaked = uniform(0.0)
     peaked.attention[:, :, 2, 3] = 1
-    for saliency in (auto([peaked]), fixed([peaked], [0])):
+    for saliency in (agree([peaked]), fixed([peaked], [0])):
         assert np.isfinite(saliency.log_attention).all()
         assert np.isfinite(saliency.scores).all()
 
@@ -132,7 +132,7 @@ def test_fixed_knows_its_heads() -> None:
 def test_shares_are_the_weights_written_out(count: int) -> None:
     """A map weighs the cube of its agreement, none if that is negative; a head's share adds up its views."""
     views = [view(blob(6, 11), seed) for seed in range(count)]
-    saliency = auto(views)
+    saliency = agree(views)
     scores = agreement(log_maps(views).reshape(-1, ROWS * COLS)).reshape(count, LAYERS, HEADS)
     weights = np.array([[[max(s, 0) ** SHARPNESS for s in heads] for heads in layer] for layer in scores])
     np.testing.assert_allclose(saliency.shares, weights.sum(axis=0) / weights.sum(), rtol=1e-6)
@@ -146,7 +146,7 @@ def test_a_head_that_disagrees_has_no_share() -> None:
     for head in (1, 3, 4):
         against.attention[0, head] = against.attention[0, 1]
     against.attention[1, 0] = 0.01 / against.attention[0, 1]
-    shares = auto([against]).shares
+    shares = agree([against]).shares
     assert shares[1, 0] == 0
     assert shares[0, [1, 3, 4]].min() > 1 / (LAYERS * HEADS)
 
@@ -159,7 +159,7 @@ def test_shares_of_named_heads_are_even() -> None:
 
 
 def test_shares_of_maps_that_say_nothing_are_even() -> None:
-    np.testing.assert_allclose(auto([uniform(), uniform()]).shares, 1 / (LAYERS * HEADS))
+    np.testing.assert_allclose(agree([uniform(), uniform()]).shares, 1 / (LAYERS * HEADS))
 
 
 def test_mean_attention_by_hand() -> None:
@@ -234,7 +234,7 @@ def test_diffuse_keeps_a_constant_and_parts_what_differs() -> None:
 def test_nothing_is_written_into_the_views() -> None:
     seen = view(blob(6, 11), 0)
     before = replace(seen, attention=seen.attention.copy(), tokens=seen.tokens.copy())
-    auto([seen])
+    agree([seen])
     fixed([seen], [0])
     np.testing.assert_array_equal(seen.attention, before.attention)
     np.testing.assert_array_equal(seen.tokens, before.tokens)

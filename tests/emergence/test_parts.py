@@ -247,9 +247,9 @@ def test_the_heads_say_what_is_figure() -> None:
 
 
 def otsu_of_heads(truth: np.ndarray) -> np.ndarray:
-    from cratecli.emergence.heads import auto
+    from cratecli.emergence.heads import agree
 
-    return otsu(auto([view(truth, 0), view(truth, 100)]).log_attention)
+    return otsu(agree([view(truth, 0), view(truth, 100)]).log_attention)
 
 
 @pytest.mark.parametrize(

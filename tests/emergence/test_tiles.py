@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cratecli.emergence.features import View, observe
-from cratecli.emergence.heads import auto
+from cratecli.emergence.heads import agree
 from cratecli.emergence.tiles import join, observe_in_tiles
 from cratecli.geometry import Grid, Size, fit_grid
 from cratecli.model.config import CrateConfig
@@ -121,7 +121,7 @@ def test_tiles_see_much_the_same_as_the_whole() -> None:
     image = model_inputs([photo], grid, model)
     layers = range(model.depth)
     (one,), tiled = observe(model, image, layers), observe_in_tiles(model, image, layers)
-    first, second = (auto([view]).log_attention.ravel() for view in (one, tiled))
+    first, second = (agree([view]).log_attention.ravel() for view in (one, tiled))
     assert np.corrcoef(first, second)[0, 1] > 0.8
     cosine = (one.unit_tokens() * tiled.unit_tokens()).sum(axis=-1) / model.depth
     assert cosine.mean() > 0.8

@@ -7,7 +7,7 @@ import pytest
 
 from cratecli.errors import InputError, UsageError
 from cratecli.evaluation import voc as task
-from cratecli.evaluation.voc import AUTO, BEST_MASS, BEST_TOP, evaluate_voc
+from cratecli.evaluation.voc import AGREE, BEST_MASS, BEST_TOP, evaluate_voc
 from cratecli.geometry import Box
 from cratecli.model.unroll import WeightsId
 from tests.support.painted import Painter, devkit, labelled, save
@@ -42,7 +42,7 @@ def test_the_best_head_of_every_class(tmp_path: Path, painter: Painter) -> None:
     assert any("nearest" in note for note in result.notes)
 
 
-def test_auto_needs_no_truth(tmp_path: Path) -> None:
+def test_agreement_needs_no_truth(tmp_path: Path) -> None:
     """Two heads that agree on the upper six rows of ten: 60 % of the patches, whatever was chosen by truth."""
     rows = np.zeros((10, 10, 3), np.uint8)
     rows[:6, :, 0], rows[6:, :, 2] = 255, 255
@@ -50,13 +50,13 @@ def test_auto_needs_no_truth(tmp_path: Path) -> None:
     labels = labelled((Box(0, 0, 48, 80), 3), height=80, width=80)
     painter = Painter((2.0, 0.0, -2.0), (3.0, 0.0, -1.0))
     result = evaluate_voc(devkit(tmp_path, (photo, labels)), painter, size=80)
-    assert result[AUTO]["mIoU"] == result[BEST_TOP]["mIoU"] == 1
+    assert result[AGREE]["mIoU"] == result[BEST_TOP]["mIoU"] == 1
     other = evaluate_voc(
         devkit(tmp_path / "other", (photo, labelled((Box(48, 0, 80, 80), 3), height=80, width=80))),
         painter,
         size=80,
     )
-    assert other[AUTO]["mIoU"] == 0
+    assert other[AGREE]["mIoU"] == 0
 
 
 def test_layers_are_judged_each_on_its_own(tmp_path: Path, painter: Painter) -> None:

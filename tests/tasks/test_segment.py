@@ -216,11 +216,38 @@ def test_a_map_that_is_not_finite_is_an_input_error(model: WhiteBox) -> None:
 
 def test_the_papers_recipe_for_models_of_its_size() -> None:
     config = CrateConfig(patch_size=16, width=12, heads=3, depth=4, image_size=224, classes=0)
-    recipe = choose_recipe(Crate(config))
+    recipe = choose_recipe(Crate(config), heads="agree")
     assert recipe.layers == (2,)
     assert recipe.keep == Keep("mass", 0.6)
     assert set(recipe.sizes) == {224}
     assert recipe.refine == "none"
+    chosen = choose_recipe(Crate(config))
+    assert (chosen.layers, chosen.sizes) == (recipe.layers, recipe.sizes)
+    assert (chosen.heads, chosen.keep, chosen.refine) == ("auto", Keep("otsu"), "guided")
+
+
+def test_only_the_chooser_looks_at_the_frame() -> None:
+    model, rgb = small_crate(), photo(40, 50, 0)
+    assert choose_recipe(model).frame
+    recipe = choose_recipe(model, frame=False)
+    assert "without the frame" in str(recipe)
+    assert choose_recipe(model, **recipe.as_options()) == recipe
+    for heads in ("agree", "all", [1]):
+        with pytest.raises(UsageError, match="only heads auto can do without the frame"):
+            choose_recipe(model, heads=heads, frame=False)
+    one, other = (cratecli.segment(rgb, model, frame=frame) for frame in (True, False))
+    assert (one.confidence, one.layers) == (other.confidence, other.layers)
+    assert not np.array_equal(one.soft, other.soft)
+
+
+def test_the_choosers_map_is_cut_in_the_middle() -> None:
+    model, rgb = small_crate(), photo(40, 50, 0)
+    plain = cratecli.segment(rgb, model, refine="none", min_area=0.0, fill_holes=False)
+    assert plain.threshold == 0.5
+    np.testing.assert_array_equal(plain.mask, plain.soft >= 0.5)
+    agreed = cratecli.segment(rgb, model, heads="agree", refine="none")
+    np.testing.assert_array_equal(plain.head_scores, agreed.head_scores)
+    assert plain.confidence == pytest.approx(agreed.confidence)
 
 
 def test_a_recipe_says_itself_in_the_command_lines_words() -> None:
@@ -369,7 +396,7 @@ def test_what_many_photos_showed_is_kept_for_the_next_question(tmp_path: Path) -
     shown = model.shown
     again = list(cratecli.segment_many(photos, model, cache=tmp_path, keep="top:0.2"))
     assert model.shown == shown > 0
-    assert [each.threshold for each in first] != [each.threshold for each in again]
+    assert [each.confidence for each in first] != [each.confidence for each in again]
 
 
 def test_one_look_answers_many_questions() -> None:
@@ -444,7 +471,7 @@ def test_options_may_be_numpys(model: WhiteBox) -> None:
     [
         ({"layers": 0}, "layers is 0, not a list of whole numbers or 'all'"),
         ({"min_area": float("nan")}, "min_area is nan, not a number"),
-        ({"heads": 0}, "heads is 0, not 'auto' or 'all' or a list of whole numbers"),
+        ({"heads": 0}, "heads is 0, not 'auto', 'agree' or 'all' or a list of whole numbers"),
     ],
 )
 def test_options_of_another_kind(model: WhiteBox, asked: Any, message: str) -> None:

@@ -140,7 +140,7 @@ def test_options_that_a_head_leaves_no_choice_are_refused(tmp_path: Path) -> Non
     stored_head(path, head_config(MODEL, token_width=12, layers=[1, 2], size=24))
     with pytest.raises(UsageError, match="reads layers 1,2, and layer 1 is not asked"):
         segment(disc_photo(0), MODEL, head=str(path), layers=[2])
-    with pytest.raises(UsageError, match="leave --keep out"):
+    with pytest.raises(UsageError, match="leave --keep and --no-frame out"):
         segment(disc_photo(0), MODEL, head=str(path), layers=[1, 2], keep="top:0.2")
     with pytest.raises(WeightsError, match="no such file"):
         segment(disc_photo(0), MODEL, head=str(tmp_path / "none"))

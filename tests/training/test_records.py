@@ -36,7 +36,7 @@ OPENING = OpeningRow(
         OPENING,
         OPENING.model_copy(update={"init": None}),
         LossRow.model_validate(PLACE | {"loss": 1.0, "learning_rate": 1e-5}),
-        MeasuresRow.model_validate(PLACE | {"judged_in": 0.1, "accuracy": 0.5, "auto IoU": 0.25}),
+        MeasuresRow.model_validate(PLACE | {"judged_in": 0.1, "accuracy": 0.5, "agree IoU": 0.25}),
         LastRow(step=12, seconds=0.5, file="model.safetensors", sha256="c0" * 32),
     ],
 )
@@ -49,11 +49,11 @@ def test_the_recipe_is_that_of_the_file() -> None:
 
 
 def test_measures_have_any_name_and_are_numbers() -> None:
-    row = MeasuresRow.model_validate(PLACE | {"judged_in": 0.1, "auto IoU": 0.25, "odd": math.nan})
-    assert row.measures.keys() == {"auto IoU", "odd"}
+    row = MeasuresRow.model_validate(PLACE | {"judged_in": 0.1, "agree IoU": 0.25, "odd": math.nan})
+    assert row.measures.keys() == {"agree IoU", "odd"}
     assert math.isnan(json.loads(row.model_dump_json())["odd"])
-    with pytest.raises(ValidationError, match="auto IoU"):
-        MeasuresRow.model_validate(PLACE | {"judged_in": 0.1, "auto IoU": "much"})
+    with pytest.raises(ValidationError, match="agree IoU"):
+        MeasuresRow.model_validate(PLACE | {"judged_in": 0.1, "agree IoU": "much"})
 
 
 @pytest.mark.parametrize(

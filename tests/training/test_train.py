@@ -286,12 +286,12 @@ def test_measures_on_the_way(data: Path, whole: Path, tmp_path: Path) -> None:
         torch.manual_seed(99)
         with torch.no_grad():
             next(model.parameters()).zero_()
-        return {"auto IoU": 0.5}
+        return {"agree IoU": 0.5}
 
     done = go(data, tmp_path / "run", watch=Watch(measure=meddle, every=0.5))
     assert len(seen) == 6
-    assert done.measures["auto IoU"] == 0.5
-    assert sum("auto IoU" in row for row in metrics(tmp_path / "run")) == 6
+    assert done.measures["agree IoU"] == 0.5
+    assert sum("agree IoU" in row for row in metrics(tmp_path / "run")) == 6
     assert done.sha256 == metrics(whole)[-1]["sha256"]
 
 

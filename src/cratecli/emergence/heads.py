@@ -81,53 +81,84 @@ def agreement(maps: Float[np.ndarray, "maps m"]) -> Float[np.ndarray, " maps"]:
     scores = np.zeros(len(maps))
     for _ in range(ROUNDS):
         scores = directions @ (consensus / max(np.linalg.norm(consensus), 1e-12))
-        consensus = _weights(scores) @ maps
+        consensus = agreement_weights(scores) @ maps
     return scores
 
 
-def _weights(scores: Float[np.ndarray, " maps"]) -> Float[np.ndarray, " maps"]:
+def agreement_weights(scores: Float[np.ndarray, " maps"]) -> Float[np.ndarray, " maps"]:
+    """Weigh maps by a power of their agreement; they sum to 1. Without any agreement all weigh the same."""
     weights = np.maximum(scores, 0) ** SHARPNESS
     total = weights.sum()
     return weights / total if total > 0 else np.full_like(weights, 1 / len(weights))
 
 
+def finest_tokens(views: Sequence[View]) -> Float[np.ndarray, "layers m d"]:
+    """Give the subspace tokens of the view with the most patches, which the other views' maps are brought to."""
+    finest = max(views, key=lambda view: view.grid.patches)
+    return finest.tokens.reshape(len(finest.tokens), finest.grid.patches, -1)
+
+
+def token_features(tokens: Float[np.ndarray, "layers m d"]) -> Float[np.ndarray, "m d2"]:
+    """Concatenate the layers' tokens, L2-normalised per layer, so that dot products are mean cosines over layers."""
+    unit = tokens / np.maximum(np.linalg.norm(tokens, axis=-1, keepdims=True), 1e-12)
+    return np.asarray(np.concatenate(unit, axis=-1) / np.sqrt(len(tokens), dtype=tokens.dtype))
+
+
 def diffuse(
     grid_map: Float[np.ndarray, " m"], tokens: Float[np.ndarray, "layers m d"]
 ) -> Float[np.ndarray, " m"]:
-    """Smooth a saliency map over patches with similar subspace tokens: one step of a random walk on their affinity.
+    """Smooth a saliency map over patches with similar subspace tokens; see `diffuse_many`."""
+    return diffuse_many(grid_map[None], token_features(tokens))[0]
 
-    Tokens are L2-normalised per layer; the affinity is `exp((c − 1) / T)`, `c` the mean cosine over layers. It is
+
+def diffuse_many(
+    maps: Float[np.ndarray, "maps m"], features: Float[np.ndarray, "m d"]
+) -> Float[np.ndarray, "maps m"]:
+    """Smooth maps over patches with similar tokens: one step of a random walk on the affinity of their features.
+
+    `features` are those of `token_features`; the affinity is `exp((c − 1) / T)`, `c` the mean cosine over layers. It is
     computed in blocks of rows, so that memory is linear in the number of patches.
     """
-    unit = tokens / np.maximum(np.linalg.norm(tokens, axis=-1, keepdims=True), 1e-12)
-    features = np.concatenate(unit, axis=-1) / np.sqrt(len(tokens))
-    spread = np.empty_like(grid_map)
+    spread = np.empty_like(maps)
     block = max(1, 4_000_000 // len(features))
     for start in range(0, len(features), block):
         rows = slice(start, start + block)
         affinity = np.exp((features[rows] @ features.T - 1) / TEMPERATURE)
-        spread[rows] = affinity @ grid_map / affinity.sum(axis=1)
+        spread[:, rows] = maps @ affinity.T / affinity.sum(axis=1)
     return spread
 
 
-def auto(views: Sequence[View]) -> Saliency:
+def agree(views: Sequence[View]) -> Saliency:
     """Combine the attention of all heads by agreement, and diffuse the saliency map over the finest view's tokens."""
     maps, grid = log_maps(views), common_grid(views)
     flat = maps.reshape(-1, grid.patches)
     scores = agreement(flat)
-    weights = _weights(scores).reshape(maps.shape[:3])
-    finest = max(views, key=lambda view: view.grid.patches)
-    tokens = finest.tokens.reshape(len(finest.tokens), grid.patches, -1)
-    combined = diffuse(np.einsum("vlk,vlkm->m", weights, maps), tokens)
-    shares = weights.sum(axis=0)
-    heads = shares.sum(axis=0)
+    combined = diffuse(agreement_weights(scores) @ flat, finest_tokens(views))
+    return as_saliency(combined.reshape(grid), scores.reshape(maps.shape[:3]))
+
+
+def as_saliency(
+    combined: Float[np.ndarray, "rows cols"], scores: Float[np.ndarray, "views layers k"]
+) -> Saliency:
+    """Blur the map that heads combine to by their agreement, and say how much each layer and head contributed."""
+    weights = agreement_weights(scores.reshape(-1))
+    shares = weights.reshape(scores.shape).sum(axis=0)
     return Saliency(
-        log_attention=_smooth(combined.reshape(grid)),
-        scores=scores.reshape(maps.shape[:3]).mean(axis=0),
+        log_attention=_smooth(combined),
+        scores=scores.mean(axis=0),
         shares=shares,
-        chosen=tuple(int(head) for head in np.flatnonzero(even_share(heads))),
-        agreement=_mean_agreement(scores, weights.reshape(-1)),
+        chosen=trusted_heads(shares),
+        agreement=_mean_agreement(scores.reshape(-1), weights),
     )
+
+
+def trusted_heads(shares: Float[np.ndarray, "layers k"]) -> tuple[int, ...]:
+    """List the heads that have at least an even share, over all layers.
+
+    >>> trusted_heads(np.array([[0.3, 0.0, 0.2], [0.4, 0.1, 0.0]]))
+    (0,)
+    """
+    return tuple(int(head) for head in np.flatnonzero(even_share(shares.sum(axis=0))))
 
 
 def even_share(shares: Float[np.ndarray, "*heads"]) -> Bool[np.ndarray, "*heads"]:

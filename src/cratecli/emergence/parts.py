@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 
 from cratecli.arrays import Labels, Mask, Soft
 from cratecli.emergence.features import View
-from cratecli.emergence.heads import auto
+from cratecli.emergence.heads import agree
 from cratecli.emergence.masks import enlarge, scale, threshold
 from cratecli.emergence.pca import Components, Moments
 from cratecli.emergence.rules import Foreground, Keep
@@ -71,8 +71,8 @@ class Ground:
 
 
 def figure_of(views: Sequence[View]) -> Float[np.ndarray, "rows cols"]:
-    """Compute a photo's foreground from class attention: the saliency map of `heads.auto` minus Otsu's threshold."""
-    log_attention = auto(views).log_attention
+    """Compute a photo's foreground from class attention: the saliency map of `heads.agree` minus Otsu's threshold."""
+    log_attention = agree(views).log_attention
     return np.asarray(scale(log_attention) - threshold(log_attention, Keep("otsu")), np.float64)
 
 

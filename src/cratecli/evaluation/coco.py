@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cratecli.arrays import RGB
 from cratecli.emergence.bootstrap import interval
 from cratecli.emergence.features import View
-from cratecli.emergence.heads import auto
+from cratecli.emergence.heads import agree
 from cratecli.emergence.maskcut import maskcut, objectness
 from cratecli.emergence.masks import spread
 from cratecli.emergence.precision import AP50, AP75, Kind, Precision, average_precision
@@ -104,7 +104,7 @@ class CocoProtocol(PhotoProtocol[CocoScores]):
         del pair
         layers, _, asked = self.recipe.places
         (view,), size = views, Size(*rgb.shape[:2])
-        log_attention = auto([view.only(*asked)]).log_attention
+        log_attention = agree([view.only(*asked)]).log_attention
         cuts = {}
         for layer in self.recipe.layers:
             tokens = view.only(layers.index(layer)).unit_tokens()

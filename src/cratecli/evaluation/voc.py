@@ -34,7 +34,7 @@ from cratecli.tasks.recipes import ViewRecipe, choose_voc_recipe
 
 LEAST = 1e-30  # attention whose logarithm stands for none
 TOP, MASS = Keep("top", 0.6), Keep("mass", 0.6)  # of the entries, as the paper; of the attention, as DINO
-BEST_TOP, BEST_MASS, AUTO = "best head, top 60 %", "best head, 60 % of the mass", "auto, top 60 %"
+BEST_TOP, BEST_MASS, AGREE = "best head, top 60 %", "best head, 60 % of the mass", "agree, top 60 %"
 
 
 class VocScores(PhotoScores):
@@ -75,7 +75,7 @@ class VocProtocol(PhotoProtocol[VocScores]):
         return (
             "maps thresholded on the patch grid, then nearest neighbour to the photo's own size; void (255) ignored",
             "mIoU: mean over a photo's classes, then over photos; the best head is chosen by truth, for each class; "
-            "auto needs no truth",
+            "agree needs no truth",
         )
 
     @property
@@ -100,11 +100,11 @@ class VocProtocol(PhotoProtocol[VocScores]):
         for place, layer in enumerate(self.recipe.layers):
             view = views[0].only(place)
             log_maps = np.log(np.maximum(view.attention[0], LEAST))
-            auto = heads_.auto([view]).log_attention
+            agreed = heads_.agree([view]).log_attention
             layers[layer] = {
                 BEST_TOP: _best(_kept(log_maps, TOP, size), labels),
                 BEST_MASS: _best(_kept(log_maps, MASS, size), labels),
-                AUTO: _best(_kept(auto[None], TOP, size), labels),
+                AGREE: _best(_kept(agreed[None], TOP, size), labels),
             }
         return VocScores(layers=layers)
 
@@ -113,7 +113,7 @@ class VocProtocol(PhotoProtocol[VocScores]):
         default = choose_voc_recipe(self.model).layers
         rows = []
         for layer in self.recipe.layers:
-            for name in (BEST_TOP, BEST_MASS, AUTO):
+            for name in (BEST_TOP, BEST_MASS, AGREE):
                 measure = bootstrap.measure("mIoU", [each.layers[layer][name] for each in scores.values()])
                 whole = self.official and len(scores) == VOC_PHOTOS
                 if whole and name == BEST_TOP and (layer,) == default:

@@ -63,8 +63,8 @@ class WhiteBox(nn.Module, ABC):
     """Any model that `unroll` can walk through layer by layer.
 
     `weights` is set by whoever loads it, and `least_confidence`, 0–1, where it was measured for them: below it
-    `--heads auto` finds nothing. `image_size` and `patch_size` are in px; `mean` and `std` normalise the red, green
-    and blue channels, 0–1.
+    `--heads auto` and `agree` find nothing. `image_size` and `patch_size` are in px; `mean` and `std` normalise the
+    red, green and blue channels, 0–1.
     """
 
     weights: WeightsId | None = None

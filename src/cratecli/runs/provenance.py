@@ -104,7 +104,7 @@ class Provenance(BaseModel):
         default=None, description="Photos that went through the model together, at most."
     )
     least_confidence: float | None = Field(
-        default=None, description="Confidence, 0–1, below which `auto` sees nothing."
+        default=None, description="Confidence, 0–1, below which `auto` and `agree` see nothing."
     )
     heads: list[int] | None = Field(
         default=None, description="The heads whose attention became the mask, from 0."

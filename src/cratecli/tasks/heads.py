@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from cratecli.arrays import RGB
 from cratecli.emergence.features import View, absolute_layers
-from cratecli.emergence.heads import auto, even_share, mean_attention
+from cratecli.emergence.heads import agree, even_share, mean_attention
 from cratecli.emergence.masks import enlarge, scale
 from cratecli.geometry import Size
 from cratecli.io import images
@@ -39,7 +39,7 @@ class HeadMaps:
     """What the heads of some layers attend to in one photo.
 
     `attention` is the class token's, averaged over the recipe's sizes on the finest grid; each map sums to 1.
-    `scores`, −1 to 1, tell how far a head agrees with the others; `shares`, which sum to 1, what `--heads auto`
+    `scores`, −1 to 1, tell how far a head agrees with the others; `shares`, which sum to 1, what `--heads agree`
     gives it for that. It trusts those with at least an even share.
     """
 
@@ -78,7 +78,7 @@ def heads_batch(
 
 
 def _score(views: Sequence[View], recipe: ViewRecipe, model: WhiteBox) -> HeadMaps:
-    saliency, layers = auto(views), absolute_layers(recipe.layers, model.depth)
+    saliency, layers = agree(views), absolute_layers(recipe.layers, model.depth)
     return HeadMaps(mean_attention(views), saliency.scores, saliency.shares, layers, model.weights)
 
 
@@ -96,7 +96,7 @@ class HeadsPhoto:
 
     @property
     def tiles(self) -> list[list[Tile]]:
-        """Draw its rows, one a layer: the photo, then every head, those that `auto` trusts framed."""
+        """Draw its rows, one a layer: the photo, then every head, those that `agree` trusts framed."""
         size = Size(*self.thumbnail.shape[:2])
         maps = self.maps
         return [

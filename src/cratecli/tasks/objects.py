@@ -11,7 +11,7 @@ from jaxtyping import Int
 from cratecli.arrays import RGB, Mask, Soft
 from cratecli.emergence import refine as refine_
 from cratecli.emergence.features import View
-from cratecli.emergence.heads import auto
+from cratecli.emergence.heads import agree
 from cratecli.emergence.maskcut import maskcut, objectness
 from cratecli.emergence.masks import bounding_box, clean, enlarge
 from cratecli.errors import CrateError
@@ -138,7 +138,7 @@ def _cut(photo: RGB, whole: View, recipe: ObjectRecipe) -> list[Object]:
     view = whole.only(*cut)
     if flat(photo, view.grid):
         return []
-    saliency = auto([whole.only(*asked)])
+    saliency = agree([whole.only(*asked)])
     tokens, size = view.unit_tokens(), Size(*photo.shape[:2])
     scored = [
         (enlarge(mask.astype(np.float32), size), objectness(mask, tokens, saliency.log_attention, recipe.tau))

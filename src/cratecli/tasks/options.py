@@ -27,7 +27,7 @@ def is_combined(kind: object) -> TypeIs[Combined]:
 
 
 Refine = Literal["none", "guided", "grabcut"]
-Heads = Literal["auto", "all"] | tuple[int, ...]
+Heads = Literal["auto", "agree", "all"] | tuple[int, ...]
 
 NO_HEAD = "none"
 LARGEST = 1536  # px of an input short side: attention takes minutes there, hours not far beyond
@@ -60,9 +60,12 @@ class SegmentOptions(ViewOptions, total=False):
     """How attention becomes a mask."""
 
     heads: Annotated[
-        Literal["auto", "all"] | Sequence[int],
+        Literal["auto", "agree", "all"] | Sequence[int],
         MinLen(1),
-        Doc("`auto` chooses and combines heads for each photo."),
+        Doc("`auto` chooses among the masks of all heads; `agree` combines heads; `all` averages them."),
+    ]
+    frame: Annotated[
+        bool, Doc("`auto` trusts masks that touch the frame less; without, no place in the photo counts.")
     ]
     head: Annotated[
         str,

@@ -4,7 +4,7 @@ Imports neither torch nor NumPy.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Unpack, get_type_hints
 
 from cratecli.emergence.rules import Foreground, Keep
@@ -78,6 +78,7 @@ class Recipe(ViewRecipe):
     """How attention becomes a mask, as `crate segment` makes it; see `SegmentOptions` for units and ranges."""
 
     heads: Heads = "auto"
+    frame: bool = True
     head: str = NO_HEAD
     keep: Keep = PAPER_KEEP
     refine: Refine = "none"
@@ -88,6 +89,7 @@ class Recipe(ViewRecipe):
     def __str__(self) -> str:
         """Say the recipe in one line, for people."""
         heads = self.heads if isinstance(self.heads, str) else ",".join(map(str, self.heads))
+        heads += "" if self.frame else " without the frame"
         drawn = "" if self.head == NO_HEAD else f", drawn by {self.head}"
         return f"{super().__str__()}, heads {heads}, keep {self.keep}, refine {self.refine}{drawn}"
 
@@ -165,9 +167,13 @@ _OPTIONS: dict[type[ViewRecipe], type] = {
 
 @dataclass(frozen=True)
 class Defaults:
-    """What every question asks of a model where the caller leaves it out; `voc` is the protocol of the paper."""
+    """What every question asks of a model where the caller leaves it out; `voc` is the protocol of the paper.
+
+    `attention` is what `segment` asks if heads are to be combined or averaged, and none is chosen.
+    """
 
     segment: Recipe
+    attention: Recipe
     objects: ObjectRecipe
     parts: PartRecipe
     layers: LayerRecipe
@@ -178,14 +184,15 @@ def defaults(model: "WhiteBox") -> Defaults:
     """Choose what the paper does, or for a model trained on thumbnails what `benchmarks/` found best.
 
     The paper (2308.16271, B.1–B.4): the penultimate layer of a CRATE, the last of a ViT; 60 % of the attention's mass;
-    MaskCut at 480 px. There `auto` sees the photo mirrored too, so that heads can agree with themselves. The paper
+    MaskCut at 480 px. There `agree` sees the photo mirrored too, so that heads can agree with themselves. The paper
     names no input size for VOC: MaskCut's is taken.
     """
     figures, depth = _counted((model.paper_layer,), model.depth), model.depth
     if model.image_size >= THUMBNAIL:
         side = model.image_size
         return Defaults(
-            segment=Recipe(figures, (side, side)),
+            segment=Recipe(figures, (side, side), keep=Keep("otsu"), refine="guided"),
+            attention=Recipe(figures, (side, side), heads="agree"),
             objects=ObjectRecipe(figures, (PAPER_SIZE,), attention=figures),
             parts=PartRecipe(figures, (side, side), attention=figures, foreground="pca"),
             layers=LayerRecipe(tuple(range(depth)), (side,)),
@@ -193,8 +200,10 @@ def defaults(model: "WhiteBox") -> Defaults:
         )
     base = min(model.image_size, BASE)
     last, sizes = tuple(range(max(0, depth - 4), depth)), (base, round(1.5 * base), 3 * base)
+    tidy = Recipe(last, sizes, keep=Keep("otsu"), refine="guided", min_area=0.01, fill_holes=True)
     return Defaults(
-        segment=Recipe(last, sizes, keep=Keep("otsu"), refine="grabcut", min_area=0.01, fill_holes=True),
+        segment=tidy,
+        attention=replace(tidy, heads="agree", refine="grabcut"),
         objects=ObjectRecipe(figures, (2 * base,), attention=last),
         parts=PartRecipe((min(3, depth - 1),), sizes, attention=last, foreground="attention"),
         layers=LayerRecipe(tuple(range(depth)), (3 * base,)),
@@ -206,19 +215,24 @@ def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
     """Take the model's defaults for `segment`, and what was asked for instead. Raises `UsageError`.
 
     Heads that are named see the photo once at each size, not mirrored too where a size stands twice, unless sizes are
-    named. The size that a mask head reads is added. Raises what `load_head` raises.
+    named. What only the chooser of `auto` uses is refused with other heads. The size that a mask head reads is added.
+    Raises what `load_head` raises.
     """
-    default = defaults(model).segment
+    heads = asked.get("heads")
+    chosen = heads is None or (isinstance(heads, str) and heads == "auto")
+    default = defaults(model).segment if chosen else defaults(model).attention
     values = _settled(model, SegmentOptions, default, asked)
-    if values["heads"] not in ("auto", "all"):
+    if not (chosen or values["frame"]):
+        raise UsageError("only heads auto can do without the frame: no other looks at it")
+    if not isinstance(values["heads"], str):
         values["heads"] = _heads(values["heads"], model.heads)
-    if values["heads"] != "auto" and asked.get("sizes") is None:
+    if values["heads"] not in ("auto", "agree") and asked.get("sizes") is None:
         values["sizes"] = tuple(dict.fromkeys(default.sizes))
     if values["head"] != NO_HEAD:
         from cratecli.tasks.drawn import with_head_views
 
-        if values["keep"] != default.keep:
-            raise UsageError("a mask head draws probabilities, cut at 0.5: leave --keep out, or --head")
+        if values["keep"] != default.keep or not values["frame"]:
+            raise UsageError("a mask head draws the mask, cut at 0.5: leave --keep and --no-frame out")
         values["sizes"] = with_head_views(values["head"], model, values["layers"], values["sizes"])
     return Recipe(**values)
 

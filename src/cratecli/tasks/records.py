@@ -45,12 +45,12 @@ class SegmentRecord(Record):
     width: int = _WIDTH
     empty: bool = Field(
         description="Whether the mask, which is written all the same, has no pixel: `confidence` was too low for "
-        "`--heads auto`, the photo is of one colour, or cleaning left nothing."
+        "`--heads auto` or `agree`, the photo is of one colour, or cleaning left nothing."
     )
     confidence: float = Field(
         description="How clear the mask is, 0–1: how far the maps of heads, layers and sizes agree, times the contrast "
         "of attention, 1 − outside ÷ inside the mask. Below the model's `least_confidence` (0.3 for crate-nano) "
-        "`--heads auto` makes the mask empty. No probability; models differ."
+        "`--heads auto` and `agree` make the mask empty. No probability; models differ."
     )
     area: int = _AREA
     box: Box | None = Field(description="Left, top, width, height of the mask, px of the upright photo.")
@@ -58,16 +58,20 @@ class SegmentRecord(Record):
         description="Left, top, width, height of what the picture shows, with --crop, px of the upright photo; or null."
     )
     layers: list[int] = _LAYERS
-    heads: list[int] = Field(description="The heads whose attention became the mask, from 0.")
+    heads: list[int] = Field(
+        description="The heads whose attention became the mask, from 0; of `--heads auto` those with at least an even "
+        "share of the vote."
+    )
     head_scores: list[list[float]] = Field(
         description="For each layer a list, for each head the correlation, −1 to 1, of its map with the weighted mean "
         "of all, averaged over sizes, without labels. 1: it sees what the others see; 0: something else."
     )
     sizes: list[int] = _SIZES
-    keep: str = Field(description="The threshold rule.")
+    keep: str = Field(description="The threshold rule; with `--heads auto` it cuts every candidate's map.")
     threshold: float = Field(
-        description="The cut, 0–1, of `keep` on the saliency map scaled to its own range, as `--as soft` writes it: "
-        "what is at or above it is the mask, before `refine`."
+        description="The cut, 0–1, of the map that `--as soft` writes: what is at or above it is the mask, before "
+        "`refine`. With `--heads auto` it is 0.5, of the candidates' vote; else that of `keep` on the saliency map "
+        "scaled to its own range."
     )
     refine: str = _REFINE
     head: str | None = Field(
@@ -117,7 +121,7 @@ class HeadsRecord(Record):
         description="How far each head of each layer agrees with the others, −1 to 1."
     )
     head_shares: list[list[float]] = Field(
-        description="What `--heads auto` gives each head of each layer; they sum to 1."
+        description="What `--heads agree` gives each head of each layer; they sum to 1."
     )
     weights: str | None = _WEIGHTS
     weights_sha256: str | None = _SHA256

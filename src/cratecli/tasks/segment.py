@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from cratecli.arrays import RGB, Mask, Soft
+from cratecli.emergence import chooser, refine
 from cratecli.emergence import heads as heads_
-from cratecli.emergence import refine
 from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.masks import bounding_box, clean, contrast, enlarge, scale, threshold
 from cratecli.errors import CrateError
@@ -31,6 +31,7 @@ from cratecli.tasks.combined import write_combined
 from cratecli.tasks.drawn import EDGE, drawn_by_head, head_id
 from cratecli.tasks.options import Combined, SegmentOptions, is_combined
 from cratecli.tasks.pictures import PictureChoice, draw_picture
+from cratecli.tasks.ranker import ranker
 from cratecli.tasks.recipes import Recipe, choose_recipe
 
 
@@ -38,11 +39,12 @@ from cratecli.tasks.recipes import Recipe, choose_recipe
 class Segmentation:
     """One photo's mask, and why it is so.
 
-    `mask` and `soft` (0–1, the scaled map before its threshold) have the photo's upright size, as has `box`.
-    `heads` lists those that made the map, `head_scores` the label-free score of every head at each of `layers`.
-    `confidence`, 0–1, is how far heads, layers and views agree, times how much more attention a patch inside the
-    mask gets than one outside. Where `auto` has less than the model's `least_confidence`, the mask is empty: nothing is
-    there. `head` names the mask head that drew `soft`; its `threshold` is 0.5.
+    `mask` and `soft` (0–1, before its threshold: the scaled map, or with heads `auto` the candidates' vote) have the
+    photo's upright size, as has `box`. `heads` lists those that made the map, or have at least an even share of the
+    vote; `head_scores` is the label-free score of every head at each of `layers`. `confidence`, 0–1, is how far heads,
+    layers and views agree, times how much more attention a patch gets inside what they agree on than outside. Where
+    `auto` or `agree` has less than the model's `least_confidence`, the mask is empty: nothing is there.
+    `head` names the mask head that drew `soft`; its `threshold` is 0.5.
     """
 
     mask: Mask
@@ -211,28 +213,37 @@ def segment_run(
 def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -> Segmentation:
     """Turn one photo's views of the recipe's layers into its mask."""
     size = Size(*photo.shape[:2])
-    match recipe.heads:
+    cell = max(size) / max(heads_.common_grid(views))
+    head = head_id(recipe.head, model)
+    match "agree" if head and recipe.heads == "auto" else recipe.heads:
         case "auto":
-            saliency = heads_.auto(views)
+            judged = chooser.judge(views, photo, recipe.keep)
+            saliency = judged.listed.saliency
+        case "agree":
+            saliency = heads_.agree(views)
         case "all":
             saliency = heads_.fixed(views, range(model.heads))
-        case chosen:
-            saliency = heads_.fixed(views, chosen)
+        case named:
+            saliency = heads_.fixed(views, named)
     cut = threshold(saliency.log_attention, recipe.keep)
-    soft = enlarge(scale(saliency.log_attention), size)
     confidence = saliency.agreement * contrast(saliency.log_attention, cut)
-    head = head_id(recipe.head, model)
+    constant = not scale(saliency.log_attention).any() or flat(photo, heads_.common_grid(views))
+    heads = saliency.chosen
     if head:
         soft, cut = drawn_by_head(recipe.head, photo, views, recipe.layers, model), EDGE
-    constant = not soft.any() or flat(photo, heads_.common_grid(views))
+    elif recipe.heads == "auto":
+        votes = chooser.votes(chooser.score(judged, ranker(frame=recipe.frame)))
+        soft, cut, cell = chooser.soft_mask(judged, votes, size), chooser.CUT, max(size) / chooser.FINEST
+        heads = heads_.trusted_heads(judged.listed.shares(votes))
+    else:
+        soft = enlarge(scale(saliency.log_attention), size)
     if constant:
         soft, confidence = np.zeros_like(soft), 0.0
-    if constant or (recipe.heads == "auto" and confidence < model.least_confidence):
+    if constant or (recipe.heads in ("auto", "agree") and confidence < model.least_confidence):
         mask = np.zeros(size, bool)
     elif recipe.refine == "grabcut":
         mask = refine.grabcut(photo, soft, cut)
     elif recipe.refine == "guided":
-        cell = max(size) / max(heads_.common_grid(views))
         mask = refine.guided_filter(photo, soft, radius=max(1, round(cell))) >= cut
     else:
         mask = soft >= cut
@@ -240,7 +251,7 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
         mask=tidy(mask, recipe),
         soft=soft,
         layers=absolute_layers(recipe.layers, model.depth),
-        heads=saliency.chosen,
+        heads=heads,
         head_scores=saliency.scores,
         threshold=cut,
         confidence=confidence,

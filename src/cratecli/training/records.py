@@ -20,7 +20,7 @@ class Measured(TrainingRecord):
     """A record that also holds measures of the model, by name.
 
     On a validation split they are `accuracy` (0-1) and `validation_loss` (nats); `crate train --evaluate saliency`
-    adds `auto IoU`, `mean of heads IoU` and `oracle IoU` (0-1), and `Watch.measure` whatever it gives.
+    adds `agree IoU`, `mean of heads IoU` and `oracle IoU` (0-1), and `Watch.measure` whatever it gives.
     """
 
     model_config = ConfigDict(extra="allow")

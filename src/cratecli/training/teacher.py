@@ -45,7 +45,7 @@ def teach_by_agreement(photo: RGB, views: Sequence[View]) -> Taught:
     Where the unrefined masks with and without the prior have an IoU under `ALIKE`, none is refined, which takes most of
     the time: their IoU is the consensus then.
     """
-    saliency = heads.auto(views)
+    saliency = heads.agree(views)
     plain, prior = saliency.log_attention, centred(saliency.log_attention)
     confidence = saliency.agreement * contrast(plain, threshold(plain, _OTSU))
     (rough, soft, cut), (rough_plain, soft_plain, cut_plain) = (

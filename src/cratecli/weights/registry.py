@@ -30,7 +30,7 @@ class Checkpoint:
     """A checkpoint of the registry; `None` is unknown, and `config` is `None` for timm's ViTs.
 
     `source` is `None` when the file cannot be downloaded and the user must bring it. `bytes` is exact,
-    `approximate_bytes` as published. Below `least_confidence`, 0–1, `--heads auto` finds nothing.
+    `approximate_bytes` as published. Below `least_confidence`, 0–1, `--heads auto` and `agree` find nothing.
     """
 
     name: str

@@ -164,7 +164,8 @@ class RegistryRow(BaseModel):
     trained_on: str | None = Field(None, description="The data that the weights were trained on.")
     note: str | None = Field(None, description="A remark, shown in lists.")
     least_confidence: Annotated[float, Field(strict=True, ge=0, le=1)] | None = Field(
-        None, description="The confidence, 0–1, below which `segment --heads auto` finds nothing."
+        None,
+        description="The confidence, 0–1, below which `segment` finds nothing, with heads `auto` or `agree`.",
     )
     unverified: Annotated[bool, Field(strict=True)] = Field(
         False, description="Whether the file's layout was never seen, so that loading may be refused."

@@ -17,9 +17,9 @@ def heads(
     writing: Writing,
     running: Running,
 ) -> None:
-    """Show what every head looks at: a row a photo and layer, a column a head, with the score of `--heads auto`.
+    """Show what every head looks at: a row a photo and layer, a column a head, with the score of `--heads agree`.
 
-    Framed are the heads that carry at least an even share of what `--heads auto` makes of them all.
+    Framed are the heads that carry at least an even share of what `--heads agree` makes of them all.
     The sheet goes to -o FILE, to a pipe, or to ./STEM.heads.png; arrays, a file a photo, go where `crate segment` puts
     its masks. With --json a sheet is made only for -o. Layers and sizes left out are those of `crate segment`.
     """

@@ -182,7 +182,9 @@ def _measure(evaluate: tuple[str, Path] | None) -> Callable[["Crate"], dict[str,
     paired(path, SALIENCY)
 
     def measure(model: "Crate") -> dict[str, float]:
-        rows = evaluate_saliency(path, model, refine="none", mean_of_heads=True, oracle=True, resamples=0)
-        return {f"{name} IoU": rows[name]["IoU"] for name in ("auto", "mean of heads", "oracle")}
+        rows = evaluate_saliency(
+            path, model, heads="agree", refine="none", mean_of_heads=True, oracle=True, resamples=0
+        )
+        return {f"{name} IoU": rows[name]["IoU"] for name in ("agree", "mean of heads", "oracle")}
 
     return measure

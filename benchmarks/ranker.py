@@ -1,0 +1,152 @@
+"""Learn the weights by which `--heads auto` ranks candidate masks, without a human mask: from composites.
+
+    python benchmarks/ranker.py PHOTOS --leave-out DATA/ecssd200/images --table src/cratecli/data/ranker.toml
+
+PHOTOS is a folder of photos without masks, at any depth. Objects that the teacher is sure of are pasted onto grounds
+without one; the candidate that is most like what was pasted should win. The same photos give the same file.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import tomli_w
+from models import one_thread
+from scipy.optimize import minimize
+
+from cratecli import load_model
+from cratecli.arrays import RGB
+from cratecli.emergence.chooser import Judged, judge
+from cratecli.emergence.cues import overlaps
+from cratecli.emergence.superpixels import Superpixels
+from cratecli.geometry import Size
+from cratecli.io import images
+from cratecli.model.unroll import WhiteBox
+from cratecli.runs.views import Question, views_of
+from cratecli.tasks.recipes import defaults
+from cratecli.training.certainty import ground_window, is_sure
+from cratecli.training.composites import Cutout, compose, cut_out
+from cratecli.training.duplicates import ALIKE, likeness, thumbprint
+from cratecli.training.teacher import teach_by_agreement
+
+SEED = 0
+LONGEST = 128  # px of a pasted object, before it is scaled
+SIZES = (Size(160, 160), Size(144, 192), Size(192, 144), Size(160, 208), Size(208, 160))
+SHARE = 0.03, 0.75  # of a composite that its objects cover; others are passed over
+DECAY = 1e-3  # of squared weights
+PLACED = ("frame", "covered", "frame_raw", "covered_raw")  # cues that know of the frame
+EMPTY = 0.02  # share of foreground under which the teacher saw nothing, and there is no sure ground either
+
+
+class Ranked(NamedTuple):
+    """The cues of a composite's candidates, and each one's IoU with what was pasted."""
+
+    cues: np.ndarray
+    iou: np.ndarray
+
+
+def photos(folder: Path, left_out: Sequence[Path], count: int) -> Iterator[RGB]:
+    """Read photos of a folder in an order drawn at random, but for those that are in other folders too."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    others = [thumbprint(images.read(each)) for other in left_out for each in sorted(other.glob("*.jpg"))]
+    for place in np.random.default_rng(SEED).permutation(len(paths))[:count]:
+        photo = images.read(paths[place])
+        if not others or likeness([thumbprint(photo)], others)[0][0] < ALIKE:
+            yield photo
+
+
+def sure(read: Iterator[RGB], model: WhiteBox) -> tuple[list[Cutout], list[RGB]]:
+    """Cut out the objects that the teacher is sure of, and the grounds without one."""
+    recipe = defaults(model).attention
+    objects, grounds = [], []
+    for photo in read:
+        taught = teach_by_agreement(photo, views_of([photo], model, Question(recipe.layers, recipe.sizes))[0])
+        if is_sure(taught):
+            objects.append(cut_out(photo, taught.mask, LONGEST))
+        if taught.mask.mean() > EMPTY and (window := ground_window(taught.mask)) is not None:
+            grounds.append(np.ascontiguousarray(photo[window.slices]))
+    return objects, grounds
+
+
+def pasted(truth: np.ndarray, pixels: Superpixels) -> np.ndarray:
+    """Give the share of each superpixel that a mask covers."""
+    height, width = pixels.labels.shape
+    small = cv2.resize(truth.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    return np.bincount(pixels.labels.reshape(-1), small.reshape(-1)) / pixels.sizes
+
+
+def ranked(judged: Judged, truth: np.ndarray) -> Ranked:
+    """Compare each candidate with what was pasted, over superpixels."""
+    share = pasted(truth, judged.pixels)[None]
+    return Ranked(
+        np.stack(list(judged.cues.values()), axis=1),
+        overlaps(judged.masks, share, judged.pixels.sizes)[:, 0],
+    )
+
+
+def learn(composites: Sequence[Ranked], counted: np.ndarray) -> np.ndarray:
+    """Find the weights with the greatest mean of `Σ softmax(score) IoU`, less `DECAY` of their squares (L-BFGS).
+
+    Cues that are not `counted` weigh 0.
+    """
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = 0.0, np.zeros_like(weights)
+        for cues, iou in composites:
+            scores = cues @ weights
+            share = np.exp(scores - scores.max())
+            share /= share.sum()
+            expected = float(share @ iou)
+            value -= expected
+            slope -= cues.T @ (share * (iou - expected))
+        mean = slope / len(composites) + 2 * DECAY * weights
+        return value / len(composites) + DECAY * float(weights @ weights), mean * counted
+
+    start = np.zeros(composites[0].cues.shape[1])
+    return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x)
+
+
+def main() -> None:
+    """Learn, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="PHOTOS")
+    parser.add_argument(
+        "--leave-out", type=Path, action="append", default=[], help="photos that are judged on"
+    )
+    parser.add_argument("--photos", type=int, default=2000, help="how many are read")
+    parser.add_argument("--composites", type=int, default=500)
+    parser.add_argument("--model", help="a name or file; the built-in one otherwise")
+    parser.add_argument("--table", type=Path, help="where the weights go")
+    asked = parser.parse_args()
+    one_thread()
+    model = load_model(asked.model)
+    recipe = defaults(model).segment
+    objects, grounds = sure(photos(asked.folder, asked.leave_out, asked.photos), model)
+    print(f"{len(objects)} objects, {len(grounds)} grounds", flush=True)
+    composites, names = [], []
+    for number in range(asked.composites):
+        made = compose(objects, grounds, SIZES[number % len(SIZES)], seed=SEED, number=number)
+        if not SHARE[0] < made.mask.mean() < SHARE[1]:
+            continue
+        views = views_of([made.rgb], model, Question(recipe.layers, recipe.sizes))[0]
+        judged = judge(views, made.rgb, recipe.keep)
+        composites.append(ranked(judged, made.mask))
+        names = list(judged.cues)
+    anywhere = np.array([name not in PLACED for name in names])
+    tables = {}
+    for title, counted in (("frame", np.ones(len(names), bool)), ("no_frame", anywhere)):
+        weights = learn(composites, counted)
+        best = np.mean([iou[(cues @ weights).argmax()] for cues, iou in composites])
+        print(f"{title}: mean IoU {best:.3f} on {len(composites)} composites", flush=True)
+        rows = zip(names, weights, counted, strict=True)
+        tables[title] = {name: round(float(weight), 2) for name, weight, counts in rows if counts}
+    print(f"best candidate: {np.mean([iou.max() for _, iou in composites]):.3f}")
+    if asked.table:
+        asked.table.write_text(tomli_w.dumps(tables))
+
+
+if __name__ == "__main__":
+    main()
