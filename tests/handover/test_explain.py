@@ -14,7 +14,6 @@ from cratecli.runs.provenance import Command, Selection
 from cratecli.tasks.recipes import (
     QUESTIONS,
     ViewRecipe,
-    as_options,
     choose_layer_recipe,
     choose_object_recipe,
     choose_part_recipe,

@@ -1,13 +1,15 @@
 """The mask head of a recipe: found once, checked against the model, and asked for a photo's soft map."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from cratecli.arrays import RGB, Soft
 from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.mask_head import draw_soft
 from cratecli.emergence.masks import enlarge
+from cratecli.emergence.rules import Keep
 from cratecli.errors import UsageError
 from cratecli.geometry import Size, fit_grid
 from cratecli.model.unroll import WeightsId, WhiteBox
@@ -43,13 +45,17 @@ def head_id(name: str, model: WhiteBox) -> WeightsId | None:
     return None if head is None else WeightsId(name, head.sha256)
 
 
-def with_head_views(
-    name: str, model: WhiteBox, layers: Sequence[int], sizes: Sequence[int]
-) -> tuple[int, ...]:
-    """Give the sizes of a recipe with the one that its head reads. Raises `UsageError` for layers that it lacks."""
+def with_head_views(model: WhiteBox, recipe: Mapping[str, Any], keep: Keep) -> tuple[int, ...]:
+    """Give the sizes of a recipe with the one that its head reads; `keep` is the model's own threshold rule.
+
+    Raises `UsageError` for layers that the head lacks, and for options that it leaves no choice.
+    """
+    name, layers, sizes = recipe["head"], recipe["layers"], recipe["sizes"]
     head = find_head(name, model)
     if head is None:
         return tuple(sizes)
+    if recipe["keep"] != keep or not recipe["frame"]:
+        raise UsageError("a mask head draws the mask, cut at 0.5: leave --keep and --no-frame out")
     if lacking := set(head.config.layers) - set(absolute_layers(layers, model.depth)):
         needed = ",".join(map(str, head.config.layers))
         raise UsageError(

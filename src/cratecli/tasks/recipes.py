@@ -19,6 +19,7 @@ from cratecli.tasks.options import (
     Refine,
     SegmentOptions,
     ViewOptions,
+    as_options,
     check,
 )
 
@@ -231,9 +232,7 @@ def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
     if values["head"] != NO_HEAD:
         from cratecli.tasks.drawn import with_head_views
 
-        if values["keep"] != default.keep or not values["frame"]:
-            raise UsageError("a mask head draws the mask, cut at 0.5: leave --keep and --no-frame out")
-        values["sizes"] = with_head_views(values["head"], model, values["layers"], values["sizes"])
+        values["sizes"] = with_head_views(model, values, default.keep)
     return Recipe(**values)
 
 
@@ -261,18 +260,6 @@ def choose_part_recipe(model: "WhiteBox", **asked: Unpack[PartOptions]) -> PartR
 def choose_voc_recipe(model: "WhiteBox", **asked: Unpack[OneSizeOptions]) -> ViewRecipe:
     """Take the paper's layer and a square of 480 px, and what was asked for instead. Raises `UsageError`."""
     return ViewRecipe(**_settled(model, OneSizeOptions, defaults(model).voc, asked))
-
-
-def as_options(options: type, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a recipe's plain data back into the `options` of its question: the inverse of `as_data`.
-
-    What a recipe takes over from another question (`attention`) is no option of its own. Raises `UsageError` for what
-    is no recipe of the question.
-    """
-    values = {name: value for name, value in recipe.items() if name != "attention"}
-    if "size" in get_type_hints(options) and isinstance(sizes := values.pop("sizes", None), list):
-        values["size"] = sizes[0] if len(sizes) == 1 else sizes
-    return check(options, values)
 
 
 def _settled(

@@ -80,7 +80,8 @@ def spelt(explained: "Explained", commands: Mapping[str, typer.core.TyperCommand
 
 def _settings(made: "Provenance") -> Iterator[tuple[str, Any]]:
     """Give the options that decide the outcome, by their flags. Raises `UsageError` for what they cannot be."""
-    from cratecli.tasks.recipes import QUESTIONS, as_options
+    from cratecli.tasks.options import as_options
+    from cratecli.tasks.recipes import QUESTIONS
 
     if made.command == "export":
         for name, value in made.recipe.items():
