@@ -115,10 +115,18 @@ def test_a_head_teaches_the_next_round(tmp_path: Path) -> None:
     disc_photos(tmp_path / "photos", 2)
     stored_head(tmp_path / "head", head_config(MODEL, token_width=12, layers=[0, 2]))
     teach(tmp_path / "photos", tmp_path / "run", teacher=tmp_path / "head")
-    assert 'teacher = "agreement"' not in (tmp_path / "run/recipe.toml").read_text()
+    assert 'teacher = "chooser"' not in (tmp_path / "run/recipe.toml").read_text()
     assert len(rows(tmp_path / "run")) == 2
     with pytest.raises(UsageError, match="the teacher is not what"):
         self_train(tmp_path / "photos", tmp_path / "run", MODEL, resume=True)
+
+
+@pytest.mark.parametrize("teacher", ["chooser", "agreement"])
+def test_the_teacher_stands_in_the_recipe(tmp_path: Path, teacher: str) -> None:
+    disc_photos(tmp_path / "photos", 1)
+    teach(tmp_path / "photos", tmp_path / "run", teacher=teacher)
+    assert f'teacher = "{teacher}"' in (tmp_path / "run/recipe.toml").read_text()
+    assert rows(tmp_path / "run")[0]["rle"]
 
 
 def test_a_head_draws_the_soft_map(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 import numpy as np
 
 from cratecli.emergence.features import View
-from cratecli.training.teacher import CENTRE, centred, teach_by_agreement
+from cratecli.tasks.ranker import ranker
+from cratecli.training.teacher import CENTRE, centred, teach_by_agreement, teach_by_choice
 from tests.support.mask_heads import disc_photo
 
 NONE = np.full(1, np.nan, np.float32)
@@ -37,3 +38,24 @@ def test_an_object_in_the_middle_is_sure_and_one_in_the_corner_is_not() -> None:
     assert middle.consensus > 0.9 and middle.confidence > 0.5
     assert corner.consensus < 0.5
     assert middle.mask.shape == photo.shape[:2]
+
+
+def test_where_all_candidates_are_one_nothing_is_in_doubt() -> None:
+    photo, seen = disc_photo(1), [view(attended((slice(2, 7), slice(4, 8))))]
+    taught = teach_by_choice(ranker(frame=True), ranker(frame=False), photo, seen)
+    assert taught.mask.shape == photo.shape[:2]
+    assert taught.consensus == taught.kept == 1
+
+
+def test_rankers_that_disagree_leave_doubt() -> None:
+    photo, (one, other) = (
+        disc_photo(1),
+        (attended((slice(2, 7), slice(4, 8))), attended((slice(1, 8), slice(1, 11)))),
+    )
+    seen = [view(one), view(other)]
+    small, large = {"area": -50.0}, {"area": 50.0}
+    assert (
+        teach_by_choice(small, large, photo, seen).consensus
+        <= teach_by_choice(small, small, photo, seen).consensus
+    )
+    assert teach_by_choice(small, small, photo, seen).consensus == 1
