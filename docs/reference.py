@@ -37,19 +37,26 @@ from cratecli.tasks.records import (
     SegmentRecord,
 )
 from cratecli.tasks.requests import Request, WorkerFailure
-from cratecli.training.records import LastRow, LossRow, MeasuresRow, OpeningRow, TrainedRecord
+from cratecli.training.records import (
+    HeadOpeningRow,
+    LastRow,
+    LossRow,
+    MeasuresRow,
+    OpeningRow,
+    TrainedRecord,
+)
 from cratecli.weights.listing import ModelRecord
 
 HERE = Path(__file__).parent
 WIDTH = 100  # columns of prose
-MARKED = re.compile(r"(<!-- options (\w+(?: \w+)?) -->\n).*?(<!-- end -->)", re.S)
+MARKED = re.compile(r"(<!-- options ([\w-]+(?: \w+)?) -->\n).*?(<!-- end -->)", re.S)
 
 
 def commands() -> dict[str, Callable[..., None]]:
     """Give every command's function by its words: `segment`, `evaluate voc`."""
     groups = [("", app), *((f"{group.name} ", group.typer_instance) for group in app.registered_groups)]
     return {
-        f"{prefix}{each.name or each.callback.__name__}": each.callback
+        f"{prefix}{each.name or each.callback.__name__.replace('_', '-')}": each.callback
         for prefix, group in groups
         for each in group.registered_commands
     }
@@ -115,8 +122,11 @@ RECORDS: dict[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     ),
     "`crate export --json`": ("A photo.", (ExportRecord,)),
     "`crate evaluate --json`": ("A model.", (EvaluationRecord, RowRecord, MeasureRecord)),
-    "`crate train --json`": ("The run.", (TrainedRecord,)),
-    "`metrics.jsonl`": ("A row of one of these kinds.", (OpeningRow, LossRow, MeasuresRow, LastRow)),
+    "`crate train --json`, `crate self-train --json`": ("The run.", (TrainedRecord,)),
+    "`metrics.jsonl`": (
+        "A row of one of these kinds.",
+        (OpeningRow, HeadOpeningRow, LossRow, MeasuresRow, LastRow),
+    ),
     "`crate models list --json`": ("A model.", (ModelRecord,)),
     "`crate doctor --json`": ("A finding.", (Finding,)),
 }

@@ -31,7 +31,7 @@ def test_the_public_surface() -> None:
         *("layers", "LayerTrace", "LayerOptions", "LayerRecipe"),
         *("evaluate_coco", "evaluate_parts", "evaluate_saliency", "evaluate_voc", "Evaluation"),
         *("EvaluationOptions", "CocoOptions", "PartsOptions", "SaliencyOptions", "VocOptions"),
-        *("train", "TrainRecipe", "Trained", "Watch"),
+        *("train", "TrainRecipe", "Trained", "Watch", "self_train", "HeadRecipe"),
         "__version__",
     }
     assert dir(cratecli) == cratecli.__all__

@@ -22,6 +22,7 @@ from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.weights.checkpoint import load_model
 from cratecli.weights.store import store_model
+from tests.support.mask_heads import head_config, stored_head
 from tests.support.models import CONFIG, small_crate
 from tests.support.photos import photo
 
@@ -84,6 +85,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def self_trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lay out the folder that `crate self-train` left, with a head of the smaller model in it."""
+    folder, model = tmp_path_factory.mktemp("head"), small()
+    stored_head(folder / "head.safetensors", head_config(model, token_width=24))
+    recipe = {"reads": "both", "epochs": 2.0, "size": 16, "width": 32, "batch_size": 4}
+    rows = [{"recipe": recipe, "objects": 6, "steps": 3}, {"step": 2, "seconds": 90.0}]
+    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return folder
+
+
 STAND_INS: dict[str, Any] = {"get_context": lambda _: dummy, "load_model": load_small}
 Load = Callable[[str], ModuleType]
 
@@ -129,6 +141,7 @@ SMALL: dict[str, dict[str, Any]] = {
 ARGUMENTS: dict[str, list[str]] = {
     "ablation": ["DATA", "RUN"],
     "named": ["DATA/coco128", "--pictures", "PAGE/pictures"],
+    "self_training": ["DATA", "HEAD"],
     "noise": ["DATA", "--figure", "PAGE/figure.jpg"],
     "ranker": ["DATA/ecssd200/images", "--composites", "3", "--table", "PAGE/ranker.toml"],
     "speed": [],
@@ -148,6 +161,7 @@ def test_its_smallest_case(
     load: Load,
     data: Path,
     trained: Path,
+    self_trained: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -160,7 +174,7 @@ def test_its_smallest_case(
     monkeypatch.setattr(torch, "compile", lambda module: module)  # which takes a minute
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- table -->\n<!-- end -->\nafter\n")
-    places = {"DATA": data, "RUN": trained, "PAGE": tmp_path}
+    places = {"DATA": data, "RUN": trained, "HEAD": self_trained, "PAGE": tmp_path}
     arguments = [*ARGUMENTS.get(name, ["DATA"]), "--write", str(page)]
     for place, path in places.items():
         arguments = [each.replace(place, str(path)) for each in arguments]

@@ -28,8 +28,9 @@ def test_every_command_has_its_page() -> None:
 
     for command in app.registered_commands:
         assert command.callback is not None
-        page = (ROOT / f"docs/{command.callback.__name__}.md").read_text()
-        assert f"<!-- options {command.callback.__name__} -->\n| option |" in page
+        name = command.callback.__name__.replace("_", "-")
+        page = (ROOT / f"docs/{name}.md").read_text()
+        assert f"<!-- options {name} -->\n| option |" in page
 
 
 def test_every_protocol_has_its_options() -> None:

@@ -56,6 +56,8 @@ if TYPE_CHECKING:
         defaults,
     )
     from cratecli.tasks.segment import Segmentation, segment, segment_many
+    from cratecli.tasks.self_train import self_train
+    from cratecli.training.head_recipe import HeadRecipe
     from cratecli.training.recipe import TrainRecipe
     from cratecli.training.train import train
     from cratecli.training.watch import Trained, Watch
@@ -71,6 +73,7 @@ __all__ = [
     "Evaluation",
     "EvaluationOptions",
     "HeadMaps",
+    "HeadRecipe",
     "InputError",
     "Keep",
     "LayerOptions",
@@ -122,6 +125,7 @@ __all__ = [
     "prepare",
     "segment",
     "segment_many",
+    "self_train",
     "train",
 ]
 
@@ -155,6 +159,7 @@ _ROOMS = {
     ),
     "tasks.heads": (
         "HeadMaps",
+        "HeadRecipe",
         "heads",
     ),
     "tasks.layers": (
@@ -195,6 +200,8 @@ _ROOMS = {
         "segment",
         "segment_many",
     ),
+    "tasks.self_train": ("self_train",),
+    "training.head_recipe": ("HeadRecipe",),
     "training.recipe": ("TrainRecipe",),
     "training.train": ("train",),
     "training.watch": (

@@ -11,10 +11,10 @@ from cratecli.errors import InputError, UsageError
 from cratecli.handover.explain import explain
 from cratecli.io.formats import png
 from cratecli.runs.provenance import Command, Selection
+from cratecli.tasks.options import as_options
 from cratecli.tasks.recipes import (
     QUESTIONS,
     ViewRecipe,
-    as_options,
     choose_layer_recipe,
     choose_object_recipe,
     choose_part_recipe,

@@ -167,6 +167,7 @@ FLAGS = {
     "range": Flag(("--range",), "auto|full|LOW:HIGH|percentile:A:B"),
     "heads": Flag(("--heads",), "auto|agree|all|LIST", _whole_numbers_or("auto", "agree", "all")),
     "frame": Flag(("--frame/--no-frame",)),
+    "head": Flag(("--head",), "FILE|none"),
     "keep": Flag(("--keep",), "mass:F|top:F|otsu|mean|VALUE"),
     "largest": Flag(("--largest/--all-pieces",)),
     "fill_holes": Flag(("--fill-holes/--keep-holes",)),

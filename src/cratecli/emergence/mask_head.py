@@ -29,7 +29,7 @@ def head_inputs(photos: Sequence[RGB], views: Sequence[View]) -> HeadInputs:
     return HeadInputs(*map(torch.from_numpy, plain))
 
 
-def fitted(photo: RGB, grid: Grid) -> Float[np.ndarray, "3 height width"]:
+def fitted(photo: RGB, grid: Grid) -> Float[np.ndarray, "3 fitted_height fitted_width"]:
     """Fit a photo to a grid, `CELL` px a patch; 0–1 less a half."""
     height, width = grid.pixels(CELL)
     how = cv2.INTER_AREA if photo.shape[0] * photo.shape[1] > height * width else cv2.INTER_LINEAR

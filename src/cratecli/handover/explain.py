@@ -86,7 +86,9 @@ def _explained(path: Path, content: Mapping[str, Any]) -> Explained:
     if "version" not in content or (record.command != "export" and not record.recipe):
         raise ValueError("something is left out")
     paths: dict[str, Any] = {
-        name: here(value) for name in ("parts", "save_parts") if (value := getattr(record, name)) is not None
+        name: here(value)
+        for name in ("parts", "save_parts", "head")
+        if (value := getattr(record, name)) is not None
     }
     if record.background and record.background_sha256:
         paths["background"] = here(record.background)
@@ -141,6 +143,8 @@ def _missing(made: Provenance) -> list[str]:
     named = (None if listed == "-" else listed, made.parts, made.save_parts)
     if made.background and made.background_sha256 and _hash(made.background) != made.background_sha256:
         doubts.append(f"{made.background}: not the background it was made with, or not there any more")
+    if made.head and _hash(made.head) != made.head_sha256:
+        doubts.append(f"{made.head}: not the mask head it was made with, or not there any more")
     return doubts + [f"{each}: no longer there" for each in named if each and not Path(each).exists()]
 
 

@@ -71,6 +71,8 @@ class Provenance(BaseModel):
         default=None, description="Room around that box, as a share of its longer side, 0–1."
     )
     matting: bool | None = Field(default=None, description="Whether the cut-out's edges are soft.")
+    head: str | None = Field(default=None, description="The mask head that drew the mask: a path.")
+    head_sha256: str | None = Field(default=None, description="SHA-256 of the head's file, hexadecimal.")
     names: str | None = Field(default=None, description="Names given to parts: --names.")
     parts: str | None = Field(default=None, description="The part vocabulary that labelled: a path.")
     save_parts: str | None = Field(
@@ -126,7 +128,16 @@ class Provenance(BaseModel):
         """Hash what decides the outcome, for --resume: SHA-256, in hexadecimal."""
         deciding = self.model_dump(
             include={"version", "command", "recipe", "as_", "names", "parts", "save_parts", "max_pixels"}
-            | {"photos", "weights_sha256", "dtype", "least_confidence", "crop", "margin", "matting"}
+            | {
+                "photos",
+                "weights_sha256",
+                "dtype",
+                "least_confidence",
+                "crop",
+                "margin",
+                "matting",
+                "head_sha256",
+            }
         )
         deciding["background"] = self.background_sha256 or self.background
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
@@ -156,7 +167,7 @@ class Provenance(BaseModel):
         """
         paths: dict[str, Any] = {
             name: relative(value, target)
-            for name in ("parts", "save_parts")
+            for name in ("parts", "save_parts", "head")
             if (value := getattr(self, name)) is not None
         }
         if self.background and self.background_sha256:

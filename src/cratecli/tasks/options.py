@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from reprlib import repr as short
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from annotated_doc import Doc
 from annotated_types import Interval, MinLen
@@ -29,6 +29,7 @@ def is_combined(kind: object) -> TypeIs[Combined]:
 Refine = Literal["none", "guided", "grabcut"]
 Heads = Literal["auto", "agree", "all"] | tuple[int, ...]
 
+NO_HEAD = "none"
 LARGEST = 1536  # px of an input short side: attention takes minutes there, hours not far beyond
 
 InputSize = Annotated[int, Interval(ge=1, le=LARGEST)]
@@ -65,6 +66,11 @@ class SegmentOptions(ViewOptions, total=False):
     ]
     frame: Annotated[
         bool, Doc("`auto` trusts masks that touch the frame less; without, no place in the photo counts.")
+    ]
+    head: Annotated[
+        str,
+        MinLen(1),
+        Doc("A mask head of `crate self-train` draws the mask: its file; `none` leaves it to attention."),
     ]
     keep: Annotated[str, Doc("What part of the map is the mask: the threshold rule.")]
     refine: RefineChoice
@@ -152,6 +158,18 @@ def check(options: type, values: Mapping[str, Any], spelt: Mapping[str, str] | N
         except ValueError as error:
             raise UsageError(f"{(spelt or {}).get(name, name)} {error}") from None
     return checked
+
+
+def as_options(options: type, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a recipe's plain data back into the `options` of its question: the inverse of `as_data`.
+
+    What a recipe takes over from another question (`attention`) is no option of its own. Raises `UsageError` for what
+    is no recipe of the question.
+    """
+    values = {name: value for name, value in recipe.items() if name != "attention"}
+    if "size" in get_type_hints(options) and isinstance(sizes := values.pop("sizes", None), list):
+        values["size"] = sizes[0] if len(sizes) == 1 else sizes
+    return check(options, values)
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, get_type_hints
 from cratecli.emergence.rules import Foreground, Keep
 from cratecli.errors import UsageError
 from cratecli.tasks.options import (
+    NO_HEAD,
     Heads,
     LayerOptions,
     ObjectOptions,
@@ -18,6 +19,7 @@ from cratecli.tasks.options import (
     Refine,
     SegmentOptions,
     ViewOptions,
+    as_options,
     check,
 )
 
@@ -78,6 +80,7 @@ class Recipe(ViewRecipe):
 
     heads: Heads = "auto"
     frame: bool = True
+    head: str = NO_HEAD
     keep: Keep = PAPER_KEEP
     refine: Refine = "none"
     min_area: float = 0.0
@@ -88,7 +91,8 @@ class Recipe(ViewRecipe):
         """Say the recipe in one line, for people."""
         heads = self.heads if isinstance(self.heads, str) else ",".join(map(str, self.heads))
         heads += "" if self.frame else " without the frame"
-        return f"{super().__str__()}, heads {heads}, keep {self.keep}, refine {self.refine}"
+        drawn = "" if self.head == NO_HEAD else f", drawn by {self.head}"
+        return f"{super().__str__()}, heads {heads}, keep {self.keep}, refine {self.refine}{drawn}"
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,8 @@ def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
     """Take the model's defaults for `segment`, and what was asked for instead. Raises `UsageError`.
 
     Heads that are named see the photo once at each size, not mirrored too where a size stands twice, unless sizes are
-    named. What only the chooser of `auto` uses is refused with other heads.
+    named. What only the chooser of `auto` uses is refused with other heads. The size that a mask head reads is added.
+    Raises what `load_head` raises.
     """
     chosen = isinstance(heads := asked.get("heads", "auto"), str | None) and heads in ("auto", None)
     default = defaults(model).segment if chosen else defaults(model).attention
@@ -223,6 +228,10 @@ def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
         values["heads"] = _heads(values["heads"], model.heads)
     if values["heads"] not in ("auto", "agree") and asked.get("sizes") is None:
         values["sizes"] = tuple(dict.fromkeys(default.sizes))
+    if values["head"] != NO_HEAD:
+        from cratecli.tasks.drawn import with_head_views
+
+        values["sizes"] = with_head_views(model, values, default.keep)
     return Recipe(**values)
 
 
@@ -250,18 +259,6 @@ def choose_part_recipe(model: "WhiteBox", **asked: Unpack[PartOptions]) -> PartR
 def choose_voc_recipe(model: "WhiteBox", **asked: Unpack[OneSizeOptions]) -> ViewRecipe:
     """Take the paper's layer and a square of 480 px, and what was asked for instead. Raises `UsageError`."""
     return ViewRecipe(**_settled(model, OneSizeOptions, defaults(model).voc, asked))
-
-
-def as_options(options: type, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a recipe's plain data back into the `options` of its question: the inverse of `as_data`.
-
-    What a recipe takes over from another question (`attention`) is no option of its own. Raises `UsageError` for what
-    is no recipe of the question.
-    """
-    values = {name: value for name, value in recipe.items() if name != "attention"}
-    if "size" in get_type_hints(options) and isinstance(sizes := values.pop("sizes", None), list):
-        values["size"] = sizes[0] if len(sizes) == 1 else sizes
-    return check(options, values)
 
 
 def _settled(

@@ -74,6 +74,11 @@ class SegmentRecord(Record):
         "scaled to its own range."
     )
     refine: str = _REFINE
+    head: str | None = Field(
+        default=None,
+        description="The mask head that drew the mask, its path, with --head; `threshold` is of its map.",
+    )
+    head_sha256: str | None = Field(default=None, description="SHA-256 of the head's file, hexadecimal.")
     weights: str | None = _WEIGHTS
     weights_sha256: str | None = _SHA256
     rle: Rle | None = Field(default=None, description="The mask as COCO RLE, with --rle; null if empty.")
@@ -184,6 +189,8 @@ def segment_record(photo: SegmentedPhoto, recipe: Recipe, kind: str, *, rle: boo
     """Describe a photo that was segmented; `rle` puts the mask into it."""
     result, objects = photo.segmentation, photo.annotated.objects
     mask: dict[str, Any] = {"rle": Rle(**objects[0].rle) if objects else None} if rle else {}
+    head = result.head
+    drawn: dict[str, Any] = {"head": head.name, "head_sha256": head.sha256} if head else {}
     return SegmentRecord(
         input=photo.job.name,
         output=_target(photo.job),
@@ -203,6 +210,7 @@ def segment_record(photo: SegmentedPhoto, recipe: Recipe, kind: str, *, rle: boo
         threshold=round(result.threshold, 4),
         refine=recipe.refine,
         **_named(result.weights),
+        **drawn,
         **mask,
     )
 

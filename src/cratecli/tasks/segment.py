@@ -28,6 +28,7 @@ from cratecli.runs.refusals import refuse_replacing
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
 from cratecli.tasks.combined import write_combined
+from cratecli.tasks.drawn import EDGE, drawn_by_head, head_id
 from cratecli.tasks.options import Combined, SegmentOptions, is_combined
 from cratecli.tasks.pictures import PictureChoice, draw_picture
 from cratecli.tasks.ranker import ranker
@@ -43,6 +44,7 @@ class Segmentation:
     vote; `head_scores` is the label-free score of every head at each of `layers`. `confidence`, 0–1, is how far heads,
     layers and views agree, times how much more attention a patch gets inside what they agree on than outside. Where
     `auto` or `agree` has less than the model's `least_confidence`, the mask is empty: nothing is there.
+    `head` names the mask head that drew `soft`; its `threshold` is 0.5.
     """
 
     mask: Mask
@@ -53,6 +55,7 @@ class Segmentation:
     threshold: float
     confidence: float
     weights: WeightsId | None
+    head: WeightsId | None = None
 
     @property
     def size(self) -> Size:
@@ -175,7 +178,11 @@ def segment_run(
     if drawn and drawn.background and drawn.background.sha256:
         refuse_replacing(plan.jobs, Path(drawn.background.named))
     about = drawn.as_data() if drawn else {"as_": picture}
-    made = provenance_of("segment", recipe.as_data(), plan, desk, several=is_combined(picture), **about)
+    asked = recipe.as_data()
+    if head := head_id(recipe.head, desk.model):
+        del asked["head"]
+        about |= {"head": head.name, "head_sha256": head.sha256}
+    made = provenance_of("segment", asked, plan, desk, several=is_combined(picture), **about)
     with Session(plan, replace(desk, range=recipe.range), made) as session:
 
         def finish(photo: DecodedPhoto, views: Sequence[View]) -> SegmentedPhoto:
@@ -207,7 +214,8 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
     """Turn one photo's views of the recipe's layers into its mask."""
     size = Size(*photo.shape[:2])
     cell = max(size) / max(heads_.common_grid(views))
-    match recipe.heads:
+    head = head_id(recipe.head, model)
+    match "agree" if head and recipe.heads == "auto" else recipe.heads:
         case "auto":
             judged = chooser.judge(views, photo, recipe.keep)
             saliency = judged.listed.saliency
@@ -220,12 +228,15 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
     cut = threshold(saliency.log_attention, recipe.keep)
     confidence = saliency.agreement * contrast(saliency.log_attention, cut)
     constant = not scale(saliency.log_attention).any() or flat(photo, heads_.common_grid(views))
-    if recipe.heads == "auto":
+    heads = saliency.chosen
+    if head:
+        soft, cut = drawn_by_head(recipe.head, photo, views, recipe.layers, model), EDGE
+    elif recipe.heads == "auto":
         votes = chooser.votes(chooser.score(judged, ranker(frame=recipe.frame)))
         soft, cut, cell = chooser.soft_mask(judged, votes, size), chooser.CUT, max(size) / chooser.FINEST
         heads = heads_.trusted_heads(judged.listed.shares(votes))
     else:
-        soft, heads = enlarge(scale(saliency.log_attention), size), saliency.chosen
+        soft = enlarge(scale(saliency.log_attention), size)
     if constant:
         soft, confidence = np.zeros_like(soft), 0.0
     if constant or (recipe.heads in ("auto", "agree") and confidence < model.least_confidence):
@@ -245,6 +256,7 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
         threshold=cut,
         confidence=confidence,
         weights=model.weights,
+        head=head,
     )
 
 

@@ -22,6 +22,7 @@ from cratecli.runs.batch import DecodedPhoto, Desk, work_through
 from cratecli.runs.inputs import STDIN, Inputs, name_some
 from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.views import Question, as_model
+from cratecli.tasks.ranker import ranker
 from cratecli.tasks.recipes import defaults
 from cratecli.training.duplicates import ALIKE, likeness, thumbprint
 from cratecli.training.folder import RunFolder
@@ -29,7 +30,12 @@ from cratecli.training.head_lesson import HeadLesson
 from cratecli.training.head_recipe import GIVEN, HeadRecipe, read_head_recipe
 from cratecli.training.material import gather, shrunk
 from cratecli.training.taught import CHUNK, TAUGHT, TaughtFile, TaughtPhoto, digest
-from cratecli.training.teacher import Teacher, teach_by_agreement, teach_by_head
+from cratecli.training.teacher import (
+    Teacher,
+    teach_by_agreement,
+    teach_by_choice,
+    teach_by_head,
+)
 from cratecli.training.train_head import CHECKPOINT, train_head
 from cratecli.training.watch import UNWATCHED, Trained, Watch
 from cratecli.weights.mask_heads import load_head, weights_sha256
@@ -50,7 +56,7 @@ def self_train(
     model: WhiteBox | str | Path | None = None,
     *,
     changes: Mapping[str, str] = MappingProxyType({}),
-    teacher: str | Path | None = None,
+    teacher: str | Path = "chooser",
     held_out: Sequence[str | Path] = (),
     resume: bool = False,
     recursive: bool = True,
@@ -62,10 +68,10 @@ def self_train(
     """Train a mask head for a model on photos without a label, and write it into the folder `output`.
 
     `photos` are files and folders; `model` is what `load_model` gave, a name or a file. `changes` replace settings of
-    `HeadRecipe`, as text, by name. `teacher` is the file of a mask head of an earlier round; without one, heads teach
-    that agree. Near-duplicates of the photos in the folders `held_out` are left out. A run that was stopped goes on
-    with `resume`, and ends with the bytes of one that was not; `None` stands for one that was stopped before every
-    photo was taught.
+    `HeadRecipe`, as text, by name. `teacher` is `chooser`, what `segment` finds with heads `auto`; or `agreement`, what
+    heads agree on, with a centre prior and GrabCut; or the file of a mask head of an earlier round. Near-duplicates
+    of the photos in the folders `held_out` are left out. A run that was stopped goes on with `resume`, and ends with
+    the bytes of one that was not; `None` stands for one that was stopped before every photo was taught.
 
     Raises `UsageError` for what makes no sense or does not fit the run in the folder, `NothingMatchedError` where no
     photos are or too few objects are sure, `InputError` for a photo that is not what it was, `OutputError`, and what
@@ -126,7 +132,10 @@ def _inputs(photos: str | Path | Sequence[str | Path], *, recursive: bool) -> In
 
 
 def _paths(inputs: Inputs, output: Path) -> list[Path]:
-    """List the photos, those of folders first. Raises `NothingMatchedError`, `UsageError` for standard input."""
+    """List the photos, those of folders first.
+
+    Raises `NothingMatchedError` where none is, `InputError` where none is there, `UsageError` for standard input.
+    """
     if STDIN in inputs.loose:
         raise UsageError("photos to learn from are files: standard input cannot be read twice")
     passed: list[Path] = []
@@ -137,13 +146,20 @@ def _paths(inputs: Inputs, output: Path) -> list[Path]:
         paths = [*found.photos, *paths]
     if not paths:
         raise inputs.none_found(passed)
+    if not any(path.exists() for path in paths):
+        images.refuse_missing(paths[0], str(paths[0]))
     return list(dict.fromkeys(paths))
 
 
-def _lessons(model: WhiteBox, teacher: str | Path | None) -> _Lessons:
+def _lessons(model: WhiteBox, teacher: str | Path) -> _Lessons:
     recipe = defaults(model).segment
-    if teacher is None:
-        return _Lessons("agreement", Question(recipe.layers, recipe.sizes), teach_by_agreement)
+    question = Question(recipe.layers, recipe.sizes)
+    match teacher:
+        case "agreement":
+            return _Lessons(teacher, question, teach_by_agreement)
+        case "chooser":
+            rankers = ranker(frame=True), ranker(frame=False)
+            return _Lessons(teacher, question, partial(teach_by_choice, *rankers))
     head = load_head(Path(teacher), model)
     question = Question(head.config.layers, (head.config.size,))
     return _Lessons(head.sha256, question, partial(teach_by_head, head.network))

@@ -119,8 +119,9 @@ class HeadLesson:
                 for number in range(first, first + self.recipe.batch_size)
             ]
             photos = [each.rgb for each in made]
-            views = self._views(photos, grid, mirrored=step % 2 == 1)
-            inputs = head_inputs(photos, views)
+            seen = self.recipe.reads != "photo"
+            views = self._views(photos, grid, mirrored=step % 2 == 1) if seen else self._blank(grid)
+            inputs = head_inputs(photos, views * (1 if seen else len(photos)))
             coloured = inputs._replace(photo=recoloured(inputs.photo, self.recipe.seed, step))
             yield HeadBatch(coloured, np.stack([each.mask for each in made]))
 
@@ -130,6 +131,13 @@ class HeadLesson:
         fitted = np.stack([images.fit(photo, grid, patch, model.mean, model.std) for photo in photos])
         batch = torch.from_numpy(fitted).to(parameter.device, parameter.dtype)
         return observe(model, batch, self.config.layers, mirrored=mirrored)
+
+    def _blank(self, grid: Grid) -> list[View]:
+        """Give one view of nothing, for a head that reads none."""
+        layers, nothing = len(self.config.layers), np.zeros(len(self.config.layers), np.float32)
+        attention = np.zeros((layers, self.config.heads, *grid), np.float32)
+        tokens = np.zeros((layers, *grid, self.config.token_width), np.float32)
+        return [View(attention, tokens, nothing, nothing)]
 
     def loss(
         self, forward: Callable[..., Tensor], batch: HeadBatch, step: int, device: torch.device

@@ -62,7 +62,8 @@ class HeadRecipe(LearningRecipe):
     )
 
     teacher: str = Field(
-        default="agreement", description="Who teaches: agreement, or the SHA-256 of a mask head's file."
+        default="chooser",
+        description="Who teaches: chooser, agreement, or the SHA-256 of a mask head's file.",
     )
     model_sha256: str = Field(default="", description="SHA-256 of the model that the head belongs to.")
     photos_sha256: str = Field(default="", description="SHA-256 of the photos' names.")

@@ -50,20 +50,22 @@ def gather(
     `read` gives a row's photo, as its file holds it unless said. Raises `InputError` for a photo that is gone or is not
     what it was, `NothingMatchedError` where there is too little to learn from.
     """
-    found = [(row, mask) for row in rows if row.rle for mask in [row.mask()]]
-    with_object = [number for number, (row, mask) in enumerate(found) if is_sure(row.taught(mask), sure)]
-    with_ground = [number for number, (_, mask) in enumerate(found) if mask.any() and ground_window(mask)]
-    wanted = (set(_some(with_object)), set(_some(with_ground)))
+    found = [row for row in rows if row.rle]
+    with_object, with_ground = list[int](), list[int]()
+    for number, row in enumerate(found):  # masks of thousands of photos would fill memory
+        mask = row.mask()
+        with_object += [number] * is_sure(row.taught(mask), sure)
+        with_ground += [number] * bool(mask.any() and ground_window(mask))
+    objects, grounds = set(_some(with_object)), set(_some(with_ground))
     material = Material(photos=len(found))
-    for number, (row, mask) in enumerate(found):
-        if not any(number in each for each in wanted):
-            continue
-        photo = (read or read_again)(row)
+    for number in sorted(objects | grounds):
+        row = found[number]
+        photo, mask = (read or read_again)(row), row.mask()
         if photo.shape[:2] != mask.shape:
             raise InputError(f"{row.photo}: is not the photo any more that the teacher saw")
-        if number in wanted[0]:
+        if number in objects:
             material.objects.append(cut_out(photo, mask, longest))
-        if number in wanted[1] and (window := ground_window(mask)):
+        if number in grounds and (window := ground_window(mask)):
             material.grounds.append(np.ascontiguousarray(shrunk(photo[window.slices], longest)))
     said = f"{len(material.objects):,} sure objects and {len(material.grounds):,} grounds"
     if min(len(material.objects), len(material.grounds)) < FEWEST:

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from cratecli.arrays import RGB, Mask, Soft
-from cratecli.emergence import heads, refine
+from cratecli.emergence import chooser, heads, refine
+from cratecli.emergence.chooser import Ranker
 from cratecli.emergence.features import View
 from cratecli.emergence.mask_head import draw_soft
 from cratecli.emergence.masks import clean, contrast, enlarge, iou, scale, threshold
@@ -55,6 +56,31 @@ def teach_by_agreement(photo: RGB, views: Sequence[View]) -> Taught:
         return Taught(rough, confidence, alike, 1.0)
     mask, mask_plain = _refined(photo, soft, cut), _refined(photo, soft_plain, cut_plain)
     return Taught(mask, confidence, iou(mask, mask_plain) if mask.any() else 0.0, iou(rough, mask))
+
+
+def teach_by_choice(with_frame: Ranker, without_frame: Ranker, photo: RGB, views: Sequence[View]) -> Taught:
+    """Teach by the mask that candidates vote for, its edges refined by the guided filter.
+
+    The consensus is with the vote of a ranker that does not look at the frame; `kept` is the IoU of the vote with the
+    candidate that has the largest share of it.
+    """
+    judged = chooser.judge(views, photo, _OTSU)
+    size, saliency = Size(*photo.shape[:2]), judged.listed.saliency
+    confidence = saliency.agreement * contrast(
+        saliency.log_attention, threshold(saliency.log_attention, _OTSU)
+    )
+    shares = chooser.votes(chooser.score(judged, with_frame))
+    other = chooser.votes(chooser.score(judged, without_frame))
+    mask, mask_other = (_voted(photo, judged, each) for each in (shares, other))
+    best = chooser.soft_mask(judged, np.eye(len(shares))[shares.argmax()], size) > chooser.CUT
+    voted = chooser.soft_mask(judged, shares, size) > chooser.CUT
+    return Taught(mask, confidence, iou(mask, mask_other) if mask.any() else 0.0, iou(voted, best))
+
+
+def _voted(photo: RGB, judged: chooser.Judged, shares: Float[np.ndarray, " c"]) -> Mask:
+    soft = chooser.soft_mask(judged, shares, Size(*photo.shape[:2]))
+    edged = refine.guided_filter(photo, soft, radius=max(1, round(max(soft.shape) / chooser.FINEST)))
+    return clean(edged >= chooser.CUT, smallest=SMALLEST, fill_holes=True)
 
 
 def teach_by_head(head: MaskHead, photo: RGB, views: Sequence[View]) -> Taught:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from cratecli.model.crate import Crate
 from cratecli.training.records import MetricsRow
 
 
@@ -12,12 +12,13 @@ from cratecli.training.records import MetricsRow
 class Watch:
     """What happens beside the steps of a run.
 
-    `measure` takes a copy of the model every `every` passes over the data, and at the end; it gives measures by name.
-    `on_row` is called with every row of metrics, `on_step` with the steps taken and the steps of the run, `on_note`
-    with a line for people. `stop`, asked before every step, ends the run, as does `limit_minutes`.
+    `measure` takes a copy of the model, or of the mask head, every `every` passes over the data, and at the end; it
+    gives measures by name. `on_row` is called with every row of metrics, `on_step` with the steps taken and the steps
+    of the run, `on_note` with a line for people. `stop`, asked before every step, ends the run, as does
+    `limit_minutes`.
     """
 
-    measure: Callable[[Crate], Mapping[str, float]] | None = None
+    measure: Callable[[Any], Mapping[str, float]] | None = None
     every: float = 1.0
     limit_minutes: float | None = None
     on_row: Callable[[MetricsRow], None] = lambda _row: None

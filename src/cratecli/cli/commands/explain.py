@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ENGINE = ("device", "dtype", "batch_size")
 """What does not decide the outcome, but its last bits."""
 
-_OTHERS = ("names", "parts", "save_parts", "max_pixels")
+_OTHERS = ("head", "names", "parts", "save_parts", "max_pixels")
 
 
 def explain(
@@ -80,7 +80,8 @@ def spelt(explained: "Explained", commands: Mapping[str, typer.core.TyperCommand
 
 def _settings(made: "Provenance") -> Iterator[tuple[str, Any]]:
     """Give the options that decide the outcome, by their flags. Raises `UsageError` for what they cannot be."""
-    from cratecli.tasks.recipes import QUESTIONS, as_options
+    from cratecli.tasks.options import as_options
+    from cratecli.tasks.recipes import QUESTIONS
 
     if made.command == "export":
         for name, value in made.recipe.items():

@@ -28,11 +28,12 @@ def self_train(
     ],
     model: options.Model = None,
     teacher: Annotated[
-        Path | None,
+        str,
         typer.Option(
-            metavar="FILE", help="A mask head of an earlier round teaches, instead of heads that agree."
+            metavar="chooser|agreement|FILE",
+            help="Who says what is object: the chooser of `segment`, heads that agree, or a head of an earlier round.",
         ),
-    ] = None,
+    ] = "chooser",
     held_out: Annotated[
         list[Path] | None,
         typer.Option(
@@ -71,6 +72,7 @@ def self_train(
     from cratecli.training.watch import Watch
     from cratecli.weights.checkpoint import load_model
 
+    logging.getLogger("timm").setLevel(logging.ERROR)
     logging.getLogger("cratecli").setLevel(logging.ERROR if quiet else logging.WARNING)
     ready = load_model(model, device=device, dtype=dtype)
     done: Trained | None

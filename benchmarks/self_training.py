@@ -1,0 +1,112 @@
+"""How good mask heads are that `crate self-train` made: IoU on photos with true masks, and the time they take.
+
+    python benchmarks/self_training.py DATA RUN... --write benchmarks/self_training.md
+
+DATA holds `ecssd200` and `horses40` (folders `images`, `masks`). A RUN is a folder of `crate self-train`; `RUN=MODEL`
+names the checkpoint of a model that is not the built-in one. Every row sees the photo as the head reads it.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from time import process_time
+from typing import Any, NamedTuple
+
+import numpy as np
+from models import built_in, one_thread
+from page import command_line, publish, table_header, table_row
+from photos import Photo, off_centre, saliency
+
+from cratecli.emergence import refine
+from cratecli.emergence.mask_head import draw_soft
+from cratecli.emergence.masks import clean, enlarge, iou
+from cratecli.geometry import Size
+from cratecli.model.unroll import WhiteBox
+from cratecli.runs.views import Question, views_of
+from cratecli.weights.checkpoint import load_model
+from cratecli.weights.mask_heads import LoadedHead, load_head
+
+CELLS = 60  # radii of the guided filter in the photo's longer side
+REFINED: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "none": lambda _rgb, soft: soft >= 0.5,
+    "guided": lambda rgb, soft: refine.guided_filter(rgb, soft, max(1, max(soft.shape) // CELLS)) >= 0.5,
+    "grabcut": lambda rgb, soft: refine.grabcut(rgb, soft, 0.5),
+}
+"""Ways from a soft map to a mask."""
+
+
+class Score(NamedTuple):
+    """IoU of one photo by every way, and the milliseconds that drawing the soft map took."""
+
+    none: float
+    guided: float
+    grabcut: float
+    took: float
+
+
+@cache
+def _loaded(run: str) -> tuple[WhiteBox, LoadedHead]:
+    folder, _, model = run.partition("=")
+    ready = load_model(Path(model)) if model else built_in()
+    return ready, load_head(Path(folder) / "head.safetensors", ready)
+
+
+def judge(run: str, photo: Photo) -> Score:
+    """Judge the head of a run on a photo."""
+    model, head = _loaded(run)
+    view = views_of([photo.rgb], model, Question(head.config.layers, (head.config.size,)))[0][0]
+    began = process_time()
+    soft = enlarge(draw_soft(head.network, photo.rgb, view), Size(*photo.truth.shape))
+    took = 1000 * (process_time() - began)
+    masks = [clean(way(photo.rgb, soft), smallest=0.01, fill_holes=True) for way in REFINED.values()]
+    none, guided, grabcut = (iou(mask, photo.truth) for mask in masks)
+    return Score(none, guided, grabcut, took)
+
+
+def rows(run: str) -> tuple[str, str, str, str]:
+    """Describe a run from its metrics: name, what is set otherwise, sure objects, composites and minutes."""
+    folder = Path(run.partition("=")[0])
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    recipe: dict[str, Any] = lines[0]["recipe"]
+    last = next(line for line in reversed(lines) if "step" in line)
+    shown = ", ".join(f"{name} {recipe[name]}" for name in ("reads", "epochs", "size", "width"))
+    stopped = "" if last["step"] == lines[0]["steps"] else f", stopped at step {last['step']}"
+    learned = f"{last['step'] * recipe['batch_size']:,} of {lines[0]['objects']} objects"
+    return folder.name, shown + stopped, learned, f"{last['seconds'] / 60:.0f}"
+
+
+def table(results: dict[str, dict[str, Score]]) -> Iterator[str]:
+    """Write the results as Markdown."""
+    sets = next(iter(results.values()))
+    counts = [f"{name} {way}" for name in sets for way in REFINED]
+    yield table_header("run", "recipe", "composites", "minutes", *counts, "head, ms", text=3)
+    for run, means in results.items():
+        figures = [f"{value:.3f}" for mean in means.values() for value in mean[:3]]
+        yield table_row(*rows(run), *figures, f"{np.mean([mean.took for mean in means.values()]):.0f}")
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = command_line(__doc__)
+    parser.add_argument("runs", nargs="+", metavar="RUN")
+    arguments = parser.parse_args()
+    sets: dict[str, Sequence[Photo]] = {
+        "ECSSD": list(saliency(arguments.data / "ecssd200")),
+        "off-centre": list(off_centre(saliency(arguments.data / "ecssd200"))),
+        "horses": list(saliency(arguments.data / "horses40")),
+    }
+    results: dict[str, dict[str, Score]] = {}
+    with get_context("spawn").Pool(1, initializer=one_thread) as pool:
+        for run in arguments.runs:
+            results[run] = {}
+            for name, photos in sets.items():
+                work = [(run, photo) for photo in photos[:: arguments.every]]
+                scores = pool.starmap(judge, work, chunksize=4)
+                results[run][f"{name} ({len(work)})"] = Score(*np.mean(scores, axis=0).tolist())
+    publish(table(results), arguments.write)
+
+
+if __name__ == "__main__":
+    main()

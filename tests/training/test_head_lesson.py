@@ -1,0 +1,107 @@
+"""A head's lesson: the loss is what is said, a step's batch hangs on its number, a resumed run ends the same."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cratecli.errors import UsageError
+from cratecli.model.mask_head import HeadInputs, MaskHead, MaskLogits
+from cratecli.training.folder import RunFolder
+from cratecli.training.head_lesson import HeadLesson, HeadWithLoss, recoloured
+from cratecli.training.head_recipe import HeadRecipe, read_head_recipe
+from cratecli.training.taught import TAUGHT
+from cratecli.training.train_head import CHECKPOINT, train_head
+from cratecli.training.watch import Trained, Watch
+from cratecli.weights.mask_heads import load_head
+from tests.support.mask_heads import head_config, painted_material
+from tests.support.models import small_crate
+from tests.support.toy import metrics, timeless
+
+MODEL = small_crate()
+RECIPE = HeadRecipe(epochs=6.0, batch_size=3, size=16, width=32, ema=0.9)
+
+
+def lesson(recipe: HeadRecipe = RECIPE) -> HeadLesson:
+    config = head_config(MODEL, token_width=12)
+    return HeadLesson(recipe, MODEL, config, painted_material(), identity="d" * 64)
+
+
+def run(folder: Path, watch: Watch, recipe: HeadRecipe = RECIPE) -> Trained:
+    held = RunFolder(folder, CHECKPOINT, begun=TAUGHT)
+    if not (folder / "recipe.toml").exists():
+        held.begin(recipe)
+    held.hold()
+    try:
+        return train_head(held, lesson(recipe), device="cpu", watch=watch)
+    finally:
+        held.close()
+
+
+def test_the_loss_is_cross_entropy_at_both_sizes_and_the_soft_iou() -> None:
+    class Undecided(MaskHead):
+        def forward(self, inputs: HeadInputs) -> MaskLogits:
+            return MaskLogits(torch.zeros(1, 8, 8), torch.zeros(1, 2, 2))
+
+    loss = HeadWithLoss(Undecided(head_config(MODEL, token_width=12)))
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., :8] = 1
+    iou = (16 + 1) / (32 + 32 - 16 + 1)
+    empty = HeadInputs(*(torch.zeros(1),) * 3)
+    assert float(loss(empty, mask)) == pytest.approx(1.4 * math.log(2) + 0.5 * (1 - iou), abs=1e-5)
+
+
+def test_a_batch_hangs_on_the_number_of_its_step_alone() -> None:
+    straight = list(lesson().batches(range(4)))
+    (late,) = lesson().batches(range(3, 4))
+    assert all(map(torch.equal, straight[3].inputs, late.inputs))
+    assert np.array_equal(straight[3].masks, late.masks)
+    assert not np.array_equal(straight[1].inputs.photo, straight[3].inputs.photo)
+    assert {batch.masks.shape for batch in straight} == {(3, 32, 40), (3, 40, 32), (3, 32, 32), (3, 32, 48)}
+
+
+def test_colours_change_and_stay_the_same_for_a_step() -> None:
+    photos = torch.rand(4, 3, 8, 8) - 0.5
+    assert torch.equal(recoloured(photos, 0, 5), recoloured(photos, 0, 5))
+    assert not torch.equal(recoloured(photos, 0, 5), recoloured(photos, 0, 6))
+    grey = recoloured(photos.repeat(20, 1, 1, 1), 0, 0)
+    assert 0 < sum(torch.equal(each[0], each[1]) for each in grey) < 30
+
+
+def test_a_head_learns_and_a_resumed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", Watch())
+    assert whole.done and whole.steps == 12
+    taken: list[int] = []
+    part = run(
+        tmp_path / "part",
+        Watch(on_step=lambda step, _steps: taken.append(step), stop=lambda: len(taken) >= 5),
+    )
+    assert not part.done
+    assert run(tmp_path / "part", Watch()).sha256 == whole.sha256
+    assert timeless(tmp_path / "part") == timeless(tmp_path / "whole")
+    losses = [row["loss"] for row in metrics(tmp_path / "whole") if "loss" in row]
+    assert losses[-1] < losses[0]
+    assert load_head(whole.checkpoint, MODEL).sha256 == whole.sha256
+    assert whole.checkpoint.name == "head.safetensors"
+
+
+def test_a_state_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    run(tmp_path, Watch(stop=lambda: True))
+    with pytest.raises(UsageError, match="the recipe is not the one"):
+        run(tmp_path, Watch(), RECIPE.changed({"seed": "5"}))
+
+
+def test_a_recipe_reads_back_and_is_strict(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.to_toml())
+    assert read_head_recipe(str(path)) == RECIPE
+    with pytest.raises(UsageError, match="unknown setting 'colour'"):
+        RECIPE.changed({"colour": "1"})
+    with pytest.raises(UsageError, match="width is 33"):
+        RECIPE.changed({"width": "33"})
+    for text in ("width = 33", "colour = 1", "= ", "epochs = 'x'"):
+        path.write_text(text)
+        with pytest.raises(UsageError, match=str(path)):
+            read_head_recipe(str(path))
