@@ -24,6 +24,7 @@ from cratecli.io.formats.record import Annotated, classes
 from cratecli.io.formats.table import FileEach, Format, OneFile
 from cratecli.runs import provenance
 from cratecli.runs.jobs import Failure, Job, deliver
+from cratecli.wording import count_of
 
 Put = Callable[[bytes], object]
 """Writes bytes to standard output."""
@@ -134,7 +135,9 @@ def _file_each(
                 exported = _compared(form, photo, target, annotated, decoded)
         except (InputError, OutputError) as error:
             if isinstance(error, OutputError) and not error.alone:
-                raise OutputError(f"{error}; {number} of {len(targets)} photos exported") from None
+                raise OutputError(
+                    f"{error}; {number} of {count_of(len(targets), 'photo')} exported"
+                ) from None
             yield Failure(Job(photo.source, target), error)
         else:
             yield replace(exported, beside=place)

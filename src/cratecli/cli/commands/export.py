@@ -15,6 +15,7 @@ from cratecli.cli.outputs import means_stdout
 from cratecli.cli.report import Report
 from cratecli.errors import InputError, UsageError
 from cratecli.io.formats import FormatName, PhotosBeside
+from cratecli.wording import count_of
 
 if TYPE_CHECKING:
     from cratecli.handover.export import Exported
@@ -229,7 +230,7 @@ def _target(form: "Format", run: Path, kind: str, output: str | None, *, records
 def _sum_up(outcomes: list[tuple[str, float | None]], report: Report) -> None:
     """Print the photos with the lowest IoU, its mean and its minimum."""
     measured = sorted((iou, name) for name, iou in outcomes if iou is not None)
-    photos = f"{len(outcomes)} photo{'s' if len(outcomes) > 1 else ''} exported"
+    photos = f"{count_of(len(outcomes), 'photo')} exported"
     if not measured:
         if outcomes:
             report.note(f"{photos}; pictures to look at have no IoU")
