@@ -404,6 +404,129 @@ def test_an_export_that_was_changed_is_explained(machine: Machine, here: Here) -
     assert (machine.desk / "new/a.json").read_bytes() == before
 
 
+def edited_run(machine: Machine, kind: str = "mask") -> Path:
+    """Lay out a run of segment with an output for each photo; gives its folder."""
+    mask = blobs(40, 60)
+    (machine.desk / "run").mkdir(exist_ok=True)
+    rows = []
+    for seed, name in enumerate("abc"):
+        found = [annotate(mask, 0.25, "cat")] if name != "c" else []
+        content = png.encode_mask(mask if found else np.zeros_like(mask))
+        (machine.desk / f"run/{name}.png").write_bytes(content)
+        sha256 = write_photo(machine.desk / f"photos/{name}.jpg", seed=seed)
+        made = row(f"../photos/{name}.jpg", f"{name}.png", found, sha256)
+        about = {"output_sha256": hashlib.sha256(content).hexdigest(), "made": made.made | {"as": kind}}
+        rows.append(made.model_copy(update=about))
+    write_manifest(machine.desk / "run", rows)
+    return machine.desk / "run"
+
+
+def test_masks_that_were_corrected_by_hand(machine: Machine, here: Here) -> None:
+    """They are named; with --edited they are what is exported, with the label and score of their row."""
+    run = edited_run(machine)
+    export = ("export", "run", "--as", "coco", "-o", "all.json")
+    assert "changed" not in here(*export).err
+    assert here(*export, "--edited").err.startswith(
+        "crate: --edited: no mask was changed since it was made\n"
+    )
+    levels = np.zeros((40, 60), np.uint8)
+    levels[:20], levels[20:, :10] = 128, 127
+    Image.fromarray(levels).save(run / "a.png")
+    Image.fromarray(levels).save(run / "c.png")
+    done = here(*export)
+    said = "crate: changed since they were made: run/a.png, run/c.png, and exported as they were made; "
+    assert done.err.splitlines()[0] == f"{said}--edited takes them as they are now"
+    dataset = json.loads((machine.desk / "all.json").read_text())
+    assert [each["score"] for each in dataset["annotations"]] == [0.25, 0.25]
+    done = here(*export, "--edited", "--root", ".")
+    said = "crate: changed since they were made, and taken as they are now: run/a.png, run/c.png"
+    assert (done.code, done.err.splitlines()[0]) == (0, said)
+    dataset = json.loads((machine.desk / "all.json").read_text())
+    assert [each["file_name"] for each in dataset["images"]] == [f"photos/{name}.jpg" for name in "abc"]
+    found = {each["image_id"]: each for each in dataset["annotations"]}
+    corrected, kept, new = (found[each["id"]] for each in dataset["images"])
+    np.testing.assert_array_equal(decode_rle(corrected["segmentation"]), levels > 127)
+    np.testing.assert_array_equal(decode_rle(kept["segmentation"]), blobs(40, 60))
+    np.testing.assert_array_equal(decode_rle(new["segmentation"]), levels > 127)
+    names = {each["id"]: each["name"] for each in dataset["categories"]}
+    assert [(each["score"], names[each["category_id"]]) for each in (corrected, new)] == [
+        (0.25, "cat"),
+        (1.0, "object"),
+    ]
+    assert dataset["info"]["crate"]["recipe"] == {"root": ".", "edited": True}
+    assert " --edited " in here("explain", "all.json").lines[0]
+    assert here("export", "run", "--as", "mask", "--edited", "-o", "out", "-q").code == 0
+    np.testing.assert_array_equal(png.decode_mask((machine.desk / "out/a.png").read_bytes()), levels > 127)
+    assert here("explain", "out/a.png").lines == ["crate export run --edited --as mask --output out"]
+
+
+def test_how_an_edited_mask_is_read(machine: Machine, here: Here) -> None:
+    """Also in colours, with transparency, with a palette, of 16 bits; cleared, it is no object."""
+    run, wanted = edited_run(machine), np.zeros((40, 60), bool)
+    wanted[:20] = True
+    grey = np.where(wanted, np.uint8(255), np.uint8(0))
+    alpha = np.dstack([np.full((40, 60, 3), 255, np.uint8), grey])
+    indexed = Image.fromarray(np.where(wanted, np.uint8(3), np.uint8(5)), "P")
+    indexed.putpalette([0] * 9 + [255, 0, 0] + [0] * 9)
+    pictures = [
+        Image.fromarray(np.dstack([grey] * 3)),
+        Image.fromarray(alpha),
+        indexed,
+        Image.fromarray(grey.astype(np.uint16) * 257),
+        Image.fromarray(wanted),
+        Image.fromarray(np.zeros_like(grey)),
+    ]
+    for picture in pictures:
+        picture.save(run / "a.png")
+        assert here("export", "run", "--as", "mask", "--edited", "-o", "out", "-q").code == 0
+        expected = wanted if picture is not pictures[-1] else np.zeros_like(wanted)
+        np.testing.assert_array_equal(png.decode_mask((machine.desk / "out/a.png").read_bytes()), expected)
+
+
+def test_edited_masks_that_cannot_be_taken(machine: Machine, here: Here) -> None:
+    """Of another size, cut short, or labels: each fails alone, with one line."""
+    run = edited_run(machine)
+    for content, reason in (
+        (png.encode_mask(np.ones((20, 30), bool)), "is 30 × 20 px, and its photo 60 × 40: a mask keeps"),
+        (png.encode_mask(blobs(40, 60, 3))[:-40], "cannot be read as an image"),
+        (b"", "run/a.png: "),
+        (png.encode_image(Image.fromarray(np.ones((40, 60), np.uint8))), "no pixel is in the upper half"),
+    ):
+        (run / "a.png").write_bytes(content)
+        done = here("export", "run", "--as", "coco", "--edited", "-o", "all.json", "--jsonl")
+        assert (done.code, len(done.lines)) == (1, 3)
+        assert [line for line in done.err.splitlines() if reason in line]
+        assert "crate: run/a.png: " in done.err
+        assert len(json.loads((machine.desk / "all.json").read_text())["images"]) == 2
+    rows = (run / "manifest.jsonl").read_text().splitlines(keepends=True)
+    (run / "manifest.jsonl").write_text(rows[0])
+    done = here("export", "run", "--as", "coco", "--edited", "-o", "all.json")
+    assert (done.code, done.err.splitlines()[-1][:19]) == (1, "crate: run/a.png: n")
+
+
+def test_edited_pictures_that_are_no_masks(machine: Machine, here: Here) -> None:
+    run = edited_run(machine, "cutout")
+    (run / "a.png").write_bytes(png.encode_mask(np.ones((40, 60), bool)))
+    for more in ((), ("--edited",)):
+        done = here("export", "run", "--as", "coco", "-o", "all.json", *more)
+        said = (
+            "crate: changed since they were made, and of no use, as they are no masks of segment: run/a.png"
+        )
+        assert (done.code, done.err.count(said)) == (0, 1)
+
+
+def test_pictures_say_how_they_were_exported(machine: Machine, here: Here) -> None:
+    lay_out(machine.desk)
+    assert (
+        here(
+            "export", "run", "--as", "mask", "--orientation", "raw", "--root", ".", "-o", "to/out", "-q"
+        ).code
+        == 0
+    )
+    told = "crate export run --root . --orientation raw --as mask --output to/out"
+    assert here("explain", "to/out/sub/a.png").lines == [told]
+
+
 def test_coco_tools_read_both(machine: Machine, here: Here) -> None:
     run = lay_out(machine.desk)
     for kind in ("coco", "coco-results"):

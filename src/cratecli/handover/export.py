@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.files import TEMPORARY, replacing
@@ -117,6 +117,7 @@ def _file_each(
     beside = beside_path(form, folder)
     _refuse(run, targets if beside is None else [*targets, beside])
     names = classes(run)
+    given = _given(run, folder)
     for number, ((photo, annotated), target) in enumerate(zip(run.rows(), targets, strict=True)):
         place: Path | None = None
         try:
@@ -126,7 +127,9 @@ def _file_each(
                 put_photo(photo, place, photos, photo_content(photo))
             content = form.encode(annotated, names, partial(read_photo_again, photo, annotated))
             if form.ending == "png" and "crate" in run.info:
-                made = provenance.exported(run.info["crate"]["as"], run.manifest, target, folder=folder)
+                made = provenance.exported(
+                    run.info["crate"]["as"], run.manifest, target, given, folder=folder
+                )
                 content = with_text(content, json.dumps(made))
             with _writing(target, put) as stream:
                 stream.write(content)
@@ -142,6 +145,15 @@ def _file_each(
         else:
             yield replace(exported, beside=place)
     _deliver_beside(run, form, beside)
+
+
+def _given(run: FinishedRun, folder: Path) -> dict[str, Any]:
+    """Give the options of an export as its provenance has them, with paths as the working folder has them."""
+    recipe = run.info.get("crate", {}).get("recipe", {})
+    return {
+        name: os.path.normpath(folder.parent / value) if name in provenance.EXPORT_PATHS else value
+        for name, value in recipe.items()
+    }
 
 
 def _files(run: FinishedRun, form: FileEach) -> list[str]:

@@ -27,6 +27,7 @@ class FinishedPhoto:
     The row is the `number`th of the manifest, from 1, and takes `length` bytes from byte `start` on. `source` is
     the photo's path, `sha256` that of its bytes. `name` is its name inside an annotation file, `file` its path in
     an output folder, without an extension; neither leads out of its folder. `range` says how its numbers were read.
+    `output` is what the run wrote of it, with its hash then, and whether that is the one mask of `segment`.
     """
 
     number: int
@@ -37,6 +38,9 @@ class FinishedPhoto:
     name: str
     file: str
     range: str
+    output: Path | None = None
+    output_sha256: str | None = None
+    is_mask: bool = False
 
     @property
     def shown(self) -> str:
@@ -125,7 +129,7 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
     if not last:
         raise NothingMatchedError(f"{manifest}: no photo of it is there any more")
     place, rows = manifest.parent, {number: line.row for number, line in last.values()}
-    photos = _named(place, list(last.values()), {options: _range(way) for options, way in made.items()})
+    photos = _named(place, list(last.values()), made)
     ways = dict.fromkeys(rows[photo.number].options for photo in photos)
     info = {"description": f"crate {__version__}", "made": [made[options] for options in ways]}
     paths = [place / each for row in rows.values() for each in (row.input, row.output) if each is not None]
@@ -154,6 +158,10 @@ def _checked(manifest: Path, number: int, row: ManifestRow) -> Annotated:
     return replace(photo, objects=[each for each in objects if each.area])
 
 
+def _asked(made: dict[str, Any]) -> tuple[object, object]:
+    return made.get("command"), made.get("as")
+
+
 def _range(made: dict[str, Any]) -> str:
     """Find how a run read the numbers of its photos; what is no range is left to the usual one."""
     try:
@@ -165,7 +173,7 @@ def _range(made: dict[str, Any]) -> str:
 
 
 def _named(
-    place: Path, lines: Sequence[tuple[int, Line]], ranges: Mapping[str, str]
+    place: Path, lines: Sequence[tuple[int, Line]], made: Mapping[str, dict[str, Any]]
 ) -> tuple[FinishedPhoto, ...]:
     """Name each photo after its place in the tree of outputs; sorted.
 
@@ -196,7 +204,10 @@ def _named(
             line.row.input_sha256,
             name,
             file,
-            ranges[line.row.options],
+            _range(made[line.row.options]),
+            None if line.row.output is None else Path(os.path.normpath(place / line.row.output)),
+            line.row.output_sha256,
+            _asked(made[line.row.options]) == ("segment", "mask"),
         )
         for (number, line), name, file in zip(lines, names, files, strict=True)
     ]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cratecli.handover.finished_run import FinishedRun
     from cratecli.io.formats.coco import Ids
     from cratecli.io.formats.table import Format
+    from cratecli.runs.jobs import Failure
 
 WORST = 10  # photos in the table of lowest IoU
 
@@ -84,6 +85,14 @@ def export(
             help="For `label-studio`: from its document root to the photos; the folder's name unless said.",
         ),
     ] = None,
+    edited: Annotated[
+        bool,
+        typer.Option(
+            "--edited",
+            help="Take masks from the outputs of `segment` that were changed since they were made: "
+            "the upper half of the range is foreground.",
+        ),
+    ] = False,
     prune: Annotated[
         bool, typer.Option("--prune", help="Leave out photos that are no longer there.")
     ] = False,
@@ -121,11 +130,13 @@ def export(
             names = name_some(gone)
             there = f"exported all the same: {names}; --prune leaves them out"
             report.note(f"no longer there, {f'left out: {names}' if prune else there}")
+        finished, spoilt = _edited(finished, report, wanted=edited)
         finished, left_out = changed(finished, asked)
-        for failure in left_out:
+        for failure in [*spoilt, *left_out]:
             report.fail(failure)
         decisive = {"label": label, "label_from": label_from, "root": root, "orientation": orientation}
         given: dict[str, Any] = {name: value for name, value in decisive.items() if value is not None}
+        given |= {"edited": True} if edited else {}
         given |= ({} if ids_from is None else {"ids_from": ids_from}) | (
             {"polygons": True} if polygons else {}
         )
@@ -152,6 +163,25 @@ def export(
             report.wrote(*([str(target)] if together else []), *([] if beside is None else [str(beside)]))
         if not quiet:
             _sum_up([(each.photo.shown, each.iou) for each in done], report)
+
+
+def _edited(run: "FinishedRun", report: Report, *, wanted: bool) -> "tuple[FinishedRun, list[Failure]]":
+    """Say which outputs were changed since they were made, and take the masks among them, if that is `wanted`."""
+    from cratecli.handover.edited import edited_outputs, with_edited
+    from cratecli.runs.inputs import name_some
+
+    masks, others = edited_outputs(run)
+    if masks and wanted:
+        report.note(f"changed since they were made, and taken as they are now: {name_some(masks)}")
+    elif masks:
+        made = "and exported as they were made; --edited takes them as they are now"
+        report.note(f"changed since they were made: {name_some(masks)}, {made}")
+    elif wanted:
+        report.note("--edited: no mask was changed since it was made")
+    if others:
+        names = name_some(others)
+        report.note(f"changed since they were made, and of no use, as they are no masks of segment: {names}")
+    return with_edited(run, masks) if wanted else (run, [])
 
 
 def _refuse_others(kind: FormatName, **given: str | bool | None) -> None:
