@@ -245,6 +245,85 @@ def test_yolo_finds_the_labels_of_photos(machine: Machine, here: Here, how: str)
     assert not (machine.desk / "photos/a.jpg").is_symlink()
 
 
+@pytest.mark.parametrize("how", ["link", "copy"])
+def test_what_an_earlier_export_left_of_photos_that_are_gone(machine: Machine, here: Here, how: str) -> None:
+    """Pruned, it goes, also under the name that another photo forced on it; what is not ours stays, and is named."""
+    found = [annotate(blobs(40, 60), 0.5)]
+    names = ["a.jpg", "b.jpg", "b.png", "c.jpg", "d.jpg", "e.jpg"]
+    rows = [
+        row(f"../photos/{n}", n + ".png", found, write_photo(machine.desk / "photos" / n, seed=len(n)))
+        for n in names
+    ]
+    write_manifest(machine.desk / "run", rows)
+    export = ("export", "run", "--as", "yolo", "-o", "y", "--photos", how)
+    assert here(*export, "-q").code == 0
+    yolo = machine.desk / "y"
+    for name in ("b.png", "c.jpg", "d.jpg", "e.jpg"):
+        (machine.desk / "photos" / name).unlink()
+    (yolo / "labels/d.txt").write_text("0 0.1 0.1 0.2 0.2 0.3 0.1\n")
+    (yolo / "images/e.jpg").unlink()
+    (yolo / "images/e.jpg").symlink_to("elsewhere.jpg")
+    (yolo / "images/mine.jpg").write_bytes(b"mine")
+    (yolo / "labels/notes.md").write_text("mine")
+    before = {path for path in yolo.rglob("*") if not path.is_dir()}
+    done = here(*export)
+    assert done.code == 1
+    said = "crate: of no photo that was exported, and still there: y/images/b.png.png, y/images/c.jpg, y/images/d.jpg"
+    assert [line for line in done.err.splitlines() if line.startswith(said)]
+    assert {path for path in yolo.rglob("*") if not path.is_dir()} == before
+    done = here(*export, "--prune")
+    assert done.code == 0
+    said = "crate: of an earlier export, and removed: y/images/b.jpg.jpg, y/images/b.png.png, y/images/c.jpg and 5 more"
+    kept = (
+        "crate: of no photo that was exported, and still there: y/images/e.jpg, y/images/mine.jpg, "
+        "y/labels/d.txt; delete them, unless they are yours"
+    )
+    assert [line for line in done.err.splitlines() if "earlier" in line or "still" in line] == [said, kept]
+    assert sorted(path.relative_to(yolo).as_posix() for path in yolo.rglob("*") if not path.is_dir()) == [
+        "data.yaml",
+        *(f"images/{name}" for name in ("a.jpg", "b.jpg", "e.jpg", "mine.jpg")),
+        *(f"labels/{name}" for name in ("a.txt", "b.txt", "d.txt", "notes.md")),
+    ]
+    assert sorted(path.name for path in (machine.desk / "photos").iterdir()) == ["a.jpg", "b.jpg"]
+    assert "earlier" not in here(*export, "--prune").err
+
+
+def test_photos_that_somebody_put_beside_labels_stay(machine: Machine, here: Here) -> None:
+    """A link to the folder of photos is not looked into; photos that have labels are told of no more."""
+    found = [annotate(blobs(40, 60), 0.5)]
+    names = ["a.jpg", "b.jpg"]
+    rows = [row(f"../photos/{n}", n + ".png", found, write_photo(machine.desk / "photos" / n)) for n in names]
+    write_manifest(machine.desk / "run", rows)
+    export = ("export", "run", "--as", "yolo", "-o", "y", "--photos", "none")
+    assert here(*export, "-q").code == 0
+    (machine.desk / "y/images").symlink_to("../photos")
+    assert "still there" not in here(*export).err
+    (machine.desk / "photos/b.jpg").unlink()
+    done = here(*export, "--prune")
+    assert "crate: of an earlier export, and removed: y/labels/b.txt" in done.err.splitlines()
+    assert (machine.desk / "photos/a.jpg").exists()
+
+
+@pytest.mark.parametrize("kind", ["mask", "labels", "npz", "cutout"])
+def test_what_is_left_of_photos_that_are_gone_in_other_formats(
+    machine: Machine, here: Here, kind: str
+) -> None:
+    """A cut-out cannot be made again to compare: it stays, and is named."""
+    lay_out(machine.desk)
+    export = ("export", "run", "--as", kind, "-o", "out")
+    assert here(*export, "-q").code == 0
+    (machine.desk / "out/mine.txt").touch()
+    (machine.desk / "photos/a.jpg").unlink()
+    done = here(*export, "--prune")
+    left = f"out/a.{'npz' if kind == 'npz' else 'png'}"
+    said = {
+        "cutout": f"of no photo that was exported, and still there: {left}; delete them, unless they are yours"
+    }.get(kind, f"of an earlier export, and removed: {left}")
+    assert (done.code, f"crate: {said}" in done.err.splitlines()) == (0, True)
+    assert (left in machine.files()) == (kind == "cutout")
+    assert "out/mine.txt" in machine.files()
+
+
 def test_photos_that_cannot_stand_beside_labels(machine: Machine, here: Here) -> None:
     lay_out(machine.desk)
     (machine.desk / "photos/a.jpg").write_bytes(b"changed")

@@ -55,7 +55,9 @@ def changed(run: FinishedRun, asked: Changes) -> tuple[FinishedRun, list[Failure
         left = tuple(photo for photo in run.photos if photo.number in turns)
         if not left:
             raise InputError(f"{run.manifest}: --orientation raw reads the photos, and none is as it was")
-        run = _with(replace(run, photos=left), lambda photo, found: _as_stored(found, turns[photo.number]))
+        run = _with(
+            replace(run, photos=left), lambda photo, found: _as_stored(found, turns.get(photo.number, 1))
+        )
     if asked.label is not None:
         label = plain(asked.label)
         run = _with(run, lambda _, found: _labelled(found, label))
@@ -63,8 +65,8 @@ def changed(run: FinishedRun, asked: Changes) -> tuple[FinishedRun, list[Failure
         run = _with(run, lambda photo, found: _labelled(found, plain(photo.source.parent.resolve().name)))
     if asked.root is not None:
         place = os.path.realpath(asked.root)
-        named = [replace(photo, name=_below(photo, place, asked.root)) for photo in run.photos]
-        run = replace(run, photos=tuple(sorted(named, key=lambda photo: PurePosixPath(photo.name))))
+        photos, before = (_renamed(each, place, asked.root) for each in (run.photos, run.before))
+        run = replace(run, photos=photos, before=before)
     return run, failed
 
 
@@ -74,6 +76,11 @@ def _with(run: FinishedRun, change: Callable[[FinishedPhoto, Annotated], Annotat
 
 def _labelled(photo: Annotated, label: str) -> Annotated:
     return replace(photo, objects=[replace(each, label=label or "object") for each in photo.objects])
+
+
+def _renamed(photos: tuple[FinishedPhoto, ...], place: str, root: str) -> tuple[FinishedPhoto, ...]:
+    named = [replace(photo, name=_below(photo, place, root)) for photo in photos]
+    return tuple(sorted(named, key=lambda photo: PurePosixPath(photo.name)))
 
 
 def _below(photo: FinishedPhoto, place: str, root: str) -> str:

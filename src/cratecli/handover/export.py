@@ -112,12 +112,11 @@ def _one_file(run: FinishedRun, form: OneFile, target: Path | None, put: Put) ->
 def _file_each(
     run: FinishedRun, form: FileEach, folder: Path, put: Put, photos: PhotosBeside
 ) -> Iterator[Exported | Failure]:
-    files = _files(run, form)
+    files = file_names(run.photos, form)
     targets = [folder / form.folder / f"{file}.{form.ending}" for file in files]
     beside = beside_path(form, folder)
     _refuse(run, targets if beside is None else [*targets, beside])
     names = classes(run)
-    given = _given(run, folder)
     for number, ((photo, annotated), target) in enumerate(zip(run.rows(), targets, strict=True)):
         place: Path | None = None
         try:
@@ -125,12 +124,7 @@ def _file_each(
                 place = folder / form.photos / f"{files[number]}{_ending(form, photo)}"
                 _refuse_own(run, place)
                 put_photo(photo, place, photos, photo_content(photo))
-            content = form.encode(annotated, names, partial(read_photo_again, photo, annotated))
-            if form.ending == "png" and "crate" in run.info:
-                made = provenance.exported(
-                    run.info["crate"]["as"], run.manifest, target, given, folder=folder
-                )
-                content = with_text(content, json.dumps(made))
+            content = encoded(run, form, photo, annotated, names=names, folder=folder, target=target)
             with _writing(target, put) as stream:
                 stream.write(content)
                 with _again(stream) as written:
@@ -156,11 +150,31 @@ def _given(run: FinishedRun, folder: Path) -> dict[str, Any]:
     }
 
 
-def _files(run: FinishedRun, form: FileEach) -> list[str]:
+def file_names(photos: Sequence[FinishedPhoto], form: FileEach) -> list[str]:
     """Name the files of a format, without their extension."""
     if not form.photos:
-        return [each.file for each in run.photos]
-    return [_apart(each, form.photos) for each in stems([each.name for each in run.photos])]
+        return [each.file for each in photos]
+    return [_apart(each, form.photos) for each in stems([each.name for each in photos])]
+
+
+def encoded(
+    run: FinishedRun,
+    form: FileEach,
+    photo: FinishedPhoto,
+    annotated: Annotated,
+    *,
+    names: Sequence[str],
+    folder: Path,
+    target: Path,
+) -> bytes:
+    """Encode the file of one photo; PNGs say how. Raises `InputError` where it takes the photo, which has changed."""
+    content = form.encode(annotated, names, partial(read_photo_again, photo, annotated))
+    if form.ending == "png" and "crate" in run.info:
+        made = provenance.exported(
+            run.info["crate"]["as"], run.manifest, target, _given(run, folder), folder=folder
+        )
+        return with_text(content, json.dumps(made))
+    return content
 
 
 def _apart(file: str, folder: str) -> str:

@@ -55,7 +55,8 @@ class FinishedRun:
     Photos are in the order of their names, so that memory does not grow with the manifest and the order in which
     they were finished does not matter. `protected` are the real paths of the run's photos, outputs and manifest;
     `info` is the provenance that annotation files have room for. `gone` are the paths of photos that are no longer
-    there, whether they are listed or not. Each of `changes` is made to a photo's objects as they are read.
+    there, whether they are listed or not; if they are not, `before` are all photos, as an export named them then. Each
+    of `changes` is made to a photo's objects as they are read.
     """
 
     manifest: Path
@@ -63,6 +64,7 @@ class FinishedRun:
     protected: frozenset[str]
     info: Info
     gone: tuple[str, ...] = ()
+    before: tuple[FinishedPhoto, ...] = ()
     changes: tuple[Callable[[FinishedPhoto, Annotated], Annotated], ...] = ()
 
     @property
@@ -123,19 +125,31 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
         made.setdefault(row.options, row.made)
     if not last:
         raise NothingMatchedError(f"{manifest}: no photo was done")
-    gone = [source for source in last if is_gone(manifest.parent, source)]
+    place = manifest.parent
+    paths = [place / each for _, line in last.values() for each in (line.row.input, line.row.output) if each]
+    gone = [source for source in last if is_gone(place, source)]
+    before = _named_before(place, last, made) if prune and gone else ()
     if prune:
         last = {source: row for source, row in last.items() if source not in set(gone)}
     if not last:
         raise NothingMatchedError(f"{manifest}: no photo of it is there any more")
-    place, rows = manifest.parent, {number: line.row for number, line in last.values()}
+    rows = {number: line.row for number, line in last.values()}
     photos = _named(place, list(last.values()), made)
     ways = dict.fromkeys(rows[photo.number].options for photo in photos)
     info = {"description": f"crate {__version__}", "made": [made[options] for options in ways]}
-    paths = [place / each for row in rows.values() for each in (row.input, row.output) if each is not None]
     protected = frozenset(os.path.realpath(each) for each in (manifest, *paths))
     shown = tuple(sorted(os.path.normpath(place / source) for source in gone))
-    return FinishedRun(manifest, photos, protected, info, shown)
+    return FinishedRun(manifest, photos, protected, info, shown, before)
+
+
+def _named_before(
+    place: Path, last: Mapping[str, tuple[int, Line]], made: Mapping[str, dict[str, Any]]
+) -> tuple[FinishedPhoto, ...]:
+    """Name all photos of a run, if they can be."""
+    try:
+        return _named(place, list(last.values()), made)
+    except UsageError:
+        return ()
 
 
 def _checked(manifest: Path, number: int, row: ManifestRow) -> Annotated:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cratecli.cli import options
+from cratecli.cli.changed_since import take_edited, tell_gone, tell_leftovers
 from cratecli.cli.console import printable, put, stdout_kind
 from cratecli.cli.outputs import means_stdout
 from cratecli.cli.report import Report
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from cratecli.handover.finished_run import FinishedRun
     from cratecli.io.formats.coco import Ids
     from cratecli.io.formats.table import Format
-    from cratecli.runs.jobs import Failure
 
 WORST = 10  # photos in the table of lowest IoU
 
@@ -112,7 +112,6 @@ def export(
     from cratecli.handover.changes import Changes, changed
     from cratecli.handover.finished_run import read_run
     from cratecli.io.formats.table import FORMATS, OneFile, coco_format, label_studio_format
-    from cratecli.runs.inputs import name_some
     from cratecli.runs.jobs import Failure
     from cratecli.runs.provenance import exported
 
@@ -126,11 +125,8 @@ def export(
     done: list[Exported] = []
     with report:
         finished = read_run(run, prune=prune)
-        if gone := finished.gone:
-            names = name_some(gone)
-            there = f"exported all the same: {names}; --prune leaves them out"
-            report.note(f"no longer there, {f'left out: {names}' if prune else there}")
-        finished, spoilt = _edited(finished, report, wanted=edited)
+        tell_gone(finished, report, pruned=prune)
+        finished, spoilt = take_edited(finished, report, wanted=edited)
         finished, left_out = changed(finished, asked)
         for failure in [*spoilt, *left_out]:
             report.fail(failure)
@@ -156,6 +152,8 @@ def export(
             record = outcome.record
             own = [] if together else [outcome.target, outcome.beside]
             report.done(record, *(str(path) for path in own if path is not None))
+        if target is not None and not isinstance(form, OneFile):
+            tell_leftovers(finished, form, target, [each.target for each in done], report)
         if target is None and output is None:
             report.went_to_stdout()
         if target is not None:
@@ -163,25 +161,6 @@ def export(
             report.wrote(*([str(target)] if together else []), *([] if beside is None else [str(beside)]))
         if not quiet:
             _sum_up([(each.photo.shown, each.iou) for each in done], report)
-
-
-def _edited(run: "FinishedRun", report: Report, *, wanted: bool) -> "tuple[FinishedRun, list[Failure]]":
-    """Say which outputs were changed since they were made, and take the masks among them, if that is `wanted`."""
-    from cratecli.handover.edited import edited_outputs, with_edited
-    from cratecli.runs.inputs import name_some
-
-    masks, others = edited_outputs(run)
-    if masks and wanted:
-        report.note(f"changed since they were made, and taken as they are now: {name_some(masks)}")
-    elif masks:
-        made = "and exported as they were made; --edited takes them as they are now"
-        report.note(f"changed since they were made: {name_some(masks)}, {made}")
-    elif wanted:
-        report.note("--edited: no mask was changed since it was made")
-    if others:
-        names = name_some(others)
-        report.note(f"changed since they were made, and of no use, as they are no masks of segment: {names}")
-    return with_edited(run, masks) if wanted else (run, [])
 
 
 def _refuse_others(kind: FormatName, **given: str | bool | None) -> None:
