@@ -31,9 +31,8 @@ WHOLE = {
 def test_a_file_that_is_cut_is_not_whole(name: str) -> None:
     content = WHOLE[name]
     assert is_whole(content)
-    for kept in (0.1, 0.5, 0.9):
-        assert not is_whole(content[: int(len(content) * kept)])
-    assert is_whole(content[:-1]) == (name == "jpeg")  # whose pixels are all there
+    for kept in (len(content) // 10, len(content) // 2, len(content) - 20, len(content) - 1):
+        assert not is_whole(content[:kept])
 
 
 @pytest.mark.parametrize("content", [b"", b"painted over", b"{}", b"PK\x03\x04", b"\x10\0\0\0\0\0\0\0{"])

@@ -94,7 +94,11 @@ def export(
         ),
     ] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Leave out photos that are no longer there.")
+        bool,
+        typer.Option(
+            "--prune",
+            help="Leave out photos that are no longer there, and remove what an earlier export made of them.",
+        ),
     ] = False,
     json_: options.Json = False,
     jsonl: options.JsonLines = False,
