@@ -82,6 +82,21 @@ def test_outputs_beside_their_photos(photos: Path, here: Here) -> None:
     ]
 
 
+def test_an_edited_output_beside_its_photo_is_no_photo(photos: Path, here: Here) -> None:
+    """The program that edited it dropped what tells that crate made it; the manifest knows it still."""
+    del photos
+    run = ("segment", "a.jpg", "sub/c.jpg", "-o", "./", *FAST)
+    assert here(*run, "-q").code == 0
+    drawn(Path("a.png"))
+    mine = drawn(Path("sub/c.png"))
+    assert planned(here, "segment", ".", "-r", "-o", "out") == (
+        ["a.jpg", "b.png", "sub/c.jpg"],
+        [PASSED.format("a.png, sub/c.png")],
+    )
+    assert here(*run).lines == []
+    assert Path("sub/c.png").read_bytes() == mine
+
+
 def test_somebody_elses_manifest_hides_no_photo(photos: Path, here: Here) -> None:
     for content in (b'{"audio": "x.wav"}\n', b"", b"no JSON", b'{"input": "../x.jpg"}\n', b'{"input": "'):
         (photos / "sub/manifest.jsonl").write_bytes(content)
