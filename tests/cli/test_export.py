@@ -248,6 +248,85 @@ def test_yolo_finds_the_labels_of_photos(machine: Machine, here: Here, how: str)
     assert not (machine.desk / "photos/a.jpg").is_symlink()
 
 
+@pytest.mark.parametrize("how", ["link", "copy"])
+def test_what_an_earlier_export_left_of_photos_that_are_gone(machine: Machine, here: Here, how: str) -> None:
+    """Pruned, it goes, also under the name that another photo forced on it; what is not ours stays, and is named."""
+    found = [annotate(blobs(40, 60), 0.5)]
+    names = ["a.jpg", "b.jpg", "b.png", "c.jpg", "d.jpg", "e.jpg"]
+    rows = [
+        row(f"../photos/{n}", n + ".png", found, write_photo(machine.desk / "photos" / n, seed=len(n)))
+        for n in names
+    ]
+    write_manifest(machine.desk / "run", rows)
+    export = ("export", "run", "--as", "yolo", "-o", "y", "--photos", how)
+    assert here(*export, "-q").code == 0
+    yolo = machine.desk / "y"
+    for name in ("b.png", "c.jpg", "d.jpg", "e.jpg"):
+        (machine.desk / "photos" / name).unlink()
+    (yolo / "labels/d.txt").write_text("0 0.1 0.1 0.2 0.2 0.3 0.1\n")
+    (yolo / "images/e.jpg").unlink()
+    (yolo / "images/e.jpg").symlink_to("elsewhere.jpg")
+    (yolo / "images/mine.jpg").write_bytes(b"mine")
+    (yolo / "labels/notes.md").write_text("mine")
+    before = {path for path in yolo.rglob("*") if not path.is_dir()}
+    done = here(*export)
+    assert done.code == 1
+    said = "crate: of no photo that was exported, and still there: y/images/b.png.png, y/images/c.jpg, y/images/d.jpg"
+    assert [line for line in done.err.splitlines() if line.startswith(said)]
+    assert {path for path in yolo.rglob("*") if not path.is_dir()} == before
+    done = here(*export, "--prune")
+    assert done.code == 0
+    said = "crate: of an earlier export, and removed: y/images/b.jpg.jpg, y/images/b.png.png, y/images/c.jpg and 5 more"
+    kept = (
+        "crate: of no photo that was exported, and still there: y/images/e.jpg, y/images/mine.jpg, "
+        "y/labels/d.txt; delete them, unless they are yours"
+    )
+    assert [line for line in done.err.splitlines() if "earlier" in line or "still" in line] == [said, kept]
+    assert sorted(path.relative_to(yolo).as_posix() for path in yolo.rglob("*") if not path.is_dir()) == [
+        "data.yaml",
+        *(f"images/{name}" for name in ("a.jpg", "b.jpg", "e.jpg", "mine.jpg")),
+        *(f"labels/{name}" for name in ("a.txt", "b.txt", "d.txt", "notes.md")),
+    ]
+    assert sorted(path.name for path in (machine.desk / "photos").iterdir()) == ["a.jpg", "b.jpg"]
+    assert "earlier" not in here(*export, "--prune").err
+
+
+def test_photos_that_somebody_put_beside_labels_stay(machine: Machine, here: Here) -> None:
+    """A link to the folder of photos is not looked into; photos that have labels are told of no more."""
+    found = [annotate(blobs(40, 60), 0.5)]
+    names = ["a.jpg", "b.jpg"]
+    rows = [row(f"../photos/{n}", n + ".png", found, write_photo(machine.desk / "photos" / n)) for n in names]
+    write_manifest(machine.desk / "run", rows)
+    export = ("export", "run", "--as", "yolo", "-o", "y", "--photos", "none")
+    assert here(*export, "-q").code == 0
+    (machine.desk / "y/images").symlink_to("../photos")
+    assert "still there" not in here(*export).err
+    (machine.desk / "photos/b.jpg").unlink()
+    done = here(*export, "--prune")
+    assert "crate: of an earlier export, and removed: y/labels/b.txt" in done.err.splitlines()
+    assert (machine.desk / "photos/a.jpg").exists()
+
+
+@pytest.mark.parametrize("kind", ["mask", "labels", "npz", "cutout"])
+def test_what_is_left_of_photos_that_are_gone_in_other_formats(
+    machine: Machine, here: Here, kind: str
+) -> None:
+    """A cut-out cannot be made again to compare: it stays, and is named."""
+    lay_out(machine.desk)
+    export = ("export", "run", "--as", kind, "-o", "out")
+    assert here(*export, "-q").code == 0
+    (machine.desk / "out/mine.txt").touch()
+    (machine.desk / "photos/a.jpg").unlink()
+    done = here(*export, "--prune")
+    left = f"out/a.{'npz' if kind == 'npz' else 'png'}"
+    said = {
+        "cutout": f"of no photo that was exported, and still there: {left}; delete them, unless they are yours"
+    }.get(kind, f"of an earlier export, and removed: {left}")
+    assert (done.code, f"crate: {said}" in done.err.splitlines()) == (0, True)
+    assert (left in machine.files()) == (kind == "cutout")
+    assert "out/mine.txt" in machine.files()
+
+
 def test_photos_that_cannot_stand_beside_labels(machine: Machine, here: Here) -> None:
     lay_out(machine.desk)
     (machine.desk / "photos/a.jpg").write_bytes(b"changed")
@@ -405,6 +484,129 @@ def test_an_export_that_was_changed_is_explained(machine: Machine, here: Here) -
     before = (machine.desk / "new/a.json").read_bytes()
     assert here(*told.split()[1:]).code == 0
     assert (machine.desk / "new/a.json").read_bytes() == before
+
+
+def edited_run(machine: Machine, kind: str = "mask") -> Path:
+    """Lay out a run of segment with an output for each photo; gives its folder."""
+    mask = blobs(40, 60)
+    (machine.desk / "run").mkdir(exist_ok=True)
+    rows = []
+    for seed, name in enumerate("abc"):
+        found = [annotate(mask, 0.25, "cat")] if name != "c" else []
+        content = png.encode_mask(mask if found else np.zeros_like(mask))
+        (machine.desk / f"run/{name}.png").write_bytes(content)
+        sha256 = write_photo(machine.desk / f"photos/{name}.jpg", seed=seed)
+        made = row(f"../photos/{name}.jpg", f"{name}.png", found, sha256)
+        about = {"output_sha256": hashlib.sha256(content).hexdigest(), "made": made.made | {"as": kind}}
+        rows.append(made.model_copy(update=about))
+    write_manifest(machine.desk / "run", rows)
+    return machine.desk / "run"
+
+
+def test_masks_that_were_corrected_by_hand(machine: Machine, here: Here) -> None:
+    """They are named; with --edited they are what is exported, with the label and score of their row."""
+    run = edited_run(machine)
+    export = ("export", "run", "--as", "coco", "-o", "all.json")
+    assert "changed" not in here(*export).err
+    assert here(*export, "--edited").err.startswith(
+        "crate: --edited: no mask was changed since it was made\n"
+    )
+    levels = np.zeros((40, 60), np.uint8)
+    levels[:20], levels[20:, :10] = 128, 127
+    Image.fromarray(levels).save(run / "a.png")
+    Image.fromarray(levels).save(run / "c.png")
+    done = here(*export)
+    said = "crate: changed since they were made: run/a.png, run/c.png, and exported as they were made; "
+    assert done.err.splitlines()[0] == f"{said}--edited takes them as they are now"
+    dataset = json.loads((machine.desk / "all.json").read_text())
+    assert [each["score"] for each in dataset["annotations"]] == [0.25, 0.25]
+    done = here(*export, "--edited", "--root", ".")
+    said = "crate: changed since they were made, and taken as they are now: run/a.png, run/c.png"
+    assert (done.code, done.err.splitlines()[0]) == (0, said)
+    dataset = json.loads((machine.desk / "all.json").read_text())
+    assert [each["file_name"] for each in dataset["images"]] == [f"photos/{name}.jpg" for name in "abc"]
+    found = {each["image_id"]: each for each in dataset["annotations"]}
+    corrected, kept, new = (found[each["id"]] for each in dataset["images"])
+    np.testing.assert_array_equal(decode_rle(corrected["segmentation"]), levels > 127)
+    np.testing.assert_array_equal(decode_rle(kept["segmentation"]), blobs(40, 60))
+    np.testing.assert_array_equal(decode_rle(new["segmentation"]), levels > 127)
+    names = {each["id"]: each["name"] for each in dataset["categories"]}
+    assert [(each["score"], names[each["category_id"]]) for each in (corrected, new)] == [
+        (0.25, "cat"),
+        (1.0, "object"),
+    ]
+    assert dataset["info"]["crate"]["recipe"] == {"root": ".", "edited": True}
+    assert " --edited " in here("explain", "all.json").lines[0]
+    assert here("export", "run", "--as", "mask", "--edited", "-o", "out", "-q").code == 0
+    np.testing.assert_array_equal(png.decode_mask((machine.desk / "out/a.png").read_bytes()), levels > 127)
+    assert here("explain", "out/a.png").lines == ["crate export run --edited --as mask --output out"]
+
+
+def test_how_an_edited_mask_is_read(machine: Machine, here: Here) -> None:
+    """Also in colours, with transparency, with a palette, of 16 bits; cleared, it is no object."""
+    run, wanted = edited_run(machine), np.zeros((40, 60), bool)
+    wanted[:20] = True
+    grey = np.where(wanted, np.uint8(255), np.uint8(0))
+    alpha = np.dstack([np.full((40, 60, 3), 255, np.uint8), grey])
+    indexed = Image.fromarray(np.where(wanted, np.uint8(3), np.uint8(5)), "P")
+    indexed.putpalette([0] * 9 + [255, 0, 0] + [0] * 9)
+    pictures = [
+        Image.fromarray(np.dstack([grey] * 3)),
+        Image.fromarray(alpha),
+        indexed,
+        Image.fromarray(grey.astype(np.uint16) * 257),
+        Image.fromarray(wanted),
+        Image.fromarray(np.zeros_like(grey)),
+    ]
+    for picture in pictures:
+        picture.save(run / "a.png")
+        assert here("export", "run", "--as", "mask", "--edited", "-o", "out", "-q").code == 0
+        expected = wanted if picture is not pictures[-1] else np.zeros_like(wanted)
+        np.testing.assert_array_equal(png.decode_mask((machine.desk / "out/a.png").read_bytes()), expected)
+
+
+def test_edited_masks_that_cannot_be_taken(machine: Machine, here: Here) -> None:
+    """Of another size, cut short, or labels: each fails alone, with one line."""
+    run = edited_run(machine)
+    for content, reason in (
+        (png.encode_mask(np.ones((20, 30), bool)), "is 30 × 20 px, and its photo 60 × 40: a mask keeps"),
+        (png.encode_mask(blobs(40, 60, 3))[:-40], "cannot be read as an image"),
+        (b"", "run/a.png: "),
+        (png.encode_image(Image.fromarray(np.ones((40, 60), np.uint8))), "no pixel is in the upper half"),
+    ):
+        (run / "a.png").write_bytes(content)
+        done = here("export", "run", "--as", "coco", "--edited", "-o", "all.json", "--jsonl")
+        assert (done.code, len(done.lines)) == (1, 3)
+        assert [line for line in done.err.splitlines() if reason in line]
+        assert "crate: run/a.png: " in done.err
+        assert len(json.loads((machine.desk / "all.json").read_text())["images"]) == 2
+    rows = (run / "manifest.jsonl").read_text().splitlines(keepends=True)
+    (run / "manifest.jsonl").write_text(rows[0])
+    done = here("export", "run", "--as", "coco", "--edited", "-o", "all.json")
+    assert (done.code, done.err.splitlines()[-1][:19]) == (1, "crate: run/a.png: n")
+
+
+def test_edited_pictures_that_are_no_masks(machine: Machine, here: Here) -> None:
+    run = edited_run(machine, "cutout")
+    (run / "a.png").write_bytes(png.encode_mask(np.ones((40, 60), bool)))
+    for more in ((), ("--edited",)):
+        done = here("export", "run", "--as", "coco", "-o", "all.json", *more)
+        said = (
+            "crate: changed since they were made, and of no use, as they are no masks of segment: run/a.png"
+        )
+        assert (done.code, done.err.count(said)) == (0, 1)
+
+
+def test_pictures_say_how_they_were_exported(machine: Machine, here: Here) -> None:
+    lay_out(machine.desk)
+    assert (
+        here(
+            "export", "run", "--as", "mask", "--orientation", "raw", "--root", ".", "-o", "to/out", "-q"
+        ).code
+        == 0
+    )
+    told = "crate export run --root . --orientation raw --as mask --output to/out"
+    assert here("explain", "to/out/sub/a.png").lines == [told]
 
 
 def test_coco_tools_read_both(machine: Machine, here: Here) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cratecli.io.formats.png import encode_mask
 from tests.cli.conftest import Here, Machine, outputs
@@ -81,6 +82,21 @@ def test_outputs_beside_their_photos(photos: Path, here: Here) -> None:
     ]
 
 
+def test_an_edited_output_beside_its_photo_is_no_photo(photos: Path, here: Here) -> None:
+    """The program that edited it dropped what tells that crate made it; the manifest knows it still."""
+    del photos
+    run = ("segment", "a.jpg", "sub/c.jpg", "-o", "./", *FAST)
+    assert here(*run, "-q").code == 0
+    drawn(Path("a.png"))
+    mine = drawn(Path("sub/c.png"))
+    assert planned(here, "segment", ".", "-r", "-o", "out") == (
+        ["a.jpg", "b.png", "sub/c.jpg"],
+        [PASSED.format("a.png, sub/c.png")],
+    )
+    assert here(*run).lines == []
+    assert Path("sub/c.png").read_bytes() == mine
+
+
 def test_somebody_elses_manifest_hides_no_photo(photos: Path, here: Here) -> None:
     for content in (b'{"audio": "x.wav"}\n', b"", b"no JSON", b'{"input": "../x.jpg"}\n', b'{"input": "'):
         (photos / "sub/manifest.jsonl").write_bytes(content)
@@ -133,6 +149,111 @@ def test_photos_that_are_gone(machine: Machine, here: Here, command: str) -> Non
     assert {Path(name).name for name in machine.files() if "overlays" in name} <= {"a.png", "b.png"}
     assert {row.input for row in read_rows(machine.desk / "out")} == {"../in/a.jpg", "../in/b.jpg"}
     assert "no longer" not in here(*run, "--prune").err
+
+
+def drawn(path: Path) -> bytes:
+    """Draw a mask over an output, as a labeller does; gives its bytes."""
+    with Image.open(path) as mask:
+        shape = mask.size[::-1]
+    levels = np.zeros(shape, np.uint8)
+    levels[: shape[0] // 2] = 255
+    Image.fromarray(levels).save(path)
+    return path.read_bytes()
+
+
+KEPT = (
+    "crate: changed since they were made, and kept: out/a.png; delete them, or give --exists overwrite, "
+    "to have them made again"
+)
+
+
+@pytest.mark.parametrize("command", ["segment", "objects"])
+def test_masks_that_were_corrected_by_hand_stay(machine: Machine, here: Here, command: str) -> None:
+    """In a run that is taken up, one that begins anew and one with other options; until they are told to go."""
+    for seed, name in enumerate(("a.jpg", "b.jpg")):
+        machine.photo(f"in/{name}", seed=seed)
+    run = (command, "in", "-o", "out", "--size", "32")
+    assert here(*run, "-q").code == 0
+    out = machine.desk / "out/a.png"
+    mine = drawn(out)
+    before = {row.output: row for row in read_rows(machine.desk / "out")}
+    for more in (("--resume",), (), ("--refine", "none")):
+        done = here(*run, *more)
+        assert (done.code, done.err.splitlines().count(KEPT)) == (0, 1)
+        assert done.lines == ([] if "--resume" in more else ["out/b.png"])
+        assert out.read_bytes() == mine
+        assert {row.output: row for row in read_rows(machine.desk / "out")}["a.png"] == before["a.png"]
+    out.unlink()
+    assert here(*run).lines == ["out/a.png", "out/b.png"]
+    drawn(out)
+    done = here(*run, "--exists", "overwrite")
+    assert (done.lines, "kept" in done.err) == (["out/a.png", "out/b.png"], False)
+    done = here(*run, "--resume")
+    assert (done.lines, done.err.splitlines()[-1]) == ([], "crate: 2 photos were done before")
+
+
+def test_parts_that_were_corrected_by_hand_stay(machine: Machine, here: Here) -> None:
+    for seed, name in enumerate(("a.jpg", "b.jpg")):
+        machine.photo(f"in/{name}", seed=seed)
+    run = ("parts", "in", "-o", "out", "--size", "32", "--k", "2")
+    assert here(*run, "-q").code == 0
+    mine = drawn(machine.desk / "out/labels/a.png")
+    kept = (
+        "crate: changed since they were made, and kept: out/labels/a.png, which parts.json leaves out; "
+        "delete them to have them made again"
+    )
+    done = here(*run)
+    assert (done.code, done.err.splitlines().count(kept)) == (0, 1)
+    assert (machine.desk / "out/labels/a.png").read_bytes() == mine
+
+
+def test_a_rehearsal_names_what_would_be_removed(machine: Machine, here: Here) -> None:
+    for seed, name in enumerate("abc"):
+        machine.photo(f"in/{name}.jpg", seed=seed)
+    run = ("segment", "in", "-o", "out", *FAST)
+    assert here(*run, "-q").code == 0
+    for name in "bc":
+        (machine.desk / f"in/{name}.jpg").unlink()
+    drawn(machine.desk / "out/c.png")
+    before = machine.files()
+    done = here(*run, "--prune", "--resume", "--dry-run")
+    assert (done.code, done.lines) == (0, ["in/a.jpg\tout/a.png"])
+    assert done.err.splitlines() == [
+        "crate: --resume: photos that are done are listed too: which they are is known once they are read",
+        "crate: no longer there: in/b.jpg, in/c.jpg",
+        "crate: would be removed: out/b.png",
+        "crate: would be kept, as it was changed since it was made: out/c.png",
+    ]
+    assert machine.files() == before
+    assert here("segment", "in", "-o", "new", "--prune", "--dry-run").err == ""
+    assert here(*run, "--dry-run").err == "crate: no longer there: in/b.jpg, in/c.jpg\n"
+
+
+def test_an_emptied_folder_is_not_pruned(machine: Machine, here: Here) -> None:
+    machine.photo("in/a.jpg")
+    assert here("segment", "in", "-o", "out", "-q", *FAST).code == 0
+    (machine.desk / "in/a.jpg").unlink()
+    done = here("segment", "in", "-o", "out", "--prune", *FAST)
+    said = "crate: no photo in in; so nothing is pruned: the disk may be away, else delete the outputs yourself\n"
+    assert (done.code, done.err) == (3, said)
+    assert (machine.desk / "out/a.png").exists()
+
+
+def test_the_same_photos_under_another_ending(machine: Machine, here: Here) -> None:
+    """The old files are named where they stay; pruned, a photo is named once, and all that was made of it goes."""
+    for seed, name in enumerate("ab"):
+        machine.photo(f"in/{name}.jpg", seed=seed)
+    run = ("segment", "in", "-o", "out", "--as", "cutout", *FAST)
+    assert here(*run, "-q").code == 0
+    done = here(*run, "--ending", "webp", "--resume")
+    said = "crate: made of the same photos by an earlier run, and left as it was: out/a.png, out/b.png"
+    assert (done.code, done.err.splitlines().count(said)) == (0, 1)
+    (machine.desk / "in/b.jpg").unlink()
+    done = here(*run, "--ending", "webp", "--resume", "--prune")
+    gone = "crate: no longer there, and what was made of them removed: in/b.jpg"
+    assert [line for line in done.err.splitlines() if "no longer" in line] == [gone]
+    assert done.err.endswith("crate: 1 photo was done before\n")
+    assert [name for name in machine.files() if name[:4] == "out/"] == ["out/a.png", "out/a.webp"]
 
 
 def test_what_is_elsewhere_or_left_out_is_not_gone(machine: Machine, here: Here) -> None:

@@ -99,7 +99,7 @@ def test_off_centre_the_photo_is_cut(tmp_path: Path, painter: Painter) -> None:
     folder = pairs(tmp_path, "masks", (photo, truth(box)), (photo, truth(Box(0, 0, 64, 96))))
     result = evaluate_saliency(folder, painter, **PLAIN, off_centre=True)
     assert result.photos == 1
-    assert any("off-centre" in note and "; 1 photos have none" in note for note in result.notes)
+    assert any("off-centre" in note and "; 1 photo has none and is left out" in note for note in result.notes)
     whole = evaluate_saliency(folder, painter, **PLAIN)
     assert whole.photos == 2
     assert 0.8 < numbers(result, "heads 0")["IoU"] < 1

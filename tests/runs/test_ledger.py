@@ -6,12 +6,16 @@ import resource
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cratecli.errors import InputError, OutputError
+from cratecli.io.formats import ArrayEnding, tensors
+from cratecli.io.formats.png import encode_mask
 from cratecli.runs import manifest
 from cratecli.runs.jobs import Job, deliver
 from cratecli.runs.ledger import Ledger
+from cratecli.runs.provenance import Provenance
 from tests.support.ledgers import FOUND, JOBS, do, job, ledger, made, sha
 from tests.support.processes import Other
 from tests.support.runs import read_rows
@@ -75,7 +79,7 @@ def test_a_start_reads_each_row_once(monkeypatch: pytest.MonkeyPatch, resume: bo
     monkeypatch.setattr(manifest.ManifestRow, "from_json", counted)
     with ledger() as book:
         book.open(JOBS[:1], resume=resume)
-        assert read == ["a.png", "b.png", "sub/c.png"] + ([] if resume else ["b.png", "sub/c.png"])
+        assert read == ["a.png", "b.png", "sub/c.png"]
 
 
 def test_without_resume_all_is_made_again() -> None:
@@ -100,6 +104,79 @@ def test_a_row_that_no_longer_holds_is_made_again() -> None:
     assert run(ledger("mean"), [job("a", "in/a.webp")], resume=True, content="changed") == ["made"]
     assert set(rows().values()) == {sha("changed")}
     assert len(rows()) == 3
+
+
+def painted() -> bytes:
+    return encode_mask(np.ones((4, 5), bool))
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_an_output_that_somebody_worked_on_stays(resume: bool) -> None:
+    """Whatever the options and the photo are by now; its row stays too. A file cut short is nobody's work."""
+    run(ledger())
+    Path("out/a.png").write_bytes(painted())
+    Path("out/b.png").write_bytes(painted()[:-20])
+    before = rows()
+    for keep, content in (("otsu", "photo"), ("mean", "changed")):
+        with ledger(keep) as book:
+            book.open(JOBS, resume=resume)
+            again = "done" if resume and keep == "otsu" else "made"
+            assert [do(book, each, content) for each in JOBS] == ["done", "made", again]
+            assert book.edited == ["a.png"]
+        assert Path("out/a.png").read_bytes() == painted()
+        assert rows()["a.png"] == before["a.png"]
+    with ledger("mean") as book:
+        book.open(JOBS, resume=resume, overwrite=True)
+        assert do(book, JOBS[0], "changed") == "made"
+        assert book.edited == []
+    assert rows()["a.png"] == sha("changed")
+
+
+def test_work_on_another_photos_output_is_not_lost() -> None:
+    """The photo fails; one that was only renamed has its output."""
+    run(ledger())
+    Path("out/a.png").write_bytes(painted())
+    assert run(ledger(), [job("a", "in/a.webp")]) == ["done"]
+    with pytest.raises(
+        InputError, match=r"^in/a\.webp: its output a\.png was made from \.\./in/a\.jpg, and changed"
+    ):
+        run(ledger(), [job("a", "in/a.webp")], content="other")
+    assert Path("out/a.png").read_bytes() == painted()
+
+
+@pytest.mark.parametrize("ending", ["npz", "safetensors"])
+def test_arrays_that_somebody_worked_on_stay(ending: ArrayEnding) -> None:
+    place = Job(Path("in/a.jpg"), Path(f"out/a.{ending}"))
+    run(ledger(), [place])
+    mine = tensors.encode({"mine": np.ones(3)}, ending, None)
+    assert place.target
+    for content, became in ((mine, "done"), (mine[: len(mine) // 2], "made")):
+        place.target.write_bytes(content)
+        assert run(ledger(), [place]) == [became]
+
+
+def test_a_kill_before_an_output_is_replaced_makes_nobodys_work(other: Other) -> None:
+    """The row is taken back before: what is new and has no row is made again."""
+    run(ledger())
+    other("ledger.open(JOBS, resume=False)")
+    assert other("ledger.claim(JOBS[0])") == "True"
+    assert other("ledger.done(JOBS[0], sha('photo'))") == "False"
+    other.kill()
+    Path("out/a.png").write_bytes(painted())
+    assert run(ledger(), resume=True) == ["made", "done", "done"]
+
+
+def test_what_was_made_under_other_names_is_known() -> None:
+    """Of the same photo by the same command, and still there."""
+    run(ledger())
+    webp = [Job(each.source, each.target.with_suffix(".webp")) for each in JOBS if each.target]
+    Path("out/b.png").unlink()
+    with ledger() as book:
+        book.open(webp, resume=True)
+        assert book.beside == ["a.png", "sub/c.png"]
+    with Ledger(Path("out/manifest.jsonl"), Provenance(command="heads")) as book:
+        book.open(webp, resume=True)
+        assert book.beside == []
 
 
 def test_a_kill_while_a_row_is_replaced_leaves_no_second_one(other: Other) -> None:

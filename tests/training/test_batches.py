@@ -194,7 +194,7 @@ def test_a_stream_that_ends_early(data: Path) -> None:
     labelled = OpenedDataset(Short(), 24, 1, ("a",), "")
     batches = training_batches(labelled, RECIPE, range(3), workers=0)
     next(batches)
-    with pytest.raises(InputError, match="ended after 1 batches, and promised 3"):
+    with pytest.raises(InputError, match="ended after 1 batch, and promised 3"):
         next(batches)
 
 

@@ -34,8 +34,11 @@ Null = Annotated[
     bool, typer.Option("-0", "--null", help="In the list, paths end with NUL, as `find -print0` writes.")
 ]
 Exists = Annotated[
-    Literal["overwrite", "skip", "error"],
-    typer.Option(help="What becomes of outputs that are there already."),
+    Literal["overwrite", "skip", "error"] | None,
+    typer.Option(
+        help="What becomes of outputs that are there already; "
+        "unless said, they are overwritten, but for those changed since they were made."
+    ),
 ]
 Resume = Annotated[
     bool,
@@ -47,7 +50,9 @@ Prune = Annotated[
     bool,
     typer.Option("--prune", help="Remove what earlier runs made of photos that are no longer in the folder."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print which photo would go where, and do nothing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print which photo would go where, and what --prune would remove.")
+]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="End at the first photo that fails.")]
 MaxPixels = Annotated[int | None, typer.Option(min=1, metavar="N", help="The most pixels a photo may have.")]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Draw no bar, even on a terminal.")]

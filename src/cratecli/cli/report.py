@@ -13,6 +13,7 @@ from cratecli.cli.progress import Bar
 from cratecli.cli.signals import Stop
 from cratecli.errors import OutputError, UsageError
 from cratecli.geometry import Size, fit_grid
+from cratecli.wording import count_of
 
 if TYPE_CHECKING:
     from cratecli.model.unroll import WhiteBox
@@ -180,7 +181,7 @@ class Report:
             ordered = sorted(self._records, key=lambda record: self._order.get(record["input"], 0))
             put([json.dumps(ordered, indent=2)])
         if self._skipped:
-            self.note(f"{self._skipped} photos were done before")
+            self.note(f"{count_of(self._skipped, 'photo', ('was', 'were'))} done before")
         if self._failed and self._photos > 1:
             tell(f"{self._failed} of {self._photos} photos failed")
         if self._failed and kind is None:

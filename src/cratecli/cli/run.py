@@ -15,6 +15,7 @@ from cratecli.cli.console import stdin_bytes
 from cratecli.cli.report import Report
 from cratecli.cli.signals import Stop, finishing
 from cratecli.errors import InputError, UsageError
+from cratecli.wording import count_of
 
 if TYPE_CHECKING:
     from cratecli.model.unroll import WhiteBox
@@ -165,7 +166,7 @@ class Writing:
 
     PANEL: ClassVar = "Outputs that are there"
 
-    exists: options.Exists = "overwrite"
+    exists: options.Exists = None
     resume: options.Resume = False
     prune: options.Prune = False
 
@@ -204,7 +205,7 @@ class Run:
         if passed := self.plan.passed:
             report.note(f"passed over, as crate made it: {name_some(passed)}; name a file to have it read")
         if self.plan.skipped:
-            report.note(f"{self.plan.skipped} photos have an output already: skipped")
+            report.note(f"{count_of(self.plan.skipped, 'photo', ('has', 'have'))} an output already: skipped")
         if len(self._stdin) > 1 and any(job.source is None and not job.number for job in self.plan.jobs):
             report.note(
                 f"standard input: holds {len(self._stdin)} photos; the first is used: "
@@ -232,7 +233,27 @@ class Run:
                 source, name = ("-" if path is None else str(path) for path in (job.source, target))
                 self._report.done(PlannedRecord(input=source, output=name), f"{source}\t{name}")
             self._tell_failed()
+            self._tell_gone()
         raise typer.Exit
+
+    def _tell_gone(self) -> None:
+        """Say which photos are no longer there, and what pruning would remove of them."""
+        from cratecli.runs.gone import look_for_gone
+        from cratecli.runs.inputs import name_some
+
+        plan, note = self.plan, self._report.note
+        if plan.resume:
+            note("--resume: photos that are done are listed too: which they are is known once they are read")
+        if plan.manifest is None or plan.inputs is None:
+            return
+        written = [path for job in plan.jobs if (path := job.target or job.source) is not None]
+        gone = look_for_gone(plan.manifest, written, plan.inputs.folders)
+        if gone.photos:
+            note(f"no longer there: {name_some(gone.photos)}")
+        for path in gone.written if plan.prune else ():
+            note(f"would be removed: {path}")
+        for path in gone.changed if plan.prune else ():
+            note(f"would be kept, as it was changed since it was made: {path}")
 
     @contextmanager
     def desk(self, model: "WhiteBox") -> "Iterator[Desk]":

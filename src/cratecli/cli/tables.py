@@ -7,6 +7,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from cratecli.cli.console import printable, stdout_is_terminal
+from cratecli.wording import count_of
 
 if TYPE_CHECKING:
     from cratecli.evaluation.result import Evaluation, Measure, ResultRow
@@ -97,5 +98,5 @@ def _explained(evaluations: "Sequence[Evaluation]") -> Iterator[str]:
     for each in evaluations:
         name = f"{each.weights.name}: " if each.weights and len(evaluations) > 1 else ""
         failed = f", {each.failed} could not be evaluated" if each.failed else ""
-        yield f"{name}{each.photos} photos of {each.data}{failed}; {each.recipe}"
+        yield f"{name}{count_of(each.photos, 'photo')} of {each.data}{failed}; {each.recipe}"
     yield from dict.fromkeys(note for each in evaluations for note in each.notes)

@@ -13,6 +13,7 @@ from cratecli.weights import fetch, registry
 from cratecli.weights.download import hub_leftovers
 from cratecli.weights.registry import Checkpoint
 from cratecli.weights.rows import Hub
+from cratecli.wording import count_of
 
 _ROOM = 2_000_000_000  # bytes; the largest published checkpoint has 1.3 GB
 
@@ -48,7 +49,7 @@ def readable(size: int) -> str:
     ('999 bytes', '2.0 MB')
     """
     if size < 1000:
-        return f"{size} byte{'s' if size != 1 else ''}"
+        return count_of(size, "byte")
     power = min(4, (len(str(size)) - 1) // 3)
     return f"{size / 1000**power:.1f} {' kMGT'[power]}B"
 
@@ -88,7 +89,7 @@ def models() -> Iterator[Finding]:
             yield problem("registry", f"{error}; correct it, or remove the file")
         else:
             known |= rows
-            yield fine("registry", f"{path}: {len(rows)} models")
+            yield fine("registry", f"{path}: {count_of(len(rows), 'model')}")
     sound: set[str] = set()
     damaged: set[str] = set()
     for row in known.values():

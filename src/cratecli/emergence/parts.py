@@ -22,6 +22,7 @@ from cratecli.emergence.pca import Components, Moments
 from cratecli.emergence.rules import Foreground, Keep
 from cratecli.emergence.sample import Sample, keys_of
 from cratecli.geometry import Size
+from cratecli.wording import count_of
 
 SAMPLE = 20_000  # patches of all photos together
 DIMENSIONS = 16  # principal components of the foreground in which k-means clusters
@@ -199,7 +200,9 @@ class VocabularyLearner:
         points = inside.project(self._some_inside.rows)
         count = choose_k(points, seed) if k == "auto" else k
         if (different := _different(points)) < count:
-            raise ValueError(f"{different} different patches of foreground are too few for {count} parts")
+            patches = count_of(different, "different patch")
+            few = "is" if different == 1 else "are"
+            raise ValueError(f"{patches} of foreground {few} too few for {count} parts")
         centroids = _centroids(points, count, seed)
         centroids = centroids[np.lexsort(centroids.T[::-1])]
         low, high = np.quantile(points[:, :3], (0.02, 0.98), axis=0)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from cratecli.emergence.bootstrap import interval, resamples
 from cratecli.evaluation.result import Measure
+from cratecli.wording import count_of
 
 RESAMPLES = 1000
 
@@ -30,7 +31,7 @@ class Bootstrap:
         """Describe the intervals in one line."""
         if not self.times:
             return "no intervals"
-        return f"95 % intervals: percentiles of {self.times:,} resamples of the photos, seed {self.seed}"
+        return f"95 % intervals: percentiles of {count_of(self.times, 'resample')} of the photos, seed {self.seed}"
 
     @cached_property
     def counts(self) -> Int[np.ndarray, "times photos"]:

@@ -15,6 +15,7 @@ from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import Desk
 from cratecli.runs.jobs import Failure
 from cratecli.runs.views import as_model
+from cratecli.wording import count_of
 
 
 def first_failure_ends(outcomes: Judged[Scores]) -> Iterator[object]:
@@ -48,7 +49,7 @@ def run_protocol(
             if isinstance(outcome, JudgedPhoto):
                 judged[outcome.name] = outcome
     if known := sum(each.known for each in judged.values()):
-        desk.note(f"{known} photos were evaluated before")
+        desk.note(f"{count_of(known, 'photo', ('was', 'were'))} evaluated before")
     by_name = {name: each.scores for name, each in judged.items()}
     return protocol.conclude(by_name, resamples=resamples, resample_seed=resample_seed)
 

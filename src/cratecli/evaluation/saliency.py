@@ -34,6 +34,7 @@ from cratecli.runs.views import Question
 from cratecli.tasks.options import SegmentOptions
 from cratecli.tasks.recipes import Recipe, choose_recipe
 from cratecli.tasks.segment import decide, tidy
+from cratecli.wording import count_of
 
 SHORTLIST = 4  # maps that the oracle chooses among to the pixel
 MEAN, ORACLE = "mean of heads", "oracle"
@@ -111,7 +112,9 @@ class SaliencyProtocol(PhotoProtocol[SaliencyScores]):
         ]
         if self.windows:
             without = (
-                f"; {self.without_window} photos have none and are left out" if self.without_window else ""
+                f"; {count_of(self.without_window, 'photo', ('has none and is', 'have none and are'))} left out"
+                if self.without_window
+                else ""
             )
             notes.append(
                 f"off-centre: a 70 % window in the corner farthest from the object's middle{without}"
@@ -144,7 +147,8 @@ class SaliencyProtocol(PhotoProtocol[SaliencyScores]):
     def doubts(self, scores: Mapping[str, SaliencyScores]) -> tuple[str, ...]:
         """Say which masks may have been meant otherwise."""
         return tuple(
-            f"{len(names)} of {len(scores)} masks {what}: {', '.join(names[:SHOWN])}{', …' * (len(names) > SHOWN)}"
+            f"{len(names)} of {count_of(len(scores), 'mask')} {what}: "
+            f"{', '.join(names[:SHOWN])}{', …' * (len(names) > SHOWN)}"
             for doubt, what in DOUBTS.items()
             if (names := [name for name, each in scores.items() if doubt in each.doubts])
         )

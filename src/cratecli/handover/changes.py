@@ -75,7 +75,7 @@ def changed(
                 failed.append(Failure(Job(photo.source, None), error))
         run = _with(
             _only(run, turns, "--orientation raw"),
-            lambda photo, found: _as_stored(found, turns[photo.number]),
+            lambda photo, found: _as_stored(found, turns.get(photo.number, 1)),
         )
     if asked.label is not None:
         label = plain(asked.label)
@@ -84,8 +84,8 @@ def changed(
         run = _with(run, lambda photo, found: _labelled_all(found, plain(photo.source.parent.resolve().name)))
     if asked.root is not None:
         place = os.path.realpath(asked.root)
-        named = [replace(photo, name=_below(photo, place, asked.root)) for photo in run.photos]
-        run = replace(run, photos=tuple(sorted(named, key=lambda photo: PurePosixPath(photo.name))))
+        photos, before = (_renamed(each, place, asked.root) for each in (run.photos, run.before))
+        run = replace(run, photos=photos, before=before)
     return run, failed
 
 
@@ -108,6 +108,11 @@ def _labelled(photo: Annotated, labels: Sequence[str]) -> Annotated:
 
 def _labelled_all(photo: Annotated, label: str) -> Annotated:
     return _labelled(photo, [label] * len(photo.objects))
+
+
+def _renamed(photos: tuple[FinishedPhoto, ...], place: str, root: str) -> tuple[FinishedPhoto, ...]:
+    named = [replace(photo, name=_below(photo, place, root)) for photo in photos]
+    return tuple(sorted(named, key=lambda photo: PurePosixPath(photo.name)))
 
 
 def _below(photo: FinishedPhoto, place: str, root: str) -> str:

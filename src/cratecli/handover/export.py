@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.files import TEMPORARY, replacing
@@ -24,6 +24,7 @@ from cratecli.io.formats.record import Annotated, classes
 from cratecli.io.formats.table import FileEach, Format, OneFile
 from cratecli.runs import provenance
 from cratecli.runs.jobs import Failure, Job, deliver
+from cratecli.wording import count_of
 
 Put = Callable[[bytes], object]
 """Writes bytes to standard output."""
@@ -111,7 +112,7 @@ def _one_file(run: FinishedRun, form: OneFile, target: Path | None, put: Put) ->
 def _file_each(
     run: FinishedRun, form: FileEach, folder: Path, put: Put, photos: PhotosBeside
 ) -> Iterator[Exported | Failure]:
-    files = _files(run, form)
+    files = file_names(run.photos, form)
     targets = [folder / form.folder / f"{file}.{form.ending}" for file in files]
     beside = beside_path(form, folder)
     _refuse(run, targets if beside is None else [*targets, beside])
@@ -123,11 +124,7 @@ def _file_each(
                 place = folder / form.photos / f"{files[number]}{_ending(form, photo)}"
                 _refuse_own(run, place)
                 put_photo(photo, place, photos, photo_content(photo))
-            content = form.encode(annotated, names, partial(read_photo_again, photo, annotated))
-            if form.ending == "png" and "crate" in run.info:
-                kind = run.info["crate"]["as"]
-                made = provenance.exported(kind, run.manifest, target, run.options, folder=folder)
-                content = with_text(content, json.dumps(made))
+            content = encoded(run, form, photo, annotated, names=names, folder=folder, target=target)
             with _writing(target, put) as stream:
                 stream.write(content)
                 with _again(stream) as written:
@@ -135,18 +132,49 @@ def _file_each(
                 exported = _compared(form, photo, target, annotated, decoded)
         except (InputError, OutputError) as error:
             if isinstance(error, OutputError) and not error.alone:
-                raise OutputError(f"{error}; {number} of {len(targets)} photos exported") from None
+                raise OutputError(
+                    f"{error}; {number} of {count_of(len(targets), 'photo')} exported"
+                ) from None
             yield Failure(Job(photo.source, target), error)
         else:
             yield replace(exported, beside=place)
     _deliver_beside(run, form, beside)
 
 
-def _files(run: FinishedRun, form: FileEach) -> list[str]:
+def _given(run: FinishedRun, folder: Path) -> dict[str, Any]:
+    """Give the options of an export as its provenance has them, with paths as the working folder has them."""
+    recipe = run.info.get("crate", {}).get("recipe", {})
+    return {
+        name: os.path.normpath(folder.parent / value) if name in provenance.EXPORT_PATHS else value
+        for name, value in recipe.items()
+    }
+
+
+def file_names(photos: Sequence[FinishedPhoto], form: FileEach) -> list[str]:
     """Name the files of a format, without their extension."""
     if not form.photos:
-        return [each.file for each in run.photos]
-    return [_apart(each, form.photos) for each in stems([each.name for each in run.photos])]
+        return [each.file for each in photos]
+    return [_apart(each, form.photos) for each in stems([each.name for each in photos])]
+
+
+def encoded(
+    run: FinishedRun,
+    form: FileEach,
+    photo: FinishedPhoto,
+    annotated: Annotated,
+    *,
+    names: Sequence[str],
+    folder: Path,
+    target: Path,
+) -> bytes:
+    """Encode the file of one photo; PNGs say how. Raises `InputError` where it takes the photo, which has changed."""
+    content = form.encode(annotated, names, partial(read_photo_again, photo, annotated))
+    if form.ending == "png" and "crate" in run.info:
+        made = provenance.exported(
+            run.info["crate"]["as"], run.manifest, target, _given(run, folder), folder=folder
+        )
+        return with_text(content, json.dumps(made))
+    return content
 
 
 def _apart(file: str, folder: str) -> str:

@@ -36,7 +36,8 @@ class FinishedPhoto:
     The row is the `number`th of the manifest, from 1, and takes `length` bytes from byte `start` on. `source` is
     the photo's path, `sha256` that of its bytes. `name` is its name inside an annotation file, `file` its path in
     an output folder, without an extension; neither leads out of its folder. `range` says how its numbers were read,
-    `model` which model saw it, if its row says so.
+    `model` which model saw it, if its row says so. `output` is what the run wrote of it, with its hash then, and
+    whether that is the one mask of `segment`.
     """
 
     number: int
@@ -48,6 +49,9 @@ class FinishedPhoto:
     file: str
     range: str
     model: RunModel | None
+    output: Path | None = None
+    output_sha256: str | None = None
+    is_mask: bool = False
 
     @property
     def shown(self) -> str:
@@ -62,8 +66,9 @@ class FinishedRun:
     Photos are in the order of their names, so that memory does not grow with the manifest and the order in which
     they were finished does not matter. `protected` are the real paths of the run's photos, outputs and manifest;
     `info` is the provenance that annotation files have room for. `gone` are the paths of photos that are no longer
-    there, whether they are listed or not. Each of `changes` is made to a photo's objects as they are read; `options`
-    are what was asked for to that end, as provenance has them.
+    there, whether they are listed or not; if they are not, `before` are all photos, as an export named them then. Each
+    of `changes` is made to a photo's objects as they are read; `options` are what was asked for to that end, as
+    provenance has them.
     """
 
     manifest: Path
@@ -71,6 +76,7 @@ class FinishedRun:
     protected: frozenset[str]
     info: Info
     gone: tuple[str, ...] = ()
+    before: tuple[FinishedPhoto, ...] = ()
     changes: tuple[Callable[[FinishedPhoto, Annotated], Annotated], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -132,20 +138,31 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
         made.setdefault(row.options, row.made)
     if not last:
         raise NothingMatchedError(f"{manifest}: no photo was done")
-    gone = [source for source in last if is_gone(manifest.parent, source)]
+    place = manifest.parent
+    paths = [place / each for _, line in last.values() for each in (line.row.input, line.row.output) if each]
+    gone = [source for source in last if is_gone(place, source)]
+    before = _named_before(place, last, made) if prune and gone else ()
     if prune:
         last = {source: row for source, row in last.items() if source not in set(gone)}
     if not last:
         raise NothingMatchedError(f"{manifest}: no photo of it is there any more")
-    place, rows = manifest.parent, {number: line.row for number, line in last.values()}
-    how = {options: (_range(way), _model(way, place)) for options, way in made.items()}
-    photos = _named(place, list(last.values()), how)
+    rows = {number: line.row for number, line in last.values()}
+    photos = _named(place, list(last.values()), made)
     ways = dict.fromkeys(rows[photo.number].options for photo in photos)
     info = {"description": f"crate {__version__}", "made": [made[options] for options in ways]}
-    paths = [place / each for row in rows.values() for each in (row.input, row.output) if each is not None]
     protected = frozenset(os.path.realpath(each) for each in (manifest, *paths))
     shown = tuple(sorted(os.path.normpath(place / source) for source in gone))
-    return FinishedRun(manifest, photos, protected, info, shown)
+    return FinishedRun(manifest, photos, protected, info, shown, before)
+
+
+def _named_before(
+    place: Path, last: Mapping[str, tuple[int, Line]], made: Mapping[str, dict[str, Any]]
+) -> tuple[FinishedPhoto, ...]:
+    """Name all photos of a run, if they can be."""
+    try:
+        return _named(place, list(last.values()), made)
+    except UsageError:
+        return ()
 
 
 def _checked(manifest: Path, number: int, row: ManifestRow) -> Annotated:
@@ -168,6 +185,10 @@ def _checked(manifest: Path, number: int, row: ManifestRow) -> Annotated:
     return replace(photo, objects=[each for each in objects if each.area])
 
 
+def _asked(made: dict[str, Any]) -> tuple[object, object]:
+    return made.get("command"), made.get("as")
+
+
 def _range(made: dict[str, Any]) -> str:
     """Find how a run read the numbers of its photos; what is no range is left to the usual one."""
     try:
@@ -188,7 +209,7 @@ def _model(made: dict[str, Any], place: Path) -> RunModel | None:
 
 
 def _named(
-    place: Path, lines: Sequence[tuple[int, Line]], how: Mapping[str, tuple[str, RunModel | None]]
+    place: Path, lines: Sequence[tuple[int, Line]], made: Mapping[str, dict[str, Any]]
 ) -> tuple[FinishedPhoto, ...]:
     """Name each photo after its place in the tree of outputs; sorted.
 
@@ -219,7 +240,11 @@ def _named(
             line.row.input_sha256,
             name,
             file,
-            *how[line.row.options],
+            _range(made[line.row.options]),
+            _model(made[line.row.options], place),
+            None if line.row.output is None else Path(os.path.normpath(place / line.row.output)),
+            line.row.output_sha256,
+            _asked(made[line.row.options]) == ("segment", "mask"),
         )
         for (number, line), name, file in zip(lines, names, files, strict=True)
     ]

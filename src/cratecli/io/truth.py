@@ -12,7 +12,7 @@ from PIL import Image
 from cratecli.arrays import RGB, Labels, Mask
 from cratecli.errors import InputError
 from cratecli.io import colour, images
-from cratecli.io.opening import open_image, without_bad_metadata
+from cratecli.io.opening import MAX_PIXELS, open_image, without_bad_metadata
 
 Doubt = Literal["all foreground", "grey levels"]
 """What may be wrong with a mask that was read."""
@@ -59,6 +59,23 @@ def read_mask(path: Path) -> Mask:
     return read_true_mask(path).mask
 
 
+def read_edited_mask(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Mask:
+    """Read a mask that somebody corrected, upright: at least half of the range, and at least half opaque.
+
+    Raises `InputError`, which `name` stands in, for a picture that is broken, or dark all over and not black.
+    """
+    with images.explained(name):
+        image = without_bad_metadata(content, name, partial(_loaded, path=Path(name), most=max_pixels))
+        values, top = _values(image)
+        mask = values >= top / 2
+        if values.any() and not mask.any():
+            raise InputError(f"{name}: no pixel is in the upper half of its range, 0–{top:g}: {_CONVERT}")
+        if image.has_transparency_data:
+            straight = image.convert("LA") if image.mode == "La" else image
+            mask &= np.asarray(straight.convert("RGBA"))[..., 3] > 127
+    return np.asarray(mask)
+
+
 def read_labels(path: Path) -> Labels:
     """Read a label map: the indices of an indexed picture, or the values of a grey one. Raises `InputError`."""
     image = _load(path)
@@ -74,8 +91,8 @@ def _load(path: Path) -> Image.Image:
         return without_bad_metadata(content, str(path), partial(_loaded, path=path))
 
 
-def _loaded(content: bytes, path: Path) -> Image.Image:
-    with open_image(content, str(path)) as image:
+def _loaded(content: bytes, path: Path, most: int = MAX_PIXELS) -> Image.Image:
+    with open_image(content, str(path), most) as image:
         image.load()
         return colour.upright(image)
 

@@ -10,7 +10,7 @@ from cratecli.errors import InputError, NothingMatchedError, UsageError
 from cratecli.io import images
 from cratecli.io.own import ENDINGS, is_own
 from cratecli.io.urls import refuse_url
-from cratecli.runs.manifest import MANIFEST, is_run_folder
+from cratecli.runs.manifest import MANIFEST, is_run_folder, outputs_in
 
 STDIN = "-"
 NAMED = 3  # of many paths that are told of: the rest is counted
@@ -112,6 +112,7 @@ class Inputs:
             locked.append(path)
 
         visited: set[tuple[int, int]] = set()
+        beside: set[str] = set()  # outputs of runs beside their photos, which may have lost their provenance
         for place, below, files in os.walk(top, onerror=fail, followlinks=True):
             try:
                 status = os.stat(place)  # noqa: PTH116 - a str, as os.walk gives it
@@ -126,6 +127,8 @@ class Inputs:
                 passed.append(Path(place))
                 below.clear()
                 continue
+            if MANIFEST in files and not ours:
+                beside |= {os.path.normpath(Path(place, each)) for each in outputs_in(Path(place))}
             names = files if self.recursive else [*files, *below]  # a folder named as photos are is spoken of
             if not self.recursive:
                 below.clear()
@@ -135,7 +138,8 @@ class Inputs:
                 if not name.startswith(".") and self._counts(
                     path.relative_to(top).as_posix(), images.EXTENSIONS
                 ):
-                    if not ours and _ending(name) in ENDINGS and is_own(path):
+                    made = os.path.normpath(path) in beside or (_ending(name) in ENDINGS and is_own(path))
+                    if not ours and made:
                         passed.append(path)
                     else:
                         yield path

@@ -4,17 +4,19 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from cratecli.errors import CrateError, InputError, OutputError
 from cratecli.files import ORPHAN, open_file, replacing
 from cratecli.io.formats.record import Annotated
+from cratecli.io.opening import MAX_PIXELS
+from cratecli.io.whole import is_whole
 from cratecli.locks import ByteLocks
-from cratecli.runs.gone import is_gone, lies_below, remove_outputs
+from cratecli.runs.gone import find_gone, remove_outputs
 from cratecli.runs.jobs import Job, stdin_stem
 from cratecli.runs.manifest import Line, ManifestRow, read_lines
 from cratecli.runs.provenance import Provenance
@@ -44,10 +46,11 @@ class Ledger:
     """One run's hold on a manifest.
 
     What decides whether a photo is done is its row: the same input path, the same bytes, the same options, and an
-    output that is still what was written. Locks are the system's, on bytes of a hidden file beside the manifest: they
-    end with their process, however it ends. That file notes how long the manifest was when the first of the processes
-    at work began. While any is, rows stay where they are: one that no longer holds is blanked, and the last to leave,
-    or the next to come, closes the gaps.
+    output that is still what was written. An output that was changed since, and is whole, is somebody's work: it is
+    `edited`, and stays. Locks are the system's, on bytes of a hidden file beside the manifest: they end with their
+    process, however it ends. That file notes how long the manifest was when the first of the processes at work began.
+    While any is, rows stay where they are: one that no longer holds is blanked, and the last to leave, or the next to
+    come, closes the gaps.
     """
 
     def __init__(self, manifest: Path, made: Provenance) -> None:
@@ -57,12 +60,14 @@ class Ledger:
         self._rows: dict[str, _Known] = {}
         self._read = self._inode = 0  # bytes of the manifest that are known, and of which file
         self._began = 0  # bytes that it had before anybody now at work began
-        self._resume = False
+        self._resume = self._overwrite = False
         self._mine: set[str] = set()
         self._replaced: dict[str, str] = {}
         self._folders: set[Path] = set()  # where outputs go
         self.gone: list[str] = []
         self.kept: list[str] = []
+        self.edited: list[str] = []
+        self.beside: list[str] = []
         self._threads = threading.RLock()
         self._locks: ByteLocks | None = None
 
@@ -74,16 +79,18 @@ class Ledger:
         also: Iterable[Path] = (),
         below: Iterable[Path] = (),
         prune: bool = False,
+        overwrite: bool = False,
     ) -> bool:
         """Take up the manifest for some jobs, and tell whether another process is at work on it.
 
-        To `resume`, rows of earlier runs are believed; else only those of processes now at work, and the others of
-        `jobs` are forgotten, as they will be made again. What a killed process left behind is swept, where outputs go
-        and in the folders `also`. Photos `below` some folders that have a row and are no longer there are `gone`; to
-        `prune`, their rows and outputs are removed, but for outputs that were changed since, which are `kept`. While
-        others are at work, none is looked for. Raises `OutputError`, and `InputError` for a manifest that is none.
+        To `resume`, rows of earlier runs are believed; else only those of processes now at work. Outputs that were
+        `edited` stay, unless to `overwrite`. What a killed process left behind is swept, where outputs go and in the
+        folders `also`. Photos `below` some folders that have a row and are no longer there are `gone`; to `prune`,
+        their rows and outputs are removed, but for outputs that were changed since, which are `kept`. Outputs of the
+        same photos under other names stay `beside`. While others are at work, none is looked for. Raises `OutputError`,
+        and `InputError` for a manifest that is none.
         """
-        self._resume = resume
+        self._resume, self._overwrite = resume, overwrite
         inputs = {self.key(job): self._input(job) for job in jobs}
         keys = set(inputs)
         self._folders = {self.folder, *also, *((self.folder / key).parent for key in keys)}
@@ -101,9 +108,13 @@ class Ledger:
                         if inputs.get(key, known.input) != known.input
                         and (self.folder / known.input).exists()
                     }
-                    self.gone = self._gone(keys, below)
-                    pruned = self._prune() if prune else ()
-                    locks.write_note(self._close_gaps({*pruned, *(() if resume else keys)}))
+                    tops = [self._within(top) for top in below]
+                    sources = {key: known.input for key, known in self._rows.items()}
+                    gone = find_gone(sources, self.folder, keys, tops)
+                    self.gone = sorted(set(gone.values()))
+                    self.beside = self._beside(inputs)
+                    pruned = self._prune(gone) if prune else ()
+                    locks.write_note(self._close_gaps(pruned))
                 locks.share(_ALIVE)
                 self._began = locks.read_note()
                 self._catch_up()
@@ -125,7 +136,8 @@ class Ledger:
     def done(self, job: Job, sha256: str) -> bool:
         """Tell whether a photo in hand, known by its bytes, is done already; a row that does not hold is forgotten.
 
-        Raises `InputError` when another process made that output from another input, and `OutputError`.
+        So is one whose output was edited, whatever its options: it stays, with its row. Raises `InputError` when
+        another process made that output from another input, or it was made from another and edited, and `OutputError`.
         """
         key = self.key(job)
         with self._threads, self._failing():
@@ -139,7 +151,15 @@ class Ledger:
             taken = f"its output {key} was just made from {known.input}: give another folder"
             raise InputError(f"{job.name}: {taken}")
         same = ours and (known.input_sha256, known.options) == (sha256, self._options)
-        if same and (recent or self._resume) and self._sound(key, known) and self.row(job):
+        believed = same and (recent or self._resume)
+        state = self._state(key, known) if believed or not self._overwrite else "broken"
+        if state == "as written" and believed and self.row(job):
+            return True
+        if state == "edited" and not self._overwrite:
+            if not ours and known.input_sha256 != sha256:
+                taken = f"its output {key} was made from {known.input}, and changed since"
+                raise InputError(f"{job.name}: {taken}: move it, or give --exists overwrite")
+            self.edited.append(key)
             return True
         with self._threads, self._failing(), self._opened.turn(_WRITING):
             self._catch_up()
@@ -188,19 +208,20 @@ class Ledger:
             content = stream.read(known.length)
         return None if content.isspace() else ManifestRow.from_json(content)
 
-    def _gone(self, keys: Collection[str], below: Iterable[Path]) -> list[str]:
-        """List the photos below some folders that have a row and are no longer there; `keys` are of this run."""
-        tops = [self._within(top) for top in below]
-        return sorted(
-            known.input
-            for key, known in self._rows.items()
-            if key not in keys and lies_below(known.input, tops) and is_gone(self.folder, known.input)
-        )
+    def _beside(self, inputs: Mapping[str, str]) -> list[str]:
+        """List what was made of this run's photos under other names, and is still there; `inputs` by their keys."""
+        ours = set(inputs.values()) - {"-"}
+        others = [key for key, known in self._rows.items() if key not in inputs and known.input in ours]
+        return sorted(key for key in others if self._is_alike(key) and os.path.lexists(self.folder / key))
 
-    def _prune(self) -> set[str]:
-        """Remove the outputs of photos that are gone; gives the keys of their rows."""
-        gone = set(self.gone)
-        pruned = {key for key, known in self._rows.items() if known.input in gone}
+    def _is_alike(self, key: str) -> bool:
+        """Tell whether a row's output was made by this run's command."""
+        row = self._row_at(self._rows[key])
+        return row is not None and row.output is not None and row.made.get("command") == self._made["command"]
+
+    def _prune(self, gone: Iterable[str]) -> set[str]:
+        """Remove the outputs of rows whose photos are gone; gives their keys."""
+        pruned = set(gone)
         for key in pruned:
             if row := self._row_at(self._rows[key]):
                 self.kept += remove_outputs(self.folder, row)
@@ -229,15 +250,22 @@ class Ledger:
         """Close it."""
         self.close()
 
-    def _sound(self, key: str, known: _Known) -> bool:
-        """Tell whether a row's output is still what was written."""
+    def _state(self, key: str, known: _Known) -> Literal["as written", "edited", "broken"]:
+        """Tell what became of a row's output: one that is edited is whole, a broken one may be gone."""
         if known.output_sha256 is None:
-            return True
+            return "as written"
         try:
             with open_file(self.folder / key) as stream:
-                return hashlib.file_digest(stream, "sha256").hexdigest() == known.output_sha256
+                if hashlib.file_digest(stream, "sha256").hexdigest() == known.output_sha256:
+                    return "as written"
+                stream.seek(0)
+                content = stream.read()
         except OSError:
-            return False
+            return "broken"
+        with self._threads, self._failing():
+            row = self._row_at(known)
+        whole = row is not None and is_whole(content, max(MAX_PIXELS, row.height * row.width))
+        return "edited" if whole else "broken"
 
     def _append(self, row: ManifestRow) -> Line:
         """Write a row behind those that are known, over what a killed process began, or nothing."""
@@ -261,11 +289,12 @@ class Ledger:
         return Line(start, len(content), row)
 
     def _blank(self, key: str) -> None:
-        """Take a row back where it stands; the line stays, of spaces."""
+        """Take a row back where it stands, durably, before its output is replaced; the line stays, of spaces."""
         if known := self._rows.pop(key, None):
             with self.manifest.open("r+b", buffering=0) as stream:
                 stream.seek(known.start)
                 stream.write(b" " * (known.length - 1))
+                os.fsync(stream.fileno())
 
     def _close_gaps(self, without: Collection[str] = ()) -> int:
         """Leave only the rows that were just read, but for some; gives the manifest's bytes.

@@ -150,6 +150,15 @@ def is_run_folder(folder: Path) -> bool:
     return first.startswith("../") or Path(first).is_absolute()
 
 
+def outputs_in(folder: Path) -> list[str]:
+    """List the outputs of the run whose manifest lies in a folder; of a manifest that is none there are none."""
+    try:
+        with open_file(folder / MANIFEST) as stream:
+            return [line.row.output for line in read_lines(stream) if line.row.output is not None]
+    except (OSError, ValueError):
+        return []
+
+
 def read_manifest(path: Path) -> Iterator[Line]:
     """Read a manifest's file; see `read_lines`.
 

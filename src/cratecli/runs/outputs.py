@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from cratecli.errors import InputError, OutputError, UsageError
+from cratecli.errors import InputError, NothingMatchedError, OutputError, UsageError
 from cratecli.io import images
 from cratecli.runs.inputs import Inputs
 from cratecli.runs.jobs import Failure, Job
@@ -20,7 +20,8 @@ class Outputs:
 
     `named` is the path that the user gave; without one, names are made with `kind`, or it is standard output if
     `to_stdout`. With `only_stdout` there is no other place, with `records` photos without a name are not drawn.
-    `exists`, `resume` and `prune` say what becomes of outputs that are there; a vocabulary of parts goes to `save`.
+    `exists`, `resume` and `prune` say what becomes of outputs that are there; without, they are overwritten, but for
+    those that were changed since they were made. A vocabulary of parts goes to `save`.
     """
 
     named: str | None
@@ -30,7 +31,7 @@ class Outputs:
     to_stdout: bool = False
     only_stdout: bool = False
     records: bool = False
-    exists: Literal["overwrite", "skip", "error"] = "overwrite"
+    exists: Literal["overwrite", "skip", "error"] | None = None
     resume: bool = False
     prune: bool = False
     save: Path | None = None
@@ -43,27 +44,30 @@ def plan_run(inputs: Inputs, outputs: Outputs) -> Plan:
     `plan_parts` raise, `UsageError` for outputs that are there and must not be, and `OutputError` for a file of the
     whole run that cannot be written.
     """
-    if outputs.form == "parts":
-        planned = plan_parts(inputs, outputs.named, outputs.kind, outputs.save, outputs.ending)
-    elif outputs.form == "one":
-        planned = plan_one(
-            inputs, outputs.named, outputs.kind, to_stdout=outputs.to_stdout, ending=outputs.ending
-        )
-    else:
-        planned = plan(
-            inputs,
-            outputs.named,
-            outputs.kind,
-            to_stdout=outputs.to_stdout,
-            records=outputs.records,
-            ending=outputs.ending,
-        )
+    try:
+        planned = _paired(inputs, outputs)
+    except NothingMatchedError as error:
+        if not outputs.prune:
+            raise
+        away = "so nothing is pruned: the disk may be away, else delete the outputs yourself"
+        raise NothingMatchedError(f"{error}; {away}") from None
     if outputs.only_stdout and any(job.target for job in planned.jobs):
         raise UsageError("a folder's pictures, or several, cannot share stdout: give -o FOLDER")
     settled = _beside_existing(_set_apart(planned), outputs)
     if missing := _missing(settled.jobs):
         settled = replace(settled, jobs=(), failed=(*settled.failed, *missing))
     return replace(settled, inputs=inputs)
+
+
+def _paired(inputs: Inputs, outputs: Outputs) -> Plan:
+    """Pair inputs with outputs. Raises what `plan`, `plan_one` and `plan_parts` raise."""
+    if outputs.form == "parts":
+        return plan_parts(inputs, outputs.named, outputs.kind, outputs.save, outputs.ending)
+    to_stdout, ending = outputs.to_stdout, outputs.ending
+    if outputs.form == "one":
+        return plan_one(inputs, outputs.named, outputs.kind, to_stdout=to_stdout, ending=ending)
+    records = outputs.records
+    return plan(inputs, outputs.named, outputs.kind, to_stdout=to_stdout, records=records, ending=ending)
 
 
 def _set_apart(plan: Plan) -> Plan:
@@ -101,8 +105,9 @@ def _beside_existing(plan: Plan, outputs: Outputs) -> Plan:
         raise UsageError("--resume goes by the manifest in an output folder: give -o FOLDER")
     if outputs.prune and plan.manifest is None:
         raise UsageError("--prune goes by the manifest in an output folder: give -o FOLDER")
-    plan = replace(plan, resume=outputs.resume, prune=outputs.prune)
-    if outputs.exists == "overwrite":
+    overwrite = outputs.exists == "overwrite"
+    plan = replace(plan, resume=outputs.resume, prune=outputs.prune, overwrite=overwrite)
+    if outputs.exists in (None, "overwrite"):
         return plan
     there = {job for job in plan.jobs if job.target is not None and os.path.lexists(job.target)}
     single = plan.target is not None and os.path.lexists(plan.target)

@@ -34,8 +34,9 @@ class Plan:
     Without a `target` there is a file a job; with neither, or with a `target` that is not named, standard output.
     `trees` are folders that each hold a picture of every photo, the one of the targets first. The files `whole` stand
     for the run. To `resume`, the manifest's rows of earlier runs are believed; to `prune`, those of photos that are
-    gone are dropped. `skipped` photos were left out because their output is there, `failed` ones because they, or
-    their outputs, cannot be. `inputs` is what the user named, and `passed` what was passed over there.
+    gone are dropped; to `overwrite`, outputs that were edited since are made again too. `skipped` photos were left out
+    because their output is there, `failed` ones because they, or their outputs, cannot be. `inputs` is what the user
+    named, and `passed` what was passed over there.
     """
 
     jobs: tuple[Job, ...]
@@ -45,6 +46,7 @@ class Plan:
     whole: tuple[Path, ...] = ()
     resume: bool = False
     prune: bool = False
+    overwrite: bool = False
     skipped: int = 0
     failed: tuple[Failure, ...] = ()
     inputs: Inputs | None = None

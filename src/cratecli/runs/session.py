@@ -70,7 +70,12 @@ class Session:
             try:
                 below = plan.inputs.folders if plan.inputs else ()
                 if self._ledger.open(
-                    plan.jobs, resume=plan.resume, also=plan.also, below=below, prune=plan.prune
+                    plan.jobs,
+                    resume=plan.resume,
+                    also=plan.also,
+                    below=below,
+                    prune=plan.prune,
+                    overwrite=plan.overwrite,
                 ):
                     at_work = f"another crate is at work on {plan.manifest}"
                     if not shared:
@@ -80,20 +85,34 @@ class Session:
                 self._ledger.close()
                 raise
             self._tell_gone(self._ledger, desk)
+            if beside := self._ledger.beside:
+                names = _named(self._ledger, beside)
+                desk.note(f"made of the same photos by an earlier run, and left as it was: {names}")
+        self._parts = made is not None and made.command == "parts"
         self.desk = replace(desk, ledger=self._ledger)
 
     def _tell_gone(self, ledger: Ledger, desk: Desk) -> None:
         """Tell of photos of earlier runs that are no longer there."""
         if not ledger.gone:
             return
-        folder = ledger.manifest.parent
-        names = name_some([os.path.normpath(folder / each) for each in ledger.gone])
+        names = _named(ledger, ledger.gone)
         if not self.plan.prune:
             desk.note(f"no longer there: {names}; --prune removes what was made of them")
             return
         desk.note(f"no longer there, and what was made of them removed: {names}")
         for name in ledger.kept:
-            desk.note(f"{folder / name}: was changed since it was made, and is kept")
+            desk.note(f"{ledger.manifest.parent / name}: was changed since it was made, and is kept")
+
+    def _tell_edited(self, ledger: Ledger) -> None:
+        """Tell of the outputs that this run would have written, had nobody worked on them."""
+        if ledger.edited:
+            left, way = (
+                (", which parts.json leaves out", "")
+                if self._parts
+                else ("", ", or give --exists overwrite,")
+            )
+            kept = f"{_named(ledger, ledger.edited)}{left}; delete them{way} to have them made again"
+            self.desk.note(f"changed since they were made, and kept: {kept}")
 
     def work(
         self,
@@ -160,6 +179,12 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of the ledger."""
+        """Let go of the ledger, and tell of outputs that it kept."""
         if self._ledger:
             self._ledger.close()
+            self._tell_edited(self._ledger)
+
+
+def _named(ledger: Ledger, paths: Sequence[str]) -> str:
+    """Name some of the paths that rows have."""
+    return name_some([os.path.normpath(ledger.manifest.parent / each) for each in sorted(paths)])

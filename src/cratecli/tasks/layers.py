@@ -32,6 +32,7 @@ from cratecli.tasks.arrays_run import ArraysPhoto, arrays_run
 from cratecli.tasks.combined import write_sheet
 from cratecli.tasks.options import LayerOptions
 from cratecli.tasks.recipes import MOST_PATCHES, LayerRecipe, choose_layer_recipe
+from cratecli.wording import count_of
 
 PICTURED = 4  # photos whose layers are shown; the curves are of all
 
@@ -206,5 +207,5 @@ def layers_sheet(traced: Sequence[LayersPhoto], name: str) -> RGB:
             labels.append(f"{Path(photo.job.name).name} · {what}")
             rows.append(row)
     sheet = contact_sheet(rows, columns=["", *(f"layer {layer}" for layer in layers)], labels=labels)
-    title = f"{name}, {len(traced)} photo{'s' if len(traced) > 1 else ''}"
+    title = f"{name}, {count_of(len(traced), 'photo')}"
     return stack(plot_layers(curves, layers, title, width=sheet.shape[1]), sheet)

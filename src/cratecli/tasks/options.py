@@ -16,6 +16,7 @@ from typing_extensions import TypedDict, TypeIs
 from cratecli.emergence.rules import Foreground, Keep
 from cratecli.errors import UsageError
 from cratecli.io.ranges import Range
+from cratecli.wording import count_of
 
 Combined = Literal["coco", "coco-results"]
 """Outputs that are one file for all photos."""
@@ -222,5 +223,7 @@ def read_names(names: str, count: int) -> tuple[str, ...]:
     """Read names for parts. Raises `UsageError` when they are not as many as the parts."""
     given = tuple(name.strip() for name in names.split(","))
     if len(given) != count or not all(given):
-        raise UsageError(f"--names gives {len([name for name in given if name])} names for {count} parts")
+        raise UsageError(
+            f"--names gives {count_of(len(list(filter(None, given))), 'name')} for {count_of(count, 'part')}"
+        )
     return given

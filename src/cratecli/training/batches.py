@@ -15,6 +15,7 @@ from cratecli.io import images
 from cratecli.training.loader import Batch, load_batches
 from cratecli.training.recipe import TrainRecipe
 from cratecli.training.sources import OpenedDataset
+from cratecli.wording import count_of
 
 _log = logging.getLogger(__name__)
 
@@ -201,14 +202,17 @@ def training_batches(
             if step >= steps.start:
                 yield batch
         if given < len(todo):
-            raise InputError(f"the data set ended after {given} batches, and promised {per_epoch} an epoch")
+            raise InputError(
+                f"the data set ended after {count_of(given, 'batch')}, and promised {per_epoch} an epoch"
+            )
 
 
 def steps_per_epoch(data: OpenedDataset, recipe: TrainRecipe) -> int:
     """Count the whole batches of an epoch. Raises `UsageError` where there is none."""
     if not (steps := data.images // recipe.batch_size):
         raise UsageError(
-            f"{data.images} images do not fill a batch of {recipe.batch_size}; --set batch_size=N makes it smaller"
+            f"{count_of(data.images, 'image', ('does', 'do'))} not fill a batch of {recipe.batch_size}; "
+            "--set batch_size=N makes it smaller"
         )
     return steps
 

@@ -19,6 +19,7 @@ from cratecli.training.setup import RunPlan, build_model, conditions_here, load_
 from cratecli.training.sources import OpenedDataset, Source, open_source, training_source, validation_source
 from cratecli.training.watch import UNWATCHED, Trained, Watch
 from cratecli.weights.checkpoint import load_model
+from cratecli.wording import count_of
 
 _MOST_WORKERS = 8  # that are chosen unasked
 
@@ -77,7 +78,9 @@ def train(
         if not opened.classes and not classes_given:
             raise UsageError("the data set does not say how many classes it has: --set classes=N does")
         if opened.classes and "classes" in changes and chosen.model.classes != opened.classes:
-            raise UsageError(f"the data set has {opened.classes} classes, not {changes['classes']}")
+            raise UsageError(
+                f"the data set has {count_of(opened.classes, 'class')}, not {changes['classes']}"
+            )
         if opened.classes:
             chosen = chosen.changed({"classes": str(opened.classes)})
         plan = plan_run(opened, validation, chosen, share, _count_workers(workers))
@@ -128,9 +131,9 @@ def _open(
 ) -> tuple[OpenedDataset, OpenedDataset | None]:
     """Open the data to train and to validate on, and say in a line what it is."""
     opened = open_source(source, recipe, training=True, ranks=ranks)
-    classes = f"{opened.classes or recipe.model.classes} classes"
+    classes = count_of(opened.classes or recipe.model.classes, "class")
     left = f"; {opened.left_out} left out, which are no files or links to others" if opened.left_out else ""
-    watch.on_note(f"{source}: {opened.images:,} images of {classes}{left}")
+    watch.on_note(f"{source}: {count_of(opened.images, 'image')} of {classes}{left}")
     if held is None:
         watch.on_note("no split to validate on, so accuracy is not measured; --val names one")
         return opened, None

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cratecli.cli import options
+from cratecli.cli.changed_since import take_edited, tell_gone, tell_leftovers
 from cratecli.cli.console import printable, put, stdout_kind
 from cratecli.cli.outputs import means_stdout
 from cratecli.cli.report import Report
 from cratecli.errors import InputError, UsageError
 from cratecli.io.formats import FormatName, PhotosBeside
+from cratecli.wording import count_of
 
 if TYPE_CHECKING:
     from cratecli.handover.export import Exported
@@ -85,8 +87,20 @@ def export(
             help="For `label-studio`: from its document root to the photos; the folder's name unless said.",
         ),
     ] = None,
+    edited: Annotated[
+        bool,
+        typer.Option(
+            "--edited",
+            help="Take masks from the outputs of `segment` that were changed since they were made: "
+            "the upper half of the range is foreground.",
+        ),
+    ] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Leave out photos that are no longer there.")
+        bool,
+        typer.Option(
+            "--prune",
+            help="Leave out photos that are no longer there, and remove what an earlier export made of them.",
+        ),
     ] = False,
     device: options.Device = "auto",
     json_: options.Json = False,
@@ -119,14 +133,12 @@ def export(
     done: list[Exported] = []
     with report:
         finished = read_run(run, prune=prune)
-        if gone := finished.gone:
-            names = name_some(gone)
-            there = f"exported all the same: {names}; --prune leaves them out"
-            report.note(f"no longer there, {f'left out: {names}' if prune else there}")
+        tell_gone(finished, report, pruned=prune)
+        finished, spoilt = take_edited(finished, report, wanted=edited)
         finished, left_out = changed(finished, asked, device=device, note=report.note)
-        for failure in left_out:
+        for failure in [*spoilt, *left_out]:
             report.fail(failure)
-        given: dict[str, Any] = dict(finished.options)
+        given: dict[str, Any] = dict(finished.options) | ({"edited": True} if edited else {})
         given |= ({} if ids_from is None else {"ids_from": ids_from}) | (
             {"polygons": True} if polygons else {}
         )
@@ -151,6 +163,8 @@ def export(
             record = outcome.record
             own = [] if together else [outcome.target, outcome.beside]
             report.done(record, *(str(path) for path in own if path is not None))
+        if target is not None and not isinstance(form, OneFile):
+            tell_leftovers(finished, form, target, [each.target for each in done], report)
         if target is None and output is None:
             report.went_to_stdout()
         if target is not None:
@@ -246,7 +260,7 @@ def _target(form: "Format", run: Path, kind: str, output: str | None, *, records
 def _sum_up(outcomes: list[tuple[str, float | None]], report: Report) -> None:
     """Print the photos with the lowest IoU, its mean and its minimum."""
     measured = sorted((iou, name) for name, iou in outcomes if iou is not None)
-    photos = f"{len(outcomes)} photo{'s' if len(outcomes) > 1 else ''} exported"
+    photos = f"{count_of(len(outcomes), 'photo')} exported"
     if not measured:
         if outcomes:
             report.note(f"{photos}; pictures to look at have no IoU")
