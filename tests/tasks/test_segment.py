@@ -71,10 +71,19 @@ def test_the_record_is_frozen(chelsea: Segmentation) -> None:
         chelsea.area = 3  # type: ignore[misc]
 
 
-def test_the_cat_is_in_the_mask(chelsea: Segmentation) -> None:
+def test_the_cat_is_in_the_mask(model: WhiteBox) -> None:
     """Chelsea's face fills the middle left; the corner at the top right shows the blanket."""
-    assert chelsea.mask[100:200, 150:250].mean() > 0.8
-    assert chelsea.mask[:60, -60:].mean() < 0.2
+    mask = cratecli.segment(EXAMPLES / "chelsea.jpg", model, heads="agree").mask
+    assert mask[100:200, 150:250].mean() > 0.8
+    assert mask[:60, -60:].mean() < 0.2
+
+
+def test_the_cup_is_chosen(model: WhiteBox) -> None:
+    """The cup lies left of the middle; the corner at the bottom right shows the table."""
+    mask = cratecli.segment(EXAMPLES / "coffee.jpg", model).mask
+    height, width = mask.shape
+    assert mask[height // 4 : height // 2, width // 3 : 3 * width // 5].mean() > 0.8
+    assert mask[-height // 5 :, -width // 5 :].mean() < 0.2
 
 
 def test_an_array_and_its_file_give_the_same(chelsea: Segmentation, model: WhiteBox) -> None:
