@@ -14,7 +14,7 @@ GOOD = Taught(MASK, confidence=0.5, consensus=0.9, kept=0.8)
 
 
 def test_an_object_that_nothing_speaks_against_is_sure() -> None:
-    assert is_sure(GOOD)
+    assert is_sure(GOOD) is True
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_an_object_that_nothing_speaks_against_is_sure() -> None:
     ],
 )
 def test_one_doubt_is_enough(fault: dict[str, object]) -> None:
-    assert not is_sure(replace(GOOD, **fault))  # type: ignore[arg-type]
+    assert is_sure(replace(GOOD, **fault)) is False  # type: ignore[arg-type]
 
 
 def test_contact_with_the_frame_is_its_share_of_outermost_pixels() -> None:

@@ -16,6 +16,12 @@ MASK = np.zeros((40, 60), bool)
 MASK[5:20, 5:20] = True
 
 
+def test_a_photo_that_is_all_object_gives_none(rows: list[TaughtPhoto]) -> None:
+    full = TaughtPhoto.of(rows[2].photo, rows[2].sha256, Taught(np.ones_like(MASK), 0.5, 0.95, 0.95))
+    material = gather([*rows, full], SURE, longest=30)
+    assert len(material.objects) == 4 and len(material.grounds) == 5 and material.photos == 6
+
+
 @pytest.fixture
 def rows(tmp_path: Path) -> list[TaughtPhoto]:
     """Write five photos of a red square on blue, of which the first is not sure, and one that could not be read."""

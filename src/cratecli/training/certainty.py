@@ -45,7 +45,7 @@ SURE = Sureness()
 
 def is_sure(taught: Taught, least: Sureness = SURE) -> bool:
     """Tell whether a photo's object is sure enough to be cut out."""
-    return (
+    return bool(
         taught.confidence > least.confidence
         and taught.consensus > least.consensus
         and taught.kept > least.kept
