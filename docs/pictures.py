@@ -61,7 +61,7 @@ def strip(path: Path) -> Image.Image:
 
 def segment() -> None:
     """Lay two strips out side by side."""
-    strips = [strip(EXAMPLES / f"{name}.jpg") for name in ("chelsea", "rocket")]
+    strips = [strip(EXAMPLES / f"{name}.jpg") for name in ("coffee", "rocket")]
     sheet = Image.new("RGB", (sum(each.width for each in strips) + 4 * GAP, HEIGHT), "white")
     sheet.paste(strips[0], (0, 0))
     sheet.paste(strips[1], (strips[0].width + 4 * GAP, 0))
