@@ -437,7 +437,7 @@ def test_the_papers_number_in_a_column_of_its_own() -> None:
     assert header == "| model |  | layer | mIoU % | paper |"
     assert best == "| a model without a name | best | 11 | 23.4 (20.0–26.0) | 27.0 |"
     assert auto == "| a model without a name | auto | 11 | 20.0 |  |"
-    assert notes == ["- 1449 photos of VOC[red]\\x1b; a recipe", "- a note"]
+    assert notes == ["- 1,449 photos of VOC[red]\\x1b; a recipe", "- a note"]
     table = tables.as_table([result]).splitlines()
     assert table[0].split() == ["model", "layer", "mIoU", "%", "paper"]
     assert table[1].split()[-3:] == ["23.4", "(20.0–26.0)", "27.0"]

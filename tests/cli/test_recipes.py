@@ -34,6 +34,7 @@ GIVES: dict[str, list[str]] = {
     "Leave a folder out": [*MASKS, "masks/sub/c.png", "masks/sub/e.png"],
     "See first": ["plan.txt"],
     "Only what is new": MASKS,
+    "Correct some masks": [*MASKS, "truth.json"],
     "Overnight": TREE,
     "Under cron, or in CI": ["crate.log", *TREE],
     "Two at once, or two machines": TREE,
