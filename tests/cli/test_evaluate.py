@@ -441,7 +441,7 @@ def test_the_papers_number_in_a_column_of_its_own() -> None:
     table = tables.as_table([result]).splitlines()
     assert table[0].split() == ["model", "layer", "mIoU", "%", "paper"]
     assert table[1].split()[-3:] == ["23.4", "(20.0–26.0)", "27.0"]
-    assert table[4] == "1449 photos of VOC[red]\\x1b; a recipe"
+    assert table[4] == "1,449 photos of VOC[red]\\x1b; a recipe"
 
 
 def test_the_record_of_an_evaluation() -> None:
