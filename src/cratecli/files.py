@@ -27,6 +27,30 @@ def open_file(path: Path) -> BufferedReader:
     raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
+def real_place(path: Path) -> str:
+    """Give a file's path without a link on the way to it; the file itself may be one.
+
+    >>> real_place(Path("/.."))
+    '/'
+    """
+    if path.name in ("", os.pardir):
+        return os.path.realpath(path)
+    return os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118
+
+
+def real_folder(folder: Path) -> Path:
+    """Give a folder so that `..` behind it leads where the system goes: as it is, or where links lead."""
+    real = os.path.realpath(folder)
+    if real == os.path.abspath(folder):  # noqa: PTH100 - links are what is asked for
+        return folder
+    return Path(real if folder.is_absolute() else os.path.relpath(real))
+
+
+def seen_from(folder: Path, path: Path) -> str:
+    """Give a path relative to a folder, with `/` between, so that it leads there whatever links are on either way."""
+    return Path(os.path.relpath(real_place(path), os.path.realpath(folder))).as_posix()
+
+
 def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 

@@ -1,12 +1,15 @@
 """Runs over many photos: which, where to, what is done again, and what a bad one or a full disk does to the rest."""
 
+import errno
 import json
+import os
 import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +44,36 @@ def test_a_tree_in_the_same_tree_out(tree: Machine, here: Here) -> None:
     done = here("segment", "--files-from", "-", "-o", "list", *FAST, stdin=listed)
     assert done.code == 0
     assert outputs(tree.desk / "list") == [f"in/{name}" for name in names]
+
+
+def test_one_photo_under_several_names_is_done_once(machine: Machine, here: Here) -> None:
+    photo = machine.photo("in/a.jpg")
+    listed = f"in/a.jpg\n{photo}\n".encode()
+    done = here("segment", "in/a.jpg", "./in/a.jpg", "-o", "out/", "--dry-run")
+    assert (done.code, done.lines) == (0, ["in/a.jpg\tout/a.png"])
+    done = here("segment", "--files-from", "-", "-o", "out", "--dry-run", stdin=listed)
+    assert (done.code, done.lines) == (0, ["in/a.jpg\tout/in/a.png"])
+
+
+def test_a_folder_that_cannot_be_listed(
+    machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails with the system's reason, below a folder or named in a list; the photos around it are done."""
+    machine.photo("in/a.jpg")
+    machine.photo("in/locked/b.jpg", seed=1)
+    scan = os.scandir
+
+    def scandir(path: str) -> Any:
+        if Path(path).name == "locked":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    said = "crate: in/locked: cannot be read: Permission denied\ncrate: 1 of 2 photos failed\n"
+    done = here("segment", "in", "-r", "-o", "out", *FAST)
+    assert (done.code, done.err, done.lines) == (1, said, ["out/a.png"])
+    done = here("segment", "--files-from", "-", "-o", "list", *FAST, stdin=b"in/a.jpg\nin/locked\n")
+    assert (done.code, done.err, done.lines) == (1, said, ["list/in/a.png"])
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])

@@ -213,7 +213,7 @@ def test_the_worst_of_many_are_shown(machine: Machine, here: Here) -> None:
     done = here("export", "run", "--as", "yolo", "-o", "out", "--photos", "none")
     assert done.code == 0
     gone, _, *shown, last = done.err.splitlines()
-    assert gone.endswith(" and 12 more; --prune leaves them out")
+    assert gone.endswith(" and 12 more")
     assert len(shown) == 10
     assert shown[0].split()[1] == r"run/[red]0\x1b.jpg"
     assert last.startswith("crate: 15 photos exported and read again: IoU mean 0.")

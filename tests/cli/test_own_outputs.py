@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from cratecli.io.formats.png import encode_mask
 from tests.cli.conftest import Here, Machine, outputs
@@ -124,7 +125,7 @@ def test_a_folder_of_folders_says_so(photos: Path, here: Here) -> None:
 @pytest.mark.parametrize("command", ["segment", "objects", "parts"])
 def test_photos_that_are_gone(machine: Machine, here: Here, command: str) -> None:
     """They are named; to prune, their rows and outputs go, but for those that were changed since."""
-    for seed, name in enumerate(("a.jpg", "b.jpg", "c.jpg", "d.jpg", "sub/e.jpg")):
+    for seed, name in enumerate(("a.jpg", "b.jpg", "c.jpg", "d.jpg", "sub/e.jpg", "sub/f.jpg")):
         machine.photo(f"in/{name}", seed=seed)
     more = ("--k", "2") if command == "parts" else ()
     run = (command, "in", "-r", "-o", "out", "--size", "32", *more)
@@ -137,18 +138,145 @@ def test_photos_that_are_gone(machine: Machine, here: Here, command: str) -> Non
     said = "crate: no longer there: in/c.jpg, in/d.jpg, in/sub/e.jpg; --prune removes what was made of them"
     assert (done.code, done.err.count(said)) == (0, 1)
     assert [name for name in machine.files() if name.startswith("out/")] == before
-    assert len(list(read_rows(machine.desk / "out"))) == 5
+    assert len(list(read_rows(machine.desk / "out"))) == 6
     (machine.desk / tree / "d.png").write_bytes(b"drawn by hand")
+    beside = tree.replace("labels", "overlays")
+    if command == "parts":
+        mark(machine.desk / beside / "c.png")
     done = here(*run, "--prune")
     assert done.code == 0
     said = "crate: no longer there, and what was made of them removed: in/c.jpg, in/d.jpg, in/sub/e.jpg"
-    kept = f"crate: {tree}/d.png: was changed since it was made, and is kept"
-    assert [line for line in done.err.splitlines() if "no longer" in line or "kept" in line] == [said, kept]
+    changed = [f"{beside}/c.png"] * (command == "parts") + [f"{tree}/d.png"]
+    kept = [f"crate: {name}: was changed since it was made, and is kept" for name in changed]
+    assert [line for line in done.err.splitlines() if "no longer" in line or "kept" in line] == [said, *kept]
     pictures = {Path(name).name for name in machine.files() if name.startswith(f"{tree}/")}
-    assert pictures - {"parts.json", "sheet.png"} == {"a.png", "b.png", "d.png"}
-    assert {Path(name).name for name in machine.files() if "overlays" in name} <= {"a.png", "b.png"}
-    assert {row.input for row in read_rows(machine.desk / "out")} == {"../in/a.jpg", "../in/b.jpg"}
+    assert pictures - {"parts.json", "sheet.png"} == {"a.png", "b.png", "d.png", "f.png"}
+    overlays = {Path(name).name for name in machine.files() if "overlays" in name}
+    assert overlays == ({"a.png", "b.png", "c.png", "f.png"} if command == "parts" else set())
+    rows = {row.input for row in read_rows(machine.desk / "out")}
+    assert rows == {"../in/a.jpg", "../in/b.jpg", "../in/sub/f.jpg"}
     assert "no longer" not in here(*run, "--prune").err
+
+
+def mark(path: Path) -> None:
+    """Draw on a picture, and leave what it says of how it was made."""
+    with Image.open(path) as picture:
+        text = PngInfo()
+        text.add_text("crate", picture.info["crate"])
+        picture.putpixel((0, 0), (255, 0, 0))
+        picture.save(path, pnginfo=text)
+
+
+def tree_of(machine: Machine, *names: str) -> None:
+    for seed, name in enumerate(names):
+        machine.photo(name, seed=seed)
+
+
+def masks_left(machine: Machine) -> set[str]:
+    """Name the masks that are there; each has its row."""
+    found = {
+        path.relative_to(machine.desk / "out").as_posix() for path in (machine.desk / "out").glob("**/*.png")
+    }
+    assert found == {row.output for row in read_rows(machine.desk / "out")}
+    return found
+
+
+@pytest.mark.parametrize("way", ["out", "deep/out"])
+def test_links_on_the_way_to_outputs_hide_no_photo(machine: Machine, here: Here, way: str) -> None:
+    """A run knows its photos, prunes and exports whatever links lead to its folder, and from whichever it is seen."""
+    tree_of(machine, "in/a.jpg", "in/b.jpg")
+    (machine.desk / "disk/far/out").mkdir(parents=True)
+    (machine.desk / "out").symlink_to("disk/far/out")
+    (machine.desk / "deep").symlink_to("disk/far")
+    (machine.desk / "same").symlink_to("in")
+    assert here("segment", "in", "-o", way, "-q", *FAST).code == 0
+    rows = {row.input for row in read_rows(machine.desk / way)}
+    assert rows == {"../../../in/a.jpg", "../../../in/b.jpg"}
+    for place in (way, "disk/far/out", machine.desk / "out"):
+        for folder in ("in", "same"):
+            done = here("segment", folder, "-o", place, *FAST, "--include", "a*", "--prune", "--resume")
+            assert (done.code, "there" in done.err, done.lines) == (0, False, [])
+            assert "1 photo was done before" in done.err
+    assert masks_left(machine) == {"a.png", "b.png"}
+    assert here("explain", f"{way}/a.png").out == here("explain", "disk/far/out/a.png").out.replace(
+        b"disk/far/out", way.encode()
+    )
+    done = here("export", way, "--as", "yolo", "-o", "set", "--prune")
+    assert (done.code, "there" in done.err) == (0, False)
+    (machine.desk / "in/b.jpg").unlink()
+    done = here("segment", "in", "-o", way, *FAST, "--prune", "--resume")
+    assert "no longer there, and what was made of them removed: in/b.jpg" in done.err
+    assert masks_left(machine) == {"a.png"}
+
+
+@pytest.mark.parametrize("what", ["empty", "missing", "another"])
+def test_a_disk_that_is_away_is_not_pruned(machine: Machine, here: Here, what: str) -> None:
+    """Its folder may be empty, missing, or full of another disk's photos; in a rehearsal and an export too."""
+    tree_of(machine, "in/a.jpg", "in/usb/b.jpg", "in/usb/c.jpg")
+    run = ("segment", "in", "-r", "-o", "out", *FAST)
+    assert here(*run, "-q").code == 0
+    (machine.desk / "in/usb").rename(machine.desk / "disk")
+    if what != "missing":
+        (machine.desk / "in/usb").mkdir()
+    if what == "another":
+        machine.photo("in/usb/x.jpg")
+    away = "not there, nor is another photo of their folders, so a disk may be away"
+    said = f"crate: {away}: in/usb/b.jpg, in/usb/c.jpg; their outputs stay"
+    for more in ("--dry-run", "--resume"):
+        done = here(*run, "--prune", more)
+        assert (done.code, done.err.count(said), "removed" in done.err) == (0, 1, False)
+    new = {"usb/x.png"} if what == "another" else set()
+    assert masks_left(machine) == {"a.png", "usb/b.png", "usb/c.png"} | new
+    done = here("export", "out", "--as", "coco", "-o", "all.json", "--prune", "--jsonl")
+    if not new:
+        assert f"crate: {away}: exported all the same: in/usb/b.jpg, in/usb/c.jpg" in done.err
+        assert (done.code, len(done.lines)) == (0, 3)
+
+
+def test_one_output_that_cannot_be_removed(
+    machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named, and stays with its row for the next time; the run goes on."""
+    tree_of(machine, "in/a.jpg", "in/b.jpg", "in/x/c.jpg", "in/x/d.jpg")
+    run = ("segment", "in", "-r", "-o", "out", "--prune", *FAST)
+    assert here(*run, "-q").code == 0
+    for name in ("b.jpg", "x/c.jpg"):
+        (machine.desk / "in" / name).unlink()
+
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "c.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        done = here(*run, "--resume")
+    assert (done.code, done.err.count("out/x/c.png: cannot be removed: Permission denied, and is kept")) == (
+        0,
+        1,
+    )
+    assert "what was made of them removed: in/b.jpg, in/x/c.jpg\n" in done.err
+    assert masks_left(machine) == {"a.png", "x/c.png", "x/d.png"}
+    assert here(*run, "-q", "--resume").code == 0
+    assert masks_left(machine) == {"a.png", "x/d.png"}
+
+
+def test_pruning_from_the_root_of_all_folders(
+    machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`..` cannot go above it, and what lies beside a folder does not lie below it there."""
+    tree_of(machine, "a/in/y.jpg", "in/x.jpg", "in/z.jpg")
+    run = ("-o", str(machine.desk / "a/out/"), *FAST, "--exists", "overwrite")
+    assert here("segment", str(machine.desk / "a/in"), str(machine.desk / "in"), *run).code == 0
+    (machine.desk / "in/x.jpg").unlink()
+    before = sorted(row.input for row in read_rows(machine.desk / "a/out"))
+    assert before == ["../../in/x.jpg", "../../in/z.jpg", "../in/y.jpg"]
+    monkeypatch.chdir("/")
+    done = here("segment", str(machine.desk / "a/in"), *run, "--prune")
+    assert (done.code, "there" in done.err) == (0, False)
+    assert "a/out/in/x.png" in machine.files()
 
 
 def drawn(path: Path) -> bytes:
@@ -289,11 +417,3 @@ def test_an_export_of_photos_that_are_gone(machine: Machine, here: Here) -> None
     assert (done.code, len(done.lines)) == (0, 3)
     assert done.err.splitlines()[0] == "crate: no longer there, left out: in/b.jpg"
     assert len(list(read_rows(machine.desk / "out"))) == 4
-    for name in "ac":
-        (machine.desk / f"in/{name}.jpg").unlink()
-    assert here(*export, "--prune", "-q").code == 0
-    (machine.desk / "solo").mkdir()
-    assert here("segment", "stdin.png", "-o", "solo/", "-q", *FAST).code == 0
-    (machine.desk / "stdin.png").unlink()
-    done = here("export", "solo", "--as", "yolo", "--prune", "-q")
-    assert (done.code, done.err) == (3, "crate: solo/manifest.jsonl: no photo of it is there any more\n")

@@ -45,11 +45,12 @@ def rows() -> dict[str, str]:
 def test_a_row_says_what_was_done() -> None:
     assert run(ledger()) == ["made"] * 3
     row = json.loads(Path("out/manifest.jsonl").read_text().splitlines()[2])
-    assert {name: row[name] for name in list(row)[:5]} == {
+    assert {name: row[name] for name in list(row)[:6]} == {
         "input": "../in/sub/c.jpg",
         "input_sha256": sha("photo"),
         "output": "sub/c.png",
         "output_sha256": sha("mask of photo"),
+        "beside": {},
         "options": made().digest,
     }
     assert row["made"]["recipe"] == {"keep": "otsu"}

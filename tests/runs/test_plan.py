@@ -155,8 +155,6 @@ def test_names_that_differ_by_case_alone_are_two() -> None:
     ("inputs", "to"),
     [
         (["one/a.jpg", "two/a.jpg"], None),
-        (["one/a.jpg", "one/a.jpg"], "out"),
-        (["one/a.jpg", "one/../one/a.jpg"], "out"),
         (["one", "sub/one"], "out"),
     ],
 )
@@ -231,8 +229,23 @@ def test_an_output_without_a_name_is_refused() -> None:
 
 
 def test_a_photo_listed_twice_is_done_once() -> None:
-    jobs = plan(Inputs((), ("in/a.jpg", "b.jpg", "in/a.jpg")), "out", "mask", to_stdout=False).jobs
+    jobs = plan(Inputs((), ("in/a.jpg", "b.jpg", "./in/a.jpg")), "out", "mask", to_stdout=False).jobs
     assert [str(job.target) for job in jobs] == ["out/in/a.png", "out/b.png"]
+
+
+def test_a_photo_named_twice_is_done_once() -> None:
+    """Whatever it is called, by itself or with its folder; a link to a photo is a photo of its own."""
+    touch("in/a.jpg", "in/b.jpg")
+    Path("again").symlink_to("in")
+    Path("c.jpg").symlink_to("in/a.jpg")
+    for other in ("in/a.jpg", "./in/a.jpg", "in/../in/a.jpg", str(Path("in/a.jpg").resolve()), "again/a.jpg"):
+        assert planned("in/a.jpg", other, to="out") == {"in/a.jpg": "out/a.png"}
+    assert planned("in", "./in", "again", to="out") == {
+        "in/a.jpg": "out/in/a.png",
+        "in/b.jpg": "out/in/b.png",
+    }
+    assert planned("in/b.jpg", "in", to="out") == planned("in", "in/b.jpg", to="out")
+    assert planned("in/a.jpg", "c.jpg", to="out") == {"in/a.jpg": "out/in/a.png", "c.jpg": "out/c.png"}
 
 
 def test_a_file_is_no_folder_for_outputs() -> None:
@@ -293,7 +306,7 @@ def test_one_output_of_several_keeps_their_order() -> None:
     assert one("c.png", "in", "-", "a.jpg") == (["c.png", "in/a.png", "in/b.png", "-", "a.jpg"], "heads.png")
     assert one("c.png", "in", to_stdout=True)[1] is None
     assert one("c.png", "in", to="in/")[1] == "in/heads.png"
-    assert one("in/a.png", "in/a.png", "./in/a.png")[0] == ["in/a.png", "in/a.png", "in/a.png"]
+    assert one("in/a.png", "in/b.png", "./in/a.png", "in")[0] == ["in/a.png", "in/b.png"]
 
 
 def test_one_output_that_is_an_input_is_refused() -> None:

@@ -20,6 +20,9 @@ def tell_gone(run: "FinishedRun", report: Report, *, pruned: bool) -> None:
         names = name_some(run.gone)
         there = f"exported all the same: {names}; --prune leaves them out"
         report.note(f"no longer there, {f'left out: {names}' if pruned else there}")
+    if run.away:
+        reason = "nor is another photo of their folders, so a disk may be away: exported all the same"
+        report.note(f"not there, {reason}: {name_some(run.away)}")
 
 
 def take_edited(run: "FinishedRun", report: Report, *, wanted: bool) -> "tuple[FinishedRun, list[Failure]]":

@@ -238,7 +238,7 @@ class Run:
 
     def _tell_gone(self) -> None:
         """Say which photos are no longer there, and what pruning would remove of them."""
-        from cratecli.runs.gone import look_for_gone
+        from cratecli.runs.gone import AWAY, look_for_gone
         from cratecli.runs.inputs import name_some
 
         plan, note = self.plan, self._report.note
@@ -250,10 +250,12 @@ class Run:
         gone = look_for_gone(plan.manifest, written, plan.inputs.folders)
         if gone.photos:
             note(f"no longer there: {name_some(gone.photos)}")
+        if gone.away:
+            note(AWAY.format(name_some(gone.away)))
         for path in gone.written if plan.prune else ():
             note(f"would be removed: {path}")
-        for path in gone.changed if plan.prune else ():
-            note(f"would be kept, as it was changed since it was made: {path}")
+        for path, reason in gone.kept if plan.prune else ():
+            note(f"would be kept, as it {reason}: {path}")
 
     @contextmanager
     def desk(self, model: "WhiteBox") -> "Iterator[Desk]":

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cratecli.errors import InputError
+from cratecli.files import real_folder
 from cratecli.io.formats import picture, tensors
 from cratecli.runs.provenance import EXPORT_PATHS, Provenance
 from cratecli.version import __version__
@@ -80,7 +81,11 @@ def _explained(path: Path, content: Mapping[str, Any]) -> Explained:
         """Turn a path seen from the output's folder into one seen from the working folder."""
         if b"\0" in os.fsencode(name):
             raise ValueError("a NUL ends a path")
-        return name if name == "-" or Path(name).is_absolute() else os.path.relpath(path.parent / name)
+        return (
+            name
+            if name == "-" or Path(name).is_absolute()
+            else os.path.relpath(real_folder(path.parent) / name)
+        )
 
     record = Provenance.model_validate(content)
     if "version" not in content or (record.command != "export" and not record.recipe):

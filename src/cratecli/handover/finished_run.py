@@ -3,18 +3,18 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cratecli.errors import InputError, NothingMatchedError, UsageError
-from cratecli.files import open_file
+from cratecli.files import open_file, real_folder
 from cratecli.io.formats.names import bare, common_root, name_below, plain, safe, stems
 from cratecli.io.formats.record import Annotated, check_size, restore
 from cratecli.io.formats.table import Info
 from cratecli.io.ranges import Range
-from cratecli.runs.gone import is_gone
+from cratecli.runs.gone import find_missing
 from cratecli.runs.manifest import MANIFEST, Line, ManifestRow, read_manifest
 from cratecli.runs.provenance import relative
 from cratecli.version import __version__
@@ -66,9 +66,9 @@ class FinishedRun:
     Photos are in the order of their names, so that memory does not grow with the manifest and the order in which
     they were finished does not matter. `protected` are the real paths of the run's photos, outputs and manifest;
     `info` is the provenance that annotation files have room for. `gone` are the paths of photos that are no longer
-    there, whether they are listed or not; if they are not, `before` are all photos, as an export named them then. Each
-    of `changes` is made to a photo's objects as they are read; `options` are what was asked for to that end, as
-    provenance has them.
+    there, whether they are listed or not; if they are not, `before` are all photos, as an export named them then.
+    Photos that are not there with their whole folder may be `away`. Each of `changes` is made to a photo's objects as
+    they are read; `options` are what was asked for to that end, as provenance has them.
     """
 
     manifest: Path
@@ -79,6 +79,7 @@ class FinishedRun:
     before: tuple[FinishedPhoto, ...] = ()
     changes: tuple[Callable[[FinishedPhoto, Annotated], Annotated], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    away: tuple[str, ...] = ()
 
     @property
     def root(self) -> Path | None:
@@ -138,21 +139,25 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
         made.setdefault(row.options, row.made)
     if not last:
         raise NothingMatchedError(f"{manifest}: no photo was done")
-    place = manifest.parent
+    place = real_folder(manifest.parent)
     paths = [place / each for _, line in last.values() for each in (line.row.input, line.row.output) if each]
-    gone = [source for source in last if is_gone(place, source)]
+    missing = find_missing({source: source for source in last}, place)
+    gone, away = missing.gone, missing.away
     before = _named_before(place, last, made) if prune and gone else ()
     if prune:
-        last = {source: row for source, row in last.items() if source not in set(gone)}
-    if not last:
-        raise NothingMatchedError(f"{manifest}: no photo of it is there any more")
+        last = {source: row for source, row in last.items() if source not in gone}
     rows = {number: line.row for number, line in last.values()}
     photos = _named(place, list(last.values()), made)
     ways = dict.fromkeys(rows[photo.number].options for photo in photos)
     info = {"description": f"crate {__version__}", "made": [made[options] for options in ways]}
     protected = frozenset(os.path.realpath(each) for each in (manifest, *paths))
-    shown = tuple(sorted(os.path.normpath(place / source) for source in gone))
-    return FinishedRun(manifest, photos, protected, info, shown, before)
+    return FinishedRun(
+        manifest, photos, protected, info, _shown(place, gone), before, away=_shown(place, away)
+    )
+
+
+def _shown(place: Path, sources: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(os.path.normpath(place / source) for source in sources))
 
 
 def _named_before(

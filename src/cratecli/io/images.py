@@ -204,6 +204,8 @@ def _in_range(shown: colour.Shown, chosen: Range) -> tuple[colour.Shown, list[st
 
 
 def _what_instead(path: Path) -> str:
+    if path.is_dir():
+        os.scandir(path).close()  # raises for one that cannot be listed
     if path.exists():
         return "a folder, not a file" if path.is_dir() else "not a regular file"
     return "a broken link" if path.is_symlink() else "no such file"

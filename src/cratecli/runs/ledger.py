@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
 from cratecli.errors import CrateError, InputError, OutputError
-from cratecli.files import ORPHAN, open_file, replacing
+from cratecli.files import ORPHAN, open_file, replacing, seen_from
 from cratecli.io.formats.record import Annotated
 from cratecli.io.opening import MAX_PIXELS
 from cratecli.io.whole import is_whole
 from cratecli.locks import ByteLocks
-from cratecli.runs.gone import find_gone, remove_outputs
+from cratecli.runs.gone import CHANGED, Missing, find_missing, key_of, remove_outputs
 from cratecli.runs.jobs import Job, stdin_stem
 from cratecli.runs.manifest import Line, ManifestRow, read_lines
 from cratecli.runs.provenance import Provenance
@@ -55,7 +55,7 @@ class Ledger:
 
     def __init__(self, manifest: Path, made: Provenance) -> None:
         """Prepare for one way of making outputs; nothing is read or written before `open`."""
-        self.manifest, self.folder = manifest, manifest.parent.absolute()
+        self.manifest, self.folder = manifest, Path(os.path.realpath(manifest.parent))
         self._made, self._options = made.as_data(), made.digest
         self._rows: dict[str, _Known] = {}
         self._read = self._inode = 0  # bytes of the manifest that are known, and of which file
@@ -64,8 +64,8 @@ class Ledger:
         self._mine: set[str] = set()
         self._replaced: dict[str, str] = {}
         self._folders: set[Path] = set()  # where outputs go
-        self.gone: list[str] = []
-        self.kept: list[str] = []
+        self.missing = Missing()
+        self.kept: dict[str, str] = {}
         self.edited: list[str] = []
         self.beside: list[str] = []
         self._threads = threading.RLock()
@@ -85,10 +85,11 @@ class Ledger:
 
         To `resume`, rows of earlier runs are believed; else only those of processes now at work. Outputs that were
         `edited` stay, unless to `overwrite`. What a killed process left behind is swept, where outputs go and in the
-        folders `also`. Photos `below` some folders that have a row and are no longer there are `gone`; to `prune`,
-        their rows and outputs are removed, but for outputs that were changed since, which are `kept`. Outputs of the
-        same photos under other names stay `beside`. While others are at work, none is looked for. Raises `OutputError`,
-        and `InputError` for a manifest that is none.
+        folders `also`. Photos `below` some folders that have a row and are not there are `missing`; to `prune`, rows
+        and outputs of those that are gone are removed, but for outputs that are `kept`, each for a reason: one that was
+        changed since loses its row, one that cannot be removed does not. Outputs of the same photos under other names
+        stay `beside`. While others are at work, none is looked for. Raises `OutputError`, and `InputError` for a
+        manifest that is none.
         """
         self._resume, self._overwrite = resume, overwrite
         inputs = {self.key(job): self._input(job) for job in jobs}
@@ -108,12 +109,10 @@ class Ledger:
                         if inputs.get(key, known.input) != known.input
                         and (self.folder / known.input).exists()
                     }
-                    tops = [self._within(top) for top in below]
                     sources = {key: known.input for key, known in self._rows.items()}
-                    gone = find_gone(sources, self.folder, keys, tops)
-                    self.gone = sorted(set(gone.values()))
+                    self.missing = find_missing(sources, self.folder, keys, below)
                     self.beside = self._beside(inputs)
-                    pruned = self._prune(gone) if prune else ()
+                    pruned = self._prune() if prune else ()
                     locks.write_note(self._close_gaps(pruned))
                 locks.share(_ALIVE)
                 self._began = locks.read_note()
@@ -122,7 +121,7 @@ class Ledger:
 
     def key(self, job: Job) -> str:
         """Name a job's row: its output, or its input where it has none of its own, from the manifest's folder."""
-        return self._input(job) if job.target is None else self._within(job.target)
+        return self._input(job) if job.target is None else key_of(self.manifest, job.target)
 
     def claim(self, job: Job) -> bool:
         """Ask for a photo, and tell whether it is in our hands alone. Raises `OutputError`."""
@@ -178,14 +177,30 @@ class Ledger:
                 self._mine.remove(key)
                 self._opened.release(_place(key))
 
-    def record(self, job: Job, sha256: str, output: bytes | None, annotated: Annotated, **more: Any) -> None:
-        """Add a photo's row, durably, after its output was written, and let go of it. Raises `OutputError`."""
+    def record(
+        self,
+        job: Job,
+        sha256: str,
+        output: bytes | None,
+        annotated: Annotated,
+        beside: Mapping[Path, bytes] | None = None,
+        **more: Any,
+    ) -> None:
+        """Add a photo's row, durably, after its output and those `beside` were written, and let go of it.
+
+        Raises `OutputError`.
+        """
+        others = {
+            key_of(self.manifest, path): hashlib.sha256(content).hexdigest()
+            for path, content in (beside or {}).items()
+        }
         row = ManifestRow.of(
             annotated,
             input=self._input(job),
             input_sha256=sha256,
-            output=None if job.target is None else self._within(job.target),
+            output=None if job.target is None else self.key(job),
             output_sha256=None if output is None else hashlib.sha256(output).hexdigest(),
+            beside=others,
             options=self._options,
             made=self._made | more,
         )
@@ -219,12 +234,15 @@ class Ledger:
         row = self._row_at(self._rows[key])
         return row is not None and row.output is not None and row.made.get("command") == self._made["command"]
 
-    def _prune(self, gone: Iterable[str]) -> set[str]:
-        """Remove the outputs of rows whose photos are gone; gives their keys."""
-        pruned = set(gone)
-        for key in pruned:
-            if row := self._row_at(self._rows[key]):
-                self.kept += remove_outputs(self.folder, row)
+    def _prune(self) -> set[str]:
+        """Remove the outputs of rows whose photos are gone; gives the keys of the rows that go with them."""
+        pruned = set[str]()
+        for key in sorted(self.missing.gone):
+            row = self._row_at(self._rows[key])
+            kept = remove_outputs(self.folder, row) if row else {}
+            self.kept |= kept
+            if set(kept.values()) <= {CHANGED}:
+                pruned.add(key)
         return pruned
 
     def close(self) -> None:
@@ -354,7 +372,7 @@ class Ledger:
         )
 
     def _within(self, path: Path | None) -> str:
-        return "-" if path is None else Path(os.path.relpath(path, self.folder)).as_posix()
+        return "-" if path is None else seen_from(self.folder, path)
 
     @property
     def _opened(self) -> ByteLocks:

@@ -43,6 +43,9 @@ class ManifestRow(Record):
     input_sha256: str = Field(description="SHA-256 of the photo's file, hexadecimal.")
     output: str | None = Field(description="The photo's output file; null where one file stands for all.")
     output_sha256: str | None = Field(description="SHA-256 of the output file, hexadecimal.")
+    beside: dict[str, str] = Field(
+        default={}, description="Files written beside the output, with the SHA-256 of each, hexadecimal."
+    )
     options: str = Field(description="Digest of what decides the outcome: rows of another are done again.")
     made: dict[str, Any] = Field(description="How the output was made: the provenance.")
     height: int = Field(description="Height of the upright photo, px.")
@@ -83,13 +86,6 @@ class ManifestRow(Record):
     def key(self) -> str:
         """Name what there is at most one row of: an output, or an input where all share one output."""
         return self.input if self.output is None else self.output
-
-    @property
-    def beside(self) -> tuple[str, ...]:
-        """Name the files that were written beside its output."""
-        tree, _, within = (self.output or "").partition("/")
-        ours = self.made.get("command") == "parts"
-        return tuple(f"{other}/{within}" for other in BESIDE.get(tree, ()) if ours)
 
     def to_json(self) -> str:
         """Write the row as one line of JSON, without its end."""

@@ -1,13 +1,14 @@
 """Pair every input photo with its output file before any is written, and refuse what would collide."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from cratecli.errors import UsageError
+from cratecli.files import real_place
 from cratecli.io.formats import ending_of
 from cratecli.io.formats.names import common_root
 from cratecli.runs.inputs import STDIN, Inputs, is_folder, refuse_no_path
@@ -147,6 +148,7 @@ def plan(
         one, place = [Job(_source(loose[0]), target, number) for number in numbers], None
     elif loose:
         drafts += _loose(inputs, loose, into, kind, ending)
+    drafts = list(_once(drafts))
     targets = name_outputs([draft for *_, draft in drafts])
     jobs = [
         Job(source, target, number) for (source, number, _), target in zip(drafts, targets, strict=True)
@@ -183,6 +185,7 @@ def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, 
             jobs += [Job(path, None) for path in found.photos]
             passed += found.passed
     jobs += [Job(_source(each), None, number) for each in inputs.chosen for number in inputs.numbers(each)]
+    jobs = list(_once(jobs))
     if not jobs:
         raise inputs.none_found(passed)
     if target is not None:
@@ -228,11 +231,24 @@ def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None,
     return replace(planned, whole=whole if save is None else (*whole, save))
 
 
+_Named = TypeVar("_Named", bound=Job | tuple[Path | None, int] | tuple[Path | None, int, Place])
+
+
+def _once(named: Iterable[_Named]) -> Iterator[_Named]:
+    """Take each photo once, whatever it is called: the first time that it is named."""
+    taken = set[tuple[str | None, int]]()
+    for each in named:
+        source, number = (each.source, each.number) if isinstance(each, Job) else each[:2]
+        if (photo := (None if source is None else real_place(source), number)) not in taken:
+            taken.add(photo)
+            yield each
+
+
 def _loose(
     inputs: Inputs, loose: Sequence[str], into: Path | None, kind: str, ending: str
 ) -> list[tuple[Path | None, int, Place]]:
     """Place photos named one by one: into a folder as a tree, else side by side in the working folder."""
-    numbered = [(_source(name), number) for name in loose for number in inputs.numbers(name)]
+    numbered = list(_once((_source(name), number) for name in loose for number in inputs.numbers(name)))
     paths = [source or Path(stdin_stem(number)) for source, number in numbered]
     if into is None:
         within = [Path(path.name) for path in paths]

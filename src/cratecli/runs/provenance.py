@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cratecli.files import seen_from
 from cratecli.runs.jobs import Job
 from cratecli.runs.manifest import MANIFEST
 from cratecli.version import __version__
@@ -244,7 +244,7 @@ def exported(
 def relative(path: str | Path, target: Path | None) -> str:
     """Give a path as seen from the folder of `target`, or from the working folder; `-` stays."""
     folder = Path() if target is None else target.parent
-    return "-" if path == "-" else Path(os.path.relpath(path, folder)).as_posix()
+    return "-" if path == "-" else seen_from(folder, Path(path))
 
 
 @cache

@@ -1,7 +1,6 @@
 """One run over photos: its plan, its ledger and the desk that the engine works at, open for as long as it lasts."""
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from cratecli.io.formats.names import name_below
 from cratecli.io.formats.record import Annotated
 from cratecli.io.opening import MAX_PIXELS
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, as_it_is, work_through
+from cratecli.runs.gone import AWAY, name_photos
 from cratecli.runs.inputs import name_some
 from cratecli.runs.jobs import Job, Skipped, deliver
 from cratecli.runs.ledger import Ledger
@@ -93,15 +93,17 @@ class Session:
 
     def _tell_gone(self, ledger: Ledger, desk: Desk) -> None:
         """Tell of photos of earlier runs that are no longer there."""
-        if not ledger.gone:
+        if away := ledger.missing.away:
+            desk.note(AWAY.format(_named(ledger, away.values())))
+        if not (gone := ledger.missing.gone):
             return
-        names = _named(ledger, ledger.gone)
+        names = _named(ledger, gone.values())
         if not self.plan.prune:
             desk.note(f"no longer there: {names}; --prune removes what was made of them")
             return
         desk.note(f"no longer there, and what was made of them removed: {names}")
-        for name in ledger.kept:
-            desk.note(f"{ledger.manifest.parent / name}: was changed since it was made, and is kept")
+        for name, reason in ledger.kept.items():
+            desk.note(f"{ledger.manifest.parent / name}: {reason}, and is kept")
 
     def _tell_edited(self, ledger: Ledger) -> None:
         """Tell of the outputs that this run would have written, had nobody worked on them."""
@@ -185,6 +187,6 @@ class Session:
             self._tell_edited(self._ledger)
 
 
-def _named(ledger: Ledger, paths: Sequence[str]) -> str:
+def _named(ledger: Ledger, paths: Iterable[str]) -> str:
     """Name some of the paths that rows have."""
-    return name_some([os.path.normpath(ledger.manifest.parent / each) for each in sorted(paths)])
+    return name_some(name_photos(ledger.manifest, paths))

@@ -65,12 +65,12 @@ class PictureWriter:
         annotations = [annotate(parts.labels == part.colour, 1.0, part.name) for part in parts.parts]
         height, width = photo.rgb.shape[:2]
         annotated = Annotated(photo.job.name, height, width, annotations)
-        others: list[Path] = []
+        others: dict[Path, bytes] = {}
         try:
             for folder, png in pictures.items():
                 deliver(path := self.place / folder / within, png)
-                others.append(path)
-            self.session.hand_over(photo, main, annotated)
+                others[path] = png
+            self.session.hand_over(photo, main, annotated, beside=others)
         except OutputError as error:
             for path in others if error.alone else ():  # a photo that fails leaves nothing
                 with suppress(OSError):
