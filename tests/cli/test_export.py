@@ -1,5 +1,6 @@
 """`crate export` as its user meets it: every format, the reported IoU, and one line for whatever goes wrong."""
 
+import errno
 import hashlib
 import io
 import json
@@ -349,6 +350,59 @@ def test_photos_that_cannot_stand_beside_labels(machine: Machine, here: Here) ->
         here("export", "run", "--as", "yolo", "-o", "old"), 2, "old/images/a.jpg belongs to the run itself"
     )
     failed(here("export", "run", "--as", "coco", "--photos", "link"), 2, "--photos is for yolo")
+
+
+@pytest.mark.parametrize("how", ["link", "copy"])
+def test_what_somebody_put_where_photos_go_stays(machine: Machine, here: Here, how: str) -> None:
+    """Each such photo fails alone, in one line; the others are exported."""
+    names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"]
+    rows = [row(f"../photos/{n}", n + ".png", [], write_photo(machine.desk / "photos" / n)) for n in names]
+    write_manifest(machine.desk / "run", rows)
+    images_ = machine.desk / "y/images"
+    (images_ / "a.jpg").mkdir(parents=True)
+    (images_ / "b.jpg").write_bytes(b"mine")
+    (images_ / "c.jpg").symlink_to("b.jpg")
+    os.mkfifo(images_ / "d.jpg")
+    done = here("export", "run", "--as", "yolo", "-o", "y", "--photos", how, "-q")
+    assert done.code == 1
+    assert done.err.splitlines() == [
+        *(
+            f"crate: y/images/{n}: stays as it is, for it is not photos/{n}: move it, or choose another folder"
+            for n in names[:4]
+        ),
+        "crate: 4 of 5 photos failed",
+    ]
+    assert (images_ / "b.jpg").read_bytes() == (images_ / "c.jpg").read_bytes() == b"mine"
+    assert (images_ / "c.jpg").is_symlink()
+    assert (images_ / "d.jpg").is_fifo()
+    assert (images_ / "e.jpg").read_bytes() == (machine.desk / "photos/e.jpg").read_bytes()
+    assert [path.name for path in (machine.desk / "y/labels").iterdir()] == ["e.txt"]
+
+
+def test_links_that_cannot_be_made(machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One fails alone; where the file system has none, that is said once."""
+    names = ["a.jpg", "sub/b.jpg"]
+    rows = [row(f"../photos/{n}", n + ".png", [], write_photo(machine.desk / "photos" / n)) for n in names]
+    write_manifest(machine.desk / "run", rows)
+    (machine.desk / "y/images").mkdir(parents=True)
+    (machine.desk / "y/images/sub").write_bytes(b"a file")
+    export = ("export", "run", "--as", "yolo", "-o")
+    done = here(*export, "y", "-q")
+    assert (done.code, len(done.lines)) == (1, 3)
+    assert done.err.splitlines() == [
+        "crate: y/images/sub/b.jpg: cannot be written: File exists",
+        "crate: 1 of 2 photos failed",
+    ]
+
+    def refuse(path: Path, target: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", target, None, str(path))
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    said = (
+        "z/images/a.jpg: no link can be made: Operation not permitted; --photos copy copies the photo; 0 of 2"
+    )
+    failed(here(*export, "z", "-q"), 1, said)
+    assert here(*export, "z", "-q", "--photos", "copy").code == 0
 
 
 def exported(here: Here, *arguments: str) -> Any:
