@@ -352,6 +352,18 @@ def test_photos_that_cannot_stand_beside_labels(machine: Machine, here: Here) ->
     failed(here("export", "run", "--as", "coco", "--photos", "link"), 2, "--photos is for yolo")
 
 
+@pytest.mark.parametrize("odd", [b"t\tb.jpg", b"two\nlines.jpg", b"back\\slash.jpg", b"\xff.jpg", b"... /b.jpg"])
+def test_an_odd_name_does_not_take_the_root_of_the_others(machine: Machine, here: Here, odd: bytes) -> None:
+    """What formats cannot hold is escaped in a photo's name; its folder is still the one of all."""
+    names = ["sub/a.jpg", os.fsdecode(odd)]
+    rows = [row(f"../photos/{n}", None, [], write_photo(machine.desk / "photos" / n)) for n in names]
+    write_manifest(machine.desk / "run", rows)
+    tasks = exported(here, "label-studio")
+    assert "/data/local-files/?d=photos/sub/a.jpg" in [each["data"]["image"] for each in tasks]
+    assert all(each["data"]["image"].startswith("/data/local-files/?d=photos/") for each in tasks)
+    assert exported(here, "coco")["info"]["root"] == "photos"
+
+
 @pytest.mark.parametrize("how", ["link", "copy"])
 def test_what_somebody_put_where_photos_go_stays(machine: Machine, here: Here, how: str) -> None:
     """Each such photo fails alone, in one line; the others are exported."""
