@@ -385,6 +385,26 @@ def test_what_goes_wrong_is_one_line(
     failed(here("evaluate", *arguments, *(() if arguments == ["saliency"] else ("-q",))), code, reason)
 
 
+@pytest.mark.parametrize(
+    ("part", "value", "reason"),
+    [
+        ("segmentation", {"size": [64, 64], "counts": "~" * 1000}, "an RLE's counts are not COCO's text"),
+        ("segmentation", [[1e9] * 6], "a polygon has points far outside the photo, or that are no numbers"),
+        ("bbox", "abcd", "its bbox is not left, top, width and height"),
+    ],
+)
+def test_one_bad_annotation_is_one_line(
+    machine: Machine, here: Here, part: str, value: object, reason: str
+) -> None:
+    """It is said before any photo is judged, and no decoder in C sees it."""
+    folder = coco(machine.desk / "set", (np.zeros((64, 64, 3), np.uint8), [Box(8, 8, 24, 24)] * 2))
+    whole = json.loads((folder / "instances.json").read_text())
+    whole["annotations"][1][part] = value
+    (folder / "instances.json").write_text(json.dumps(whole))
+    done = here("evaluate", "coco", "set", "--size", "64", "-q")
+    failed(done, 1, f"set/instances.json: not COCO's annotations: annotations[1], id 2: {reason}")
+
+
 def test_scores_that_cannot_be_written(machine: Machine, here: Here) -> None:
     saliency_set(machine.desk / "set")
     (machine.desk / "file").write_text("")

@@ -1,5 +1,6 @@
 """`crate export` as its user meets it: every format, the reported IoU, and one line for whatever goes wrong."""
 
+import errno
 import hashlib
 import io
 import json
@@ -20,11 +21,11 @@ from cratecli.cli.commands import export as command
 from cratecli.handover.finished_run import read_run
 from cratecli.handover.records import ExportRecord
 from cratecli.io import images
-from cratecli.io.formats import png
+from cratecli.io.formats import FORMATS_WITH, png
 from cratecli.io.formats.record import annotate, decode_rle
 from cratecli.io.formats.table import FORMATS, OneFile
 from tests.cli.conftest import TO_STDOUT, Here, Machine, failed
-from tests.support.annotations import blobs, specks
+from tests.support.annotations import blobs, specks, split
 from tests.support.runs import lay_out, row, write_manifest, write_photo
 from tests.support.warm import warm_crate
 
@@ -351,6 +352,73 @@ def test_photos_that_cannot_stand_beside_labels(machine: Machine, here: Here) ->
     failed(here("export", "run", "--as", "coco", "--photos", "link"), 2, "--photos is for yolo")
 
 
+@pytest.mark.parametrize(
+    "odd", [b"t\tb.jpg", b"two\nlines.jpg", b"back\\slash.jpg", b"\xff.jpg", b"... /b.jpg"]
+)
+def test_an_odd_name_does_not_take_the_root_of_the_others(machine: Machine, here: Here, odd: bytes) -> None:
+    """What formats cannot hold is escaped in a photo's name; its folder is still the one of all."""
+    names = ["sub/a.jpg", os.fsdecode(odd)]
+    rows = [row(f"../photos/{n}", None, [], write_photo(machine.desk / "photos" / n)) for n in names]
+    write_manifest(machine.desk / "run", rows)
+    tasks = exported(here, "label-studio")
+    assert "/data/local-files/?d=photos/sub/a.jpg" in [each["data"]["image"] for each in tasks]
+    assert all(each["data"]["image"].startswith("/data/local-files/?d=photos/") for each in tasks)
+    assert exported(here, "coco")["info"]["root"] == "photos"
+
+
+@pytest.mark.parametrize("how", ["link", "copy"])
+def test_what_somebody_put_where_photos_go_stays(machine: Machine, here: Here, how: str) -> None:
+    """Each such photo fails alone, in one line; the others are exported."""
+    names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"]
+    rows = [row(f"../photos/{n}", n + ".png", [], write_photo(machine.desk / "photos" / n)) for n in names]
+    write_manifest(machine.desk / "run", rows)
+    images_ = machine.desk / "y/images"
+    (images_ / "a.jpg").mkdir(parents=True)
+    (images_ / "b.jpg").write_bytes(b"mine")
+    (images_ / "c.jpg").symlink_to("b.jpg")
+    os.mkfifo(images_ / "d.jpg")
+    done = here("export", "run", "--as", "yolo", "-o", "y", "--photos", how, "-q")
+    assert done.code == 1
+    assert done.err.splitlines() == [
+        *(
+            f"crate: y/images/{n}: stays as it is, for it is not photos/{n}: move it, or choose another folder"
+            for n in names[:4]
+        ),
+        "crate: 4 of 5 photos failed",
+    ]
+    assert (images_ / "b.jpg").read_bytes() == (images_ / "c.jpg").read_bytes() == b"mine"
+    assert (images_ / "c.jpg").is_symlink()
+    assert (images_ / "d.jpg").is_fifo()
+    assert (images_ / "e.jpg").read_bytes() == (machine.desk / "photos/e.jpg").read_bytes()
+    assert [path.name for path in (machine.desk / "y/labels").iterdir()] == ["e.txt"]
+
+
+def test_links_that_cannot_be_made(machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One fails alone; where the file system has none, that is said once."""
+    names = ["a.jpg", "sub/b.jpg"]
+    rows = [row(f"../photos/{n}", n + ".png", [], write_photo(machine.desk / "photos" / n)) for n in names]
+    write_manifest(machine.desk / "run", rows)
+    (machine.desk / "y/images").mkdir(parents=True)
+    (machine.desk / "y/images/sub").write_bytes(b"a file")
+    export = ("export", "run", "--as", "yolo", "-o")
+    done = here(*export, "y", "-q")
+    assert (done.code, len(done.lines)) == (1, 3)
+    assert done.err.splitlines() == [
+        "crate: y/images/sub/b.jpg: cannot be written: File exists",
+        "crate: 1 of 2 photos failed",
+    ]
+
+    def refuse(path: Path, target: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", target, None, str(path))
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    said = (
+        "z/images/a.jpg: no link can be made: Operation not permitted; --photos copy copies the photo; 0 of 2"
+    )
+    failed(here(*export, "z", "-q"), 1, said)
+    assert here(*export, "z", "-q", "--photos", "copy").code == 0
+
+
 def exported(here: Here, *arguments: str) -> Any:
     done = here("export", "run", "--as", *arguments, "-o", "-")
     assert done.code == 0, done.err
@@ -599,14 +667,51 @@ def test_edited_pictures_that_are_no_masks(machine: Machine, here: Here) -> None
 
 def test_pictures_say_how_they_were_exported(machine: Machine, here: Here) -> None:
     lay_out(machine.desk)
-    assert (
-        here(
-            "export", "run", "--as", "mask", "--orientation", "raw", "--root", ".", "-o", "to/out", "-q"
-        ).code
-        == 0
-    )
-    told = "crate export run --root . --orientation raw --as mask --output to/out"
+    asked = ("--label", "cat", "--orientation", "raw", "--as", "labels")
+    assert here("export", "run", *asked, "-o", "to/out", "-q").code == 0
+    told = f"crate export run {' '.join(asked)} --output to/out"
     assert here("explain", "to/out/sub/a.png").lines == [told]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    "option", [("--label", "x"), ("--label-from", "folder"), ("--root", "."), ("--prefix", "")]
+)
+def test_an_option_changes_a_format_or_is_refused(
+    machine: Machine, here: Here, kind: str, option: tuple[str, str]
+) -> None:
+    """What no file would show, provenance aside, is no option of its format."""
+    found = split(specks(40, 60, 0.5), ("part 2", "part 10"))
+    rows = [
+        row(f"../in/{n}/a.png", f"{n}/a.png", found, write_photo(machine.desk / f"in/{n}/a.png"))
+        for n in "xy"
+    ]
+    write_manifest(machine.desk / "run", rows)
+
+    def made(out: str, *more: str) -> dict[str, object]:
+        form = FORMATS[kind]
+        to = machine.desk / out / (f"all.{form.ending}" if isinstance(form, OneFile) else "")
+        done = here("export", "run", "--as", kind, "-o", to, "-q", *more)
+        if done.code:
+            failed(done, 2, f"{option[0]} is of no use to {kind}")
+            return {}
+        files = (path for path in (machine.desk / out).rglob("*") if path.is_file())
+        return {path.relative_to(machine.desk / out).as_posix(): shown(path) for path in files}
+
+    changed = made("changed", *option)
+    only_by_ids_from = (kind, option[0]) == ("coco-results", "--root")
+    assert not changed or only_by_ids_from or changed != made("plain")
+    assert bool(changed) == (kind in FORMATS_WITH[option[0].strip("-").replace("-", "_")])
+
+
+def shown(path: Path) -> object:
+    """Give what a file holds, without its provenance."""
+    if path.suffix == ".png":
+        with Image.open(path) as picture:
+            return picture.tobytes()
+    if path.suffix == ".json" and isinstance(whole := json.loads(path.read_bytes()), dict):
+        return {**whole, "info": {}}
+    return path.read_bytes()
 
 
 def test_coco_tools_read_both(machine: Machine, here: Here) -> None:

@@ -56,6 +56,19 @@ def test_a_truth_that_puts_two_stripes_together(tmp_path: Path, painter: Painter
     )
 
 
+def test_labels_that_are_doubtful_are_told(tmp_path: Path, painter: Painter) -> None:
+    nothing, all_void, some_void = np.zeros_like(APART), np.full_like(APART, 255), APART.copy()
+    some_void[:4] = 255
+    maps = [nothing, all_void, some_void, APART, ONE]
+    folder = pairs(tmp_path, "masks_part", *((PHOTO, each) for each in maps))
+    notes = evaluate_parts(folder, painter, **THREE).notes
+    assert [each for each in notes if "label maps" in each] == [
+        "1 of 5 label maps label no part: all is background: a",
+        "1 of 5 label maps have one label all over: b",
+        "2 of 5 label maps have pixels of label 255, void in VOC, which counts as a part: b, c",
+    ]
+
+
 def test_known_scores_hold_for_the_same_photos_only(tmp_path: Path, painter: Painter) -> None:
     folder = pairs(tmp_path / "set", "masks_part", (PHOTO, APART), (PHOTO[::-1].copy(), APART))
     kept: dict[str, Any] = {"scores": tmp_path / "kept", "resume": True}

@@ -1,6 +1,7 @@
 """Data sets with truth: which files belong together, and what is said of those that do not."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cratecli.errors import InputError, NothingMatchedError
-from cratecli.io import datasets
+from cratecli.io import coco_truth, datasets
 from cratecli.io.datasets import Pair
 
 
@@ -200,9 +201,9 @@ def test_coco_in_both_layouts(tmp_path: Path, file: str, photos: str) -> None:
         ('{"images": [], "annotations": [{"image_id": 1}]}', "not COCO's annotations"),
         (
             json.dumps(whole()).replace('"height": 4', '"height": "4"'),
-            "not COCO's annotations .*no size in px",
+            r"not COCO's annotations: b\.png: .*no size in px",
         ),
-        (json.dumps(whole()).replace('"area": 4, ', ""), "not COCO's annotations .*KeyError: 'area'"),
+        (json.dumps(whole()).replace('"area": 4, ', ""), r"annotations: annotations\[0\], id 1: has no area"),
         (json.dumps(whole()).replace("a.png", "gone.png"), r"gone\.png: listed, but not there"),
     ],
 )
@@ -211,6 +212,112 @@ def test_annotations_that_are_none(tmp_path: Path, content: str, reason: str) ->
     for name in ("a.png", "b.png"):
         save(tmp_path / "images" / name)
     with pytest.raises(InputError, match=reason):
+        datasets.coco(tmp_path)
+
+
+HUGE, NAN = 1e308, float("nan")
+RUNS = "5220;"  # of a mask of 4 × 6 px
+
+
+def rle(counts: object, height: int = 4) -> dict[str, object]:
+    return {"size": [height, 6], "counts": counts}
+
+
+BROKEN: dict[str, tuple[str, object, str]] = {
+    "a cut RLE": ("segmentation", rle(RUNS[:-1]), "the runs of an RLE fill"),
+    "an RLE cut in a run": ("segmentation", rle("522o"), "an RLE's counts are not COCO's text"),
+    "no RLE, below its letters": ("segmentation", rle("\x00" * 9), "an RLE's counts are not COCO's text"),
+    "no RLE, above its letters": ("segmentation", rle("\xff" * 50), "an RLE's counts are not COCO's text"),
+    "an endless run": ("segmentation", rle("~" * 1000), "an RLE's counts are not COCO's text"),
+    "an RLE without counts": ("segmentation", {"size": [4, 6]}, "an RLE's counts are not COCO's text"),
+    "an RLE of another size": (
+        "segmentation",
+        rle([25, 5], 5),
+        "not of the photo's size, height 4 and width 6",
+    ),
+    "an RLE without size": ("segmentation", {"counts": RUNS}, "not of the photo's size"),
+    "runs that are too short": ("segmentation", rle([5, 5]), "do not fill 4 × 6 px"),
+    "runs that are too long": ("segmentation", rle([10**18, 5]), "do not fill 4 × 6 px"),
+    "a run below 0": ("segmentation", rle([-10, 34]), "do not fill 4 × 6 px"),
+    "runs that are no whole numbers": ("segmentation", rle([5.0, 19.0]), "do not fill 4 × 6 px"),
+    "a far polygon": ("segmentation", [[0, 0, 2, 0, 1e9, 2]], "far outside the photo"),
+    "a farther polygon": ("segmentation", [[HUGE] * 6], "far outside the photo"),
+    "a polygon without end": ("segmentation", [[10**400] * 6], "far outside the photo"),
+    "a polygon that is no number": ("segmentation", [[NAN] * 6], "far outside the photo"),
+    "a polygon of texts": ("segmentation", [["a"] * 6], "not x and y of three points"),
+    "a line": ("segmentation", [[1, 2, 3, 2]], "not x and y of three points"),
+    "a point": ("segmentation", [[1, 2]], "not x and y of three points"),
+    "x without y": ("segmentation", [[1, 1, 2, 2, 3, 1, 4]], "not x and y of three points"),
+    "a flat list": ("segmentation", [1, 1, 2, 2, 3, 1], "not x and y of three points"),
+    "a polygon that winds for ever": ("segmentation", [[0, 0, 6, 4] * 20], "longer than 200 px"),
+    "no polygon": ("segmentation", [], "has no polygon"),
+    "no segmentation": ("segmentation", None, "neither polygons nor an RLE"),
+    "a text for a box": ("bbox", "abcd", "not left, top, width and height"),
+    "a box of three": ("bbox", [1, 1, 2], "not left, top, width and height"),
+    "a box with a text": ("bbox", [1, 1, 2, "2"], "not left, top, width and height"),
+    "a negative box": ("bbox", [1, 1, -1, 2], "not left, top, width and height"),
+    "a box that is no number": ("bbox", [NAN, 0, 2, 2], "bbox lies far outside"),
+    "a far box": ("bbox", [HUGE, 0, 2, 2], "bbox lies far outside"),
+    "a wide box": ("bbox", [5, 0, 12, 2], "bbox lies far outside"),
+    "a box without end": ("bbox", [0.5, 0, 10**400, 2], "bbox lies far outside"),
+    "a negative area": ("area", -1, "area is no number of px"),
+    "an infinite area": ("area", float("inf"), "area is no number of px"),
+    "an area that is no number": ("area", NAN, "area is no number of px"),
+    "a crowd of two": ("iscrowd", 2, "iscrowd is not 0 or 1"),
+    "a list for a crowd": ("iscrowd", [], "iscrowd is not 0 or 1"),
+    "a photo that is not there": ("image_id", 8, "no image has its image_id"),
+    "a list for a photo": ("image_id", [7], "no image has its image_id"),
+}
+
+
+@pytest.mark.parametrize(("part", "value", "reason"), BROKEN.values(), ids=BROKEN)
+def test_one_bad_annotation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, value: object, reason: str
+) -> None:
+    """It is named; pycocotools would crash on it, never end, or count it as something else."""
+    monkeypatch.setattr(coco_truth, "_LONGEST", 200)
+    broken = whole()
+    broken["annotations"].append({**broken["annotations"][0], "id": 17, part: value})
+    (tmp_path / "instances.json").write_text(json.dumps(broken))
+    with pytest.raises(InputError, match=rf"instances\.json: .*: annotations\[1\], id 17: .*{reason}"):
+        datasets.coco(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("segmentation", rle(RUNS)),
+        ("segmentation", rle([0, 24])),
+        ("segmentation", [[-1, -1, 7, -1, 7, 5, -1, 5.5], [0, 0, 2, 0, 2, 2]]),
+        ("bbox", [-0.5, 0, 6.6, 4.1]),
+        ("area", 0),
+        ("iscrowd", 1),
+    ],
+)
+def test_annotations_that_are_sound(tmp_path: Path, part: str, value: object) -> None:
+    sound = whole()
+    sound["annotations"][0][part] = value
+    (tmp_path / "instances.json").write_text(json.dumps(sound))
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "images" / name)
+    assert datasets.coco(tmp_path).annotations["b.png"][0][part] == value
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"id": 7}, "b.png and a.png have one id, 7"),
+        ({"file_name": "b.png"}, "b.png is there twice, as 7 and 3"),
+        ({"file_name": "./b.png"}, "./b.png is there twice, as 7 and 3"),
+        ({"id": None}, "an image has no file_name that is a text, or no id"),
+        ({"file_name": 5}, "an image has no file_name that is a text, or no id"),
+    ],
+)
+def test_photos_that_are_mixed_up(tmp_path: Path, changed: dict[str, object], reason: str) -> None:
+    mixed = whole()
+    mixed["images"][1].update(changed)
+    (tmp_path / "instances.json").write_text(json.dumps(mixed))
+    with pytest.raises(InputError, match=re.escape(f"not COCO's annotations: {reason}")):
         datasets.coco(tmp_path)
 
 

@@ -1,5 +1,6 @@
 """Ground truth in the ways that data sets store it: what is read as an object, and what is refused."""
 
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cratecli.errors import InputError
-from cratecli.io.truth import read_labels, read_mask, read_true_mask
+from cratecli.io.truth import read_edited_mask, read_labels, read_mask, read_true_mask
 
 MASK = np.zeros((20, 30), bool)
 MASK[5:15, 4:20] = True
@@ -84,6 +85,42 @@ def test_the_object_is_what_was_meant(tmp_path: Path, make: Picture) -> None:
     read = read_true_mask(path)
     np.testing.assert_array_equal(read.mask, MASK)
     assert read.doubts == ()
+
+
+def white_is_zero(values: np.ndarray, bits: int) -> bytes:
+    """Write a TIFF of one uncompressed strip, whose 0 is white."""
+    entries = {256: values.shape[1], 257: values.shape[0], 258: bits, 259: 1, 262: 0, 273: 8, 277: 1}
+    entries |= {278: values.shape[0], 279: values.nbytes}
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    start = 8 + values.nbytes
+    return (
+        b"II*\0"
+        + struct.pack("<I", start)
+        + values.tobytes()
+        + struct.pack("<H", len(entries))
+        + tags
+        + bytes(4)
+    )
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("read", [read_mask, lambda path: read_edited_mask(path.read_bytes(), "mask.tif")])
+def test_a_tiff_whose_zero_is_white(
+    tmp_path: Path, kind: type[np.unsignedinteger], read: Callable[[Path], np.ndarray]
+) -> None:
+    """Pillow turns the values of 8 bits around, and forgets to with 16."""
+    (tmp_path / "mask.tif").write_bytes(
+        white_is_zero(np.where(MASK, 0, np.iinfo(kind).max).astype(kind), np.iinfo(kind).bits)
+    )
+    np.testing.assert_array_equal(read(tmp_path / "mask.tif"), MASK)
+
+
+def test_a_tiff_whose_zero_is_white_of_another_depth(tmp_path: Path) -> None:
+    (tmp_path / "mask.tif").write_bytes(white_is_zero(MASK.astype(np.uint32), 32))
+    with pytest.raises(
+        InputError, match=r"a TIFF whose 0 is white, of a depth that is not read: make it a mask"
+    ):
+        read_mask(tmp_path / "mask.tif")
 
 
 def test_transparency_of_an_index(tmp_path: Path) -> None:

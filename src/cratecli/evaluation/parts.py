@@ -17,13 +17,14 @@ from cratecli.emergence.clusters import contingency, mutual_information, part_io
 from cratecli.errors import InputError
 from cratecli.evaluation.intervals import Bootstrap
 from cratecli.evaluation.options import PartsOptions
-from cratecli.evaluation.protocol import EvaluationProtocol, Judged, JudgedPhoto
+from cratecli.evaluation.protocol import EvaluationProtocol, Judged, JudgedPhoto, told
 from cratecli.evaluation.records import ProtocolName
 from cratecli.evaluation.result import Evaluation, ResultRow
 from cratecli.evaluation.run import evaluate
 from cratecli.evaluation.scores import PhotoScores, ScoreStore
 from cratecli.io import datasets, images
 from cratecli.io.datasets import Pair
+from cratecli.io.formats.indexed import VOID
 from cratecli.io.truth import read_labels
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import DecodedPhoto, Desk
@@ -36,6 +37,7 @@ from cratecli.tasks.options import PartOptions
 from cratecli.tasks.parts import Album
 from cratecli.tasks.parts_album import PartsPhoto, fill_album, label_album
 from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
+from cratecli.wording import count_of
 
 
 class PartsScores(PhotoScores):
@@ -145,6 +147,19 @@ class PartsProtocol(EvaluationProtocol[PartsScores]):
             bootstrap.measure("part IoU", tables, part_iou),
         )
         return (ResultRow(f"k {self.recipe.k}", measures),)
+
+    def doubts(self, scores: Mapping[str, PartsScores]) -> tuple[str, ...]:
+        """Say which labels may have been meant otherwise."""
+        found = dict[str, list[str]]()
+        for name, each in scores.items():
+            labels = np.flatnonzero(np.sum(each.table, axis=0)).tolist()
+            if len(labels) == 1:
+                whole = "label no part: all is background" if labels == [0] else "have one label all over"
+                found.setdefault(whole, []).append(name)
+            if VOID in labels:
+                void = f"have pixels of label {VOID}, void in VOC, which counts as a part"
+                found.setdefault(void, []).append(name)
+        return told(found, f"of {count_of(len(scores), 'label map')}")
 
     def _data_set(self) -> str:
         """Name all photos and their truth by one SHA-256: the parts that are learned depend on each."""

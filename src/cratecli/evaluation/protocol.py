@@ -29,6 +29,8 @@ from cratecli.version import __version__
 
 FORMAT = 2  # of a photo's scores: a change of what they hold takes the next number
 
+SHOWN = 3  # names of photos in a note
+
 
 @dataclass(frozen=True)
 class JudgedPhoto(Generic[Scores]):
@@ -183,3 +185,12 @@ class PhotoProtocol(EvaluationProtocol[Scores]):
             return self.prepare(pairs[job], rgb)
 
         yield from work_through(list(pairs), desk, self.question, finish, prepare)
+
+
+def told(found: Mapping[str, Sequence[str]], of_all: str) -> tuple[str, ...]:
+    """Say what is found in which photos, a sentence for each that has some, with the first of their names."""
+    return tuple(
+        f"{len(names)} {of_all} {what}: {', '.join(names[:SHOWN])}{', …' * (len(names) > SHOWN)}"
+        for what, names in found.items()
+        if names
+    )

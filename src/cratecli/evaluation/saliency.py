@@ -20,7 +20,7 @@ from cratecli.emergence.windows import off_centre as off_centre_window
 from cratecli.errors import InputError, NothingMatchedError
 from cratecli.evaluation.intervals import Bootstrap
 from cratecli.evaluation.options import SaliencyOptions
-from cratecli.evaluation.protocol import PhotoProtocol
+from cratecli.evaluation.protocol import PhotoProtocol, told
 from cratecli.evaluation.records import ProtocolName
 from cratecli.evaluation.result import Evaluation, ResultRow
 from cratecli.evaluation.run import evaluate
@@ -38,7 +38,6 @@ from cratecli.wording import count_of
 
 SHORTLIST = 4  # maps that the oracle chooses among to the pixel
 MEAN, ORACLE = "mean of heads", "oracle"
-SHOWN = 3  # names of photos in a note
 DOUBTS: Mapping[Doubt, str] = {
     "all foreground": "are foreground all over",
     "grey levels": "have many grey levels, of which those above 127 are foreground",
@@ -146,12 +145,11 @@ class SaliencyProtocol(PhotoProtocol[SaliencyScores]):
 
     def doubts(self, scores: Mapping[str, SaliencyScores]) -> tuple[str, ...]:
         """Say which masks may have been meant otherwise."""
-        return tuple(
-            f"{len(names)} of {count_of(len(scores), 'mask')} {what}: "
-            f"{', '.join(names[:SHOWN])}{', …' * (len(names) > SHOWN)}"
+        found = {
+            what: [name for name, each in scores.items() if doubt in each.doubts]
             for doubt, what in DOUBTS.items()
-            if (names := [name for name, each in scores.items() if doubt in each.doubts])
-        )
+        }
+        return told(found, f"of {count_of(len(scores), 'mask')}")
 
     def rows(self, scores: Mapping[str, SaliencyScores], bootstrap: Bootstrap) -> tuple[ResultRow, ...]:
         """Average over photos; of Fβ the maximum of the mean."""

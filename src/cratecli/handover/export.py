@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.files import TEMPORARY, replacing
@@ -141,15 +141,6 @@ def _file_each(
     _deliver_beside(run, form, beside)
 
 
-def _given(run: FinishedRun, folder: Path) -> dict[str, Any]:
-    """Give the options of an export as its provenance has them, with paths as the working folder has them."""
-    recipe = run.info.get("crate", {}).get("recipe", {})
-    return {
-        name: os.path.normpath(folder.parent / value) if name in provenance.EXPORT_PATHS else value
-        for name, value in recipe.items()
-    }
-
-
 def file_names(photos: Sequence[FinishedPhoto], form: FileEach) -> list[str]:
     """Name the files of a format, without their extension."""
     if not form.photos:
@@ -170,9 +161,8 @@ def encoded(
     """Encode the file of one photo; PNGs say how. Raises `InputError` where it takes the photo, which has changed."""
     content = form.encode(annotated, names, partial(read_photo_again, photo, annotated))
     if form.ending == "png" and "crate" in run.info:
-        made = provenance.exported(
-            run.info["crate"]["as"], run.manifest, target, _given(run, folder), folder=folder
-        )
+        asked = run.info["crate"].get("recipe")  # without paths: no PNG takes an option that is one
+        made = provenance.exported(run.info["crate"]["as"], run.manifest, target, asked, folder=folder)
         return with_text(content, json.dumps(made))
     return content
 

@@ -84,11 +84,10 @@ class FinishedRun:
     @property
     def root(self) -> Path | None:
         """Give the folder that the names of all photos are relative to; nothing if there is none."""
-        roots = {
-            os.path.normpath(photo.source.absolute()).removesuffix(f"/{photo.name}") for photo in self.photos
-        }
-        root = roots.pop()
-        return None if roots or not os.path.isdir(root) else Path(root)  # noqa: PTH112
+        named = [(Path(os.path.normpath(photo.source.absolute())), photo.name) for photo in self.photos]
+        places = (each for each in named[0][0].parents if all(_is_named(*photo, each) for photo in named))
+        root = next(places, None)
+        return root if root and root.is_dir() else None
 
     def root_seen_from(self, target: Path | None) -> dict[str, str]:
         """Give the root as annotation files hold it, if there is one."""
@@ -188,6 +187,14 @@ def _checked(manifest: Path, number: int, row: ManifestRow) -> Annotated:
     except ValueError as error:
         raise InputError(f"{manifest}:{number}: not a row of a manifest ({error})") from None
     return replace(photo, objects=[each for each in objects if each.area])
+
+
+def _is_named(source: Path, name: str, root: Path) -> bool:
+    """Tell whether a photo is called so from a folder on; what formats cannot hold is escaped in its name."""
+    if not source.is_relative_to(root):
+        return False
+    within = str(source.relative_to(root))
+    return name in (within, safe(within))
 
 
 def _asked(made: dict[str, Any]) -> tuple[object, object]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from cratecli.errors import InputError, OutputError
-from cratecli.files import open_file
 from cratecli.handover.export import encoded, file_names
 from cratecli.handover.finished_run import FinishedPhoto, FinishedRun
+from cratecli.handover.photos import file_hash, stands_for
 from cratecli.io.formats.record import classes
 from cratecli.io.formats.table import FileEach
 
@@ -37,7 +37,7 @@ def clear_leftovers(run: FinishedRun, form: FileEach, folder: Path, written: Col
     found = set(_taken_whole(form, folder, written)) if form.photos else {*filter(os.path.lexists, made)}
     stale = sorted(found - set(written))
     ours = _as_made(run, form, folder, {path: made[path] for path in stale if path in made})
-    ours |= {path for path in stale if path in copies and _is_of(path, copies[path], run)}
+    ours |= {path for path in stale if path in copies and _is_ours(path, copies[path], run)}
     for path in ours:
         try:
             path.unlink()
@@ -72,28 +72,18 @@ def _as_made(run: FinishedRun, form: FileEach, folder: Path, files: dict[Path, F
         path = targets[photo.number]
         try:
             content = encoded(run, form, photo, annotated, names=names, folder=folder, target=path)
-            if _is_apart(path, run) and _hash(path) == hashlib.sha256(content).hexdigest():
+            if _is_apart(path, run) and file_hash(path) == hashlib.sha256(content).hexdigest():
                 same.add(path)
         except (InputError, OSError):  # it takes the photo to tell
             continue
     return same
 
 
-def _is_of(path: Path, photo: FinishedPhoto, run: FinishedRun) -> bool:
+def _is_ours(path: Path, photo: FinishedPhoto, run: FinishedRun) -> bool:
     """Tell whether a file is a link to a photo, or its copy, and not one of the run's own files."""
-    if path.is_symlink():
-        return os.path.realpath(path) == os.path.realpath(photo.source)
-    try:
-        return _is_apart(path, run) and _hash(path) == photo.sha256
-    except OSError:
-        return False
+    return (path.is_symlink() or _is_apart(path, run)) and stands_for(path, photo)
 
 
 def _is_apart(path: Path, run: FinishedRun) -> bool:
     """Tell whether a file is no link, and none of the run's own."""
     return not path.is_symlink() and os.path.realpath(path) not in run.protected
-
-
-def _hash(path: Path) -> str:
-    with open_file(path) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -9,7 +9,7 @@ from typing import Any
 from cratecli.arrays import RGB
 from cratecli.errors import InputError, NothingMatchedError
 from cratecli.io import images
-from cratecli.io.formats.record import check_size
+from cratecli.io.coco_truth import checked_annotations, checked_images
 
 VAL2017 = "instances_val2017.json"
 
@@ -138,22 +138,18 @@ def coco(folder: Path) -> CocoSet:
         raise InputError(f"{folder}: neither instances.json nor annotations/{VAL2017} in it")
     try:
         whole = json.loads(_text(file))
-        entries = sorted(whole["images"], key=lambda entry: str(entry["file_name"]))
-        names = {entry["id"]: str(entry["file_name"]) for entry in entries}
-        sizes = {str(entry["file_name"]): check_size(entry["height"], entry["width"]) for entry in entries}
-        annotations: dict[str, list[dict[str, Any]]] = {name: [] for name in names.values()}
-        for each in whole["annotations"]:
-            annotations[names[each["image_id"]]].append(
-                {part: each[part] for part in ("segmentation", "bbox", "area", "iscrowd")}
-            )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        entries = checked_images(whole["images"])
+        annotations = checked_annotations(whole["annotations"], entries)
+    except ValueError as error:
+        raise InputError(f"{file}: not COCO's annotations: {error}") from None
+    except (KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{file}: not COCO's annotations ({type(error).__name__}: {error})") from None
     if not entries:
         raise NothingMatchedError(f"no photo in {file}")
     root = _folder(folder, photos)
-    pairs = [Pair(name, root / name, file) for name in names.values()]
+    pairs = [Pair(name, root / name, file) for name, _ in entries.values()]
     _all_there(pair.image for pair in pairs)
-    return CocoSet(pairs, sizes, annotations)
+    return CocoSet(pairs, dict(entries.values()), annotations)
 
 
 def refuse_other_size(rgb: RGB, size: tuple[int, int], pair: Pair) -> None:

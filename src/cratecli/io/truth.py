@@ -13,6 +13,7 @@ from cratecli.arrays import RGB, Labels, Mask
 from cratecli.errors import InputError
 from cratecli.io import colour, images
 from cratecli.io.opening import MAX_PIXELS, open_image, without_bad_metadata
+from cratecli.io.tiff_tags import BITS, black_is_zero, read_tags
 
 Doubt = Literal["all foreground", "grey levels"]
 """What may be wrong with a mask that was read."""
@@ -92,9 +93,17 @@ def _load(path: Path) -> Image.Image:
 
 
 def _loaded(content: bytes, path: Path, most: int = MAX_PIXELS) -> Image.Image:
+    tags = read_tags(content)
+    content, inverted = (content, False) if tags is None else black_is_zero(content, tags)
     with open_image(content, str(path), most) as image:
         image.load()
-        return colour.upright(image)
+        upright = colour.upright(image)
+    if tags is None or not inverted:
+        return upright
+    if not upright.mode.startswith("I;16"):
+        raise InputError(f"{path}: a TIFF whose 0 is white, of a depth that is not read: {_CONVERT}")
+    top = (1 << tags.first(BITS, 16)) - 1
+    return Image.fromarray((top - np.asarray(upright)).astype(np.uint16))
 
 
 def _opaque(image: Image.Image, path: Path) -> Mask | None:

@@ -15,7 +15,7 @@ from cratecli.cli.console import printable, put, stdout_kind
 from cratecli.cli.outputs import means_stdout
 from cratecli.cli.report import Report
 from cratecli.errors import InputError, UsageError
-from cratecli.io.formats import FormatName, PhotosBeside
+from cratecli.io.formats import FORMATS_WITH, FormatName, PhotosBeside
 from cratecli.wording import count_of
 
 if TYPE_CHECKING:
@@ -124,7 +124,11 @@ def export(
     from cratecli.runs.provenance import exported
 
     form = FORMATS[as_]
-    _refuse_others(as_, orientation=orientation, ids_from=ids_from, polygons=polygons, prefix=prefix)
+    _refuse_others(
+        as_,
+        **{"label": label, "label_from": label_from, "root": root, "orientation": orientation},
+        **{"ids_from": ids_from, "polygons": polygons, "prefix": prefix},
+    )
     asked = Changes(label=label, label_from=label_from, root=root, orientation=orientation or "upright")
     together = isinstance(form, OneFile)
     if photos is not None and (isinstance(form, OneFile) or not form.photos):
@@ -176,16 +180,8 @@ def export(
 
 def _refuse_others(kind: FormatName, **given: str | bool | None) -> None:
     """Raise `UsageError` for an option that the format has no use for."""
-    coco = {FormatName.COCO, FormatName.COCO_RESULTS}
-    pictures = {FormatName.CUTOUT, FormatName.OVERLAY}
-    fitting = {
-        "orientation": set(FormatName) - pictures,
-        "ids_from": coco,
-        "polygons": {FormatName.COCO},
-        "prefix": {FormatName.LABEL_STUDIO},
-    }
     for name, value in given.items():
-        if value and kind not in fitting[name]:
+        if value not in (None, False) and kind not in FORMATS_WITH[name]:
             raise UsageError(f"--{name.replace('_', '-')} is of no use to {kind}")
 
 

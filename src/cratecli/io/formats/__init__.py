@@ -24,6 +24,21 @@ class FormatName(StrEnum):
     NPZ = "npz"
 
 
+_COCO = frozenset({FormatName.COCO, FormatName.COCO_RESULTS})
+_PICTURES = frozenset({FormatName.CUTOUT, FormatName.OVERLAY})
+_WITH_CLASSES = frozenset(FormatName) - _PICTURES - {FormatName.MASK}
+
+FORMATS_WITH: dict[str, frozenset[FormatName]] = {
+    "label": _WITH_CLASSES,
+    "label_from": _WITH_CLASSES,
+    "root": _WITH_CLASSES - {FormatName.LABELS, FormatName.NPZ},  # which are called like the run's outputs
+    "orientation": frozenset(FormatName) - _PICTURES,
+    "ids_from": _COCO,
+    "polygons": frozenset({FormatName.COCO}),
+    "prefix": frozenset({FormatName.LABEL_STUDIO}),
+}
+"""The formats that an option of an export changes; the others refuse it."""
+
 Ending = Literal["png", "webp", "jpg"]
 """The formats of pictures, by how their names end."""
 
