@@ -84,6 +84,38 @@ def test_alpha_shares_the_bits_of_colours(channels: int) -> None:
     read(png(of(np.dstack([colours, alpha]), 65535)), expected)
 
 
+@pytest.mark.parametrize("bits", [10, 12, 14, 16, 0])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_colours_multiplied_by_alpha_are_those_that_were_not(bits: int, order: Any) -> None:
+    """At `bits` 0 they are floats."""
+    alpha = np.full((*LEVELS.shape, 1), 1.0)
+    alpha[0, :2, 0] = 0, 0.5
+    largest, kind = (2**bits - 1, f"{order}u2") if bits else (1, f"{order}f4")
+    shown = []
+    for extra, factor in [("unassalpha", np.ones(1)), ("assocalpha", alpha)]:
+        values = np.dstack([COLOURS / 255 * factor, alpha]) * largest
+        values = np.round(values) if bits else values
+        options = {"photometric": "rgb", "extrasamples": [extra], "byteorder": order}
+        shown.append(images.decode(tiff(values.astype(kind), **options), "photo"))
+    eight = np.round(np.dstack([COLOURS, alpha * 255])).astype(np.uint8)
+    expected = images.decode(tiff(eight, photometric="rgb", extrasamples=["unassalpha"]), "photo")
+    for each in shown:
+        assert each.rgba is not None and expected.rgba is not None
+        np.testing.assert_allclose(each.rgb.astype(int), expected.rgb, atol=1)
+        np.testing.assert_allclose(each.rgba[..., 3].astype(int), expected.rgba[..., 3], atol=1)
+    assert shown[0].notes == shown[1].notes
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_a_print_of_16_bits_is_that_of_8(bits: int) -> None:
+    inks = np.dstack([COLOURS, LEVELS // 4])
+    expected = images.decode(tiff(inks.astype(np.uint8), photometric="separated"), "photo").rgb
+    for order in ("<", ">"):
+        content = tiff(of(inks, 2**bits - 1).astype(f"{order}u2"), photometric="separated", byteorder=order)
+        assert read(content, expected).startswith("its largest number is" if bits == 12 else "")
+        assert read(content, expected, range=f"0:{2**bits - 1}") == ""
+
+
 def test_16_bits_that_hold_8() -> None:
     assert "read as of 0 to 255" in read(png(LEVELS))
     assert "read as of 0 to 255" in read(tiff(COLOURS.astype(np.uint16)), COLOURS)

@@ -9,8 +9,9 @@ from PIL import Image, ImageFile, TiffImagePlugin
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from cratecli.io.numbers import Ends, Numbers, whole_range
+from cratecli.io.numbers import Ends, Numbers, straight, whole_range
 from cratecli.io.png_chunks import significant_bits
+from cratecli.io.portable import portable_numbers
 
 _OTHER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 _LARGEST, _SMALLEST = (341, 281), (340, 280)  # TIFF's SMax-, Max-, SMin- and MinSampleValue
@@ -28,10 +29,18 @@ def loaded(
     Pillow keeps the high bytes of 16-bit colours, so their low ones are decoded from the image opened `again`.
     `content` is its file's; `inverted`, small numbers are white.
     """
+    if (portable := portable_numbers(image, content)) is not None:
+        return portable
     rawmode = _rawmode(image)
+    premultiplied = rawmode.startswith("RGBa;16")
+    if premultiplied:  # Pillow would divide the high bytes alone
+        rawmode = rawmode.replace("a", "A")
+        _lay_out(image, rawmode)
     image.load()
-    if rawmode.startswith(("RGB;16", "RGBA;16", "RGBX;16", "LA;16")):
+    if rawmode.startswith(("RGB;16", "RGBA;16", "RGBX;16", "LA;16", "CMYK;16")):
         colours, alpha = _both_bytes(image, rawmode, again)
+        if premultiplied and alpha is not None:
+            colours = straight(colours, alpha)
     elif image.mode in ("I", "F") or image.mode.startswith("I;16"):
         colours, alpha = np.asarray(image), None
     elif rawmode == "L" and _signed(image):
@@ -60,19 +69,26 @@ def _rawmode(image: ImageFile.ImageFile) -> str:
     return str(args[0] if isinstance(args, tuple) and args else args)
 
 
+def _lay_out(image: ImageFile.ImageFile, rawmode: str) -> None:
+    """Tell Pillow's decoder another layout of the file's pixels."""
+    image.tile = [
+        tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
+        for tile in image.tile
+    ]
+
+
 def _both_bytes(
     image: ImageFile.ImageFile, rawmode: str, again: Callable[[], ImageFile.ImageFile]
 ) -> tuple[np.ndarray, np.ndarray | None]:
     other = "RGBA" if rawmode.startswith("LA") else rawmode[:-1] + _OTHER[rawmode[-1]]
     with again() as second:
-        second.tile = [
-            tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)
-            for tile in second.tile
-        ]
+        _lay_out(second, other)
         low = np.asarray(second).astype(np.uint16)
     if rawmode.startswith("LA"):  # both bytes of grey, then of alpha, in four channels of one byte
         return low[..., 0] << 8 | low[..., 1], low[..., 2] << 8 | low[..., 3]
     both = np.asarray(image).astype(np.uint16) << 8 | low
+    if rawmode.startswith("CMYK"):
+        return both, None
     return both[..., :3], both[..., 3] if both.shape[2] == 4 else None
 
 
@@ -84,7 +100,7 @@ def _bits(image: ImageFile.ImageFile, colours: np.ndarray) -> tuple[int | None, 
         bits = int(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))[0])
         wide = bits == 32 and not _signed(image)
         return bits, colours.view(np.uint32) if wide else colours
-    return 16, colours  # PNG, PPM and JPEG 2000: Pillow scales these two to their declared range
+    return 16, colours  # PNG, PGM of 16 bits, and JPEG 2000, which Pillow scales to them
 
 
 def _signed(image: ImageFile.ImageFile) -> bool:

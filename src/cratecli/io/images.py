@@ -190,7 +190,8 @@ def _shown(image: Image.Image, numbers: Numbers | None, chosen: Range) -> tuple[
     if numbers is None:
         return _in_range(colour.to_srgb(colour.upright(image)), chosen)
     levels, note = to_levels(numbers, chosen)
-    picture = Image.fromarray(levels)
+    inks = image.mode == "CMYK"
+    picture = Image.frombytes("CMYK", image.size, levels.tobytes()) if inks else Image.fromarray(levels)
     picture.info["icc_profile"] = image.info.get("icc_profile")
     return colour.to_srgb(colour.upright(picture, image)), [] if note is None else [note]
 

@@ -21,7 +21,7 @@ LOOKED_AT = 1_000_000  # numbers, evenly spread, that suffice to tell how much o
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """A photo as the numbers of its file: (height, width) of grey or (height, width, 3) of RGB, and alpha if any.
+    """A photo as its file's numbers: (height, width) of grey, (height, width, 3) of RGB or (…, 4) of CMYK; and alpha.
 
     `full` is what the number format can hold, none for floats. `declared` is what the file says, by its bits or its
     window; where it is `clipping`, numbers outside are black or white. `inverted`, small numbers are white. `notes`
@@ -40,6 +40,21 @@ class Numbers:
 def whole_range(bits: int, *, signed: bool = False) -> Ends:
     """Give the smallest and the largest whole number that so many bits hold."""
     return (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
+
+
+def straight(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Divide colours that were multiplied by alpha, each a number of 16 bits or a float of 0–1, by it again."""
+    if colours.dtype.kind == "f":
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            factor = np.where(alpha > 0, 1 / alpha, 0).astype(colours.dtype)
+            return colours * (factor[..., None] if colours.ndim == 3 else factor)
+    top = _depth_of(float(alpha.max(initial=0))) or float(np.iinfo(alpha.dtype).max)
+    divided = np.empty_like(colours)
+    for row in range(len(colours)):
+        by = np.maximum(alpha[row], 1).astype(np.float64)
+        whole = colours[row] * (top / (by[:, None] if colours.ndim == 3 else by))
+        divided[row] = np.minimum(np.round(whole), top)
+    return divided
 
 
 def to_levels(numbers: Numbers, chosen: Range) -> tuple[np.ndarray, str | None]:
@@ -101,7 +116,12 @@ def _ends_of_alpha(numbers: Numbers) -> Ends:
     if numbers.full is None or numbers.alpha is None:
         return 0.0, 1.0
     top = max(float(numbers.alpha.max(initial=0)), float(numbers.colours.max(initial=0)))
-    return 0.0, next((float(depth) for depth in DEPTHS[1:] if top <= depth), numbers.full[1])
+    return 0.0, _depth_of(top) or numbers.full[1]
+
+
+def _depth_of(top: float) -> float | None:
+    """Give the largest number of the smallest depth, of 8 bits or more, that holds a number."""
+    return next((float(depth) for depth in DEPTHS[1:] if top <= depth), None)
 
 
 def _scaled(values: np.ndarray, ends: Ends) -> np.ndarray:
