@@ -47,7 +47,7 @@ def read_tiff(content: bytes, name: str, max_pixels: int, most_bytes: int, *, in
             raise InputError(
                 f"{name}: {size}, more than {max_pixels:,} pixels; --max-pixels raises the limit"
             )
-        if page.dtype is None or page.dtype.kind not in "uif":
+        if page.dtype is None or page.dtype.kind not in "uifb":
             raise InputError(f"{name}: its numbers are neither whole nor floats")
         _refuse_bomb(content, page, name)
         pixels, notes = _channels(page, name)
@@ -57,6 +57,8 @@ def read_tiff(content: bytes, name: str, max_pixels: int, most_bytes: int, *, in
         full = None if kind == "f" else whole_range(bits, signed=kind == "i")
         declared = full if bits <= 14 else None
         colours, alpha = _apart(pixels, page)
+        if kind == "b":
+            colours = colours.astype(np.uint8)
         return Numbers(colours, alpha, full, declared, inverted=inverted, notes=notes)
 
 

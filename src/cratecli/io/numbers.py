@@ -46,8 +46,9 @@ def straight(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Divide colours that were multiplied by alpha, each a number of 16 bits or a float of 0–1, by it again."""
     if colours.dtype.kind == "f":
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            factor = np.where(alpha > 0, 1 / alpha, 0).astype(colours.dtype)
-            return colours * (factor[..., None] if colours.ndim == 3 else factor)
+            factor: np.ndarray = np.where(alpha > 0, 1 / alpha, 0).astype(colours.dtype)
+            ones: np.ndarray = colours * (factor[..., None] if colours.ndim == 3 else factor)
+            return ones
     top = _depth_of(float(alpha.max(initial=0))) or float(np.iinfo(alpha.dtype).max)
     divided = np.empty_like(colours)
     for row in range(len(colours)):
@@ -94,10 +95,13 @@ def _ends(numbers: Numbers, finite: np.ndarray, chosen: Range) -> tuple[Ends, st
 def _usual(numbers: Numbers, finite: np.ndarray, full: Ends) -> tuple[Ends, str | None]:
     """Take the ends that are declared, else those of a depth that is used by half or more, else the numbers' own."""
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    declared = numbers.declared
+    declared = None if _says_nothing(numbers, high - low) else numbers.declared
     if declared and (numbers.clipping or (declared[0] <= low and high <= declared[1])):
         return declared, None
-    for depth in DEPTHS:
+    positive = (
+        (int(full[1]),) if full[0] == -full[1] - 1 else ()
+    )  # numbers with a sign, of which none is negative
+    for depth in sorted({*DEPTHS, *positive}):
         if low >= 0 and depth / 2 <= high <= depth:
             usual = full == (0.0, depth) or (numbers.full is None and depth == 1)
             note = f"its largest number is {high:g}: read as of 0 to {depth}; --range full takes the whole format"
@@ -109,6 +113,14 @@ def _usual(numbers: Numbers, finite: np.ndarray, full: Ends) -> tuple[Ends, str 
         start,
         high,
     ), f"its numbers, {low:g} to {high:g}, are read as of {start:g} to {high:g}; see --range"
+
+
+def _says_nothing(numbers: Numbers, used: float) -> bool:
+    """Tell whether floats are declared to reach so far, as all that a float can hold, that nothing would show."""
+    if numbers.full is not None or numbers.declared is None or numbers.clipping or used <= 0:
+        return False
+    low, high = numbers.declared
+    return not used * 512 > high - low
 
 
 def _ends_of_alpha(numbers: Numbers) -> Ends:
@@ -138,9 +150,9 @@ def _scaled(values: np.ndarray, ends: Ends) -> np.ndarray:
 
 
 def _block(values: np.ndarray, ends: Ends) -> np.ndarray:
-    low, high = ends
+    low, high = ends[0] / 2, ends[1] / 2  # of doubles, the whole may be more than a double holds
     with np.errstate(invalid="ignore", over="ignore"):
-        scaled = (values.astype(np.float64) - low) * (255 / max(high - low, 1e-300))
+        scaled = (values.astype(np.float64) / 2 - low) * (255 / max(high - low, 1e-300))
     return np.clip(np.round(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0)), 0, 255).astype(
         np.uint8
     )
