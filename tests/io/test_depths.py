@@ -13,19 +13,9 @@ from PIL import Image
 from cratecli.errors import InputError
 from cratecli.io import images
 from tests.support import broken
+from tests.support.levels import COLOURS, LEVELS, of, read, tiff
 
 tifffile = pytest.importorskip("tifffile")
-
-LEVELS = np.arange(0, 252, 21).reshape(3, 4)
-"""Levels of 0–255, four columns and three rows, the last 231."""
-COLOURS = np.dstack([LEVELS, LEVELS[::-1], LEVELS[:, ::-1]])
-
-
-def tiff(values: np.ndarray, **options: Any) -> bytes:
-    """Write a TIFF of any layout."""
-    stream = io.BytesIO()
-    tifffile.imwrite(stream, values, **options)
-    return stream.getvalue()
 
 
 def png(values: np.ndarray, bits: int | None = None) -> bytes:
@@ -46,20 +36,6 @@ def packed(values: np.ndarray, photometric: int) -> bytes:
     height, width = values.shape
     tags: dict[int, int | list[int]] = {256: width, 257: height, 258: 12, 259: 1, 262: photometric}
     return broken.tiff(tags | {273: [0], 277: 1, 278: height, 279: len(parts)}, parts)
-
-
-def of(levels: np.ndarray, largest: float) -> np.ndarray:
-    """Give levels as whole numbers, so that 255 would be `largest`."""
-    return np.asarray(np.round(levels / 255 * largest))
-
-
-def read(content: bytes, expected: np.ndarray = LEVELS, range: str = "auto") -> str:
-    """Read a photo, compare its levels, and give what was noted, without the name."""
-    got = images.decode(content, "photo", range=range)
-    shown = np.repeat(expected[..., None], 3, axis=2) if expected.ndim == 2 else expected
-    np.testing.assert_allclose(got.rgb.astype(int), shown, atol=1)
-    assert all(note.startswith("photo: ") for note in got.notes)
-    return "; ".join(note.removeprefix("photo: ") for note in got.notes)
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
@@ -290,12 +266,13 @@ def test_a_strip_that_is_a_bomb_is_refused() -> None:
 
 
 def test_without_the_extra_it_is_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = tiff(of(LEVELS, 65535).astype(np.uint16))
     monkeypatch.setitem(sys.modules, "tifffile", None)
     hint = r"^photo: a TIFF of this layout needs an extra; run: pip install 'cratecli\[science\]'$"
     for content in LAYOUTS.values():
         with pytest.raises(InputError, match=hint):
             images.decode(content, "photo")
-    assert read(tiff(of(LEVELS, 65535).astype(np.uint16))) == ""
+    assert read(plain) == ""
 
 
 def test_colours_that_are_neither_grey_nor_rgb_are_refused() -> None:

@@ -1,16 +1,19 @@
 """A range is in the numbers of the file, whatever a reader makes of them; declarations and layouts that mislead."""
 
 import io
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.io.test_depths import COLOURS, LEVELS, of, read, tiff
 from tests.support import broken
+from tests.support.levels import COLOURS, LEVELS, of, read, tiff
 
-ORDERS = ("<", ">")
+pytest.importorskip("tifffile")
+
+Order = Literal["<", ">"]
+ORDERS: tuple[Order, ...] = ("<", ">")
 
 
 def few_bits(values: np.ndarray, bits: int) -> bytes:
@@ -106,7 +109,7 @@ BIG = {
 @pytest.mark.parametrize("name", BIG)
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("big", [False, True])
-def test_tiffs_of_either_order_and_size(name: str, order: str, *, big: bool) -> None:
+def test_tiffs_of_either_order_and_size(name: str, order: Order, *, big: bool) -> None:
     levels, values, options = BIG[name]
     content = tiff(values.astype(values.dtype.newbyteorder(order)), byteorder=order, bigtiff=big, **options)
     assert read(content, levels) == ""

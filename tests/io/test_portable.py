@@ -5,9 +5,7 @@ import pytest
 
 from cratecli.errors import InputError
 from cratecli.io import images
-
-LEVELS = np.arange(0, 252, 21).reshape(3, 4)
-COLOURS = np.dstack([LEVELS, LEVELS[::-1], LEVELS[:, ::-1]])
+from tests.support.levels import COLOURS, LEVELS
 
 
 def portable(values: np.ndarray, largest: int, *, text: bool) -> bytes:

@@ -151,23 +151,16 @@ def _declared(image: ImageFile.ImageFile, content: bytes, full: Ends | None) -> 
         return (0.0, top) if 1 < top < 65535 else None
     if not isinstance(image, TiffImageFile):
         return None
-    low, high = (_tagged(image, tags) for tags in (_SMALLEST, _LARGEST))
-    if (
-        high is None
-        or not math.isfinite(high)
-        or not math.isfinite(low or 0.0)
-        or (full and high >= full[1])
-        or high <= (low or 0.0)
-    ):
-        return None
-    return low or 0.0, high
+    low, high = _tagged(image, _SMALLEST) or 0.0, _tagged(image, _LARGEST)
+    return None if high is None or (full and high >= full[1]) or high <= low else (low, high)
 
 
 def _tagged(image: TiffImageFile, tags: tuple[int, ...]) -> float | None:
     for tag in tags:
         try:
             value = image.tag_v2[tag]
-            return float(value[0] if isinstance(value, tuple) else value)
+            number = float(value[0] if isinstance(value, tuple) else value)
+            return number if math.isfinite(number) else None
         except (KeyError, TypeError, ValueError, IndexError, struct.error):
             continue
     return None
