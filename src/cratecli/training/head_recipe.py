@@ -83,7 +83,9 @@ def read_head_recipe(file: str) -> HeadRecipe:
     """Read a recipe that `to_toml` wrote. Raises `UsageError`."""
     try:
         values = tomllib.loads(read_text_bytes(Path(file)).decode())
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{file}: is no recipe: {error}") from None
     try:
         return HeadRecipe(**values)
