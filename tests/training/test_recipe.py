@@ -39,7 +39,7 @@ def test_written_and_read(tmp_path: Path) -> None:
 def test_one_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cratecli.files.MOST_TEXT", 1000)
     for read in (read_recipe, read_head_recipe):
-        with pytest.raises(UsageError, match="^/dev/zero: cannot be read: more than 0 MiB: split it$"):
+        with pytest.raises(UsageError, match=r"^/dev/zero: cannot be read: more than 0 MiB: split it$"):
             read("/dev/zero")
 
 
