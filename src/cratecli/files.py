@@ -18,6 +18,23 @@ TEMPORARY = "set TMPDIR to a folder with room, that can be written"
 """What to do where there is no temporary folder."""
 
 
+MOST_TEXT = 1 << 28
+"""Bytes that a list, a recipe or another file of text has at most: paths of some millions of photos."""
+
+
+def read_text_bytes(path: Path) -> bytes:
+    """Read a file of text, or a pipe, to its end. Raises `OSError`, for one that has more than `MOST_TEXT` too."""
+    with path.open("rb") as stream:
+        return bounded(stream.read(MOST_TEXT + 1), str(path))
+
+
+def bounded(content: bytes, name: str) -> bytes:
+    """Give back what was read. Raises `OSError` if it is more than `MOST_TEXT`: a device, say, that never ends."""
+    if len(content) > MOST_TEXT:
+        raise OSError(errno.EFBIG, f"more than {MOST_TEXT >> 20} MiB: split it", name)
+    return content
+
+
 def open_file(path: Path) -> BufferedReader:
     """Open a file to read it. Raises `OSError`, for a pipe or a device too: they may never answer, or never end."""
     stream = open(path, "rb", opener=_without_waiting)  # noqa: SIM115

@@ -215,3 +215,10 @@ def test_memory_is_flat(machine: Machine) -> None:
     sys.stdout.write("".join(f"{photos:5} photos {resident / 1e6:8.1f} MB\n" for photos, resident in marks))
     resident = dict(marks)
     assert (resident[2000] - resident[500]) / 1.5 < 5e6
+
+
+def test_a_list_that_never_ends(machine: Machine) -> None:
+    """FAULTS 8: one line, whatever memory there is."""
+    for given, name in [("/dev/zero", "/dev/zero"), ("- < /dev/zero", "standard input")]:
+        done = machine.shell(f"crate segment -o out --files-from {given}")
+        assert (done.code, done.err) == (1, f"crate: {name}: cannot be read: more than 256 MiB: split it\n")

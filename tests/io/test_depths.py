@@ -13,19 +13,9 @@ from PIL import Image
 from cratecli.errors import InputError
 from cratecli.io import images
 from tests.support import broken
+from tests.support.levels import COLOURS, LEVELS, of, read, tiff
 
 tifffile = pytest.importorskip("tifffile")
-
-LEVELS = np.arange(0, 252, 21).reshape(3, 4)
-"""Levels of 0–255, four columns and three rows, the last 231."""
-COLOURS = np.dstack([LEVELS, LEVELS[::-1], LEVELS[:, ::-1]])
-
-
-def tiff(values: np.ndarray, **options: Any) -> bytes:
-    """Write a TIFF of any layout."""
-    stream = io.BytesIO()
-    tifffile.imwrite(stream, values, **options)
-    return stream.getvalue()
 
 
 def png(values: np.ndarray, bits: int | None = None) -> bytes:
@@ -48,20 +38,6 @@ def packed(values: np.ndarray, photometric: int) -> bytes:
     return broken.tiff(tags | {273: [0], 277: 1, 278: height, 279: len(parts)}, parts)
 
 
-def of(levels: np.ndarray, largest: float) -> np.ndarray:
-    """Give levels as whole numbers, so that 255 would be `largest`."""
-    return np.asarray(np.round(levels / 255 * largest))
-
-
-def read(content: bytes, expected: np.ndarray = LEVELS, range: str = "auto") -> str:
-    """Read a photo, compare its levels, and give what was noted, without the name."""
-    got = images.decode(content, "photo", range=range)
-    shown = np.repeat(expected[..., None], 3, axis=2) if expected.ndim == 2 else expected
-    np.testing.assert_allclose(got.rgb.astype(int), shown, atol=1)
-    assert all(note.startswith("photo: ") for note in got.notes)
-    return "; ".join(note.removeprefix("photo: ") for note in got.notes)
-
-
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
 @pytest.mark.parametrize("levels", [LEVELS, COLOURS], ids=["grey", "colours"])
 def test_the_fewest_bits_that_hold_all_numbers(bits: int, levels: np.ndarray) -> None:
@@ -82,6 +58,38 @@ def test_alpha_shares_the_bits_of_colours(channels: int) -> None:
     )
     read(png(of(np.dstack([colours, alpha]), 4095)), expected)
     read(png(of(np.dstack([colours, alpha]), 65535)), expected)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16, 0])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_colours_multiplied_by_alpha_are_those_that_were_not(bits: int, order: Any) -> None:
+    """At `bits` 0 they are floats."""
+    alpha = np.full((*LEVELS.shape, 1), 1.0)
+    alpha[0, :2, 0] = 0, 0.5
+    largest, kind = (2**bits - 1, f"{order}u2") if bits else (1, f"{order}f4")
+    shown = []
+    for extra, factor in [("unassalpha", np.ones(1)), ("assocalpha", alpha)]:
+        values = np.dstack([COLOURS / 255 * factor, alpha]) * largest
+        values = np.round(values) if bits else values
+        options = {"photometric": "rgb", "extrasamples": [extra], "byteorder": order}
+        shown.append(images.decode(tiff(values.astype(kind), **options), "photo"))
+    eight = np.round(np.dstack([COLOURS, alpha * 255])).astype(np.uint8)
+    expected = images.decode(tiff(eight, photometric="rgb", extrasamples=["unassalpha"]), "photo")
+    for each in shown:
+        assert each.rgba is not None and expected.rgba is not None
+        np.testing.assert_allclose(each.rgb.astype(int), expected.rgb, atol=1)
+        np.testing.assert_allclose(each.rgba[..., 3].astype(int), expected.rgba[..., 3], atol=1)
+    assert shown[0].notes == shown[1].notes
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_a_print_of_16_bits_is_that_of_8(bits: int) -> None:
+    inks = np.dstack([COLOURS, LEVELS // 4])
+    expected = images.decode(tiff(inks.astype(np.uint8), photometric="separated"), "photo").rgb
+    for order in ("<", ">"):
+        content = tiff(of(inks, 2**bits - 1).astype(f"{order}u2"), photometric="separated", byteorder=order)
+        assert read(content, expected).startswith("its largest number is" if bits == 12 else "")
+        assert read(content, expected, range=f"0:{2**bits - 1}") == ""
 
 
 def test_16_bits_that_hold_8() -> None:
@@ -258,12 +266,13 @@ def test_a_strip_that_is_a_bomb_is_refused() -> None:
 
 
 def test_without_the_extra_it_is_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = tiff(of(LEVELS, 65535).astype(np.uint16))
     monkeypatch.setitem(sys.modules, "tifffile", None)
     hint = r"^photo: a TIFF of this layout needs an extra; run: pip install 'cratecli\[science\]'$"
     for content in LAYOUTS.values():
         with pytest.raises(InputError, match=hint):
             images.decode(content, "photo")
-    assert read(tiff(of(LEVELS, 65535).astype(np.uint16))) == ""
+    assert read(plain) == ""
 
 
 def test_colours_that_are_neither_grey_nor_rgb_are_refused() -> None:

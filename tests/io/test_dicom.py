@@ -97,6 +97,29 @@ def test_colours_and_frames() -> None:
     assert got.notes == ("photo: holds several pictures; the first is used",)
 
 
+def test_the_stored_bits_of_colours_count() -> None:
+    colours = np.arange(0, 240, 4, dtype=np.uint16).reshape(4, 5, 3)
+    decoded = images.decode(dicom(colours * 16, BitsStored=12, HighBit=11), "photo")
+    np.testing.assert_allclose(decoded.rgb, colours, atol=1)
+    assert decoded.notes == ()
+    noted = images.decode(dicom(colours * 16), "photo")  # 16 are said to be stored
+    np.testing.assert_allclose(noted.rgb, colours, atol=1)
+    assert "read as of 0 to 4095" in noted.notes[0]
+
+
+@pytest.mark.parametrize(("bits", "factor"), [(8, 1), (16, 1), (16, 257)])
+def test_a_palette_of_8_bits_in_entries_of_16(bits: int, factor: int) -> None:
+    tables = [np.arange(256), np.arange(256)[::-1], np.full(256, 200)]
+    names = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
+    tags: dict[str, Any] = {f"{name}Descriptor": [256, 0, bits] for name in names}
+    for name, table in zip(names, tables, strict=True):
+        tags[f"{name}Data"] = (table * factor).astype(np.uint16).tobytes()
+    stored = np.arange(0, 240, 12, dtype=np.uint8).reshape(4, 5)
+    got = images.decode(dicom(stored, PhotometricInterpretation="PALETTE COLOR", **tags), "photo")
+    expected = np.dstack([stored, 255 - stored, np.full_like(stored, 200)])
+    np.testing.assert_allclose(got.rgb.astype(int), expected, atol=1)
+
+
 @pytest.mark.parametrize("percent", [50, 90])
 def test_a_cut_file_is_refused(percent: int) -> None:
     content = ct()

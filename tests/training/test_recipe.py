@@ -6,6 +6,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from cratecli.errors import UsageError
+from cratecli.training.head_recipe import read_head_recipe
 from cratecli.training.recipe import TrainRecipe, parse_recipe, read_recipe
 from tests.support.toy import MODEL, RECIPE
 
@@ -33,6 +34,13 @@ def test_written_and_read(tmp_path: Path) -> None:
     file = tmp_path / "recipe.toml"
     file.write_text(RECIPE.to_toml())
     assert read_recipe(str(file)) == RECIPE
+
+
+def test_one_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cratecli.files.MOST_TEXT", 1000)
+    for read in (read_recipe, read_head_recipe):
+        with pytest.raises(UsageError, match=r"^/dev/zero: cannot be read: more than 0 MiB: split it$"):
+            read("/dev/zero")
 
 
 def test_changes_reach_the_recipe_and_its_model() -> None:

@@ -15,6 +15,7 @@ from cratecli.cli.console import stdin_bytes
 from cratecli.cli.report import Report
 from cratecli.cli.signals import Stop, finishing
 from cratecli.errors import InputError, UsageError
+from cratecli.files import MOST_TEXT, bounded, read_text_bytes
 from cratecli.wording import count_of
 
 if TYPE_CHECKING:
@@ -87,14 +88,12 @@ class PhotoOptions:
         if (name := self.list_name) is None:
             return ()
         refuse_url(name, piped="crate segment --files-from -")
-        if name == STDIN:
-            content = stdin_bytes()
-        else:
-            try:
-                content = Path(name).read_bytes()
-            except (OSError, ValueError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "no path"
-                raise InputError(f"{name}: cannot be read: {reason}") from None
+        try:
+            content = bounded(stdin_bytes(MOST_TEXT), name) if name == STDIN else read_text_bytes(Path(name))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no path"
+            what = "standard input" if name == STDIN else name
+            raise InputError(f"{what}: cannot be read: {reason}") from None
         lines = content.split(b"\0") if self.null else _lines(content, name)
         return tuple(os.fsdecode(line) for line in lines if line)
 

@@ -50,10 +50,12 @@ def read_dicom(content: bytes, name: str, max_pixels: int, most_bytes: int, *, w
     pixels = _frame(data, name)
     several = (SEVERAL,) if int(data.get("NumberOfFrames") or 1) > 1 else ()
     if kind not in _GREY:
+        bits = int(data.BitsStored)
         if kind == _INDEXED:
             pixels = pydicom.pixels.apply_color_lut(pixels, data)
-        full = whole_range(8 * pixels.dtype.itemsize)
-        return Numbers(pixels[..., :3], full=full, declared=full, notes=several)
+            bits = int(data.RedPaletteColorLookupTableDescriptor[2])
+        full = whole_range(min(bits, 8 * pixels.dtype.itemsize))
+        return Numbers(pixels[..., :3], full=full, declared=full if bits < 16 else None, notes=several)
     return _grey(data, pixels, windowed=windowed, inverted=kind == "MONOCHROME1", notes=several)
 
 

@@ -146,7 +146,7 @@ def _decode(data: bytes, name: str, most: int, chosen: Range) -> Decoded:
     inverted = False
     if tags is not None:
         data, inverted = black_is_zero(data, tags)
-        if tags.planes:
+        if tags.unknown:
             return _from_tifffile(data, tags, name, most, chosen, inverted=inverted)
     again = partial(open_image, data, name, most)
     try:
@@ -157,6 +157,7 @@ def _decode(data: bytes, name: str, most: int, chosen: Range) -> Decoded:
         return _from_tifffile(data, tags, name, most, chosen, inverted=inverted)
     with image:
         # decodes all of it: only this proves it complete
+        chosen = depths.in_numbers_of(image, data, depths.rawmode_of(image), chosen)
         numbers = depths.loaded(image, data, again, inverted=inverted)
         shown, notes = _shown(image, numbers, chosen)
         if image.format != "MPO" and _has_more(image):  # in a phone's photo the second picture is its preview
@@ -190,7 +191,8 @@ def _shown(image: Image.Image, numbers: Numbers | None, chosen: Range) -> tuple[
     if numbers is None:
         return _in_range(colour.to_srgb(colour.upright(image)), chosen)
     levels, note = to_levels(numbers, chosen)
-    picture = Image.fromarray(levels)
+    inks = image.mode == "CMYK"
+    picture = Image.frombytes("CMYK", image.size, levels.tobytes()) if inks else Image.fromarray(levels)
     picture.info["icc_profile"] = image.info.get("icc_profile")
     return colour.to_srgb(colour.upright(picture, image)), [] if note is None else [note]
 

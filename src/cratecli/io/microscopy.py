@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cratecli.errors import InputError
-from cratecli.io.numbers import Numbers, whole_range
+from cratecli.io.numbers import Numbers, straight, whole_range
 
 if TYPE_CHECKING:
     import tifffile
@@ -47,15 +47,18 @@ def read_tiff(content: bytes, name: str, max_pixels: int, most_bytes: int, *, in
             raise InputError(
                 f"{name}: {size}, more than {max_pixels:,} pixels; --max-pixels raises the limit"
             )
-        if page.dtype is None or page.dtype.kind not in "uif":
+        if page.dtype is None or page.dtype.kind not in "uifb":
             raise InputError(f"{name}: its numbers are neither whole nor floats")
         _refuse_bomb(content, page, name)
         pixels, notes = _channels(page, name)
         pixels = _TURNS.get(_tag(page, 274, 1), np.asarray)(pixels)
         kind = page.dtype.kind
-        full = None if kind == "f" else whole_range(page.bitspersample, signed=kind == "i")
-        declared = full if page.bitspersample <= 14 else None
-        colours, alpha = (pixels[..., :3], pixels[..., 3]) if pixels.shape[2:] == (4,) else (pixels, None)
+        bits = 16 if page.colormap is not None else page.bitspersample
+        full = None if kind == "f" else whole_range(bits, signed=kind == "i")
+        declared = full if bits <= 14 else None
+        colours, alpha = _apart(pixels, page)
+        if kind == "b":
+            colours = colours.astype(np.uint8)
         return Numbers(colours, alpha, full, declared, inverted=inverted, notes=notes)
 
 
@@ -89,15 +92,30 @@ def _channels(page: "tifffile.TiffPage", name: str) -> tuple[np.ndarray, tuple[s
     match int(page.photometric):
         case 0 | 1 if pixels.ndim == 2:
             return pixels, ()
+        case 0 | 1 if pixels.shape[2] == 2 and _alpha(page):
+            return pixels, ()
         case 0 | 1:
             return pixels[..., 0], (f"has {pixels.shape[2]} channels; the first is used",)
         case 2 if pixels.ndim == 3 and pixels.shape[2] >= 3:
-            alpha = pixels.shape[2] == 4 and tuple(map(int, page.extrasamples)) == (2,)
-            return pixels[..., : 4 if alpha else 3], ()
+            return pixels[..., : 4 if pixels.shape[2] == 4 and _alpha(page) else 3], ()
         case 3 if pixels.ndim == 2 and page.colormap is not None:
             return np.moveaxis(np.asarray(page.colormap)[:, pixels], 0, -1), ()
     kind = getattr(page.photometric, "name", page.photometric)
     raise InputError(f"{name}: a TIFF of {kind} is not read: convert it to RGB or grey")
+
+
+def _alpha(page: "tifffile.TiffPage") -> int:
+    """Give 1 where the one further channel is alpha that colours were multiplied by, 2 for other alpha, else 0."""
+    kinds = tuple(map(int, page.extrasamples))
+    return kinds[0] if kinds in ((1,), (2,)) else 0
+
+
+def _apart(pixels: np.ndarray, page: "tifffile.TiffPage") -> tuple[np.ndarray, np.ndarray | None]:
+    """Part alpha from colours, and divide them by it where they were multiplied."""
+    if pixels.shape[2:] not in ((2,), (4,)):
+        return pixels, None
+    colours, alpha = pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3], pixels[..., -1]
+    return straight(colours, alpha) if _alpha(page) == 1 else colours, alpha
 
 
 def _tag(page: "tifffile.TiffPage", code: int, default: int) -> int:

@@ -21,7 +21,7 @@ LOOKED_AT = 1_000_000  # numbers, evenly spread, that suffice to tell how much o
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """A photo as the numbers of its file: (height, width) of grey or (height, width, 3) of RGB, and alpha if any.
+    """A photo as its file's numbers: (height, width) of grey, (height, width, 3) of RGB or (…, 4) of CMYK; and alpha.
 
     `full` is what the number format can hold, none for floats. `declared` is what the file says, by its bits or its
     window; where it is `clipping`, numbers outside are black or white. `inverted`, small numbers are white. `notes`
@@ -40,6 +40,22 @@ class Numbers:
 def whole_range(bits: int, *, signed: bool = False) -> Ends:
     """Give the smallest and the largest whole number that so many bits hold."""
     return (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
+
+
+def straight(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Divide colours that were multiplied by alpha, each a number of 16 bits or a float of 0–1, by it again."""
+    if colours.dtype.kind == "f":
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            factor: np.ndarray = np.where(alpha > 0, 1 / alpha, 0).astype(colours.dtype)
+            ones: np.ndarray = colours * (factor[..., None] if colours.ndim == 3 else factor)
+            return ones
+    top = _depth_of(float(alpha.max(initial=0))) or float(np.iinfo(alpha.dtype).max)
+    divided = np.empty_like(colours)
+    for row in range(len(colours)):
+        by = np.maximum(alpha[row], 1).astype(np.float64)
+        whole = colours[row] * (top / (by[:, None] if colours.ndim == 3 else by))
+        divided[row] = np.minimum(np.round(whole), top)
+    return divided
 
 
 def to_levels(numbers: Numbers, chosen: Range) -> tuple[np.ndarray, str | None]:
@@ -79,10 +95,13 @@ def _ends(numbers: Numbers, finite: np.ndarray, chosen: Range) -> tuple[Ends, st
 def _usual(numbers: Numbers, finite: np.ndarray, full: Ends) -> tuple[Ends, str | None]:
     """Take the ends that are declared, else those of a depth that is used by half or more, else the numbers' own."""
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    declared = numbers.declared
+    declared = None if _says_nothing(numbers, high - low) else numbers.declared
     if declared and (numbers.clipping or (declared[0] <= low and high <= declared[1])):
         return declared, None
-    for depth in DEPTHS:
+    positive = (
+        (int(full[1]),) if full[0] == -full[1] - 1 else ()
+    )  # numbers with a sign, of which none is negative
+    for depth in sorted({*DEPTHS, *positive}):
         if low >= 0 and depth / 2 <= high <= depth:
             usual = full == (0.0, depth) or (numbers.full is None and depth == 1)
             note = f"its largest number is {high:g}: read as of 0 to {depth}; --range full takes the whole format"
@@ -96,12 +115,25 @@ def _usual(numbers: Numbers, finite: np.ndarray, full: Ends) -> tuple[Ends, str 
     ), f"its numbers, {low:g} to {high:g}, are read as of {start:g} to {high:g}; see --range"
 
 
+def _says_nothing(numbers: Numbers, used: float) -> bool:
+    """Tell whether floats are declared to reach so far, as all that a float can hold, that nothing would show."""
+    if numbers.full is not None or numbers.declared is None or numbers.clipping or used <= 0:
+        return False
+    low, high = numbers.declared
+    return not used * 512 > high - low
+
+
 def _ends_of_alpha(numbers: Numbers) -> Ends:
     """Give the depth that holds alpha, and colours, which share it."""
     if numbers.full is None or numbers.alpha is None:
         return 0.0, 1.0
     top = max(float(numbers.alpha.max(initial=0)), float(numbers.colours.max(initial=0)))
-    return 0.0, next((float(depth) for depth in DEPTHS[1:] if top <= depth), numbers.full[1])
+    return 0.0, _depth_of(top) or numbers.full[1]
+
+
+def _depth_of(top: float) -> float | None:
+    """Give the largest number of the smallest depth, of 8 bits or more, that holds a number."""
+    return next((float(depth) for depth in DEPTHS[1:] if top <= depth), None)
 
 
 def _scaled(values: np.ndarray, ends: Ends) -> np.ndarray:
@@ -118,9 +150,9 @@ def _scaled(values: np.ndarray, ends: Ends) -> np.ndarray:
 
 
 def _block(values: np.ndarray, ends: Ends) -> np.ndarray:
-    low, high = ends
+    low, high = ends[0] / 2, ends[1] / 2  # of doubles, the whole may be more than a double holds
     with np.errstate(invalid="ignore", over="ignore"):
-        scaled = (values.astype(np.float64) - low) * (255 / max(high - low, 1e-300))
+        scaled = (values.astype(np.float64) / 2 - low) * (255 / max(high - low, 1e-300))
     return np.clip(np.round(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0)), 0, 255).astype(
         np.uint8
     )

@@ -29,6 +29,7 @@ class Tags:
     """The directories of a TIFF: those of its pages, in their order, and all, with those inside them."""
 
     order: str
+    big: bool
     pages: list[Directory]
     all: list[Directory]
 
@@ -41,6 +42,11 @@ class Tags:
     def deep(self) -> bool:
         """Tell whether the first page's numbers are of more than 8 bits."""
         return self.first(BITS, 1) > 8
+
+    @property
+    def unknown(self) -> bool:
+        """Tell whether Pillow takes the file for another, as it does big-endian BigTIFF, or its channels for others."""
+        return (self.big and self.order == ">") or self.planes
 
     @property
     def planes(self) -> bool:
@@ -58,7 +64,7 @@ def read_tags(content: bytes) -> Tags | None:
         start = struct.unpack_from(f"{order}Q" if big else f"{order}I", content, 8 if big else 4)[0]
     except struct.error:
         return None
-    tags = Tags(order, [], [])
+    tags = Tags(order, big, [], [])
     seen: set[int] = set()
     inside: list[int] = []
     while start and start not in seen and len(tags.all) < _MOST:
@@ -106,12 +112,12 @@ def _tags(content: bytes, start: int, count: int, order: str, *, big: bool) -> I
 
 
 def black_is_zero(content: bytes, tags: Tags) -> tuple[bytes, bool]:
-    """Call the numbers of a deep TIFF whose white is zero its black is zero; tell whether they were.
+    """Call the numbers of a TIFF whose white is zero its black is zero; tell whether they were.
 
-    Pillow inverts 8 bits and fewer, forgets to with 16, and does not read other depths of such files.
+    Pillow inverts 8 bits and fewer without a sign alone, forgets to with 16, and does not read other such files.
     """
     kind = tags.pages[0].get(PHOTOMETRIC) if tags.pages else None
-    if kind is None or kind.values != (WHITE_IS_ZERO,) or not tags.deep:
+    if kind is None or kind.values != (WHITE_IS_ZERO,):
         return content, False
     changed = bytearray(content)
     struct.pack_into(f"{tags.order}H", changed, kind.place, 1)

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from cratecli.errors import UsageError
+from cratecli.files import read_text_bytes
 from cratecli.model.mask_head import Reads
 from cratecli.training.certainty import Sureness
 from cratecli.training.recipe import LearningRecipe
@@ -81,8 +82,10 @@ GIVEN = ("teacher", "model_sha256", "photos_sha256")
 def read_head_recipe(file: str) -> HeadRecipe:
     """Read a recipe that `to_toml` wrote. Raises `UsageError`."""
     try:
-        values = tomllib.loads(Path(file).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        values = tomllib.loads(read_text_bytes(Path(file)).decode())
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{file}: is no recipe: {error}") from None
     try:
         return HeadRecipe(**values)

@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from cratecli.errors import UsageError
+from cratecli.files import read_text_bytes
 from cratecli.model.config import ARCHITECTURES, CrateConfig
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -179,7 +180,7 @@ def read_recipe(name_or_file: str) -> TrainRecipe:
     if name_or_file in known:
         return parse_recipe(known[name_or_file], f"recipe {name_or_file}")
     try:
-        values = tomllib.loads(Path(name_or_file).read_text("utf-8"))
+        values = tomllib.loads(read_text_bytes(Path(name_or_file)).decode())
     except FileNotFoundError:
         raise UsageError(
             f"no recipe or file is named {short(name_or_file)}; the recipes are {', '.join(known)}"

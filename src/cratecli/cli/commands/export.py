@@ -15,6 +15,7 @@ from cratecli.cli.console import printable, put, stdout_kind
 from cratecli.cli.outputs import means_stdout
 from cratecli.cli.report import Report
 from cratecli.errors import InputError, UsageError
+from cratecli.files import read_text_bytes
 from cratecli.io.formats import FORMATS_WITH, FormatName, PhotosBeside
 from cratecli.wording import count_of
 
@@ -192,7 +193,7 @@ def _ids(file: str | None, run: "FinishedRun") -> "Ids | None":
     if file is None:
         return None
     try:
-        return Ids.matched(Path(file).read_bytes(), run)
+        return Ids.matched(read_text_bytes(Path(file)), run)
     except OSError as error:
         raise InputError(f"{file}: {error.strerror or error}") from None
     except ValueError as error:
