@@ -41,6 +41,31 @@ def test_twelve_bits_in_sixteen_are_the_mask_of_the_whole_range(machine: Machine
     assert (mask(machine, here, "--range=-60000:65535") > 0).mean() != (twelve > 0).mean()
 
 
+def test_every_layout_of_twelve_bits_is_the_mask_of_eight(machine: Machine, here: Here) -> None:
+    """FAULTS 24: alpha multiplied or not, PPM, and a TIFF that Pillow takes for a broken one."""
+    tifffile = pytest.importorskip("tifffile")
+    eight = np.asarray(Image.open(machine.photo("photo.png")).convert("RGB"))
+    expected = mask(machine, here)
+    twelve = eight.astype(np.uint16) * 16
+    alpha = np.dstack([twelve, np.full(twelve.shape[:2], 4095, np.uint16)])
+    folder = machine.desk / "in"
+    folder.mkdir()
+    for extra in ("assocalpha", "unassalpha"):
+        tifffile.imwrite(folder / f"{extra}.tif", alpha, photometric="rgb", extrasamples=[extra])
+    big = twelve.astype(">u2")
+    tifffile.imwrite(folder / "big.tif", big, photometric="rgb", bigtiff=True, byteorder=">")
+    size = f"{big.shape[1]} {big.shape[0]}"
+    (folder / "deep.ppm").write_bytes(f"P6 {size} 65535\n".encode() + big.tobytes())
+    done = here("segment", "in", "-o", "out", *PLAIN)
+    assert done.err.count("read as of 0 to 4095") == 4
+    found = {path.stem: np.asarray(Image.open(path)) for path in (machine.desk / "out").glob("*.png")}
+    assert sorted(found) == ["assocalpha", "big", "deep", "unassalpha"]
+    for each in found.values():
+        assert ((each > 0) & (expected > 0)).sum() / ((each > 0) | (expected > 0)).sum() > 0.98
+    done = here("export", "out", "--as", "coco", "-o", "raw.json", "--orientation", "raw")
+    assert (done.code, len(json.loads((machine.desk / "raw.json").read_text())["images"])) == (0, 4)
+
+
 @pytest.mark.parametrize(
     ("command", "options", "output"),
     [

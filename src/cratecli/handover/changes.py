@@ -12,7 +12,6 @@ from cratecli.handover.photos import photo_content
 from cratecli.io import colour, images
 from cratecli.io.formats.names import plain, safe
 from cratecli.io.formats.record import Annotated, Annotation, annotate
-from cratecli.io.opening import open_image
 from cratecli.runs.jobs import Failure, Job
 
 Orientation = Literal["upright", "raw"]
@@ -125,8 +124,7 @@ def _below(photo: FinishedPhoto, place: str, root: str) -> str:
 
 
 def _orientation(photo: FinishedPhoto) -> int:
-    with images.explained(photo.shown), open_image(photo_content(photo), photo.shown) as image:
-        return colour.orientation(image)
+    return images.orientation(photo_content(photo), photo.shown)
 
 
 def _as_stored(photo: Annotated, orientation: int) -> Annotated:

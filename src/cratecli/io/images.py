@@ -23,7 +23,7 @@ from cratecli.io.microscopy import read_tiff
 from cratecli.io.numbers import Numbers, to_levels
 from cratecli.io.opening import MAX_PIXELS, UnknownLayoutError, open_image, refuse_thin, without_bad_metadata
 from cratecli.io.ranges import Range
-from cratecli.io.tiff_tags import Tags, black_is_zero, read_tags
+from cratecli.io.tiff_tags import ORIENTATION, Tags, black_is_zero, read_tags
 from cratecli.io.urls import refuse_url
 
 EXTENSIONS = frozenset(
@@ -134,6 +134,18 @@ def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, range: str =
     chosen = Range.parse(range)
     with explained(name):
         return without_bad_metadata(data, name, partial(_decode, name=name, most=max_pixels, chosen=chosen))
+
+
+def orientation(data: bytes, name: str) -> int:
+    """Read the orientation, 1 to 8, in which a photo is stored; 1 is upright. Raises `InputError`, as `decode` does."""
+    if is_dicom(data):
+        return 1
+    with explained(name):
+        if (tags := read_tags(data)) is not None:
+            stored = tags.first(ORIENTATION, 1)
+            return stored if 1 <= stored <= 8 else 1
+        with open_image(data, name) as image:
+            return colour.orientation(image)
 
 
 def _decode(data: bytes, name: str, most: int, chosen: Range) -> Decoded:

@@ -21,7 +21,7 @@ def portable_numbers(image: ImageFile.ImageFile, content: bytes) -> Numbers | No
         return None
     largest, channels, width = int(tile.args[1]), _CHANNELS[image.mode], image.width
     if tile.codec_name == "ppm":
-        values = _binary(content[tile.offset :], largest, image.height * width * channels)
+        values = _binary(content, tile.offset, largest, image.height * width * channels)
     else:  # as text, which Pillow reads as greys, however many, and scales to 16 bits
         image._mode, image._size = "I", (width * channels, image.height)
         image.tile = [tile._replace(extents=(0, 0, *image._size))]
@@ -31,8 +31,8 @@ def portable_numbers(image: ImageFile.ImageFile, content: bytes) -> Numbers | No
     return Numbers(values.reshape(shape), full=full, declared=None if largest == 65535 else full)
 
 
-def _binary(content: bytes, largest: int, count: int) -> np.ndarray:
+def _binary(content: bytes, start: int, largest: int, count: int) -> np.ndarray:
     kind = np.dtype(np.uint8 if largest < 256 else ">u2")
-    if len(content) < count * kind.itemsize:
+    if len(content) - start < count * kind.itemsize:
         raise OSError("image file is truncated")
-    return np.frombuffer(content, kind, count).astype(kind.newbyteorder("="))
+    return np.frombuffer(content, kind, count, start).astype(kind.newbyteorder("="))

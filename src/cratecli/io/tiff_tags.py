@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 PHOTOMETRIC, BITS, SAMPLES, PLANAR, SUB_IFDS, DNG_VERSION = 262, 258, 277, 284, 330, 50706
+ORIENTATION = 274
 WHITE_IS_ZERO = 0
 _SIZES = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
 _LETTERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
