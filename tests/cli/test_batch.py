@@ -21,7 +21,7 @@ from tests.support.ledgers import PREAMBLE
 from tests.support.processes import another
 from tests.support.runs import read_rows
 
-FAST = ("--size", "32", "--refine", "none", "-q")
+FAST = ("--size", "32", "--heads", "agree", "--refine", "none", "-q")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.cli.conftest import Here, Machine
 from tests.support.waiting import PATIENCE
 
 SHELLS = [shell for shell in ("bash", "sh") if shutil.which(shell)]
-QUICK = ("--refine", "none", "--size", "64", "--layer", "-1")
+QUICK = ("--refine", "none", "--size", "64", "--layer", "-1", "--heads", "agree")
 SMALL = ("--size", "96")
 DIGEST = "0" * 64
 GOOD: dict[str, Any] = {

@@ -18,7 +18,7 @@ from tests.support.waiting import PATIENCE
 NOWHERE = "/dev/null"
 """A file: nobody can make a folder in it, not even root."""
 
-FAST = ("--size", "32", "--refine", "none", "-q")
+FAST = ("--size", "32", "--heads", "agree", "--refine", "none", "-q")
 HINT = "set TMPDIR to a folder with room, that can be written\n"
 NO_FILES = 'ulimit -f 0; exec "$@"'
 """Runs a program that may not write into any file, so that no folder will do for temporary ones."""

@@ -11,7 +11,7 @@ from cratecli.io.formats.png import encode_mask
 from tests.cli.conftest import Here, Machine, outputs
 from tests.support.runs import read_rows
 
-FAST = ("--size", "32", "--refine", "none")
+FAST = ("--size", "32", "--heads", "agree", "--refine", "none")
 PASSED = "crate: passed over, as crate made it: {}; name a file to have it read"
 
 

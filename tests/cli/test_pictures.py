@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.cli.conftest import Here, Machine, failed, never, picture
 
-QUICK = ("--refine", "none", "--size", "64", "--layer", "-1", "-q")
+QUICK = ("--heads", "agree", "--refine", "none", "--size", "64", "--layer", "-1", "-q")
 
 
 def record(here: Here, *arguments: str) -> Any:

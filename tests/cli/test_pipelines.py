@@ -16,7 +16,7 @@ from tests.support.runs import read_rows
 from tests.support.waiting import PATIENCE
 from tests.support.warm import warm_crate
 
-FAST = "--size 32 --refine none"
+FAST = "--size 32 --heads agree --refine none"
 OUT = "a-rather-long-folder-" * 4
 LONG = f"{'a-rather-long-name-' * 8}.jpg"
 

@@ -19,7 +19,7 @@ from tests.support.runs import read_rows
 from tests.support.waiting import PATIENCE, until
 from tests.support.warm import warm_crate, warm_python
 
-FAST = ("--size", "32", "--refine", "none")
+FAST = ("--size", "32", "--heads", "agree", "--refine", "none")
 BATCH = 4
 PHOTOS = 120
 

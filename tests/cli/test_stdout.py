@@ -12,7 +12,7 @@ from tests.cli.conftest import TO_STDOUT, Done, Machine, picture
 from tests.support.waiting import PATIENCE
 from tests.support.warm import warm_crate
 
-FAST = "--size 32 --refine none"
+FAST = "--size 32 --heads agree --refine none"
 END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 

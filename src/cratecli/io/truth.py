@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cratecli.arrays import RGB, Labels, Mask
 from cratecli.errors import InputError
@@ -100,6 +100,8 @@ def _loaded(content: bytes, path: Path, most: int = MAX_PIXELS) -> Image.Image:
         upright = colour.upright(image)
     if tags is None or not inverted:
         return upright
+    if upright.mode in ("1", "L", "RGB"):
+        return ImageOps.invert(upright)
     if not upright.mode.startswith("I;16"):
         raise InputError(f"{path}: a TIFF whose 0 is white, of a depth that is not read: {_CONVERT}")
     top = (1 << tags.first(BITS, 16)) - 1
