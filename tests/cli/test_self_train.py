@@ -83,6 +83,7 @@ def gathered(*_arguments: object, **_named: object) -> object:
     return painted_material(8)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_while_it_teaches_is_resumed(desk: Machine, here: Here) -> None:
     disc_photos(desk.desk / "many", 200, height=18, width=24)
     process = Forked(
