@@ -800,6 +800,10 @@ USAGE = {
     "an unknown format": (["run", "--as", "voc"], "'voc' is not one of"),
     "a soft map": (["run", "--as", "soft"], "'soft' is not one of"),
     "both records": (["run", "--as", "coco", "--json", "--jsonl"], "exclude each other"),
+    "a picture for many": (
+        ["run", "--as", "labels", "-o", "v.png"],
+        "v.png is one file, and labels writes one for each",
+    ),
     "a folder to stdout": (["run", "--as", "mask", "-o", "-"], "cannot share stdout: give -o FOLDER"),
     "records and stdout": (["run", "--as", "coco", "-o", "-", "--jsonl"], "not both: give -o FILE"),
     "another ending": (["run", "--as", "coco", "-o", "a.zip"], "coco is JSON: let the name end with .json"),

@@ -234,6 +234,8 @@ def _target(form: "Format", run: Path, kind: str, output: str | None, *, records
         folder = Path(name if output is None else output)
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file, and {kind} writes one file for each photo: give a folder")
+        if folder.suffix.lower() == f".{form.ending}" and not folder.exists():
+            raise UsageError(f"{folder} is one file, and {kind} writes one for each photo: give a folder")
         return folder
     file = f"{name}.{form.ending}"
     if output is None:
