@@ -65,20 +65,23 @@ def _ratio(
     return np.where(below > 0, above / np.where(below > 0, below, 1), 0.0)
 
 
+def grown(masks: Masks, pixels: Superpixels, hops: int = 2) -> Masks:
+    """Add to every mask the superpixels at most `hops` borders away."""
+    neighbours = (pixels.borders > 0).astype(float)
+    for _ in range(hops):
+        masks = np.maximum(masks, (masks @ neighbours > 0).astype(float))
+    return masks
+
+
 def colours(masks: Masks, pixels: Superpixels, kernel: Kernel) -> Cues:
     """Measure how far colours tell a mask from what is around it, by posteriors of two densities, 0–1.
 
     `l_a / (l_a + l_b)`, averaged: over the mask against its ring of two hops and against all outside, over the mask's
     outermost two hops against all outside, and over the ring for the rest of the picture against the mask.
     """
-    neighbours = (pixels.borders > 0).astype(float)
-
-    def grown(some: Masks) -> Masks:
-        return np.asarray(np.maximum(some, (some @ neighbours > 0).astype(float)))
-
     outside = 1 - masks
-    ring = grown(grown(masks)) - masks
-    rim = masks * grown(grown(outside))
+    ring = grown(masks, pixels) - masks
+    rim = masks * grown(outside, pixels)
     of_mask, of_ring, of_outside, of_rest = (
         density(each, kernel, pixels.sizes) + 1e-6 for each in (masks, ring, outside, outside - ring)
     )
@@ -97,10 +100,6 @@ def colours(masks: Masks, pixels: Superpixels, kernel: Kernel) -> Cues:
 
 def contrast(masks: Masks, attention: Float[np.ndarray, " n"], pixels: Superpixels) -> Cues:
     """Measure how much more attention (in its own standard deviations) is inside than outside, and than in the ring."""
-    neighbours = (pixels.borders > 0).astype(float)
-    wide = masks
-    for _ in range(2):
-        wide = np.maximum(wide, (wide @ neighbours > 0).astype(float))
     values = (attention - attention.mean()) / max(float(attention.std()), 1e-6)
 
     def mean(over: Masks) -> Cue:
@@ -108,7 +107,7 @@ def contrast(masks: Masks, attention: Float[np.ndarray, " n"], pixels: Superpixe
 
     return {
         "attention_outside": mean(masks) - mean(1 - masks),
-        "attention_ring": mean(masks) - mean(wide - masks),
+        "attention_ring": mean(masks) - mean(grown(masks, pixels) - masks),
     }
 
 

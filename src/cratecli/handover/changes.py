@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from cratecli.errors import CrateError, InputError, UsageError
+from cratecli.files import real_place
 from cratecli.handover.finished_run import FinishedPhoto, FinishedRun
 from cratecli.handover.photos import photo_content
 from cratecli.io import colour, images
@@ -116,7 +117,7 @@ def _renamed(photos: tuple[FinishedPhoto, ...], place: str, root: str) -> tuple[
 
 def _below(photo: FinishedPhoto, place: str, root: str) -> str:
     """Name a photo from the root on, or where a link leads. Raises `UsageError` for one that is not below it."""
-    stands = Path(os.path.realpath(photo.source.parent), photo.source.name)
+    stands = Path(real_place(photo.source))
     for each in (stands, Path(os.path.realpath(photo.source))):
         if each.is_relative_to(place):
             return safe(str(each.relative_to(place)))

@@ -12,7 +12,7 @@ from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from cratecli.errors import InputError, OutputError, UsageError
-from cratecli.files import TEMPORARY, replacing
+from cratecli.files import TEMPORARY, real_place, replacing
 from cratecli.handover.finished_run import FinishedPhoto, FinishedRun
 from cratecli.handover.photos import photo_content, put_photo, read_photo_again
 from cratecli.handover.records import ExportRecord
@@ -185,7 +185,7 @@ def _ending(form: FileEach, photo: FinishedPhoto) -> str:
 
 def _refuse_own(run: FinishedRun, place: Path) -> None:
     """Raise `UsageError` for a place that is a photo of the run; a link to one, of an earlier export, is none."""
-    if os.path.join(os.path.realpath(place.parent), place.name) in run.protected:  # noqa: PTH118
+    if real_place(place) in run.protected:
         raise UsageError(f"{place} belongs to the run itself: choose another output")
 
 
