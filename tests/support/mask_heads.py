@@ -8,7 +8,7 @@ from PIL import Image
 from cratecli.arrays import RGB
 from cratecli.model.mask_head import MaskHead, MaskHeadConfig
 from cratecli.model.unroll import WhiteBox
-from cratecli.training.composites import Cutout
+from cratecli.training.composites import Cutout, TaughtPicture
 from cratecli.training.material import Material
 from cratecli.weights.mask_heads import store_head, weights_sha256
 
@@ -33,11 +33,15 @@ def disc_photos(folder: Path, count: int, height: int = 72, width: int = 96) -> 
 
 
 def painted_material(count: int = 6) -> Material:
-    """Make bright squares and dark grounds."""
+    """Make bright squares and dark grounds, and photos of such squares, half sure."""
     random = np.random.default_rng(0)
     bright = [np.full((12, 12, 3), random.integers(150, 256, 3), np.uint8) for _ in range(count)]
     dark = [np.full((24, 24, 3), random.integers(0, 100, 3), np.uint8) for _ in range(count)]
-    return Material([Cutout(each, np.ones((12, 12), bool)) for each in bright], dark, photos=count)
+    mask = np.zeros((24, 24), bool)
+    mask[6:18, 6:18] = True
+    seen = [np.where(mask[..., None], one[0, 0], other) for one, other in zip(bright, dark, strict=True)]
+    taught = [TaughtPicture(each, mask, 0.5) for each in seen]
+    return Material([Cutout(each, np.ones((12, 12), bool)) for each in bright], dark, taught, photos=count)
 
 
 def head_config(model: WhiteBox, *, token_width: int, **more: object) -> MaskHeadConfig:

@@ -50,7 +50,32 @@ def test_the_loss_is_cross_entropy_at_both_sizes_and_the_soft_iou() -> None:
     mask[..., :8] = 1
     iou = (16 + 1) / (32 + 32 - 16 + 1)
     empty = HeadInputs(*(torch.zeros(1),) * 3)
-    assert float(loss(empty, mask)) == pytest.approx(1.4 * math.log(2) + 0.5 * (1 - iou), abs=1e-5)
+    once = torch.ones(1)
+    assert float(loss(empty, mask, once)) == pytest.approx(1.4 * math.log(2) + 0.5 * (1 - iou), abs=1e-5)
+
+
+def test_pictures_count_by_their_weights() -> None:
+    class Certain(MaskHead):
+        def forward(self, inputs: HeadInputs) -> MaskLogits:
+            return MaskLogits(torch.full((2, 8, 8), 9.0), torch.full((2, 2, 2), 9.0))
+
+    loss = HeadWithLoss(Certain(head_config(MODEL, token_width=12)))
+    empty = HeadInputs(*(torch.zeros(2),) * 3)
+    masks = torch.stack([torch.ones(1, 16, 16), torch.zeros(1, 16, 16)])
+    right, wrong, both = (
+        float(loss(empty, masks, torch.tensor(weights))) for weights in ((1.0, 0.0), (0.0, 1.0), (0.75, 0.25))
+    )
+    assert right < 1 < wrong and both == pytest.approx(0.75 * right + 0.25 * wrong, abs=1e-5)
+
+
+def test_a_share_of_the_pictures_are_the_photos_themselves() -> None:
+    def weights(share: float) -> set[float]:
+        recipe = RECIPE.changed({"photos": str(share)})
+        return {float(each) for batch in lesson(recipe).batches(range(12)) for each in batch.weights}
+
+    assert weights(0) == {1.0}
+    assert weights(1) == {0.5}
+    assert weights(0.5) == {0.5, 1.0}
 
 
 def test_a_batch_hangs_on_the_number_of_its_step_alone() -> None:
@@ -58,6 +83,7 @@ def test_a_batch_hangs_on_the_number_of_its_step_alone() -> None:
     (late,) = lesson().batches(range(3, 4))
     assert all(map(torch.equal, straight[3].inputs, late.inputs))
     assert np.array_equal(straight[3].masks, late.masks)
+    assert np.array_equal(straight[3].weights, late.weights)
     assert not np.array_equal(straight[1].inputs.photo, straight[3].inputs.photo)
     assert {batch.masks.shape for batch in straight} == {(3, 32, 40), (3, 40, 32), (3, 32, 32), (3, 32, 48)}
 

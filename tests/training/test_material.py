@@ -42,6 +42,9 @@ def test_sure_objects_are_cut_out_and_grounds_hold_none(rows: list[TaughtPhoto])
     assert all(each.mask.all() and (each.rgb[..., 0] == 255).all() for each in material.objects)
     assert all((each == (0, 0, 255)).all() and max(each.shape) <= 30 for each in material.grounds)
     assert said == ["4 sure objects and 5 grounds in 5 photos"]
+    assert [each.consensus for each in material.taught] == [0.5, 0.9, 0.9, 0.9, 0.9]
+    assert all((each.rgb[each.mask][:, 0] > 200).all() for each in material.taught)
+    assert all(each.mask.shape == each.rgb.shape[:2] == (20, 30) for each in material.taught)
 
 
 def test_too_few_to_learn_from_is_said(rows: list[TaughtPhoto]) -> None:

@@ -66,6 +66,15 @@ class Composite:
         return np.asarray(self.masks.any(axis=0))
 
 
+@dataclass(frozen=True, eq=False)
+class TaughtPicture:
+    """A photo, small, with the mask that a teacher gave it, and the teacher's `consensus`, over 0 to 1."""
+
+    rgb: RGB
+    mask: Mask
+    consensus: float
+
+
 def cut_out(photo: RGB, mask: Mask, longest: int) -> Cutout:
     """Cut an object out of its photo, scaled down to `longest` px at most. Raises `ValueError` for an empty mask."""
     box = bounding_box(mask)
@@ -108,15 +117,31 @@ def compose(
     return Composite(_weathered(canvas, random, how), stacked)
 
 
+def show(
+    pictures: Sequence[TaughtPicture], size: Size, *, seed: int, number: int, how: Pasting = PASTING
+) -> TaughtPicture:
+    """Show a random window of a photo drawn at random, maybe mirrored, `size` px, with what is seen of its mask."""
+    random = np.random.default_rng([seed, number])
+    drawn = pictures[int(random.integers(len(pictures)))]
+    rgb, share = _windowed(random, how, drawn.rgb, drawn.mask.astype(np.float32))
+    return TaughtPicture(_resized(rgb, size), np.asarray(_resized(share, size) > 0.5), drawn.consensus)
+
+
 def _ground(ground: RGB, size: Size, random: np.random.Generator, how: Pasting) -> Soft:
     """Give a window of a ground, as it is or mirrored, at the frame's size; floats, 0–255."""
-    height, width = ground.shape[:2]
+    (window,) = _windowed(random, how, ground)
+    return _resized(window, size).astype(np.float32)
+
+
+def _windowed(random: np.random.Generator, how: Pasting, *pictures: np.ndarray) -> list[np.ndarray]:
+    """Cut one random window out of pictures of one size, all mirrored or none."""
+    height, width = pictures[0].shape[:2]
     tall, wide = (max(1, round(side * random.uniform(*how.window))) for side in (height, width))
     top, left = random.integers(height - tall + 1), random.integers(width - wide + 1)
-    window = ground[top : top + tall, left : left + wide]
+    windows = [each[top : top + tall, left : left + wide] for each in pictures]
     if random.random() < 0.5:
-        window = window[:, ::-1]
-    return _resized(np.ascontiguousarray(window), size).astype(np.float32)
+        windows = [each[:, ::-1] for each in windows]
+    return [np.ascontiguousarray(each) for each in windows]
 
 
 def _paste(canvas: Soft, thing: Cutout, random: np.random.Generator, how: Pasting) -> tuple[Soft, Mask]:

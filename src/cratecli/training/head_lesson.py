@@ -1,4 +1,7 @@
-"""What a mask head learns: the true masks of composites, by the features of the frozen model, step by step."""
+"""What a mask head learns, step by step, by the features of the frozen model: the true masks of composites.
+
+A share of the pictures are the photos themselves, with the teacher's masks, each counted by the teacher's consensus.
+"""
 
 from collections.abc import Callable, Generator
 from copy import deepcopy
@@ -21,7 +24,7 @@ from cratecli.io import images
 from cratecli.model.mask_head import CELL, HeadInputs, MaskHead, MaskHeadConfig
 from cratecli.model.unroll import WhiteBox
 from cratecli.training.batches import ALONE, Share
-from cratecli.training.composites import compose
+from cratecli.training.composites import TaughtPicture, compose, show
 from cratecli.training.head_recipe import HeadRecipe
 from cratecli.training.lesson import InTraining
 from cratecli.training.material import Material
@@ -36,10 +39,11 @@ _BRIGHTNESS, _TINT, _GREY = 0.4, 0.15, 0.1  # of the photos that the head sees; 
 
 
 class HeadBatch(NamedTuple):
-    """What the head sees of composites, and their true masks."""
+    """What the head sees of pictures, their masks, and how much each counts, over 0 to 1."""
 
     inputs: HeadInputs
     masks: Bool[np.ndarray, "b height width"]
+    weights: Float[np.ndarray, " b"]
 
 
 class HeadWithLoss(nn.Module):
@@ -50,8 +54,10 @@ class HeadWithLoss(nn.Module):
         super().__init__()
         self.head = head
 
-    def forward(self, inputs: HeadInputs, masks: Float[Tensor, "b 1 height width"]) -> Float[Tensor, ""]:
-        """Give the mean loss of a batch whose true masks are 0–1 (soft IoU: 1 − Σ p m / Σ (p + m − p m))."""
+    def forward(
+        self, inputs: HeadInputs, masks: Float[Tensor, "b 1 height width"], weights: Float[Tensor, " b"]
+    ) -> Float[Tensor, ""]:
+        """Give the weighted mean loss of a batch whose masks are 0–1 (soft IoU: 1 − Σ p m / Σ (p + m − p m))."""
         logits = self.head(inputs)
         fine, coarse = (
             functional.adaptive_avg_pool2d(masks, each.shape[-2:])[:, 0]
@@ -60,18 +66,22 @@ class HeadWithLoss(nn.Module):
         drawn = logits.fine.float().sigmoid()
         shared = (drawn * fine).sum(dim=(1, 2))
         joined = (drawn + fine).sum(dim=(1, 2)) - shared
-        soft_iou = 1 - ((shared + 1) / (joined + 1)).mean()
-        loss: Tensor = _entropy(logits.fine, fine) + _SOFT * soft_iou
-        return loss + _COARSE * _entropy(logits.coarse, coarse)
+        soft_iou = 1 - (shared + 1) / (joined + 1)
+        each = _entropy(logits.fine, fine) + _SOFT * soft_iou + _COARSE * _entropy(logits.coarse, coarse)
+        loss: Tensor = (weights * each).sum() / weights.sum()
+        return loss
 
 
-def _entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    return functional.binary_cross_entropy_with_logits(logits.float(), SURE + (1 - 2 * SURE) * targets)
+def _entropy(logits: Tensor, targets: Tensor) -> Float[Tensor, " b"]:
+    """Average a picture's cross-entropy."""
+    kept_off = SURE + (1 - 2 * SURE) * targets
+    entropy = functional.binary_cross_entropy_with_logits(logits.float(), kept_off, reduction="none")
+    return entropy.mean(dim=(1, 2))
 
 
 @dataclass(frozen=True, eq=False)
 class HeadLesson:
-    """A lesson of composites for a head of a frozen model; see `training.lesson.Lesson`."""
+    """A lesson of composites and photos for a head of a frozen model; see `training.lesson.Lesson`."""
 
     recipe: HeadRecipe
     model: WhiteBox
@@ -83,7 +93,7 @@ class HeadLesson:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Count the steps that show as many composites as there are sure objects."""
+        """Count the steps that show as many pictures as there are sure objects."""
         return max(1, round(len(self.material.objects) / self.recipe.batch_size))
 
     @property
@@ -107,23 +117,27 @@ class HeadLesson:
         )
 
     def batches(self, steps: range) -> Generator[HeadBatch]:
-        """Yield the composites of each step, which are its own, of one frame, with what the model sees of them."""
+        """Yield the pictures of each step, which are its own, of one frame, with what the model sees of them."""
         size, patch = self.recipe.size, self.model.patch_size
         for step in steps:
             grid = fit_grid(ASPECTS[step % len(ASPECTS)], size, patch)
             frame, first = grid.pixels(max(CELL, patch)), step * self.recipe.batch_size
-            made = [
-                compose(
-                    self.material.objects, self.material.grounds, frame, seed=self.recipe.seed, number=number
-                )
-                for number in range(first, first + self.recipe.batch_size)
-            ]
+            made = [self._picture(frame, number) for number in range(first, first + self.recipe.batch_size)]
             photos = [each.rgb for each in made]
             seen = self.recipe.reads != "photo"
             views = self._views(photos, grid, mirrored=step % 2 == 1) if seen else self._blank(grid)
             inputs = head_inputs(photos, views * (1 if seen else len(photos)))
             coloured = inputs._replace(photo=recoloured(inputs.photo, self.recipe.seed, step))
-            yield HeadBatch(coloured, np.stack([each.mask for each in made]))
+            weights = np.array([each.consensus for each in made], np.float32)
+            yield HeadBatch(coloured, np.stack([each.mask for each in made]), weights)
+
+    def _picture(self, frame: Size, number: int) -> TaughtPicture:
+        """Make picture `number`: a window of a photo that was taught, or a composite, whose mask is certain."""
+        seed, material = self.recipe.seed, self.material
+        if np.random.default_rng([seed, number, 1]).random() < self.recipe.photos and material.taught:
+            return show(material.taught, frame, seed=seed, number=number)
+        composite = compose(material.objects, material.grounds, frame, seed=seed, number=number)
+        return TaughtPicture(composite.rgb, composite.mask, 1.0)
 
     def _views(self, photos: list[RGB], grid: Grid, *, mirrored: bool) -> list[View]:
         model, patch = self.model, self.model.patch_size
@@ -146,7 +160,8 @@ class HeadLesson:
         del step
         how = torch.channels_last
         inputs = HeadInputs(*(each.to(device).contiguous(memory_format=how) for each in batch.inputs))
-        return forward(inputs, torch.from_numpy(batch.masks).float()[:, None].to(device))
+        masks, weights = (torch.from_numpy(each).float().to(device) for each in batch[1:])
+        return forward(inputs, masks[:, None], weights)
 
     def measures(self, trained: InTraining, accelerator: Accelerator, *, first: bool) -> dict[str, float]:
         """Measure nothing: no photo has a true mask."""

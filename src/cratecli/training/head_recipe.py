@@ -18,12 +18,12 @@ from cratecli.training.recipe import LearningRecipe
 class HeadRecipe(LearningRecipe):
     """Everything that, with photos, model and seed, decides a mask head.
 
-    A pass over the data shows as many composites as there are sure objects. Raises `UsageError` for a setting that is
+    A pass over the data shows as many pictures as there are sure objects. Raises `UsageError` for a setting that is
     out of range or of another type.
     """
 
-    epochs: float = Field(default=60.0, gt=0, le=1e5, description="Composites a sure object.")
-    batch_size: int = Field(default=16, ge=1, le=65_536, description="Composites a step.")
+    epochs: float = Field(default=60.0, gt=0, le=1e5, description="Pictures a sure object.")
+    batch_size: int = Field(default=16, ge=1, le=65_536, description="Pictures a step.")
     learning_rate: float = Field(default=3e-3, gt=0, le=100, description="At its peak, after the warm-up.")
     warmup_epochs: float = Field(
         default=2.0, ge=0, le=1e5, description="Passes over which the learning rate rises linearly."
@@ -48,6 +48,12 @@ class HeadRecipe(LearningRecipe):
     )
     reads: Reads = Field(
         default="both", description="What the head reads: the model's features, the photo, or both."
+    )
+    photos: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of the pictures that are the photos with the teacher's masks, not composites.",
     )
     consensus: float = Field(
         default=0.88,

@@ -12,20 +12,21 @@ from cratecli.arrays import RGB
 from cratecli.errors import InputError, NothingMatchedError
 from cratecli.io import images
 from cratecli.training.certainty import Sureness, ground_window, is_sure
-from cratecli.training.composites import Cutout, cut_out
+from cratecli.training.composites import Cutout, TaughtPicture, cut_out
 from cratecli.training.taught import TaughtPhoto
 
 SEEN = 256  # px of the longer side, at which a teacher sees photos, and composites take from them
 FEWEST = 4  # sure objects and grounds, of which anything can be learned
-MOST = 10_000  # objects, and as many grounds, that are held in memory; of more, every n-th
+MOST = 10_000  # objects, as many grounds, and as many photos that are held in memory; of more, every n-th
 
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """Objects and grounds, from so many `photos`."""
+    """Objects and grounds, from so many `photos`, and the photos themselves as the teacher sees them."""
 
     objects: list[Cutout] = field(default_factory=list)
     grounds: list[RGB] = field(default_factory=list)
+    taught: list[TaughtPicture] = field(default_factory=list)
     photos: int = 0
 
 
@@ -47,18 +48,20 @@ def gather(
 ) -> Material:
     """Cut out sure objects, and windows of ground, from photos that were taught; `longest` is the side of a frame, px.
 
+    The photos themselves are kept too, with their masks, where the teacher's opinions have anything in common.
     `read` gives a row's photo, as its file holds it unless said. Raises `InputError` for a photo that is gone or is not
     what it was, `NothingMatchedError` where there is too little to learn from.
     """
     found = [row for row in rows if row.rle]
-    with_object, with_ground = list[int](), list[int]()
+    with_object, with_ground, with_mask = list[int](), list[int](), list[int]()
     for number, row in enumerate(found):  # masks of thousands of photos would fill memory
         mask = row.mask()
         with_object += [number] * is_sure(row.taught(mask), sure)
         with_ground += [number] * bool(mask.any() and ground_window(mask))
-    objects, grounds = set(_some(with_object)), set(_some(with_ground))
+        with_mask += [number] * bool(mask.any() and row.consensus > 0)
+    objects, grounds, taught = (set(_some(each)) for each in (with_object, with_ground, with_mask))
     material = Material(photos=len(found))
-    for number in sorted(objects | grounds):
+    for number in sorted(objects | grounds | taught):
         row = found[number]
         photo, mask = (read or read_again)(row), row.mask()
         if photo.shape[:2] != mask.shape:
@@ -67,6 +70,10 @@ def gather(
             material.objects.append(cut_out(photo, mask, longest))
         if number in grounds and (window := ground_window(mask)):
             material.grounds.append(np.ascontiguousarray(shrunk(photo[window.slices], longest)))
+        if number in taught:
+            small = shrunk(photo, longest)
+            share = cv2.resize(mask.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_AREA)
+            material.taught.append(TaughtPicture(small, share > 0.5, row.consensus))
     said = f"{len(material.objects):,} sure objects and {len(material.grounds):,} grounds"
     if min(len(material.objects), len(material.grounds)) < FEWEST:
         raise NothingMatchedError(
