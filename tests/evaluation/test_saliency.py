@@ -150,8 +150,7 @@ def test_known_scores_are_not_computed_again(folder: Path, painter: Painter, tmp
     assert painter.shown == 7
     evaluate_saliency(folder, painter, **{**kept, "keep": "0.6"}, resume=True)
     assert painter.shown == 10
-    painter.least_confidence = 0.5
-    evaluate_saliency(folder, painter, **kept, resume=True)
+    evaluate_saliency(folder, painter, **{**kept, "min_confidence": 0.5}, resume=True)
     assert painter.shown == 13
 
 
