@@ -6,7 +6,7 @@ DATA holds `coco128`, `ecssd200` and `horses40` (each with `images`). `before` i
 of `--heads agree`, which `auto` had too. COCO's truth is the largest object, or all that is annotated.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 from models import built_in, one_thread
 from objects import window_without
 from page import command_line, publish, table_header, table_row
-from photos import Photo, coco_all, coco_largest, off_centre, saliency
+from photos import coco_all, coco_largest, off_centre, saliency
 from scipy.stats import spearmanr
 
 from cratecli import look, segment
@@ -27,13 +27,13 @@ SEEDS = range(4)
 
 
 class Said(NamedTuple):
-    """What is said of a mask, now and before, whether it is left empty for that, and its IoU, if there is a truth."""
+    """What is said of a mask, now and before, whether it is left empty for that, and its IoU with every truth."""
 
     confidence: float
     before: float
     empty: bool
     empty_before: bool
-    iou: float
+    ious: tuple[float, ...]
 
 
 def pictures(size: tuple[int, int], random: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
@@ -60,7 +60,7 @@ def painted(values: np.ndarray) -> np.ndarray:
     return grey if grey.ndim == 3 else np.repeat(grey[..., None], 3, axis=2)
 
 
-def measure(rgb: np.ndarray, truth: np.ndarray | None = None) -> Said:
+def measure(rgb: np.ndarray, *truths: np.ndarray) -> Said:
     """Segment a photo, and compare; the IoU is that of the mask that is made, whatever its confidence."""
     model, seen = built_in(), look(rgb, built_in())
     found = segment(seen, min_confidence=0.0)
@@ -70,7 +70,7 @@ def measure(rgb: np.ndarray, truth: np.ndarray | None = None) -> Said:
         before,
         found.empty or found.confidence < model.least_confidence,
         found.empty or before < model.least_agreement,
-        0.0 if truth is None else iou(found.mask, truth),
+        tuple(iou(found.mask, truth) for truth in truths),
     )
 
 
@@ -82,11 +82,9 @@ def nothing(name: str, found: Sequence[Said]) -> str:
     return table_row(name, len(found), *numbers)
 
 
-def ranked(name: str, found: Sequence[Said]) -> str:
+def ranked(name: str, found: Sequence[Said], truth: int) -> str:
     """Write a row of photos: how good their masks are, are said to be, and how well the one tells the other."""
-    said, before, scores = (
-        np.array([getattr(each, field) for each in found]) for field in ("confidence", "before", "iou")
-    )
+    said, before, scores = np.array([(each.confidence, each.before, each.ious[truth]) for each in found]).T
     spread = len(found) > 1 and all(np.ptp(each) for each in (said, before, scores))
     ranks = (f"{spearmanr(each, scores).statistic:.2f}" if spread else "" for each in (said, before))
     error = f"{calibration_error(said, scores):.3f}"
@@ -108,25 +106,26 @@ def tables(data: Path, every: int) -> Iterator[str]:
     for name, those in found.items():
         if those:
             yield nothing(name, those)
-    sets: dict[str, Callable[[], Iterator[Photo]]] = {
-        "ecssd200": lambda: saliency(ecssd),
-        "ecssd200, off-centre": lambda: off_centre(saliency(ecssd)),
-        "horses40": lambda: saliency(data / "horses40"),
-        "coco128, all that is annotated": lambda: coco_all(coco),
-        "coco128, the largest object": lambda: coco_largest(coco),
+    sets = {
+        "ecssd200": saliency(ecssd),
+        "ecssd200, off-centre": off_centre(saliency(ecssd)),
+        "horses40": saliency(data / "horses40"),
     }
     judged = {
-        name: [measure(photo.rgb, photo.truth) for photo in list(read())[::every]]
-        for name, read in sets.items()
+        name: [measure(photo.rgb, photo.truth) for photo in list(photos)[::every]]
+        for name, photos in sets.items()
     }
+    both = list(zip(coco_all(coco), coco_largest(coco), strict=True))[::every]
+    judged["coco128"] = [measure(each.rgb, each.truth, largest.truth) for each, largest in both]
     for name, those in judged.items():
-        if name != "coco128, the largest object":
-            yield nothing(f"photos of {name.removesuffix(', all that is annotated')}", those)
+        yield nothing(f"photos of {name}", those)
     yield "\n" + table_header(
         "photos of", "how many", "mean IoU", "mean confidence", "ρ", "ρ before", "calibration error"
     )
     for name, those in judged.items():
-        yield ranked(name, those)
+        for number, truth in enumerate((", all that is annotated", ", the largest object")):
+            if number < len(those[0].ious):
+                yield ranked(name + truth * (name == "coco128"), those, number)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import pytest
 from cratecli.emergence import chooser
 from cratecli.emergence.candidates import candidates
 from cratecli.emergence.chooser import Judged
-from cratecli.emergence.confidence import expected_iou, signs, soft_iou
+from cratecli.emergence.confidence import BIAS, expected_iou, signs, soft_iou
 from cratecli.emergence.heads import finest_tokens, token_features
 from cratecli.emergence.rules import Keep
 from cratecli.emergence.superpixels import Superpixels
@@ -63,18 +63,14 @@ def test_expected_iou_is_logistic() -> None:
         expected_iou({"decided": 0.5}, {"head": 1.0})
 
 
-def test_the_table_is_surer_of_a_disc_with_a_colour_than_of_grain() -> None:
-    disc = np.kron(blob(9, 12), np.ones((8, 8), bool))[..., None]
-    grain = np.random.default_rng(0).integers(-6, 7, (8 * ROWS, 8 * COLS, 3))
-    painted = (np.where(disc, (190, 60, 40), (70, 110, 150)) + grain).astype(np.uint8)
-    surer, less = (
-        expected_iou(signs(each, chooser.score(each, ranker(frame=True))), confidence_weights(frame=True))
-        for each in (
-            chooser.judge([SEEN, view(blob(9, 12), 1)], painted, Keep("otsu")),
-            chooser.judge([view(blob(0, 0, -1), 2)], (128 + grain).astype(np.uint8), Keep("otsu")),
-        )
-    )
-    assert less + 0.2 < surer
+@pytest.mark.parametrize("frame", [True, False])
+def test_the_tables_weigh_every_sign(frame: bool) -> None:
+    weights = confidence_weights(frame=frame)
+    assert set(weights) == {BIAS, *signs(judged(), np.zeros(2))}
+    one = {"decided": 0.9, "apart": 3.0, "unsure": 0.01, "cosine_across": 0.0}
+    worse = {"decided": 0.5, "apart": 2.0, "unsure": 0.05, "cosine_across": 0.3}
+    for name in one:
+        assert expected_iou({**one, name: worse[name]}, weights) < expected_iou(one, weights)
 
 
 def test_signs_of_a_photo_of_one_colour_are_finite() -> None:

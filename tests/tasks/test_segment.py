@@ -166,6 +166,7 @@ def test_rows_are_rows(model: WhiteBox) -> None:
 def test_options_reach_the_mask(model: WhiteBox) -> None:
     image = photo(60, 80)
     plain: dict[str, Any] = {"sizes": [64], "refine": "none", "min_area": 0.0, "fill_holes": False}
+    plain["min_confidence"] = 0.0
     layered = cratecli.segment(image, model, layers=[0, -1], heads=[2, 5], **plain)
     assert layered.layers == (0, 7)
     assert layered.heads == (2, 5)

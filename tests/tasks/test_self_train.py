@@ -140,7 +140,8 @@ def test_a_head_draws_the_soft_map(tmp_path: Path) -> None:
     assert drawn.head and drawn.head.name == str(path) and drawn.threshold == 0.5
     assert plain.head is None and not (drawn.soft == plain.soft).all()
     assert (drawn.mask == (drawn.soft >= 0.5)).all()
-    agreed = segment(disc_photo(0), MODEL, **{**by_attention, "heads": "agree"})
+    by_agreement: SegmentOptions = {**by_attention, "heads": "agree"}
+    agreed = segment(disc_photo(0), MODEL, **by_agreement)
     assert drawn.confidence == agreed.confidence
 
 
