@@ -51,7 +51,7 @@ SHARES = {
 """Of the frame's side, that an object's longer side has."""
 COVERED = 0.005, 0.8  # of a composite that its objects cover together; others are passed over
 TABLES = {"frame": True, "no_frame": False}  # the ranker of each
-DECAY = 1e-2  # of squared weights, of signs in standard deviations
+DECAY = 2e-2  # of squared weights, of signs in standard deviations
 NOTE = "# What the signs of a good mask weigh, in their own units; benchmarks/confidence.py learned it.\n\n"
 
 
