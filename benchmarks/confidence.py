@@ -10,7 +10,6 @@ give the same file.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +50,7 @@ SHARES = {
 """Of the frame's side, that an object's longer side has."""
 COVERED = 0.005, 0.8  # of a composite that its objects cover together; others are passed over
 TABLES = {"frame": True, "no_frame": False}  # the ranker of each
+TOKENS = ("cosine_across",)  # signs that read the model's tokens: learned with one, they do not fit another
 DECAY = 2e-2  # of squared weights, of signs in standard deviations
 NOTE = "# What the signs of a good mask weigh, in their own units; benchmarks/confidence.py learned it.\n\n"
 
@@ -109,12 +109,11 @@ def judged_by(made: Composite, kind: str, model: WhiteBox, recipe: Recipe) -> di
     return examples
 
 
-def learn(examples: Sequence[Example]) -> dict[str, float]:
+def learn(examples: Sequence[Example], names: Sequence[str]) -> dict[str, float]:
     """Fit logistic regression to IoUs: least cross-entropy, plus `DECAY` of the squared weights (L-BFGS).
 
     Weights are given in the signs' own units, with three digits.
     """
-    names = list(examples[0].signs)
     values = np.array([[each.signs[name] for name in names] for each in examples])
     wanted = np.array([each.iou for each in examples])
     mean, spread = values.mean(axis=0), values.std(axis=0) + 1e-9
@@ -133,22 +132,21 @@ def learn(examples: Sequence[Example]) -> dict[str, float]:
     return {name: float(f"{weight:.3g}") for name, weight in table.items()}
 
 
-def page(
-    examples: Mapping[str, Sequence[Example]], tables: Mapping[str, Mapping[str, float]]
-) -> Iterator[str]:
-    """Write the weights, the signs' times their standard deviation, and how the composites are judged by them."""
-    yield table_header("sign", "weight", "× its spread", "without the frame", "× its spread")
-    spread = {
-        (table, name): np.std([each.signs[name] for each in those])
-        for table, those in examples.items()
-        for name in those[0].signs
-    }
-    for name in tables["frame"]:
-        cells = [
-            (f"{weights[name]:g}", f"{weights[name] * spread[table, name]:+.2f}" if name != BIAS else "")
-            for table, weights in tables.items()
-        ]
-        yield table_row(f"`{name}`", *chain(*cells))
+Tables = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""Weights of signs, by what they read, and by the ranker of the vote."""
+
+
+def page(examples: Mapping[str, Sequence[Example]], tables: Tables) -> Iterator[str]:
+    """Write the weights, the signs' standard deviations, and how the composites are judged by them."""
+    yield table_header(
+        "sign", "its spread", "weight", "without the frame", "other models", "without the frame"
+    )
+    known = tables["tokens_and_masks"]["frame"]
+    for name in known:
+        spread = "" if name == BIAS else f"{np.std([each.signs[name] for each in examples['frame']]):.3f}"
+        columns = [weights for read in tables.values() for weights in read.values()]
+        weighed = (f"{weights[name]:g}" if name in weights else "" for weights in columns)
+        yield table_row(f"`{name}`", spread, *weighed)
     yield "\n" + table_header(
         "composites", "how many", "mean IoU", "mean confidence", "ρ", "calibration error"
     )
@@ -157,7 +155,7 @@ def page(
         if not those:
             continue
         found = np.array([each.iou for each in those])
-        said = np.array([expected_iou(each.signs, tables["frame"]) for each in those])
+        said = np.array([expected_iou(each.signs, known) for each in those])
         rank = f"{spearmanr(said, found).statistic:.2f}" if np.ptp(found) and np.ptp(said) else ""
         numbers = f"{found.mean():.2f}", f"{said.mean():.2f}", rank, f"{calibration_error(said, found):.2f}"
         yield table_row(title, len(those), *numbers)
@@ -186,10 +184,16 @@ def main() -> None:
         if kind == "none" or COVERED[0] < made.mask.mean() < COVERED[1]:
             for table, each in judged_by(made, kind, model, defaults(model).segment).items():
                 examples[table].append(each)
-    tables = {table: learn(those) for table, those in examples.items()}
+    signs_of = {"tokens_and_masks": list(examples["frame"][0].signs)}
+    signs_of["masks"] = [name for name in signs_of["tokens_and_masks"] if name not in TOKENS]
+    tables = {
+        read: {table: learn(those, names) for table, those in examples.items()}
+        for read, names in signs_of.items()
+    }
     publish(page(examples, tables), asked.write)
     if asked.table:
-        asked.table.write_text(NOTE + tomli_w.dumps(tables))
+        sha256 = model.weights.sha256 if model.weights else ""
+        asked.table.write_text(NOTE + tomli_w.dumps({"model_sha256": sha256, **tables}))
 
 
 if __name__ == "__main__":

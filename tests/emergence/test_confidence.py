@@ -10,7 +10,9 @@ from cratecli.emergence.confidence import BIAS, expected_iou, signs, soft_iou
 from cratecli.emergence.heads import finest_tokens, token_features
 from cratecli.emergence.rules import Keep
 from cratecli.emergence.superpixels import Superpixels
+from cratecli.model.unroll import WeightsId
 from cratecli.tasks.ranker import confidence_weights, ranker
+from cratecli.weights.checkpoint import load_model
 from tests.support.views import COLS, ROWS, blob, view
 
 SEEN = view(blob(9, 12), 0)
@@ -64,12 +66,15 @@ def test_expected_iou_is_logistic() -> None:
 
 
 @pytest.mark.parametrize("frame", [True, False])
-def test_the_tables_weigh_every_sign(frame: bool) -> None:
-    weights = confidence_weights(frame=frame)
-    assert set(weights) == {BIAS, *signs(judged(), np.zeros(2))}
+@pytest.mark.parametrize("known", [True, False])
+def test_the_tables_weigh_every_sign_and_of_other_models_none_of_tokens(frame: bool, known: bool) -> None:
+    model = load_model(device="cpu").weights if known else WeightsId("another", "0" * 64)
+    weights = confidence_weights(model, frame=frame)
+    assert known or weights == confidence_weights(None, frame=frame)
+    assert set(weights) == {BIAS, *signs(judged(), np.zeros(2))} - (set() if known else {"cosine_across"})
     one = {"decided": 0.9, "apart": 3.0, "unsure": 0.01, "cosine_across": 0.0}
     worse = {"decided": 0.5, "apart": 2.0, "unsure": 0.05, "cosine_across": 0.3}
-    for name in one:
+    for name in weights.keys() - {BIAS}:
         assert expected_iou({**one, name: worse[name]}, weights) < expected_iou(one, weights)
 
 

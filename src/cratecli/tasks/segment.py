@@ -233,9 +233,8 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
     if head:
         soft, cut = drawn_by_head(recipe.head, photo, views, recipe.layers, model), EDGE
     elif recipe.heads == "auto":
-        confidence = confidence_.expected_iou(
-            confidence_.signs(judged, scores), confidence_weights(frame=recipe.frame)
-        )
+        weights = confidence_weights(model.weights, frame=recipe.frame)
+        confidence = confidence_.expected_iou(confidence_.signs(judged, scores), weights)
         votes = chooser.votes(scores)
         soft, cut, cell = chooser.soft_mask(judged, votes, size), chooser.CUT, max(size) / chooser.FINEST
         heads = heads_.trusted_heads(judged.listed.shares(votes))
