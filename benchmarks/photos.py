@@ -1,8 +1,9 @@
-"""Photos with one true mask each, for the benchmarks: as they are, off-centre, and COCO's largest object."""
+"""Photos with one true mask each, for the benchmarks: as they are, off-centre, and COCO's largest object, or all."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as rle
@@ -36,10 +37,21 @@ def off_centre(photos: Iterator[Photo]) -> Iterator[Photo]:
 
 def coco_largest(folder: Path) -> Iterator[Photo]:
     """Read COCO photos with the largest annotated object (no crowds) as the truth."""
+    return _coco(folder, lambda objects: [max(objects, key=lambda each: float(each["area"]))])
+
+
+def coco_all(folder: Path) -> Iterator[Photo]:
+    """Read COCO photos with all annotated objects together (no crowds) as the truth."""
+    return _coco(folder, lambda objects: objects)
+
+
+def _coco(folder: Path, chosen: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> Iterator[Photo]:
     coco = datasets.coco(folder)
     for pair in coco.pairs:
         objects = [each for each in coco.annotations[pair.name] if not each["iscrowd"]]
         if objects:
-            largest = max(objects, key=lambda annotation: annotation["area"])["segmentation"]
-            truth = rle.decode(rle.merge(rle.frPyObjects(largest, *coco.sizes[pair.name]))).astype(bool)
-            yield Photo(pair.image.stem, images.read(pair.image), truth)
+            shapes = [
+                rle.merge(rle.frPyObjects(each["segmentation"], *coco.sizes[pair.name]))
+                for each in chosen(objects)
+            ]
+            yield Photo(pair.image.stem, images.read(pair.image), rle.decode(rle.merge(shapes)).astype(bool))

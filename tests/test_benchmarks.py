@@ -17,9 +17,11 @@ import pytest
 import torch
 from PIL import Image
 
-from cratecli.geometry import Box, Grid
+from cratecli.arrays import RGB
+from cratecli.geometry import Box, Grid, Size
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
+from cratecli.training.composites import Cutout
 from cratecli.weights.checkpoint import load_model
 from cratecli.weights.store import store_model
 from tests.support.mask_heads import head_config, stored_head
@@ -118,7 +120,14 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
         sys.modules.pop(name, None)
 
 
+def cut_halves(read: Iterator[RGB], _: WhiteBox) -> tuple[list[Cutout], list[RGB]]:
+    """Take the left half of every photo for an object, and the photo for a ground."""
+    grounds = list(read)
+    return [Cutout(each[:, :16], np.ones((HEIGHT, 16), bool)) for each in grounds], grounds
+
+
 SMALL: dict[str, dict[str, Any]] = {
+    "confidence": {"sure": cut_halves, "SIZES": (Size(32, 48),), "KINDS": ("none", "one", "several")},
     "batch": {"EACH": 2, "TURNS": 1, "TIMES": 1, "STEP": 1, "BASE": CONFIG},
     "maskcut": {"GRID": Grid(8, 8)},
     "objects": {"LEAST": 16},
@@ -140,6 +149,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 ARGUMENTS: dict[str, list[str]] = {
     "ablation": ["DATA", "RUN"],
+    "confidence": ["DATA/ecssd200/images", "--composites", "3", "--table", "PAGE/confidence.toml"],
     "named": ["DATA/coco128", "--pictures", "PAGE/pictures"],
     "self_training": ["DATA", "HEAD"],
     "noise": ["DATA", "--figure", "PAGE/figure.jpg"],

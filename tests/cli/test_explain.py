@@ -113,6 +113,8 @@ RUNS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
             "--keep-holes",
             "--min-area",
             "0.1",
+            "--min-confidence",
+            "0.2",
             *SMALL,
         ),
         ["out.png"],

@@ -530,15 +530,13 @@ def test_the_frame_of_files_that_are_gone(machine: Machine, here: Here) -> None:
 def test_where_label_studio_finds_photos(machine: Machine, here: Here) -> None:
     lay_out(machine.desk)
     tasks = exported(here, "label-studio")
-    assert [each["data"]["image"] for each in tasks][::3] == [
-        "/data/local-files/?d=photos/a.jpg",
-        "/data/local-files/?d=photos/sub/a.png",
-    ]
-    assert [each["predictions"][0]["score"] for each in tasks] == [0.1, 0.0, pytest.approx(0.1625), 0.1]
+    names = ["b.jpg", "a.jpg", "sub/a.png", "b.png"]  # the least sure first
+    assert [each["data"]["image"] for each in tasks] == [f"/data/local-files/?d=photos/{n}" for n in names]
+    assert [each["predictions"][0]["score"] for each in tasks] == [0.0, 0.1, 0.1, pytest.approx(0.1625)]
     (first, *_) = exported(here, "label-studio", "--prefix", "/my photos/set/")
-    assert first["data"]["image"] == "/data/local-files/?d=my%20photos/set/a.jpg"
+    assert first["data"]["image"] == "/data/local-files/?d=my%20photos/set/b.jpg"
     (first, *_) = exported(here, "label-studio", "--prefix", "")
-    assert first["data"]["image"] == "/data/local-files/?d=a.jpg"
+    assert first["data"]["image"] == "/data/local-files/?d=b.jpg"
 
 
 def test_an_export_that_was_changed_is_explained(machine: Machine, here: Here) -> None:

@@ -205,6 +205,7 @@ FIELDS = {
     "width",
     "empty",
     "confidence",
+    "min_confidence",
     "area",
     "box",
     "layers",
@@ -293,7 +294,8 @@ def test_keep_refine_and_clean_up_reach_the_mask(machine: Machine, here: Here) -
     photo = machine.photo("photo.png", (80, 60))
 
     def area(*more: str) -> int:
-        done = here("segment", photo, "--jsonl", "-q", "--size", "64", "--min-area", "0", *more)
+        least = ("--min-area", "0", "--min-confidence", "0")
+        done = here("segment", photo, "--jsonl", "-q", "--size", "64", *least, *more)
         assert done.code == 0
         return int(json.loads(done.out)["area"])
 
@@ -526,11 +528,23 @@ def test_records_of_standard_input_write_no_picture(shared: Machine) -> None:
     assert set(shared.files()) - set(before) <= {"piped.jpg"}
 
 
+def test_a_mask_of_too_little_confidence_is_written_empty(machine: Machine, here: Here) -> None:
+    asked = ("segment", machine.photo("photo.png"), "-o", "mask.png", *QUICK, "--min-confidence")
+    done = here(*asked, "1", "--json")
+    (record,) = json.loads(done.out)
+    assert (record["empty"], record["area"], record["min_confidence"]) == (True, 0, 1.0)
+    assert 0 < record["confidence"] < 1
+    assert f"photo.png: left empty, confidence {record['confidence']:.2f}\n" in done.err
+    assert not np.asarray(picture((machine.desk / "mask.png").read_bytes())).any()
+    (kept,) = json.loads(here(*asked, "0", "--json").out)
+    assert (kept["empty"], kept["confidence"]) == (False, record["confidence"])
+
+
 def test_a_photo_with_nothing_in_it_is_named(machine: Machine, here: Here) -> None:
     grain = np.random.default_rng(0).normal(128, 5, (96, 96)).clip(0, 255).astype(np.uint8)
     Image.fromarray(grain).save(machine.desk / "grain.png")
     assert (
-        "grain.png: nothing found, confidence 0.0"
+        "grain.png: left empty, confidence 0.0"
         in here("segment", machine.desk / "grain.png", "-o", "g.png").err
     )
     assert here("segment", machine.desk / "grain.png", "-q", "-o", "g.png").err == ""

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from cratecli.emergence.metrics import accuracy, box_iou, class_iou, f_curve, mean_absolute_error
+from cratecli.emergence.metrics import (
+    accuracy,
+    box_iou,
+    calibration_error,
+    class_iou,
+    f_curve,
+    mean_absolute_error,
+)
 from cratecli.geometry import Box
 from tests.support.masks import drawn
 
@@ -72,3 +79,10 @@ def test_classes_without_void() -> None:
 
 def test_a_photo_of_ground_and_void_has_no_class() -> None:
     assert class_iou(np.ones((2, 1, 2), bool), np.array([[0, 255]], np.uint8)).shape == (0, 2)
+
+
+def test_calibration_is_of_what_is_said_in_ten_bins() -> None:
+    said, found = np.array([0.12, 0.18, 0.9, 1.0]), np.array([0.2, 0.3, 0.5, 1.0])
+    assert calibration_error(said, found) == pytest.approx((0.2 + 0.4) / 4)
+    assert calibration_error(said, found, bins=1) == pytest.approx((2.2 - 2.0) / 4)
+    assert calibration_error(found, found) == 0

@@ -10,7 +10,14 @@ import pytest
 import cratecli
 from cratecli.errors import InputError, NothingMatchedError, UsageError
 from cratecli.evaluation.result import Evaluation
-from cratecli.evaluation.saliency import MEAN, ORACLE, evaluate_saliency
+from cratecli.evaluation.saliency import (
+    MEAN,
+    ORACLE,
+    MaskScores,
+    SaliencyScores,
+    evaluate_saliency,
+    saliency_protocol,
+)
 from cratecli.geometry import Box
 from cratecli.io import images
 from tests.support.painted import GREEN, RED, Painter, labelled, paint, pairs, save
@@ -59,6 +66,28 @@ def test_the_error_of_a_map_that_is_right(tmp_path: Path, painter: Painter) -> N
     assert numbers(result, "heads 0") == pytest.approx(
         {"IoU": 1, "maxFβ": 1, "MAE": BLUR / 96, "accuracy": 1, "CorLoc": 1}, abs=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("heads", "row", "told"),
+    [
+        ("auto", "auto", "Spearman's ρ 0.50, calibration error 0.20 (mean gap in ten bins)"),
+        ([0], "heads 0", "Spearman's ρ 0.50"),
+    ],
+)
+def test_confidence_is_held_to_account(
+    folder: Path, painter: Painter, heads: Any, row: str, told: str
+) -> None:
+    def judged(*pairs_: tuple[float, float]) -> dict[str, SaliencyScores]:
+        masks = [MaskScores(iou=iou, f_curve="", mae=0, accuracy=0, box_iou=0) for _, iou in pairs_]
+        return {
+            str(number): SaliencyScores(rows={row: mask}, confidence=confidence)
+            for number, (mask, (confidence, _)) in enumerate(zip(masks, pairs_, strict=True))
+        }
+
+    protocol = saliency_protocol(folder, painter, heads=heads)
+    assert protocol.findings(judged((0.1, 0.3), (0.5, 0.2), (0.9, 1.0))) == (f"confidence and IoU: {told}",)
+    assert protocol.findings(judged((0.5, 0.2), (0.5, 0.4))) == protocol.findings(judged((0.5, 0.2))) == ()
 
 
 def test_f_is_the_maximum_of_the_mean(tmp_path: Path, painter: Painter) -> None:
@@ -150,8 +179,7 @@ def test_known_scores_are_not_computed_again(folder: Path, painter: Painter, tmp
     assert painter.shown == 7
     evaluate_saliency(folder, painter, **{**kept, "keep": "0.6"}, resume=True)
     assert painter.shown == 10
-    painter.least_confidence = 0.5
-    evaluate_saliency(folder, painter, **kept, resume=True)
+    evaluate_saliency(folder, painter, **{**kept, "min_confidence": 0.5}, resume=True)
     assert painter.shown == 13
 
 

@@ -161,7 +161,7 @@ def test_label_studio_reads_tasks(tmp_path: Path, tool: Callable[..., Ask]) -> N
     codes, count, served, scores = tool("label-studio", alone=True)(LABEL_STUDIO)
     assert codes == {"photos": 201, ".": 400}
     assert (count, served) == (4, [200] * 4)
-    assert scores == pytest.approx([0.1, 0.0, 0.1625, 0.1])
+    assert scores == pytest.approx([0.0, 0.1, 0.1, 0.1625])
 
 
 def test_datumaro_reads_what_is_for_cvat(tmp_path: Path, tool: Callable[..., Ask]) -> None:

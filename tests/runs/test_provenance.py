@@ -68,10 +68,9 @@ def test_the_digest_is_of_what_decides_the_outcome() -> None:
         changed(recipe={"keep": "mean"}),
         changed(weights_sha256="1" * 64),
         changed(command="objects"),
-        changed(least_confidence=0.3),
         changed(photos=Selection(recursive=True)),
     ]
-    assert len({MADE.digest, *(each.digest for each in others)}) == 8
+    assert len({MADE.digest, *(each.digest for each in others)}) == 7
 
 
 def test_of_a_model() -> None:
@@ -80,8 +79,6 @@ def test_of_a_model() -> None:
     assert model.weights
     assert (made.weights, made.weights_sha256) == ("crate-nano", model.weights.sha256)
     assert (made.device, made.dtype, made.batch_size) == ("cpu", "float32", 3)
-    assert made.least_confidence == model.least_confidence
-    assert provenance("objects", {}, model, 3).least_confidence is None
     model.weights = None
     unnamed = provenance("segment", {}, model, 3)
     assert unnamed.weights is None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pytest
@@ -166,6 +166,7 @@ def test_rows_are_rows(model: WhiteBox) -> None:
 def test_options_reach_the_mask(model: WhiteBox) -> None:
     image = photo(60, 80)
     plain: dict[str, Any] = {"sizes": [64], "refine": "none", "min_area": 0.0, "fill_holes": False}
+    plain["min_confidence"] = 0.0
     layered = cratecli.segment(image, model, layers=[0, -1], heads=[2, 5], **plain)
     assert layered.layers == (0, 7)
     assert layered.heads == (2, 5)
@@ -245,7 +246,7 @@ def test_only_the_chooser_looks_at_the_frame() -> None:
         with pytest.raises(UsageError, match="only heads auto can do without the frame"):
             choose_recipe(model, heads=heads, frame=False)
     one, other = (cratecli.segment(rgb, model, frame=frame) for frame in (True, False))
-    assert (one.confidence, one.layers) == (other.confidence, other.layers)
+    assert one.layers == other.layers
     assert not np.array_equal(one.soft, other.soft)
 
 
@@ -256,7 +257,29 @@ def test_the_choosers_map_is_cut_in_the_middle() -> None:
     np.testing.assert_array_equal(plain.mask, plain.soft >= 0.5)
     agreed = cratecli.segment(rgb, model, heads="agree", refine="none")
     np.testing.assert_array_equal(plain.head_scores, agreed.head_scores)
-    assert plain.confidence == pytest.approx(agreed.confidence)
+
+
+def test_less_confidence_than_was_asked_for_leaves_the_mask_empty(
+    model: WhiteBox, chelsea: Segmentation
+) -> None:
+    assert 0.3 < chelsea.confidence < 1
+    for bound, empty in ((0.0, False), (chelsea.confidence, False), (1.0, True)):
+        found = cratecli.segment(EXAMPLES / "chelsea.jpg", model, min_confidence=bound)
+        assert (found.empty, found.confidence) == (empty, chelsea.confidence)
+        np.testing.assert_array_equal(found.soft, chelsea.soft)
+
+
+def test_the_least_confidence_is_the_models_unless_it_is_said(model: WhiteBox) -> None:
+    def least(**asked: Unpack[SegmentOptions]) -> float:
+        recipe = choose_recipe(model, **asked)
+        assert choose_recipe(model, **recipe.as_options()) == recipe
+        return recipe.min_confidence
+
+    assert (least(), least(heads="agree")) == (model.least_confidence, model.least_agreement)
+    assert (least(heads="all"), least(heads=[1])) == (0, 0)
+    assert (least(min_confidence=0.0), least(heads=[1], min_confidence=0.5)) == (0, 0.5)
+    with pytest.raises(UsageError, match=r"min_confidence is 1\.5"):
+        least(min_confidence=1.5)
 
 
 def test_a_recipe_says_itself_in_the_command_lines_words() -> None:
@@ -339,6 +362,8 @@ def test_where_nothing_is_the_mask_says_so(model: WhiteBox, texture: str) -> Non
     nothing = cratecli.segment(rgb, model)
     assert nothing.empty
     assert nothing.confidence < model.least_confidence
+    agreed = cratecli.segment(rgb, model, heads="agree")
+    assert agreed.empty and agreed.confidence < model.least_agreement
     named = cratecli.segment(rgb, model, heads="all")
     # A head that was named is shown, whatever it saw, but where all is one colour.
     flat = texture == "grain"

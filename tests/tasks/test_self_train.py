@@ -132,15 +132,17 @@ def test_the_teacher_stands_in_the_recipe(tmp_path: Path, teacher: str) -> None:
 def test_a_head_draws_the_soft_map(tmp_path: Path) -> None:
     path = tmp_path / "head"
     stored_head(path, head_config(MODEL, token_width=12, layers=[1, 2], size=24))
-    MODEL.least_confidence = 0.0
     plainly: SegmentOptions = {"layers": [1, 2], "refine": "none", "min_area": 0.0, "fill_holes": False}
+    plainly |= {"min_confidence": 0.0}
     by_head: SegmentOptions = {**plainly, "head": str(path), "sizes": [16]}
     by_attention: SegmentOptions = {**plainly, "head": "none", "sizes": [16, 24]}
     drawn, plain = (segment(disc_photo(0), MODEL, **asked) for asked in (by_head, by_attention))
     assert drawn.head and drawn.head.name == str(path) and drawn.threshold == 0.5
     assert plain.head is None and not (drawn.soft == plain.soft).all()
     assert (drawn.mask == (drawn.soft >= 0.5)).all()
-    assert drawn.confidence == plain.confidence
+    by_agreement: SegmentOptions = {**by_attention, "heads": "agree"}
+    agreed = segment(disc_photo(0), MODEL, **by_agreement)
+    assert drawn.confidence == agreed.confidence
 
 
 def test_options_that_a_head_leaves_no_choice_are_refused(tmp_path: Path) -> None:

@@ -47,9 +47,11 @@ def test_an_unknown_name_is_a_usage_error(name: str) -> None:
 
 def test_what_was_measured_of_weights_comes_with_their_name_alone() -> None:
     row = registry.load_registry().find(registry.BUILT_IN)
-    assert row.least_confidence is not None
-    unknown = load_model(fetch.require(row)[0], device="cpu")
-    assert load_model(device="cpu").least_confidence == row.least_confidence > unknown.least_confidence > 0
+    measured = row.least_confidence, row.least_agreement
+    unknown, known = load_model(fetch.require(row)[0], device="cpu"), load_model(device="cpu")
+    assert (known.least_confidence, known.least_agreement) == measured
+    assert unknown.least_confidence == WhiteBox.least_confidence > 0
+    assert unknown.least_agreement == WhiteBox.least_agreement > 0
 
 
 def test_a_known_name_without_its_file_says_how_to_get_it() -> None:

@@ -34,13 +34,14 @@ Ranker = Mapping[str, float]
 class Judged:
     """Holds a photo's candidate masks over its superpixels, and their cues.
 
-    `soft` are the masks, 0–1, of which what is above 0.5 is in; cues are in the photo's own standard deviations about
-    its mean, so that photos and models compare.
+    `soft` are the masks, 0–1, of which what is above 0.5 is in; `measured` are the cues in their own units, and `cues`
+    the same in the photo's own standard deviations about its mean, so that photos and models compare.
     """
 
     pixels: Superpixels
     listed: Candidates
     soft: Masks
+    measured: Mapping[str, cues.Cue]
     cues: Mapping[str, cues.Cue]
 
     @property
@@ -78,7 +79,7 @@ def judge(views: Sequence[View], photo: RGB, keep: Keep) -> Judged:
         "unsure": np.minimum(soft, 1 - soft) @ pixels.sizes / pixels.total,
         "agreement": listed.agreement,
     }
-    return Judged(pixels, listed, soft, {name: standard(each) for name, each in found.items()})
+    return Judged(pixels, listed, soft, found, {name: standard(each) for name, each in found.items()})
 
 
 def standard(cue: cues.Cue) -> cues.Cue:

@@ -53,6 +53,16 @@ def box_iou(one: Box | None, other: Box | None) -> float:
     return shared / (sum(areas) - shared)
 
 
+def calibration_error(said: Float[np.ndarray, " n"], found: Float[np.ndarray, " n"], bins: int = 10) -> float:
+    """Compute the expected calibration error, 0–1, of what was said, 0–1, of what was found (1706.04599).
+
+    What was said falls into equal bins: the error is `Σ_b n_b |mean said − mean found| / n`.
+    """
+    place = np.minimum((np.asarray(said) * bins).astype(int), bins - 1)
+    gaps = np.bincount(place, np.asarray(said) - np.asarray(found), minlength=bins)
+    return float(np.abs(gaps).sum() / len(place))
+
+
 def class_iou(
     masks: Bool[np.ndarray, "maps height width"], labels: Labels
 ) -> Float[np.ndarray, "classes maps"]:

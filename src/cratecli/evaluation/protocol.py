@@ -27,7 +27,7 @@ from cratecli.runs.jobs import Job, SeenPhoto
 from cratecli.runs.views import Question
 from cratecli.version import __version__
 
-FORMAT = 2  # of a photo's scores: a change of what they hold takes the next number
+FORMAT = 3  # of a photo's scores: a change of what they hold takes the next number
 
 SHOWN = 3  # names of photos in a note
 
@@ -90,6 +90,11 @@ class EvaluationProtocol(ABC, Generic[Scores]):
         places = {"images": pair.image.parent, "masks": pair.truth.parent}
         return {name: Path(os.path.relpath(each, self.data)).as_posix() for name, each in places.items()}
 
+    def findings(self, scores: Mapping[str, Scores]) -> tuple[str, ...]:
+        """Say what the scores show besides the rows, a sentence each."""
+        del scores
+        return ()
+
     def doubts(self, scores: Mapping[str, Scores]) -> tuple[str, ...]:
         """Say what may be wrong with the ground truth, a sentence each."""
         del scores
@@ -123,8 +128,7 @@ class EvaluationProtocol(ABC, Generic[Scores]):
         if folder is None:
             return ScoreStore(self.scores_type)
         dtype = str(next(self.model.parameters()).dtype)
-        least = self.model.least_confidence
-        decisive = [FORMAT, __version__, self.name, self.settings, identity(self.model), dtype, least]
+        decisive = [FORMAT, __version__, self.name, self.settings, identity(self.model), dtype]
         digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
         return ScoreStore(self.scores_type, folder / f"{self.name}-{digest[:16]}.jsonl", resume=resume)
 
@@ -144,7 +148,7 @@ class EvaluationProtocol(ABC, Generic[Scores]):
             rows=self.rows(ordered, bootstrap),
             recipe=self.summary,
             settings=self.settings,
-            notes=(*self.notes, *self.doubts(ordered), str(bootstrap)),
+            notes=(*self.notes, *self.findings(ordered), *self.doubts(ordered), str(bootstrap)),
             weights=self.model.weights,
         )
 

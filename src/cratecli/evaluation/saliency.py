@@ -9,12 +9,20 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.stats import spearmanr
 
 from cratecli.arrays import RGB, Mask, Soft
 from cratecli.emergence import heads as heads_
 from cratecli.emergence.features import View
 from cratecli.emergence.masks import bounding_box, enlarge, iou, scale, threshold
-from cratecli.emergence.metrics import HIT, accuracy, box_iou, f_curve, mean_absolute_error
+from cratecli.emergence.metrics import (
+    HIT,
+    accuracy,
+    box_iou,
+    calibration_error,
+    f_curve,
+    mean_absolute_error,
+)
 from cratecli.emergence.oracle import best_maps
 from cratecli.emergence.windows import off_centre as off_centre_window
 from cratecli.errors import InputError, NothingMatchedError
@@ -31,7 +39,7 @@ from cratecli.io.datasets import Pair
 from cratecli.io.truth import Doubt, read_mask, read_true_mask
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.views import Question
-from cratecli.tasks.options import SegmentOptions
+from cratecli.tasks.options import NO_HEAD, SegmentOptions
 from cratecli.tasks.recipes import Recipe, choose_recipe
 from cratecli.tasks.segment import decide, tidy
 from cratecli.wording import count_of
@@ -60,6 +68,7 @@ class SaliencyScores(PhotoScores):
     """A photo's scores: one mask for each row of the result, by the row's name."""
 
     rows: dict[str, MaskScores]
+    confidence: float = Field(description="What `segment` says of its mask, 0–1.")
     doubts: list[Doubt] = Field(default=[], description="What may be wrong with the ground truth.")
 
 
@@ -141,7 +150,19 @@ class SaliencyProtocol(PhotoProtocol[SaliencyScores]):
             maps = best_maps(views, truth, self.recipe.keep, SHORTLIST)
             masks = [self._plain(each, truth) for each in maps]
             rows[ORACLE] = _compare(*max(masks, key=lambda each: iou(each[0], truth)), truth)
-        return SaliencyScores(rows=rows, doubts=list(true.doubts))
+        confidence = round(segmentation.confidence, DIGITS)
+        return SaliencyScores(rows=rows, confidence=confidence, doubts=list(true.doubts))
+
+    def findings(self, scores: Mapping[str, SaliencyScores]) -> tuple[str, ...]:
+        """Say how well confidence ranks the masks, and where it is an expected IoU, how far it is off."""
+        said = np.array([each.confidence for each in scores.values()])
+        found = np.array([each.rows[self._main].iou for each in scores.values()])
+        if not (np.ptp(said) and np.ptp(found)):
+            return ()
+        ranks = f"confidence and IoU: Spearman's ρ {spearmanr(said, found).statistic:.2f}"
+        if self.recipe.heads != "auto" or self.recipe.head != NO_HEAD:
+            return (ranks,)
+        return (f"{ranks}, calibration error {calibration_error(said, found):.2f} (mean gap in ten bins)",)
 
     def doubts(self, scores: Mapping[str, SaliencyScores]) -> tuple[str, ...]:
         """Say which masks may have been meant otherwise."""

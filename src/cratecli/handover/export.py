@@ -92,6 +92,7 @@ def _one_file(run: FinishedRun, form: OneFile, target: Path | None, put: Put) ->
     beside = None if target is None else beside_path(form, target)
     _refuse(run, [path for path in (target, beside) if path is not None])
     name, failed = target or "standard output", 0
+    run = run.doubtful_first() if form.doubtful_first else run
     with _writing(target, put) as stream:
         form.write(run, run.info, stream)
         with _again(stream) as written:

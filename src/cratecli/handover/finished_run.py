@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from statistics import fmean
 from typing import Any
 
 from cratecli.errors import InputError, NothingMatchedError, UsageError
@@ -37,7 +38,7 @@ class FinishedPhoto:
     the photo's path, `sha256` that of its bytes. `name` is its name inside an annotation file, `file` its path in
     an output folder, without an extension; neither leads out of its folder. `range` says how its numbers were read,
     `model` which model saw it, if its row says so. `output` is what the run wrote of it, with its hash then, and
-    whether that is the one mask of `segment`.
+    whether that is the one mask of `segment`. `score`, 0–1, is the mean of its objects', 0 without any.
     """
 
     number: int
@@ -52,6 +53,7 @@ class FinishedPhoto:
     output: Path | None = None
     output_sha256: str | None = None
     is_mask: bool = False
+    score: float = 0.0
 
     @property
     def shown(self) -> str:
@@ -93,6 +95,10 @@ class FinishedRun:
         """Give the root as annotation files hold it, if there is one."""
         return {} if self.root is None else {"root": relative(self.root, target)}
 
+    def doubtful_first(self) -> "FinishedRun":
+        """Order the photos by their scores: first those without an object, then those with the lowest."""
+        return replace(self, photos=tuple(sorted(self.photos, key=lambda photo: photo.score)))
+
     def __iter__(self) -> Iterator[Annotated]:
         """Yield the annotated photos, under the names that formats use."""
         return (annotated for _, annotated in self.rows())
@@ -128,6 +134,7 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
         raise InputError(f"{manifest}: No such file: the folder is no run; crate segment -o FOLDER makes one")
     last: dict[str, tuple[int, Line]] = {}
     made: dict[str, dict[str, Any]] = {}  # by the options' digest
+    scores: dict[int, float] = {}
     for number, line in enumerate(read_manifest(manifest), 1):
         row = line.row
         _checked(manifest, number, row)
@@ -136,6 +143,7 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
         without = row.model_copy(update={"made": {}, "objects": []})
         last[row.input] = number, replace(line, row=without)
         made.setdefault(row.options, row.made)
+        scores[number] = fmean([each.score for each in row.objects] or [0.0])
     if not last:
         raise NothingMatchedError(f"{manifest}: no photo was done")
     place = real_folder(manifest.parent)
@@ -146,7 +154,8 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
     if prune:
         last = {source: row for source, row in last.items() if source not in gone}
     rows = {number: line.row for number, line in last.values()}
-    photos = _named(place, list(last.values()), made)
+    named = _named(place, list(last.values()), made)
+    photos = tuple(replace(photo, score=scores[photo.number]) for photo in named)
     ways = dict.fromkeys(rows[photo.number].options for photo in photos)
     info = {"description": f"crate {__version__}", "made": [made[options] for options in ways]}
     protected = frozenset(os.path.realpath(each) for each in (manifest, *paths))

@@ -62,15 +62,18 @@ class WeightsId:
 class WhiteBox(nn.Module, ABC):
     """Any model that `unroll` can walk through layer by layer.
 
-    `weights` is set by whoever loads it, and `least_confidence`, 0–1, where it was measured for them: below it
-    `--heads auto` and `agree` find nothing. `labels` name its classes, in the order of the logits, where its
-    checkpoint does. `image_size` and `patch_size` are in px; `mean` and `std` normalise the red, green and blue
-    channels, 0–1.
+    `weights` is set by whoever loads it, and `least_confidence` and `least_agreement`, 0–1, where they were measured
+    for them: with less confidence `--heads auto`, or `agree` and mask heads, find nothing. `labels` name its classes,
+    in the order of the logits, where its checkpoint does. `image_size` and `patch_size` are in px; `mean` and `std`
+    normalise the red, green and blue channels, 0–1.
     """
 
     weights: WeightsId | None = None
     labels: tuple[str, ...] = ()
-    least_confidence: float = 0.12  # low: what texture reaches, and what photos, differs from model to model
+    least_confidence: float = (
+        0.1  # low, both: what texture reaches, and what photos, differs from model to model
+    )
+    least_agreement: float = 0.12
 
     def __init__(
         self,

@@ -103,9 +103,6 @@ class Provenance(BaseModel):
     batch_size: int | None = Field(
         default=None, description="Photos that went through the model together, at most."
     )
-    least_confidence: float | None = Field(
-        default=None, description="Confidence, 0–1, below which `auto` and `agree` see nothing."
-    )
     heads: list[int] | None = Field(
         default=None, description="The heads whose attention became the mask, from 0."
     )
@@ -117,7 +114,7 @@ class Provenance(BaseModel):
         default=None, description="The cut on the saliency map scaled to its own range, 0–1."
     )
     confidence: float | None = Field(
-        default=None, description="How clear the mask is, 0–1; see `crate segment --json`."
+        default=None, description="How good the mask is thought to be, 0–1; see `crate segment --json`."
     )
     seed: int = Field(default=0, description="Seed of k-means; GrabCut's is always 0.")
     orientation: str = Field(default="upright, EXIF applied", description="The frame of pixels and boxes.")
@@ -132,7 +129,6 @@ class Provenance(BaseModel):
                 "photos",
                 "weights_sha256",
                 "dtype",
-                "least_confidence",
                 "crop",
                 "margin",
                 "matting",
@@ -208,7 +204,6 @@ def provenance(
         device=str(parameter.device),
         dtype=str(parameter.dtype).removeprefix("torch."),
         batch_size=batch_size,
-        least_confidence=float(model.least_confidence) if command == "segment" else None,
         inputs=None if inputs is None else list(inputs),
         libraries=_libraries(_MATTING if options.get("matting") else ()),
         **options,

@@ -75,6 +75,11 @@ class SegmentOptions(ViewOptions, total=False):
     ]
     keep: Annotated[str, Doc("What part of the map is the mask: the threshold rule.")]
     refine: RefineChoice
+    min_confidence: Annotated[
+        float,
+        Interval(ge=0, le=1),
+        Doc("Leave masks of less confidence empty, 0 to 1; as measured for the model unless said."),
+    ]
     min_area: Annotated[
         float, Interval(ge=0, lt=1), Doc("Drop pieces under this share of the photo, 0 to 1.")
     ]

@@ -83,6 +83,7 @@ class Recipe(ViewRecipe):
     head: str = NO_HEAD
     keep: Keep = PAPER_KEEP
     refine: Refine = "none"
+    min_confidence: float = 0.0
     min_area: float = 0.0
     largest: bool = False
     fill_holes: bool = False
@@ -191,9 +192,10 @@ def defaults(model: "WhiteBox") -> Defaults:
     figures, depth = _counted((model.paper_layer,), model.depth), model.depth
     if model.image_size >= THUMBNAIL:
         side = model.image_size
+        whole = Recipe(figures, (side, side), keep=Keep("otsu"), refine="guided")
         return Defaults(
-            segment=Recipe(figures, (side, side), keep=Keep("otsu"), refine="guided"),
-            attention=Recipe(figures, (side, side), heads="agree"),
+            segment=replace(whole, min_confidence=model.least_confidence),
+            attention=Recipe(figures, (side, side), heads="agree", min_confidence=model.least_agreement),
             objects=ObjectRecipe(figures, (PAPER_SIZE,), attention=figures),
             parts=PartRecipe(figures, (side, side), attention=figures, foreground="pca"),
             layers=LayerRecipe(tuple(range(depth)), (side,)),
@@ -203,8 +205,8 @@ def defaults(model: "WhiteBox") -> Defaults:
     last, sizes = tuple(range(max(0, depth - 4), depth)), (base, round(1.5 * base), 3 * base)
     tidy = Recipe(last, sizes, keep=Keep("otsu"), refine="guided", min_area=0.01, fill_holes=True)
     return Defaults(
-        segment=tidy,
-        attention=replace(tidy, heads="agree", refine="grabcut"),
+        segment=replace(tidy, min_confidence=model.least_confidence),
+        attention=replace(tidy, heads="agree", refine="grabcut", min_confidence=model.least_agreement),
         objects=ObjectRecipe(figures, (2 * base,), attention=last),
         parts=PartRecipe((min(3, depth - 1),), sizes, attention=last, foreground="attention"),
         layers=LayerRecipe(tuple(range(depth)), (3 * base,)),
@@ -215,9 +217,9 @@ def defaults(model: "WhiteBox") -> Defaults:
 def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
     """Take the model's defaults for `segment`, and what was asked for instead. Raises `UsageError`.
 
-    Heads that are named see the photo once at each size, not mirrored too where a size stands twice, unless sizes are
-    named. What only the chooser of `auto` uses is refused with other heads. The size that a mask head reads is added.
-    Raises what `load_head` raises.
+    Heads that are named see the photo once at each size, not mirrored too where a size stands twice, and may have any
+    confidence, unless said. What only the chooser of `auto` uses is refused with other heads. A mask head has its size
+    added, and the least confidence of `agree`. Raises what `load_head` raises.
     """
     chosen = isinstance(heads := asked.get("heads", "auto"), str | None) and heads in ("auto", None)
     default = defaults(model).segment if chosen else defaults(model).attention
@@ -226,12 +228,15 @@ def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
         raise UsageError("only heads auto can do without the frame: no other looks at it")
     if not isinstance(values["heads"], str):
         values["heads"] = _heads(values["heads"], model.heads)
-    if values["heads"] not in ("auto", "agree") and asked.get("sizes") is None:
-        values["sizes"] = tuple(dict.fromkeys(default.sizes))
+    if values["heads"] not in ("auto", "agree"):
+        once = {"sizes": tuple(dict.fromkeys(default.sizes)), "min_confidence": 0.0}
+        values |= {name: value for name, value in once.items() if asked.get(name) is None}
     if values["head"] != NO_HEAD:
         from cratecli.tasks.drawn import with_head_views
 
         values["sizes"] = with_head_views(model, values, default.keep)
+        if chosen and asked.get("min_confidence") is None:
+            values["min_confidence"] = defaults(model).attention.min_confidence
     return Recipe(**values)
 
 
@@ -270,10 +275,8 @@ def _settled(
     given = check(options, {name: value for name, value in asked.items() if value is not None})
     if (layers := given.get("layers")) is not None:
         given["layers"] = _counted(range(model.depth) if layers == "all" else layers, model.depth)
-    if (size := given.pop("size", None)) is not None:
-        given["sizes"] = (size,)
-    if "sizes" in given:
-        given["sizes"] = tuple(given["sizes"])
+    if sizes := [given.pop("size")] if "size" in given else given.get("sizes"):
+        given["sizes"] = tuple(sizes)
     if "keep" in given:
         given["keep"] = Keep.parse(given["keep"])
     return {each.name: getattr(default, each.name) for each in fields(default)} | given

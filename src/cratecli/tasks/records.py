@@ -44,13 +44,17 @@ class SegmentRecord(Record):
     height: int = _HEIGHT
     width: int = _WIDTH
     empty: bool = Field(
-        description="Whether the mask, which is written all the same, has no pixel: `confidence` was too low for "
-        "`--heads auto` or `agree`, the photo is of one colour, or cleaning left nothing."
+        description="Whether the mask, which is written all the same, has no pixel: `confidence` was below "
+        "`min_confidence`, the photo is of one colour, or cleaning left nothing."
     )
     confidence: float = Field(
-        description="How clear the mask is, 0–1: how far the maps of heads, layers and sizes agree, times the contrast "
-        "of attention, 1 − outside ÷ inside the mask. Below the model's `least_confidence` (0.3 for crate-nano) "
-        "`--heads auto` and `agree` make the mask empty. No probability; models differ."
+        description="How good the mask is thought to be, 0–1. With `--heads auto` its expected IoU with the truth, "
+        "learned on composites. With other heads, or --head, how clear the map is: how far the maps of heads, layers "
+        "and sizes agree, times the contrast of attention, 1 − outside ÷ inside the mask. 0 for a photo of one colour."
+    )
+    min_confidence: float = Field(
+        description="The confidence below which the mask is left empty: --min-confidence, or what was measured for "
+        "the model."
     )
     area: int = _AREA
     box: Box | None = Field(description="Left, top, width, height of the mask, px of the upright photo.")
@@ -199,6 +203,7 @@ def segment_record(photo: SegmentedPhoto, recipe: Recipe, kind: str, *, rle: boo
         width=result.size.width,
         empty=result.empty,
         confidence=round(result.confidence, 4),
+        min_confidence=recipe.min_confidence,
         area=result.area,
         box=None if result.box is None else list(result.box.xywh),
         cropped=None if photo.cropped is None else list(photo.cropped.xywh),

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from cratecli.arrays import RGB, Mask, Soft
 from cratecli.emergence import chooser, refine
+from cratecli.emergence import confidence as confidence_
 from cratecli.emergence import heads as heads_
 from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.masks import bounding_box, clean, contrast, enlarge, scale, threshold
@@ -31,7 +32,7 @@ from cratecli.tasks.combined import write_combined
 from cratecli.tasks.drawn import EDGE, drawn_by_head, head_id
 from cratecli.tasks.options import Combined, SegmentOptions, is_combined
 from cratecli.tasks.pictures import PictureChoice, draw_picture
-from cratecli.tasks.ranker import ranker
+from cratecli.tasks.ranker import confidence_weights, ranker
 from cratecli.tasks.recipes import Recipe, choose_recipe
 
 
@@ -41,10 +42,10 @@ class Segmentation:
 
     `mask` and `soft` (0–1, before its threshold: the scaled map, or with heads `auto` the candidates' vote) have the
     photo's upright size, as has `box`. `heads` lists those that made the map, or have at least an even share of the
-    vote; `head_scores` is the label-free score of every head at each of `layers`. `confidence`, 0–1, is how far heads,
-    layers and views agree, times how much more attention a patch gets inside what they agree on than outside. Where
-    `auto` or `agree` has less than the model's `least_confidence`, the mask is empty: nothing is there.
-    `head` names the mask head that drew `soft`; its `threshold` is 0.5.
+    vote; `head_scores` is the label-free score of every head at each of `layers`. `confidence`, 0–1, is with heads
+    `auto` the expected IoU of the mask with the truth. With other heads, or a mask head, it is how far heads, layers
+    and views agree, times how much more attention a patch gets inside what they agree on than outside. Below the
+    recipe's `min_confidence` the mask is empty. `head` names the mask head that drew `soft`; its `threshold` is 0.5.
     """
 
     mask: Mask
@@ -218,7 +219,7 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
     match "agree" if head and recipe.heads == "auto" else recipe.heads:
         case "auto":
             judged = chooser.judge(views, photo, recipe.keep)
-            saliency = judged.listed.saliency
+            saliency, scores = judged.listed.saliency, chooser.score(judged, ranker(frame=recipe.frame))
         case "agree":
             saliency = heads_.agree(views)
         case "all":
@@ -226,20 +227,22 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
         case named:
             saliency = heads_.fixed(views, named)
     cut = threshold(saliency.log_attention, recipe.keep)
-    confidence = saliency.agreement * contrast(saliency.log_attention, cut)
     constant = not scale(saliency.log_attention).any() or flat(photo, heads_.common_grid(views))
     heads = saliency.chosen
+    confidence = saliency.agreement * contrast(saliency.log_attention, cut)
     if head:
         soft, cut = drawn_by_head(recipe.head, photo, views, recipe.layers, model), EDGE
     elif recipe.heads == "auto":
-        votes = chooser.votes(chooser.score(judged, ranker(frame=recipe.frame)))
+        weights = confidence_weights(model.weights, frame=recipe.frame)
+        confidence = confidence_.expected_iou(confidence_.signs(judged, scores), weights)
+        votes = chooser.votes(scores)
         soft, cut, cell = chooser.soft_mask(judged, votes, size), chooser.CUT, max(size) / chooser.FINEST
         heads = heads_.trusted_heads(judged.listed.shares(votes))
     else:
         soft = enlarge(scale(saliency.log_attention), size)
     if constant:
         soft, confidence = np.zeros_like(soft), 0.0
-    if constant or (recipe.heads in ("auto", "agree") and confidence < model.least_confidence):
+    if constant or confidence < recipe.min_confidence:
         mask = np.zeros(size, bool)
     elif recipe.refine == "grabcut":
         mask = refine.grabcut(photo, soft, cut)

@@ -255,8 +255,9 @@ def load_model(
     else:
         raise UsageError(f"{row.name} is a ViT from timm: its heads, η and λ cannot be chosen")
     model.weights = WeightsId(str(path) if row is None else row.name, sha256)
-    if row is not None and row.least_confidence is not None:
-        model.least_confidence = row.least_confidence
+    for bound in ("least_confidence", "least_agreement"):
+        if row is not None and (measured := getattr(row, bound)) is not None:
+            setattr(model, bound, measured)
     return model.eval().requires_grad_(False).to(place, number)
 
 

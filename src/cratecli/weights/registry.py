@@ -30,7 +30,8 @@ class Checkpoint:
     """A checkpoint of the registry; `None` is unknown, and `config` is `None` for timm's ViTs.
 
     `source` is `None` when the file cannot be downloaded and the user must bring it. `bytes` is exact,
-    `approximate_bytes` as published. Below `least_confidence`, 0–1, `--heads auto` and `agree` find nothing.
+    `approximate_bytes` as published. Below `least_confidence`, 0–1, `--heads auto` finds nothing, below
+    `least_agreement` `agree` and mask heads.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Checkpoint:
     trained_on: str | None = None
     note: str | None = None
     least_confidence: float | None = None
+    least_agreement: float | None = None
     unverified: bool = False
 
     @property

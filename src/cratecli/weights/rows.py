@@ -165,7 +165,11 @@ class RegistryRow(BaseModel):
     note: str | None = Field(None, description="A remark, shown in lists.")
     least_confidence: Annotated[float, Field(strict=True, ge=0, le=1)] | None = Field(
         None,
-        description="The confidence, 0–1, below which `segment` finds nothing, with heads `auto` or `agree`.",
+        description="The confidence, an expected IoU, 0–1, below which `segment` finds nothing, with heads `auto`.",
+    )
+    least_agreement: Annotated[float, Field(strict=True, ge=0, le=1)] | None = Field(
+        None,
+        description="The same with heads `agree`, or a mask head, whose confidence is agreement × contrast.",
     )
     unverified: Annotated[bool, Field(strict=True)] = Field(
         False, description="Whether the file's layout was never seen, so that loading may be refused."

@@ -65,6 +65,6 @@ def segment(
         for photo in run.follow(segment_run(run.plan, desk, recipe, picture=picture if written else None)):
             result, target = photo.segmentation, photo.job.target
             if result.empty:
-                report.note(f"{photo.job.name}: nothing found, confidence {result.confidence:.2f}")
+                report.note(f"{photo.job.name}: left empty, confidence {result.confidence:.2f}")
             record = segment_record(photo, recipe, kind, rle=rle)
             report.done(record, photo.content if target is None else str(target))

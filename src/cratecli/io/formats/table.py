@@ -48,7 +48,8 @@ class OneFile:
     `names.plain` does. `read` yields the photos in their order; it also gets the photos that were written, for
     names and sizes that the file does not hold. It raises `ValueError` for anything but such a file.
     `held` projects a photo onto what must be decoded exactly; a format without it is an approximation. `seen` projects
-    onto what the IoU is measured with.
+    onto what the IoU is measured with. Photos stand in the order of their names, or, for a tool in which people review
+    them one after the other, with the `doubtful_first`.
     """
 
     ending: str
@@ -57,6 +58,7 @@ class OneFile:
     held: Projection | None = whole
     seen: Projection = whole
     beside: Beside | None = None
+    doubtful_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ def label_studio_format(prefix: str) -> OneFile:
         lambda photos, info, stream: label_studio.write(photos, str(info["description"]), stream, prefix),
         lambda stream, photos: label_studio.read(stream),
         beside=Beside("labelling.xml", label_studio.labelling),
+        doubtful_first=True,
     )
 
 
