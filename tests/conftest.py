@@ -10,6 +10,7 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
+from tests.support import sizes
 from tests.support.environment import forget_variables, inheriting_nothing
 from tests.support.server import Server, serving
 
@@ -50,6 +51,18 @@ def shapes_checked(request: pytest.FixtureRequest) -> None:
     """Check shapes and types, but where a whole question, command or benchmark runs: parts have tests of their own."""
     whole = request.path.parent.name in ("cli", "tasks") or request.path.name == "test_benchmarks.py"
     jaxtyping.config.update("jaxtyping_disable", whole)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_sizes() -> None:
+    """Show photos to the built-in model, in this process, at small sizes by default."""
+    sizes.ask_at_small_sizes()
+
+
+@pytest.fixture
+def shipped_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show photos to the built-in model, in this process, at the sizes that users get: where quality is tested."""
+    monkeypatch.setattr("cratecli.tasks.recipes.BASE", sizes.SHIPPED)
 
 
 @pytest.fixture(autouse=True)

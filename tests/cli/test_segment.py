@@ -526,6 +526,7 @@ def test_records_of_standard_input_write_no_picture(shared: Machine) -> None:
     assert set(shared.files()) - set(before) <= {"piped.jpg"}
 
 
+@pytest.mark.usefixtures("shipped_sizes")
 def test_a_photo_with_nothing_in_it_is_named(machine: Machine, here: Here) -> None:
     grain = np.random.default_rng(0).normal(128, 5, (96, 96)).clip(0, 255).astype(np.uint8)
     Image.fromarray(grain).save(machine.desk / "grain.png")

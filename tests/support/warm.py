@@ -188,6 +188,8 @@ def main(place: str, runner: str, *more: str) -> None:
         os.environ["HOME"] = str(folder)  # where matplotlib keeps its list of fonts
         for module in (*IMPORTED, *more):
             import_module(module)
+        if not more:
+            import_module("tests.support.once").warm_up(folder)
         # timm leaves the closing of files to the collector.
         warnings.filterwarnings("ignore", category=ResourceWarning, module=r"timm\.")
         gc.freeze()  # a fork that collects would copy it all
