@@ -1,9 +1,10 @@
 """What every test stands on: shapes checked, no network, nobody's settings, the same numbers each time."""
 
+import gc
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -20,6 +21,17 @@ forget_variables()  # before NumPy and torch start their threads, and pytest-xdi
 # `model.config` is left out: it checks its own fields, and is tested for what it says of wrong ones.
 _TENSORS = [f"cratecli.model.{name}" for name in ("blocks", "crate", "unroll", "vit", "zoo")]
 jaxtyping.install_import_hook([*_TENSORS, "cratecli.emergence"], "beartype.beartype")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for garbage only in what tests make: never, for seconds, through all that was imported for them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def load_once(name: str | Path | None = None, **options: Any) -> WhiteBox:
     return _loaded(name, tuple(options.items()), *version)
 
 
-# Without `layers`: with the threads that it leaves, a fork hangs.
+# Not `layers`, which leaves a thread behind: with it, forks hung.
 COMMANDS = (
     "segment a.png b.png -o masks",
     "segment a.png -o a.jpg --as overlay --heads agree",
