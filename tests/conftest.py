@@ -1,15 +1,17 @@
 """What every test stands on: shapes checked, no network, nobody's settings, the same numbers each time."""
 
+import gc
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
 import jaxtyping
 import pytest
 
+from tests.support import sizes
 from tests.support.environment import forget_variables, inheriting_nothing
 from tests.support.server import Server, serving
 
@@ -19,6 +21,17 @@ forget_variables()  # before NumPy and torch start their threads, and pytest-xdi
 # `model.config` is left out: it checks its own fields, and is tested for what it says of wrong ones.
 _TENSORS = [f"cratecli.model.{name}" for name in ("blocks", "crate", "unroll", "vit", "zoo")]
 jaxtyping.install_import_hook([*_TENSORS, "cratecli.emergence"], "beartype.beartype")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for garbage only in what tests make: never, for seconds, through all that was imported for them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +63,18 @@ def shapes_checked(request: pytest.FixtureRequest) -> None:
     """Check shapes and types, but where a whole question, command or benchmark runs: parts have tests of their own."""
     whole = request.path.parent.name in ("cli", "tasks") or request.path.name == "test_benchmarks.py"
     jaxtyping.config.update("jaxtyping_disable", whole)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_sizes() -> None:
+    """Show photos to the built-in model, in this process, at small sizes by default."""
+    sizes.ask_at_small_sizes()
+
+
+@pytest.fixture
+def shipped_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show photos to the built-in model, in this process, at the sizes that users get: where quality is tested."""
+    monkeypatch.setattr("cratecli.tasks.recipes.BASE", sizes.SHIPPED)
 
 
 @pytest.fixture(autouse=True)

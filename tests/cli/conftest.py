@@ -8,9 +8,8 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import pytest
@@ -19,11 +18,10 @@ from PIL import Image
 
 from cratecli.cli.app import main
 from cratecli.errors import InputError
-from cratecli.model.device import choose_device
-from cratecli.model.unroll import WhiteBox
 from cratecli.runs.manifest import MANIFEST
 from cratecli.weights import checkpoint
 from tests.support.environment import environment
+from tests.support.once import get_command, load_once
 from tests.support.photos import photo
 from tests.support.runs import read_rows
 from tests.support.waiting import PATIENCE
@@ -200,33 +198,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 
 
 Here = Callable[..., Done]
-
-get_command = cache(typer.main.get_command)
-"""What parses the command line: built once for all runs in this process."""
-
-_load = checkpoint.load_model
-
-
-@lru_cache(maxsize=4)
-def _loaded(name: str | Path | None, options: tuple[tuple[str, Any], ...], *_file: object) -> WhiteBox:
-    return _load(name, **dict(options))
-
-
-def load_once(name: str | Path | None = None, **options: Any) -> WhiteBox:
-    """Load a model as `load_model` does, but once for all runs in this process: until its file or row changes."""
-    row, path = checkpoint.find_weights(name)
-    file = path.stat()
-    place = choose_device(options.get("device", "auto"), options.get("dtype", "auto"))
-    version = (
-        row,
-        path.resolve(),
-        file.st_size,
-        file.st_mtime_ns,
-        file.st_ino,
-        place,
-        checkpoint.read_tensors,
-    )
-    return _loaded(name, tuple(options.items()), *version)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cratecli.cli.app import app
-from tests.cli.conftest import Here, Machine, get_command, picture
+from tests.cli.conftest import Here, Machine, picture
+from tests.support.once import get_command
 from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]

@@ -540,6 +540,7 @@ def test_a_mask_of_too_little_confidence_is_written_empty(machine: Machine, here
     assert (kept["empty"], kept["confidence"]) == (False, record["confidence"])
 
 
+@pytest.mark.usefixtures("shipped_sizes")
 def test_a_photo_with_nothing_in_it_is_named(machine: Machine, here: Here) -> None:
     grain = np.random.default_rng(0).normal(128, 5, (96, 96)).clip(0, 255).astype(np.uint8)
     Image.fromarray(grain).save(machine.desk / "grain.png")

@@ -29,9 +29,7 @@ def spoilt(kind: bytes, body: bytes) -> bytes:
 ODD = {
     "large zTXt": broken.with_chunk(PNG, b"zTXt", b"Comment\0\0" + LARGE),
     "large iTXt": broken.with_chunk(PNG, b"iTXt", b"Comment\0\1\0en\0Comment\0" + LARGE),
-    "large plain iTXt": broken.with_chunk(PNG, b"iTXt", b"Comment\0\0\0\0\0" + bytes(70_000_000)),
     "large iCCP": broken.with_chunk(PNG, b"iCCP", b"profile\0\0" + LARGE),
-    "large tEXt": broken.with_chunk(PNG, b"tEXt", b"Comment\0" + b"a" * 70_000_000),
     "unknown compression": broken.with_chunk(PNG, b"zTXt", b"Comment\0\7abc"),
     "unknown profile": broken.with_chunk(PNG, b"iCCP", b"profile\0\7abc"),
     "short iCCP": broken.with_chunk(PNG, b"iCCP", b"profile"),
@@ -55,6 +53,12 @@ ODD = {
 @pytest.mark.parametrize("name", ODD)
 def test_pixels_are_shown_without_the_metadata_that_is_broken(name: str) -> None:
     np.testing.assert_array_equal(images.read_bytes(ODD[name], "photo"), PIXELS)
+
+
+@pytest.mark.parametrize(("kind", "text"), [(b"iTXt", b"Comment\0\0\0\0\0"), (b"tEXt", b"Comment\0")])
+def test_pixels_are_shown_without_a_large_plain_text(kind: bytes, text: bytes) -> None:
+    content = broken.with_chunk(PNG, kind, text + b"a" * 70_000_000)
+    np.testing.assert_array_equal(images.read_bytes(content, "photo"), PIXELS)
 
 
 def test_what_decides_pixels_is_kept() -> None:

@@ -186,11 +186,15 @@ def main(place: str, runner: str, *more: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listening:
         os.environ["HOME"] = str(folder)  # where matplotlib keeps its list of fonts
+        gc.disable()
         for module in (*IMPORTED, *more):
             import_module(module)
+        if not more:
+            import_module("tests.support.once").warm_up(folder)
         # timm leaves the closing of files to the collector.
         warnings.filterwarnings("ignore", category=ResourceWarning, module=r"timm\.")
         gc.freeze()  # a fork that collects would copy it all
+        gc.enable()
         address = str(folder / "socket")
         listening.bind(address)
         listening.listen(64)

@@ -169,6 +169,7 @@ def test_real_models_give_valid_objects(nano: WhiteBox, model: str, size: tuple[
         assert (np.sum([each.mask for each in found], axis=0) <= 1).all()
 
 
+@pytest.mark.usefixtures("shipped_sizes")
 def test_two_discs_before_the_built_in_model(nano: WhiteBox) -> None:
     rows, cols = np.mgrid[:96, :144]
     discs = [(rows - 48) ** 2 + (cols - centre) ** 2 <= 20**2 for centre in (32, 110)]
@@ -181,6 +182,7 @@ def test_two_discs_before_the_built_in_model(nano: WhiteBox) -> None:
     assert not (found[0].mask & found[1].mask).any()
 
 
+@pytest.mark.usefixtures("shipped_sizes")
 def test_grain_has_no_object(nano: WhiteBox) -> None:
     grain = np.random.default_rng(0).normal(128, 5, (96, 144, 3)).clip(0, 255).astype(np.uint8)
     assert cratecli.objects(grain, nano, min_score=0) == []

@@ -71,6 +71,7 @@ def test_the_record_is_frozen(chelsea: Segmentation) -> None:
         chelsea.area = 3  # type: ignore[misc]
 
 
+@pytest.mark.usefixtures("shipped_sizes")
 def test_the_cat_is_in_the_mask(model: WhiteBox) -> None:
     """Chelsea's face fills the middle left; the corner at the top right shows the blanket."""
     mask = cratecli.segment(EXAMPLES / "chelsea.jpg", model, heads="agree").mask
@@ -78,6 +79,7 @@ def test_the_cat_is_in_the_mask(model: WhiteBox) -> None:
     assert mask[:60, -60:].mean() < 0.2
 
 
+@pytest.mark.usefixtures("shipped_sizes")
 def test_the_cup_is_chosen(model: WhiteBox) -> None:
     """The cup lies left of the middle; the corner at the bottom right shows the table."""
     mask = cratecli.segment(EXAMPLES / "coffee.jpg", model).mask
@@ -236,6 +238,11 @@ def test_the_papers_recipe_for_models_of_its_size() -> None:
     assert (chosen.heads, chosen.keep, chosen.refine) == ("auto", Keep("otsu"), "guided")
 
 
+@pytest.mark.usefixtures("shipped_sizes")
+def test_the_built_in_model_sees_a_photo_at_three_sizes(model: WhiteBox) -> None:
+    assert choose_recipe(model, head="none").sizes == (64, 96, 192)
+
+
 def test_only_the_chooser_looks_at_the_frame() -> None:
     model, rgb = small_crate(), photo(40, 50, 0)
     assert choose_recipe(model).frame
@@ -350,6 +357,7 @@ def test_outputs_that_cannot_be_written_fail_their_photos(
     assert (tmp_path / "out").read_bytes() == b"a file where a folder is needed"
 
 
+@pytest.mark.usefixtures("shipped_sizes")
 @pytest.mark.parametrize("texture", ["noise", "grain", "gradient"])
 def test_where_nothing_is_the_mask_says_so(model: WhiteBox, texture: str) -> None:
     random = np.random.default_rng(0)
