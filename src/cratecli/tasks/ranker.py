@@ -1,4 +1,4 @@
-"""The weights by which `--heads auto` ranks candidate masks: a table that `benchmarks/ranker.py` learned."""
+"""The weights by which candidate masks are ranked: tables that `benchmarks/` learned."""
 
 import tomllib
 from functools import cache
@@ -9,7 +9,17 @@ from cratecli.emergence.chooser import Ranker
 
 @cache
 def ranker(*, frame: bool) -> Ranker:
-    """Read the weights, of all cues or of those that do not look at the frame."""
-    text = files("cratecli").joinpath("data/ranker.toml").read_text(encoding="utf-8")
-    weights: Ranker = tomllib.loads(text)["frame" if frame else "no_frame"]
+    """Read the weights of `--heads auto` (`benchmarks/ranker.py`), of all cues or of those that know of no frame."""
+    weights: Ranker = tomllib.loads(_data("ranker.toml"))["frame" if frame else "no_frame"]
     return weights
+
+
+@cache
+def piece_ranker() -> Ranker:
+    """Read the weights that make the score of an object in `crate objects` (`benchmarks/pieces.py`)."""
+    weights: Ranker = tomllib.loads(_data("pieces.toml"))
+    return weights
+
+
+def _data(name: str) -> str:
+    return files("cratecli").joinpath("data", name).read_text(encoding="utf-8")
