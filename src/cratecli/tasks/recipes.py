@@ -107,8 +107,8 @@ class LayerRecipe(ViewRecipe):
 class ObjectRecipe(ViewRecipe):
     """How objects are found; see `ObjectOptions` for units and ranges.
 
-    By `candidates`, every head of `layers` is asked at all sizes. By `maskcut`, their tokens are cut at one size, and the
-    heads of `attention` asked for the score.
+    By `candidates`, every head of `layers` is asked at all sizes. By `maskcut`, their tokens are cut at one size, and
+    the heads of `attention` asked for the score.
     """
 
     attention: tuple[int, ...]
