@@ -10,8 +10,7 @@ from cratecli.emergence.pieces import Pieces, connected, find_pieces, pick, scor
 from cratecli.emergence.rules import Keep
 from cratecli.emergence.superpixels import measure
 from cratecli.tasks.ranker import piece_ranker
-from tests.emergence.test_chooser import painted
-from tests.support.views import blob, view
+from tests.support.views import blob, painted, view
 
 OTSU = Keep("otsu")
 SIDE = 5
