@@ -1,9 +1,10 @@
 """How good `crate objects` is, as it comes: COCO's AP and AR, ECSSD's one object, and windows without an object.
 
     python benchmarks/objects.py DATA --write benchmarks/objects.md
+    python benchmarks/objects.py DATA --by maskcut --write benchmarks/objects_maskcut.md
 
-DATA holds `coco128` (`images`, `instances.json`) and `ecssd200` (`images`, `masks`). Settings were chosen on photos
-with an even index (by name); the others are the test.
+DATA holds `coco128` (`images`, `instances.json`) and `ecssd200` (`images`, `masks`). MaskCut's settings were chosen on
+photos with an even index (by name); the others are the test.
 """
 
 from collections.abc import Iterator, Sequence
@@ -75,50 +76,70 @@ def window_without(photo: Photo) -> np.ndarray | None:
     return None
 
 
-def nothing_in(rgb: np.ndarray) -> bool:
+def nothing_in(rgb: np.ndarray, asked: ObjectOptions) -> bool:
     """Tell whether nothing is found."""
-    return not find(rgb, refine="none")
+    return not find(rgb, **asked)
 
 
-def table(data: Path, every: int, pool: Pool) -> Iterator[str]:
+WAYS: dict[str, dict[str, ObjectOptions]] = {
+    "candidates": {
+        "as it comes": {},
+        "every piece": {"min_score": 0.0, "min_best": 0.0},
+    },
+    "maskcut": {
+        "refine none": {"by": "maskcut"},
+        "refine none, every cut": {"by": "maskcut", "min_score": 0.0},
+        "refine grabcut": {"by": "maskcut", "refine": "grabcut"},
+    },
+}
+PARTS = {
+    "candidates": {
+        "all photos": slice(None),
+        "even photos": slice(0, None, 2),
+        "odd photos": slice(1, None, 2),
+    },
+    "maskcut": {"tuned on": slice(0, None, 2), "not tuned on": slice(1, None, 2)},
+}
+ONE_OBJECT = {"candidates": ("as it comes",), "maskcut": ("refine none", "refine grabcut")}
+
+
+def table(data: Path, every: int, by: str, pool: Pool) -> Iterator[str]:
     """Write every row as Markdown."""
     coco = datasets.coco(data / "coco128")
     paths = [pair.image for pair in coco.pairs][::every]
     photos = list(saliency(data / "ecssd200"))[::every]
-    halves = (("tuned on", 0), ("not tuned on", 1))
-    ways: dict[str, ObjectOptions] = {
-        "refine none": {"refine": "none"},
-        "refine none, every cut": {"refine": "none", "min_score": 0.0},
-        "refine grabcut": {"refine": "grabcut"},
-    }
+    ways, parts = WAYS[by], PARTS[by]
     yield table_header("COCO (128 photos), class-agnostic", "box AP50", "AP", "AR", "mask AP50", "AP", "AR")
     for way, asked in ways.items():
         found = pool.starmap(on_coco, [(path, asked) for path in paths], chunksize=4)
-        for name, half in halves:
-            scores = score_coco(found[half::2], coco)
-            count = sum(len(each.objects) for each in found[half::2])
+        for name, part in parts.items():
+            scores = score_coco(found[part], coco)
+            count = sum(len(each.objects) for each in found[part])
             how = f"{name}, {way}: {count} objects"
             yield table_row(how, *(f"{100 * value:.1f}" for value in scores.values()))
     yield ""
-    first_and_best = "IoU of the first", "of the best of 3", "first ≥ 0.5", "nothing found"
+    first_and_best = "IoU of the first", "of the best", "first ≥ 0.5", "nothing found"
     yield table_header("ECSSD (200 photos)", *first_and_best)
-    for way in ("refine none", "refine grabcut"):
+    for way in ONE_OBJECT[by]:
         judged = np.array(pool.starmap(on_ecssd, [(each, ways[way]) for each in photos], chunksize=4), float)
-        for name, half in halves:
-            first, best, empty = judged[half::2].T
+        for name, part in parts.items():
+            first, best, empty = judged[part].T
             means = f"{first.mean():.3f}", f"{best.mean():.3f}"
             yield table_row(f"{name}, {way}", *means, f"{(first >= 0.5).mean():.0%}", f"{empty.mean():.0%}")
-    windows = [window for photo in photos if (window := window_without(photo)) is not None]
-    share = np.mean(pool.map(nothing_in, windows, chunksize=4))
     yield ""
+    windows = [window for photo in photos if (window := window_without(photo)) is not None]
+    asked = next(iter(ways.values()))
+    share = np.mean(pool.starmap(nothing_in, [(window, asked) for window in windows], chunksize=4))
     yield f"Windows of ECSSD photos without their object ({len(windows)}): nothing is found in {share:.0%}."
 
 
 def main() -> None:
     """Run the benchmark."""
-    arguments = command_line(__doc__).parse_args()
+    parser = command_line(__doc__)
+    parser.add_argument("--by", choices=WAYS, default="candidates")
+    arguments = parser.parse_args()
     with get_context("spawn").Pool(initializer=one_thread) as pool:
-        publish(table(arguments.data, arguments.every, pool), arguments.write)
+        publish(table(arguments.data, arguments.every, arguments.by, pool), arguments.write)
 
 
 if __name__ == "__main__":

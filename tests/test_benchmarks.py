@@ -1,5 +1,6 @@
 """Every benchmark runs: each can be imported, and its smallest case comes to an end, on photos made here."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -21,7 +22,9 @@ from cratecli.arrays import RGB
 from cratecli.geometry import Box, Grid, Size
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
+from cratecli.training.certainty import Taught
 from cratecli.training.composites import Cutout
+from cratecli.training.taught import TaughtFile, TaughtPhoto
 from cratecli.weights.checkpoint import load_model
 from cratecli.weights.store import store_model
 from tests.support.mask_heads import head_config, stored_head
@@ -88,13 +91,22 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def self_trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Lay out the folder that `crate self-train` left, with a head of the smaller model in it."""
+def self_trained(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """Lay out the folder that `crate self-train` left, with a head of the smaller model and what was taught in it."""
     folder, model = tmp_path_factory.mktemp("head"), small()
     stored_head(folder / "head.safetensors", head_config(model, token_width=24))
     recipe = {"reads": "both", "epochs": 2.0, "size": 16, "width": 32, "batch_size": 4}
     rows = [{"recipe": recipe, "objects": 6, "steps": 3}, {"step": 2, "seconds": 90.0}]
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[14:34, 8:24] = True
+    paths = [*sorted((data / "ecssd200/images").iterdir()), *sorted((data / "horses40/images").iterdir())]
+    taught = [
+        TaughtPhoto.of(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), Taught(mask, 1.0, 1.0, 1.0))
+        for path in paths
+    ]
+    TaughtFile(folder).start()
+    TaughtFile(folder).append(taught)
     return folder
 
 
@@ -154,6 +166,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "self_training": ["DATA", "HEAD"],
     "noise": ["DATA", "--figure", "PAGE/figure.jpg"],
     "ranker": ["DATA/ecssd200/images", "--composites", "3", "--table", "PAGE/ranker.toml"],
+    "pieces": ["HEAD", "--composites", "3", "--table", "PAGE/pieces.toml"],
     "speed": [],
     "startup": [],
     "train_speed": [],

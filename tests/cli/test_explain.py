@@ -134,7 +134,7 @@ RUNS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ["far/run.json"],
     ),
     "objects": (
-        ("objects", "photos", "-o", "objects", "--n", "2", "--tau", "0.2", *SMALL),
+        ("objects", "photos", "-o", "objects", "--by", "maskcut", "--n", "2", "--tau", "0.2", *SMALL),
         ["objects/a.png"],
     ),
     "object labels": (
@@ -145,11 +145,10 @@ RUNS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
             "labels",
             "-o",
             "out.png",
-            "--min-score",
+            "--min-best",
             "0",
-            "--refine",
-            "guided",
-            *SMALL,
+            "--size",
+            "64,96",
         ),
         ["out.png"],
     ),

@@ -20,7 +20,7 @@ from tests.cli.conftest import Here, Machine, failed, picture
 # pycocotools' own decoder, not ours, speaks NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-QUICK = ("--size", "64", "--min-score", "0")
+QUICK = ("--size", "64", "--min-score", "0", "--min-best", "0")
 """Quick, and at least one object in whatever photo."""
 
 
@@ -40,7 +40,10 @@ def test_one_photo_to_a_pipe(shared: Machine) -> None:
     overlay = picture(done.out)
     assert (overlay.format, overlay.mode, overlay.size) == ("PNG", "RGB", (64, 48))
     assert done.err.startswith("crate: crate-nano, layers ")
-    assert ", sizes 64, n 3, tau " in done.err.splitlines()[0]
+    assert (
+        ", sizes 64, by candidates, n 10, min-score 0.1, min-best 0.4, refine guided"
+        in done.err.splitlines()[0]
+    )
     assert shared.files() == ["photo.jpg"]
 
 
@@ -57,18 +60,19 @@ def test_pictures_go_where_segment_puts_its_masks(
     failed(here("objects", photo, "-o", "-", *QUICK), 2, "no picture goes to a terminal")
 
 
-FIELDS = {"input", "output", "height", "width", "objects", "layers", "size", "tau", "min_score", "refine"}
+FIELDS = {"input", "output", "height", "width", "objects", "layers", "sizes", "tau", "min_score", "refine"}
+FIELDS |= {"by", "min_best"}
 
 
 def test_records_say_what_the_labels_show(machine: Machine, here: Here) -> None:
     photo = machine.photo("photo.png", (64, 48))
-    options = ("--n", "4", "--tau", "0.3", "--layer", "-1", "--refine", "guided")
+    options = ("--by", "maskcut", "--n", "4", "--tau", "0.3", "--layer", "-1", "--refine", "guided")
     done = here("objects", photo, "--as", "labels", "-o", "l.png", "--json", "-q", *options, *QUICK)
     (record,) = json.loads(done.out)
     assert (done.code, done.err) == (0, "")
     assert set(record) >= FIELDS
     assert (record["input"], record["output"]) == (str(photo), "l.png")
-    assert (record["layers"], record["size"], record["tau"]) == ([7], 64, 0.3)
+    assert (record["by"], record["layers"], record["sizes"], record["tau"]) == ("maskcut", [7], [64], 0.3)
     assert (record["min_score"], record["refine"], record["weights"]) == (0.0, "guided", "crate-nano")
     assert len(record["weights_sha256"]) == 64
     labels = picture((machine.desk / "l.png").read_bytes())
@@ -84,7 +88,15 @@ def test_records_say_what_the_labels_show(machine: Machine, here: Here) -> None:
         assert mask[top : top + height, left : left + width].sum() == mask.sum()
         assert 0 <= found["score"] <= 1
     expected = cratecli.objects(
-        photo, "crate-nano", layers=[-1], size=64, count=4, tau=0.3, min_score=0, refine="guided"
+        photo,
+        "crate-nano",
+        by="maskcut",
+        layers=[-1],
+        sizes=[64],
+        count=4,
+        tau=0.3,
+        min_score=0,
+        refine="guided",
     )
     assert [found["box"] for found in record["objects"]] == [list(each.box.xywh) for each in expected]
 
@@ -226,7 +238,12 @@ def test_a_second_run_needs_no_inference(
 
     monkeypatch.setattr(Crate, "unroll", never)
     assert here("objects", photo, *kept) == first
-    assert here("objects", photo, "--n", "9", "--tau", "0.5", "--refine", "grabcut", *kept).code == 0
+    assert (
+        here(
+            "objects", photo, "--by", "maskcut", "--n", "9", "--tau", "0.5", "--refine", "grabcut", *kept
+        ).code
+        == 0
+    )
     failed(here("objects", photo, "--jsonl", "-q", *QUICK), 1, "looked at again")
 
 
@@ -271,6 +288,8 @@ def test_records_at_a_terminal_come_without_a_file(
         (["photo.png", "--refine", "edges"], 2, "'edges' is not one of"),
         (["photo.png", "--layer", "9"], 2, "layer 9 of a model with 8 layers, 0 to 7"),
         (["photo.png", "--size", "0"], 2, "--size is 0, not greater than or equal to 1"),
+        (["photo.png", "--tau", "0.3"], 2, "only by maskcut is there a tau"),
+        (["photo.png", "--by", "maskcut", "--size", "64,96"], 2, "MaskCut looks at one"),
         (["-", "-"], 2, "standard input can be read only once"),
         (["empty"], 3, "no photo in empty"),
         (["empty", "--as", "coco"], 3, "no photo in empty"),

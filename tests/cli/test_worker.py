@@ -60,13 +60,14 @@ def test_every_field_of_objects(machine: Machine, here: Here) -> None:
     asking = {"command": "objects", "input": "photo.png"}
     plain, told = asked(
         here,
-        asking | {"output": "objects.png", "as": "labels", "min_score": 0},
+        asking | {"output": "objects.png", "as": "labels", "min_score": 0, "min_best": 0},
         asking
-        | {"layers": [-2], "size": 64, "count": 1, "tau": 0, "min_score": 0, "refine": "guided", "png": True},
+        | {"by": "maskcut", "layers": [-2], "sizes": [64], "count": 1, "tau": 0, "min_best": 0.1}
+        | {"min_score": 0, "refine": "guided", "png": True},
     )
     assert (machine.desk / "objects.png").exists()
     assert plain["objects"]
-    assert (told["layers"], told["size"], told["tau"], told["refine"]) == ([6], 64, 0, "guided")
+    assert (told["layers"], told["sizes"], told["tau"], told["refine"]) == ([6], [64], 0, "guided")
     assert len(told["objects"]) <= 1
     assert told["png"]
 
@@ -79,10 +80,10 @@ def test_pictures_are_those_of_the_command_to_the_byte(machine: Machine, here: H
             "command": "objects",
             "input": "photo.png",
             "output": "x.png",
-            "min_score": 0,
+            "min_best": 0,
             "refine": "none",
         }
-        command: list[str] = ["objects", "photo.png", "--min-score", "0", "--refine", "none", *SAME[-3:]]
+        command: list[str] = ["objects", "photo.png", "--min-best", "0", "--refine", "none", *SAME[-3:]]
     else:
         asking = {"input": "photo.png", "output": "x.png", "as": kind, **QUICK, "min_area": 0}
         command = ["segment", "photo.png", "--as", kind, "--min-area", "0", *SAME]
@@ -227,7 +228,11 @@ BAD: dict[str, tuple[object, str, int]] = {
         2,
     ),
     "count": ({"input": "photo.png", "command": "objects", "count": 0}, "count is 0, not greater", 2),
-    "size": ({"input": "photo.png", "command": "objects", "size": 1.5}, "size is 1.5, not a whole number", 2),
+    "a size": (
+        {"input": "photo.png", "command": "objects", "sizes": [1.5]},
+        "sizes is 1.5, not a whole number",
+        2,
+    ),
 }
 
 

@@ -1,26 +1,16 @@
 """The chooser, on a disc that some heads see, in a photo where it has a colour."""
 
-import cv2
 import numpy as np
 import pytest
 
-from cratecli.arrays import RGB
 from cratecli.emergence import chooser
 from cratecli.emergence.features import View
 from cratecli.emergence.masks import iou
 from cratecli.emergence.rules import Keep
-from cratecli.geometry import Size
 from cratecli.tasks.ranker import ranker
-from tests.support.views import COLS, HEADS, ROWS, blob, view
+from tests.support.views import HEADS, SIZE, blob, painted, view
 
 OTSU = Keep("otsu")
-SIZE = Size(8 * ROWS, 8 * COLS)
-
-
-def painted(truth: np.ndarray) -> RGB:
-    large = cv2.resize(truth.astype(np.uint8), (SIZE.width, SIZE.height), interpolation=cv2.INTER_NEAREST)
-    grain = np.random.default_rng(0).integers(-6, 7, (*SIZE, 3))
-    return np.asarray(np.where(large[..., None] > 0, (190, 60, 40), (70, 110, 150)) + grain, np.uint8)
 
 
 def chosen(truth: np.ndarray, *, frame: bool = True) -> np.ndarray:

@@ -111,3 +111,12 @@ def test_overlaps_and_likeness() -> None:
     assert {name: float(each[0]) for name, each in alone.items()} == {
         "near": 0, "alike": 0, "alike_raw": 0, "kept": 1
     }  # fmt: skip
+
+
+def test_what_many_masks_show_is_repeated() -> None:
+    found = cues.repeated(MASKS[[0, 0, 1]], PIXELS.sizes)
+    once = 1 / 7  # of corner and middle one pixel of seven is shared
+    np.testing.assert_allclose(found["alike"], [(1 + once) / 2, (1 + once) / 2, once])
+    np.testing.assert_allclose(found["near"], found["alike"])
+    alone = cues.repeated(MASKS[:1], PIXELS.sizes)
+    assert (alone["near"], alone["alike"]) == (0, 0)

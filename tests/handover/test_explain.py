@@ -11,12 +11,12 @@ from cratecli.errors import InputError, UsageError
 from cratecli.handover.explain import explain
 from cratecli.io.formats import png
 from cratecli.runs.provenance import Command, Selection
+from cratecli.tasks.object_recipes import choose_object_recipe
 from cratecli.tasks.options import as_options
 from cratecli.tasks.recipes import (
     QUESTIONS,
     ViewRecipe,
     choose_layer_recipe,
-    choose_object_recipe,
     choose_part_recipe,
     choose_recipe,
     choose_view_recipe,

@@ -1,10 +1,15 @@
 """Views of a model that was never run: some heads attend to a disc, the others to noise."""
 
+import cv2
 import numpy as np
 
+from cratecli.arrays import RGB
 from cratecli.emergence.features import View
+from cratecli.geometry import Size
 
 ROWS, COLS, LAYERS, HEADS, SEEING = 18, 24, 2, 6, (1, 3, 4)
+
+SIZE = Size(8 * ROWS, 8 * COLS)
 
 
 def blob(row: int, col: int, radius: int = 3) -> np.ndarray:
@@ -32,3 +37,10 @@ def view(truth: np.ndarray, seed: int) -> View:
     sides = random.normal(0, 1, (2, 24))
     tokens = np.where(truth[..., None], *sides) + random.normal(0, 0.3, (LAYERS, *truth.shape, 24))
     return View(attention.astype(np.float32), tokens.astype(np.float32), *np.zeros((2, LAYERS)))
+
+
+def painted(truth: np.ndarray) -> RGB:
+    """Paint a photo in which what is seen has a colour of its own, with grain."""
+    large = cv2.resize(truth.astype(np.uint8), (SIZE.width, SIZE.height), interpolation=cv2.INTER_NEAREST)
+    grain = np.random.default_rng(0).integers(-6, 7, (*SIZE, 3))
+    return np.asarray(np.where(large[..., None] > 0, (190, 60, 40), (70, 110, 150)) + grain, np.uint8)

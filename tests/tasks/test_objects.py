@@ -30,8 +30,8 @@ from cratecli.runs.cache import FeatureCache
 from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.plan import Plan
 from cratecli.tasks import objects as task
+from cratecli.tasks.object_recipes import choose_object_recipe
 from cratecli.tasks.objects import Object, ObjectsPhoto, Picture, objects_batch, objects_run
-from cratecli.tasks.recipes import choose_object_recipe
 from tests.support.models import tiny_vit
 from tests.support.photos import photo
 
@@ -89,7 +89,7 @@ def nano() -> WhiteBox:
 
 
 def find(rgb: np.ndarray, model: WhiteBox, **options: Any) -> list[Object]:
-    plain: dict[str, Any] = {"size": 64, "min_score": 0.0, "refine": "none"}
+    plain: dict[str, Any] = {"by": "maskcut", "sizes": [64], "min_score": 0.0, "refine": "none"}
     return cratecli.objects(rgb, model, **(plain | options))
 
 
@@ -153,7 +153,7 @@ def test_a_plain_photo_has_no_object(
     painter: Painter, refine: Any, colour: tuple[int, int, int], size: tuple[int, int]
 ) -> None:
     rgb = np.full((*size, 3), colour, np.uint8)
-    assert cratecli.objects(rgb, painter, size=64, refine=refine) == []
+    assert cratecli.objects(rgb, painter, by="maskcut", sizes=[64], refine=refine) == []
     assert all(each.score == 0 for each in find(rgb, painter, refine=refine))
 
 
@@ -163,7 +163,7 @@ def test_real_models_give_valid_objects(nano: WhiteBox, model: str, size: tuple[
     config = CrateConfig(patch_size=8, width=12, heads=3, depth=2, image_size=32, classes=0)
     ready = {"nano": nano, "vit": UnrolledViT(tiny_vit()), "crate": Crate(config).eval()}[model]
     for rgb in (photo(*size), np.zeros((*size, 3), np.uint8)):
-        found = find(rgb, ready, size=32, layers=[-2, -1], count=5)
+        found = find(rgb, ready, sizes=[32], layers=[-2, -1], count=5)
         assert len(found) <= 5
         assert all(each.mask.shape == size and each.area > 0 and 0 <= each.score <= 1 for each in found)
         assert (np.sum([each.mask for each in found], axis=0) <= 1).all()
@@ -175,7 +175,7 @@ def test_two_discs_before_the_built_in_model(nano: WhiteBox) -> None:
     discs = [(rows - 48) ** 2 + (cols - centre) ** 2 <= 20**2 for centre in (32, 110)]
     flat = np.where((discs[0] | discs[1])[..., None], (220, 60, 40), 30)
     rgb = (flat + np.random.default_rng(0).normal(0, 4, flat.shape)).clip(0, 255).astype(np.uint8)
-    found = cratecli.objects(rgb, nano, refine="none")
+    found = cratecli.objects(rgb, nano, by="maskcut", refine="none")
     assert len(found) == 2
     for disc in discs:
         assert max(iou(each.mask, disc) for each in found) > 0.7
@@ -185,7 +185,54 @@ def test_two_discs_before_the_built_in_model(nano: WhiteBox) -> None:
 @pytest.mark.usefixtures("shipped_sizes")
 def test_grain_has_no_object(nano: WhiteBox) -> None:
     grain = np.random.default_rng(0).normal(128, 5, (96, 144, 3)).clip(0, 255).astype(np.uint8)
-    assert cratecli.objects(grain, nano, min_score=0) == []
+    assert cratecli.objects(grain, nano, by="maskcut", min_score=0) == []
+
+
+def test_by_candidates_two_discs_are_two_objects(nano: WhiteBox) -> None:
+    rows, cols = np.mgrid[:96, :144]
+    discs = [(rows - 48) ** 2 + (cols - centre) ** 2 <= 20**2 for centre in (32, 110)]
+    flat = np.where((discs[0] | discs[1])[..., None], (220, 60, 40), 30)
+    rgb = (flat + np.random.default_rng(0).normal(0, 4, flat.shape)).clip(0, 255).astype(np.uint8)
+    found = cratecli.objects(rgb, nano)
+    assert len(found) >= 2
+    for disc in discs:
+        assert max(iou(each.mask, disc) for each in found[:2]) > 0.8
+    assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
+    assert found[0].score > 0.4
+
+
+def test_by_candidates_scores_decide(nano: WhiteBox) -> None:
+    """The best decides whether there is anything at all, each by itself whether it is one of them."""
+    rgb = photo(60, 80)
+    every = cratecli.objects(rgb, nano, min_score=0.0, min_best=0.0, refine="none")
+    assert len(every) > 2
+    scores = [each.score for each in every]
+    for least in (scores[0], scores[1]):
+        found = cratecli.objects(rgb, nano, min_score=least, min_best=0.0, refine="none")
+        assert [each.score for each in found] == [score for score in scores if score >= least]
+    above, below = np.nextafter(scores[0], 1), scores[0]
+    assert cratecli.objects(rgb, nano, min_score=0.0, min_best=float(above), refine="none") == []
+    kept = cratecli.objects(rgb, nano, min_score=0.0, min_best=below, refine="none")
+    assert [each.score for each in kept] == scores
+    two = cratecli.objects(rgb, nano, min_score=0.0, min_best=0.0, count=2, refine="none")
+    assert [each.score for each in two] == scores[:2]
+
+
+@pytest.mark.parametrize("model", ["nano", "vit", "crate"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 20), (40, 50)])
+def test_by_candidates_real_models_give_valid_objects(
+    nano: WhiteBox, model: str, size: tuple[int, int]
+) -> None:
+    config = CrateConfig(patch_size=8, width=12, heads=3, depth=2, image_size=32, classes=0)
+    ready = {"nano": nano, "vit": UnrolledViT(tiny_vit()), "crate": Crate(config).eval()}[model]
+    for rgb in (photo(*size), np.zeros((*size, 3), np.uint8)):
+        found, again = (find(rgb, ready, by="candidates", sizes=[32, 48], min_best=0.0) for _ in range(2))
+        assert len(found) <= 10
+        assert all(each.mask.shape == size and each.area > 0 and 0 <= each.score <= 1 for each in found)
+        assert (np.sum([each.mask for each in found], axis=0) <= 1).all()
+        for one, other in zip(found, again, strict=True):
+            assert one.score == other.score
+            np.testing.assert_array_equal(one.mask, other.mask)
 
 
 @pytest.mark.parametrize("refine", ["none", "guided", "grabcut"])
@@ -226,7 +273,7 @@ def test_neighbours_share_no_pixel(painter: Painter, monkeypatch: pytest.MonkeyP
 
 def test_the_photos_of_a_batch_are_found_as_if_alone(painter: Painter, tmp_path: Path) -> None:
     photos = [TWO, TURNED, PLAIN, paint((SMALL, RED))]
-    recipe = choose_object_recipe(painter, size=64, min_score=0.3)
+    recipe = choose_object_recipe(painter, by="maskcut", sizes=[64], min_score=0.3)
     painter.shown = 0
     together = objects_batch(photos, painter, recipe, FeatureCache(tmp_path, painter))
     again = objects_batch(photos, painter, recipe, FeatureCache(tmp_path, painter))
@@ -260,22 +307,25 @@ def test_the_papers_recipe_for_models_of_its_size() -> None:
     config = CrateConfig(patch_size=16, width=12, heads=3, depth=4, image_size=224, classes=0)
     paper = {"sizes": (480,), "tau": 0.15, "count": 3, "refine": "none"}
     for model, layer in ((Crate(config), -2), (UnrolledViT(tiny_vit()), -1)):
-        recipe = choose_object_recipe(model)
+        recipe = choose_object_recipe(model, by="maskcut")
         assert recipe.layers == recipe.attention == (model.depth + layer,)
         assert {name: getattr(recipe, name) for name in paper} == paper
 
 
 def test_what_was_asked_for_stands_instead(nano: WhiteBox) -> None:
-    default = choose_object_recipe(nano)
+    default = choose_object_recipe(nano, by="maskcut")
     assert all(0 <= layer < 8 for layer in (*default.layers, *default.attention))
     assert len(default.sizes) == 1
     recipe = choose_object_recipe(
-        nano, layers=[-1, 0], size=50, count=7, tau=-0.5, min_score=0.0, refine="guided"
+        nano, by="maskcut", layers=[-1, 0], sizes=[50], count=7, tau=-0.5, min_score=0.0, refine="guided"
     )
     asked: dict[str, Any] = {"layers": (7, 0), "sizes": (50,), "tau": -0.5, "count": 7}
     assert recipe == replace(default, **asked, min_score=0.0, refine="guided")
-    assert str(recipe) == "layers 7,0, sizes 50, n 7, tau -0.5, min-score 0, refine guided"
-    assert choose_object_recipe(nano, tau=0.0).tau == 0.0
+    assert (
+        str(recipe)
+        == "layers 7,0, sizes 50, by maskcut, n 7, tau -0.5, min-score 0, min-best 0, refine guided"
+    )
+    assert choose_object_recipe(nano, by="maskcut", tau=0.0).tau == 0.0
 
 
 @pytest.mark.parametrize(
@@ -283,12 +333,16 @@ def test_what_was_asked_for_stands_instead(nano: WhiteBox) -> None:
     [
         ({"layers": [3]}, "layer 3 of a model with 3 layers, 0 to 2"),
         ({"layers": []}, "layers is empty: at least one"),
-        ({"size": 0}, "size is 0, not greater than or equal to 1"),
-        ({"size": 1537}, "size is 1537, not less than or equal to 1536"),
+        ({"sizes": [0]}, "sizes is 0, not greater than or equal to 1"),
+        ({"sizes": [1537]}, "sizes is 1537, not less than or equal to 1536"),
         ({"count": 0}, "count is 0, not greater than or equal to 1"),
         ({"count": 101}, "count is 101, not less than or equal to 100"),
         ({"tau": 1.5}, "tau is 1.5, not less than or equal to 1"),
         ({"tau": float("nan")}, "tau is nan, not"),
+        ({"by": "magic"}, "by is 'magic', not 'candidates' or 'maskcut'"),
+        ({"tau": 0.2}, "only by maskcut is there a tau"),
+        ({"by": "maskcut", "sizes": [64, 96]}, r"sizes are \[64, 96\], but MaskCut looks at one"),
+        ({"min_best": 1.5}, "min_best is 1.5, not less than or equal to 1"),
         ({"min_score": -0.1}, "min_score is -0.1, not greater than or equal to 0"),
         ({"min_score": float("nan")}, "min_score is nan, not"),
         ({"refine": "edges"}, "refine is 'edges', not 'none', 'guided' or 'grabcut'"),
@@ -307,7 +361,7 @@ def test_more_patches_than_fit_are_refused(painter: Painter, monkeypatch: pytest
         InputError, match=r"96 patches are more than MaskCut can hold \(95\): choose a smaller size"
     ):
         find(TWO, painter)
-    assert len(find(TWO, painter, size=56)) > 0
+    assert len(find(TWO, painter, sizes=[56])) > 0
 
 
 def test_more_patches_than_fit_are_refused_before_the_model_runs(
@@ -339,7 +393,7 @@ def run(folder: Path, model: WhiteBox, picture: Picture | None, batch_size: int 
         else:
             Image.fromarray(rgb).save(path)
         jobs.append(Job(path, None if name == "d" else folder / "out" / path.name))
-    recipe = choose_object_recipe(model, size=64, min_score=0.3, refine="none")
+    recipe = choose_object_recipe(model, by="maskcut", sizes=[64], min_score=0.3, refine="none")
     outcomes = list(objects_run(Plan(tuple(jobs)), Desk(model, batch_size), recipe, kind=picture))
     assert [outcome.job for outcome in outcomes if isinstance(outcome, Failure)] == [jobs[1]]
     found = [outcome for outcome in outcomes if isinstance(outcome, ObjectsPhoto)]
@@ -419,11 +473,11 @@ def test_what_refinement_erases_is_kept_as_it_was(painter: Painter, monkeypatch:
 
 def test_objects_of_many_photos_come_in_their_order(painter: Painter, tmp_path: Path) -> None:
     photos = [TWO, PLAIN, TURNED]
-    many = list(cratecli.objects_many(photos, painter, batch_size=2, size=64, min_score=0.3))
+    many = list(cratecli.objects_many(photos, painter, batch_size=2, by="maskcut", sizes=[64], min_score=0.3))
     assert [len(objects) for objects in many] == [2, 0, 2]
     for objects, rgb in zip(many, photos, strict=True):
-        for one, alone in zip(objects, find(rgb, painter, size=64, min_score=0.3), strict=True):
+        for one, alone in zip(objects, find(rgb, painter, min_score=0.3), strict=True):
             np.testing.assert_array_equal(one.mask, alone.mask)
     given: list[PhotoLike] = [TWO, tmp_path / "gone.png"]
-    _, gone = cratecli.objects_many(given, painter, errors="return", size=64)
+    _, gone = cratecli.objects_many(given, painter, errors="return", sizes=[64])
     assert isinstance(gone, InputError)

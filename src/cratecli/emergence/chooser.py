@@ -14,7 +14,7 @@ from jaxtyping import Float
 from cratecli.arrays import RGB, Soft
 from cratecli.emergence import cues
 from cratecli.emergence.candidates import Candidates, candidates
-from cratecli.emergence.crf import Masks, dense_crf, kernels
+from cratecli.emergence.crf import Kernels, Masks, dense_crf, kernels
 from cratecli.emergence.features import View
 from cratecli.emergence.heads import finest_tokens, token_features
 from cratecli.emergence.masks import scale, threshold
@@ -50,36 +50,72 @@ class Judged:
         return (self.soft > 0.5).astype(float)
 
 
-def judge(views: Sequence[View], photo: RGB, keep: Keep) -> Judged:
-    """Make the candidates of a photo into masks, and measure their cues; `keep` cuts their maps."""
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Holds what masks of a photo are made of, and judged by.
+
+    `maps` are those of the candidates, scaled to 0–1 and averaged over superpixels; `cuts` is where each is cut.
+    `features` are the superpixels' tokens of all layers, of which dot products are cosines, `tokens` their principal
+    components in the last layer.
+    """
+
+    pixels: Superpixels
+    listed: Candidates
+    maps: Masks
+    cuts: Float[np.ndarray, " c"]
+    alike: Kernels
+    features: Float[np.ndarray, "n d"]
+    tokens: Float[np.ndarray, "n c2"]
+
+
+def gather(views: Sequence[View], photo: RGB, keep: Keep) -> Evidence:
+    """Divide a photo into superpixels, and bring the candidates' maps and the finest view's tokens to them."""
     tokens = finest_tokens(views)
     features = token_features(tokens)
     listed = candidates(views, features)
     pixels = divide(photo)
     pool = pooling(pixels.labels, listed.grid)
     grids = listed.maps.reshape(-1, *listed.grid)
-    maps = np.stack([scale(each) for each in grids]).reshape(len(grids), -1) @ pool.T
-    cuts = np.array([threshold(each, keep) for each in grids])
-    alike = kernels(pixels)
-    soft = dense_crf(maps, cuts, alike, pixels.sizes)
-    masks, raw = (soft > 0.5).astype(float), (maps >= cuts[:, None]).astype(float)
-    pooled = pool @ features
     last = tokens[-1] / np.maximum(np.linalg.norm(tokens[-1], axis=-1, keepdims=True), 1e-12)
-    shape, shape_raw = cues.shape(masks, pixels), cues.shape(raw, pixels)
-    found = {
-        **shape._asdict(),
-        **{f"{name}_raw": each for name, each in shape_raw._asdict().items()},
+    return Evidence(
+        pixels=pixels,
+        listed=listed,
+        maps=np.stack([scale(each) for each in grids]).reshape(len(grids), -1) @ pool.T,
+        cuts=np.array([threshold(each, keep) for each in grids]),
+        alike=kernels(pixels),
+        features=pool @ features,
+        tokens=cues.principal(pool @ last),
+    )
+
+
+def describe(masks: Masks, seen: Evidence) -> cues.Cues:
+    """Measure the cues that a mask has by itself, whatever the other masks of its photo are."""
+    pixels, features = seen.pixels, seen.features
+    return {
+        **cues.shape(masks, pixels)._asdict(),
         **cues.contour(masks, pixels),
-        **cues.colours(masks, pixels, alike.colour),
-        **cues.contrast(masks, maps[-1], pixels),
-        **cues.cosines(masks, pooled @ pooled.T, pixels),
-        **cues.alike(masks, raw, pixels.sizes),
-        "rate_gain": cues.rate_gain(masks, cues.principal(pool @ last), pixels.sizes),
+        **cues.colours(masks, pixels, seen.alike.colour),
+        **cues.contrast(masks, seen.maps[-1], pixels),
+        **cues.cosines(masks, features @ features.T, pixels),
+        "rate_gain": cues.rate_gain(masks, seen.tokens, pixels.sizes),
         "area": np.log(cues.areas(masks, pixels) / pixels.total),
-        "unsure": np.minimum(soft, 1 - soft) @ pixels.sizes / pixels.total,
-        "agreement": listed.agreement,
     }
-    return Judged(pixels, listed, soft, found, {name: standard(each) for name, each in found.items()})
+
+
+def judge(views: Sequence[View], photo: RGB, keep: Keep) -> Judged:
+    """Make the candidates of a photo into masks, and measure their cues; `keep` cuts their maps."""
+    seen = gather(views, photo, keep)
+    pixels = seen.pixels
+    soft = dense_crf(seen.maps, seen.cuts, seen.alike, pixels.sizes)
+    masks, raw = (soft > 0.5).astype(float), (seen.maps >= seen.cuts[:, None]).astype(float)
+    found = {
+        **describe(masks, seen),
+        **{f"{name}_raw": each for name, each in cues.shape(raw, pixels)._asdict().items()},
+        **cues.alike(masks, raw, pixels.sizes),
+        "unsure": np.minimum(soft, 1 - soft) @ pixels.sizes / pixels.total,
+        "agreement": seen.listed.agreement,
+    }
+    return Judged(pixels, seen.listed, soft, found, {name: standard(each) for name, each in found.items()})
 
 
 def standard(cue: cues.Cue) -> cues.Cue:

@@ -182,3 +182,11 @@ def alike(masks: Masks, raw: Masks, sizes: Float[np.ndarray, " n"]) -> Cues:
         "alike_raw": (before.sum(axis=1) - own) / count,
         "kept": own.copy(),
     }
+
+
+def repeated(masks: Masks, sizes: Float[np.ndarray, " n"]) -> Cues:
+    """Average the IoU of each mask with the nearest of the others, and with all: what many maps show is no chance."""
+    among = overlaps(masks, masks, sizes)
+    np.fill_diagonal(among, 0)
+    nearest = np.sort(among, axis=1)[:, ::-1][:, : max(1, min(NEAREST, len(masks) - 1))]
+    return {"near": nearest.mean(axis=1), "alike": among.sum(axis=1) / max(len(masks) - 1, 1)}

@@ -29,8 +29,9 @@ from cratecli.io.datasets import CocoSet, Pair
 from cratecli.io.formats.record import annotate
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.views import Question
+from cratecli.tasks.object_recipes import MOST_PATCHES, choose_cut_recipe
 from cratecli.tasks.options import CutOptions
-from cratecli.tasks.recipes import MOST_PATCHES, ObjectRecipe, choose_object_recipe
+from cratecli.tasks.recipes import ObjectRecipe
 
 PUBLISHED, OURS = "every score 1", "our scores"
 KINDS: tuple[tuple[str, Kind], ...] = (("box", "bbox"), ("mask", "segm"))
@@ -70,7 +71,7 @@ class CocoProtocol(PhotoProtocol[CocoScores]):
     @property
     def settings(self) -> dict[str, Any]:
         """Give all of the recipe that decides cuts and scores: every cut counts, and none is refined."""
-        unused = ("min_score", "refine")
+        unused = ("by", "min_score", "min_best", "refine")
         return {name: value for name, value in self.recipe.as_data().items() if name not in unused}
 
     @property
@@ -139,14 +140,14 @@ class CocoProtocol(PhotoProtocol[CocoScores]):
                     measures += _measures(
                         word, average_precision(truth, results, sizes, kind, bootstrap.counts)
                     )
-                if name == PUBLISHED and (layer,) == choose_object_recipe(self.model).layers:
+                if name == PUBLISHED and (layer,) == choose_cut_recipe(self.model).layers:
                     measures = [replace(each, paper=paper.get(each.name)) for each in measures]
                 rows.append(ResultRow(name, tuple(measures), layer))
         return tuple(rows)
 
     def _official(self, photos: int) -> bool:
         """Tell whether data and settings are the paper's."""
-        default = choose_object_recipe(self.model)
+        default = choose_cut_recipe(self.model)
         same = replace(default, layers=self.recipe.layers) == self.recipe
         return same and photos == COCO_PHOTOS and self.pairs[0].truth.name == datasets.VAL2017
 
@@ -166,7 +167,7 @@ def _measures(word: str, precision: Precision) -> list[Measure]:
 
 def coco_protocol(path: Path, model: WhiteBox, **asked: Unpack[CutOptions]) -> CocoProtocol:
     """Read COCO's annotations. Raises `InputError`, `UsageError`, and `NothingMatchedError` without an object."""
-    recipe = choose_object_recipe(model, **asked)
+    recipe = choose_cut_recipe(model, **asked)
     coco = datasets.coco(path)
     if not any(not each["iscrowd"] for photo in coco.annotations.values() for each in photo):
         raise NothingMatchedError(f"no object is annotated in {coco.pairs[0].truth}")

@@ -30,8 +30,9 @@ from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, look, views_of
 from cratecli.tasks.arrays_run import ArraysPhoto, arrays_run
 from cratecli.tasks.combined import write_sheet
+from cratecli.tasks.object_recipes import MOST_PATCHES
 from cratecli.tasks.options import LayerOptions
-from cratecli.tasks.recipes import MOST_PATCHES, LayerRecipe, choose_layer_recipe
+from cratecli.tasks.recipes import LayerRecipe, choose_layer_recipe
 from cratecli.wording import count_of
 
 PICTURED = 4  # photos whose layers are shown; the curves are of all

@@ -1,4 +1,4 @@
-"""Find several objects in each photo by MaskCut, with a score each, and none where there is none."""
+"""Find several objects in each photo, with a score each, and none where there is none."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,10 +10,13 @@ from jaxtyping import Int
 
 from cratecli.arrays import RGB, Mask, Soft
 from cratecli.emergence import refine as refine_
+from cratecli.emergence.chooser import FINEST
 from cratecli.emergence.features import View
-from cratecli.emergence.heads import agree
+from cratecli.emergence.heads import agree, common_grid
 from cratecli.emergence.maskcut import maskcut, objectness
 from cratecli.emergence.masks import bounding_box, clean, enlarge
+from cratecli.emergence.pieces import find_pieces, pick, score
+from cratecli.emergence.rules import Keep
 from cratecli.errors import CrateError
 from cratecli.geometry import Box, Size
 from cratecli.io import images
@@ -31,12 +34,15 @@ from cratecli.runs.plan import Plan
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
 from cratecli.tasks.combined import write_combined
+from cratecli.tasks.object_recipes import MOST_PATCHES, choose_object_recipe
 from cratecli.tasks.options import Combined, ObjectOptions, Refine, is_combined
-from cratecli.tasks.recipes import MOST_PATCHES, ObjectRecipe, choose_object_recipe
+from cratecli.tasks.ranker import piece_ranker
+from cratecli.tasks.recipes import ObjectRecipe
 
 Picture = Literal["overlay", "labels"]
 PICTURES: tuple[Picture, ...] = get_args(Picture)
 
+KEEP = Keep("otsu")  # what cuts the maps of candidates
 PIECE = 0.1  # of an object: smaller pieces that refinement splits off are dropped
 
 
@@ -66,7 +72,7 @@ def objects(
     model: WhiteBox | str | Path | None = None,
     **asked: Unpack[ObjectOptions],
 ) -> list[Object]:
-    """Find the objects of one photo by MaskCut, in the order they were cut; a photo may have none.
+    """Find the objects of one photo, the best first (by MaskCut in the order they were cut); it may have none.
 
     `image` is a path, a Pillow image, an upright RGB array (0–255), or a `Look`. What is left out of `ObjectOptions` is
     as measured best for the model. Raises `InputError` for a bad photo, `UsageError` for an option that makes no sense,
@@ -112,7 +118,7 @@ def objects_many(
     desk = Desk(ready, batch_size, kept, range=recipe.range)
 
     def finish(photo: DecodedPhoto, views: Sequence[View]) -> list[Object]:
-        return _cut(photo.rgb, views[0], recipe)
+        return _find(photo.rgb, views, recipe)
 
     return work_in_order(photos, desk, _question(recipe), finish, errors)
 
@@ -122,46 +128,79 @@ def objects_batch(
 ) -> list[list[Object]]:
     """Find the objects of upright RGB photos; those that share a grid go through the model together."""
     seen = views_of(photos, model, _question(recipe), cache=cache)
-    return [_cut(photo, view, recipe) for photo, (view,) in zip(photos, seen, strict=True)]
+    return [_find(photo, views, recipe) for photo, views in zip(photos, seen, strict=True)]
 
 
 def _question(recipe: ObjectRecipe) -> Question:
-    return Question(recipe.places[0], recipe.sizes[:1], most_patches=MOST_PATCHES)
+    if recipe.by == "maskcut":
+        return Question(recipe.places[0], recipe.sizes, most_patches=MOST_PATCHES)
+    return Question(recipe.layers, recipe.sizes)
 
 
-def _cut(photo: RGB, whole: View, recipe: ObjectRecipe) -> list[Object]:
-    """Cut one photo, score what was cut, and bring it to pixels.
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What was found of an object: its soft mask at the photo's size, cut at 0.5; and its score, 0–1."""
 
-    What two objects share the earlier keeps; refinement takes no object's patches from it.
+    soft: Soft
+    score: float
+
+
+def _find(photo: RGB, views: Sequence[View], recipe: ObjectRecipe) -> list[Object]:
+    """Find the objects of one photo, and bring them to pixels.
+
+    What two objects share the earlier keeps; refinement takes nothing of an object from it.
     """
-    _, cut, asked = recipe.places
-    view = whole.only(*cut)
-    if flat(photo, view.grid):
+    if flat(photo, common_grid(views)):
         return []
-    saliency = agree([whole.only(*asked)])
-    tokens, size = view.unit_tokens(), Size(*photo.shape[:2])
-    scored = [
-        (enlarge(mask.astype(np.float32), size), objectness(mask, tokens, saliency.log_attention, recipe.tau))
-        for mask in maskcut(tokens, tau=recipe.tau, count=recipe.count)
-        if mask.any()
-    ]
-    kept = [(soft, score) for soft, score in scored if score >= recipe.min_score]
-    cell = max(size) / max(view.grid)
+    if recipe.by == "maskcut":
+        found, cell = _cut(photo, views[0], recipe), max(photo.shape) / max(views[0].grid)
+    else:
+        found, cell = _pick(photo, views, recipe), max(photo.shape) / FINEST
+    if max((each.score for each in found), default=0.0) < recipe.min_best:
+        return []
+    kept = [each for each in found if each.score >= recipe.min_score]
     objects: list[Object] = []
-    for soft, score in kept:
-        others = [soft_other >= 0.5 for soft_other, _ in kept if soft_other is not soft]
-        pixels = _refined(photo, soft, cell, recipe.refine) & ~np.any([each.mask for each in objects], axis=0)
+    for one in kept:
+        others = [other.soft >= 0.5 for other in kept if other is not one]
+        pixels = _refined(photo, one.soft, cell, recipe.refine) & ~np.any(
+            [each.mask for each in objects], axis=0
+        )
         if recipe.refine != "none" and others:
-            pixels &= (soft >= 0.5) | ~np.any(others, axis=0)
+            pixels &= (one.soft >= 0.5) | ~np.any(others, axis=0)
         if not pixels.any():  # refinement may erase what it was to improve
-            pixels = (soft >= 0.5) & ~np.any([each.mask for each in objects], axis=0)
+            pixels = (one.soft >= 0.5) & ~np.any([each.mask for each in objects], axis=0)
         if pixels.any():
-            objects.append(Object(pixels, score))
+            objects.append(Object(pixels, one.score))
     return objects
 
 
+def _cut(photo: RGB, whole: View, recipe: ObjectRecipe) -> list[_Found]:
+    """Cut a photo's tokens by MaskCut, and score each cut, in their order."""
+    _, cut, asked = recipe.places
+    log_attention = agree([whole.only(*asked)]).log_attention
+    tokens, size = whole.only(*cut).unit_tokens(), Size(*photo.shape[:2])
+    return [
+        _Found(enlarge(mask.astype(np.float32), size), objectness(mask, tokens, log_attention, recipe.tau))
+        for mask in maskcut(tokens, tau=recipe.tau, count=recipe.count)
+        if mask.any()
+    ]
+
+
+def _pick(photo: RGB, views: Sequence[View], recipe: ObjectRecipe) -> list[_Found]:
+    """Pick the best of the pieces of all heads' masks, the best first."""
+    found = find_pieces(views, photo, KEEP)
+    scores = score(found, piece_ranker())
+    size = Size(*photo.shape[:2])
+    return [
+        _Found(
+            enlarge(found.masks[place][found.pixels.labels].astype(np.float32), size), float(scores[place])
+        )
+        for place in pick(found.masks, scores, found.pixels.sizes, recipe.count)
+    ]
+
+
 def _refined(photo: RGB, soft: Soft, cell: float, refine: Refine) -> Mask:
-    """Give the pixels of a cut; refined, it loses pieces that are under a tenth of it. `cell` is a patch, in px."""
+    """Give the pixels of what was found; refined, without pieces that are under a tenth of it. `cell` is in px."""
     if refine == "none":
         return np.asarray(soft >= 0.5)
     if refine == "grabcut":
@@ -197,7 +236,7 @@ def objects_run(
     with Session(plan, replace(desk, range=recipe.range), made) as session:
 
         def finish(photo: DecodedPhoto, views: Sequence[View]) -> ObjectsPhoto:
-            objects = _cut(photo.rgb, views[0], recipe)
+            objects = _find(photo.rgb, views, recipe)
             annotations = [annotate(each.mask, round(each.score, 4)) for each in objects]
             height, width = photo.rgb.shape[:2]
             annotated = Annotated(photo.job.name, height, width, annotations)

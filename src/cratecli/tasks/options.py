@@ -37,6 +37,11 @@ InputSize = Annotated[int, Interval(ge=1, le=LARGEST)]
 LayerChoice = Annotated[
     Sequence[int] | Literal["all"], MinLen(1), Doc("Layers, from 0; `-1` is the last: `-2,-1`.")
 ]
+Finder = Literal["candidates", "maskcut"]
+TauChoice = Annotated[
+    float, Interval(ge=-1, le=1), Doc("MaskCut's τ: the cosine above which two patches are alike.")
+]
+CountChoice = Annotated[int, Interval(ge=1, le=100), Doc("The most objects in a photo.")]
 RefineChoice = Annotated[Refine, Doc("How edges follow the photo: not, all edges, or by colour.")]
 
 
@@ -110,21 +115,27 @@ class OneSizeOptions(ReadOptions, total=False):
 class LayerOptions(OneSizeOptions, total=False):
     """What is shown layer by layer, at one input size."""
 
-    tau: Annotated[
-        float, Interval(ge=-1, le=1), Doc("MaskCut's τ: the cosine above which two patches are alike.")
-    ]
+    tau: TauChoice
 
 
 class CutOptions(LayerOptions, total=False):
     """How MaskCut cuts a photo."""
 
-    count: Annotated[int, Interval(ge=1, le=100), Doc("The most objects in a photo.")]
+    count: CountChoice
 
 
-class ObjectOptions(CutOptions, total=False):
-    """How objects are found: MaskCut's cuts, scored and refined."""
+class ObjectOptions(ViewOptions, total=False):
+    """How objects are found, scored and refined."""
 
+    by: Annotated[
+        Finder, Doc("`candidates` judges pieces of all heads' masks; `maskcut` cuts the tokens of one size.")
+    ]
+    tau: TauChoice
+    count: CountChoice
     min_score: Annotated[float, Interval(ge=0, le=1), Doc("Objects that score less are left out.")]
+    min_best: Annotated[
+        float, Interval(ge=0, le=1), Doc("Where the best object scores less, the photo has none.")
+    ]
     refine: RefineChoice
 
 

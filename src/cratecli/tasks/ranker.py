@@ -1,4 +1,4 @@
-"""What the chooser learned, tables in the package: what ranks candidate masks, and what says how good the vote is."""
+"""What was learned from composites, tables in the package: what ranks candidates, and what says how good a mask is."""
 
 import tomllib
 from functools import cache
@@ -27,6 +27,13 @@ def confidence_weights(model: WeightsId | None, *, frame: bool) -> Signs:
     learned = _learned("confidence")
     known = model is not None and model.sha256 == learned["model_sha256"]
     weights: Signs = learned["tokens_and_masks" if known else "masks"][_way(frame=frame)]
+    return weights
+
+
+@cache
+def piece_ranker() -> Ranker:
+    """Read the weights that make the score of an object in `crate objects` (`benchmarks/pieces.py`)."""
+    weights: Ranker = _learned("pieces")
     return weights
 
 

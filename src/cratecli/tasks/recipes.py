@@ -11,6 +11,7 @@ from cratecli.emergence.rules import Foreground, Keep
 from cratecli.errors import UsageError
 from cratecli.tasks.options import (
     NO_HEAD,
+    Finder,
     Heads,
     LayerOptions,
     ObjectOptions,
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 THUMBNAIL = 128  # px: a model trained on images smaller than this sees a photo at several sizes
 BASE = 64  # px: what that model's sizes are multiples of, if it was not trained on even smaller ones
 PAPER_SIZE = 480  # px, of MaskCut's square in the paper; `objects` keeps the photo's aspect
-MOST_PATCHES = 16_384  # of a grid that MaskCut cuts: their affinity takes a gigabyte
+OTSU = Keep("otsu")
 PAPER_KEEP = Keep("mass", 0.6)  # of the attention (2308.16271, B.3)
+MASKCUT: dict[str, Any] = {"by": "maskcut", "count": 3, "min_score": 0.2, "min_best": 0.0, "refine": "none"}
 TAU = 0.15  # cosine above which MaskCut takes two patches for alike
 
 
@@ -105,16 +107,19 @@ class LayerRecipe(ViewRecipe):
 
 @dataclass(frozen=True)
 class ObjectRecipe(ViewRecipe):
-    """How MaskCut finds objects; see `ObjectOptions` for units and ranges.
+    """How objects are found; see `ObjectOptions` for units and ranges.
 
-    The tokens of `layers` are cut, the heads of `attention` asked for the score; of `sizes` the first counts.
+    By `candidates`, every head of `layers` is asked at all sizes. By `maskcut`, their tokens are cut at one size, and
+    the heads of `attention` asked for the score.
     """
 
     attention: tuple[int, ...]
+    by: Finder = "candidates"
     tau: float = TAU
-    count: int = 3
-    min_score: float = 0.2
-    refine: Refine = "none"
+    count: int = 10
+    min_score: float = 0.1
+    min_best: float = 0.4
+    refine: Refine = "guided"
 
     @property
     def places(self) -> tuple[tuple[int, ...], list[int], list[int]]:
@@ -125,8 +130,9 @@ class ObjectRecipe(ViewRecipe):
 
     def __str__(self) -> str:
         """Say the recipe in one line, for people."""
-        cut = f"n {self.count}, tau {self.tau:g}, min-score {self.min_score:g}, refine {self.refine}"
-        return f"{super().__str__()}, {cut}"
+        tau = f", tau {self.tau:g}" if self.by == "maskcut" else ""
+        least = f"min-score {self.min_score:g}, min-best {self.min_best:g}"
+        return f"{super().__str__()}, by {self.by}, n {self.count}{tau}, {least}, refine {self.refine}"
 
 
 @dataclass(frozen=True)
@@ -171,12 +177,13 @@ _OPTIONS: dict[type[ViewRecipe], type] = {
 class Defaults:
     """What every question asks of a model where the caller leaves it out; `voc` is the protocol of the paper.
 
-    `attention` is what `segment` asks if heads are to be combined or averaged, and none is chosen.
+    `attention` is what `segment` asks if no head is chosen but all are combined; `cuts` what `objects` asks of MaskCut.
     """
 
     segment: Recipe
     attention: Recipe
     objects: ObjectRecipe
+    cuts: ObjectRecipe
     parts: PartRecipe
     layers: LayerRecipe
     voc: ViewRecipe
@@ -192,22 +199,25 @@ def defaults(model: "WhiteBox") -> Defaults:
     figures, depth = _counted((model.paper_layer,), model.depth), model.depth
     if model.image_size >= THUMBNAIL:
         side = model.image_size
-        whole = Recipe(figures, (side, side), keep=Keep("otsu"), refine="guided")
         return Defaults(
-            segment=replace(whole, min_confidence=model.least_confidence),
+            segment=Recipe(
+                figures, (side, side), keep=OTSU, refine="guided", min_confidence=model.least_confidence
+            ),
             attention=Recipe(figures, (side, side), heads="agree", min_confidence=model.least_agreement),
-            objects=ObjectRecipe(figures, (PAPER_SIZE,), attention=figures),
+            objects=ObjectRecipe(figures, (side, side), figures),
+            cuts=ObjectRecipe(figures, (PAPER_SIZE,), figures, **MASKCUT),
             parts=PartRecipe(figures, (side, side), attention=figures, foreground="pca"),
             layers=LayerRecipe(tuple(range(depth)), (side,)),
             voc=ViewRecipe(figures, (PAPER_SIZE,)),
         )
     base = min(model.image_size, BASE)
     last, sizes = tuple(range(max(0, depth - 4), depth)), (base, round(1.5 * base), 3 * base)
-    tidy = Recipe(last, sizes, keep=Keep("otsu"), refine="guided", min_area=0.01, fill_holes=True)
+    tidy = Recipe(last, sizes, keep=OTSU, refine="guided", min_area=0.01, fill_holes=True)
     return Defaults(
         segment=replace(tidy, min_confidence=model.least_confidence),
         attention=replace(tidy, heads="agree", refine="grabcut", min_confidence=model.least_agreement),
-        objects=ObjectRecipe(figures, (2 * base,), attention=last),
+        objects=ObjectRecipe(last, sizes, last),
+        cuts=ObjectRecipe(figures, (2 * base,), last, **MASKCUT),
         parts=PartRecipe((min(3, depth - 1),), sizes, attention=last, foreground="attention"),
         layers=LayerRecipe(tuple(range(depth)), (3 * base,)),
         voc=ViewRecipe(figures, (3 * base,)),
@@ -223,7 +233,7 @@ def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
     """
     chosen = isinstance(heads := asked.get("heads", "auto"), str | None) and heads in ("auto", None)
     default = defaults(model).segment if chosen else defaults(model).attention
-    values = _settled(model, SegmentOptions, default, asked)
+    values = settled(model, SegmentOptions, default, asked)
     if not (chosen or values["frame"]):
         raise UsageError("only heads auto can do without the frame: no other looks at it")
     if not isinstance(values["heads"], str):
@@ -243,30 +253,25 @@ def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
 def choose_view_recipe(model: "WhiteBox", **asked: Unpack[ViewOptions]) -> ViewRecipe:
     """Take the layers and sizes that `segment` looks at, and what was asked for instead. Raises `UsageError`."""
     default = defaults(model).segment
-    return ViewRecipe(**_settled(model, ViewOptions, ViewRecipe(default.layers, default.sizes), asked))
+    return ViewRecipe(**settled(model, ViewOptions, ViewRecipe(default.layers, default.sizes), asked))
 
 
 def choose_layer_recipe(model: "WhiteBox", **asked: Unpack[LayerOptions]) -> LayerRecipe:
     """Take all layers at the largest size of `segment`, and what was asked for instead. Raises `UsageError`."""
-    return LayerRecipe(**_settled(model, LayerOptions, defaults(model).layers, asked))
-
-
-def choose_object_recipe(model: "WhiteBox", **asked: Unpack[ObjectOptions]) -> ObjectRecipe:
-    """Take the model's defaults for `objects`, and what was asked for instead. Raises `UsageError`."""
-    return ObjectRecipe(**_settled(model, ObjectOptions, defaults(model).objects, asked))
+    return LayerRecipe(**settled(model, LayerOptions, defaults(model).layers, asked))
 
 
 def choose_part_recipe(model: "WhiteBox", **asked: Unpack[PartOptions]) -> PartRecipe:
     """Take the model's defaults for `parts`, and what was asked for instead. Raises `UsageError`."""
-    return PartRecipe(**_settled(model, PartOptions, defaults(model).parts, asked))
+    return PartRecipe(**settled(model, PartOptions, defaults(model).parts, asked))
 
 
 def choose_voc_recipe(model: "WhiteBox", **asked: Unpack[OneSizeOptions]) -> ViewRecipe:
     """Take the paper's layer and a square of 480 px, and what was asked for instead. Raises `UsageError`."""
-    return ViewRecipe(**_settled(model, OneSizeOptions, defaults(model).voc, asked))
+    return ViewRecipe(**settled(model, OneSizeOptions, defaults(model).voc, asked))
 
 
-def _settled(
+def settled(
     model: "WhiteBox", options: type, default: ViewRecipe, asked: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Give the values of a recipe's fields: the default's, and what was asked for, layers counted from 0."""

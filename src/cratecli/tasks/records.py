@@ -15,6 +15,7 @@ from cratecli.runs.records import Rle
 from cratecli.tasks.heads import HeadsPhoto
 from cratecli.tasks.layers import LayersPhoto
 from cratecli.tasks.objects import ObjectsPhoto
+from cratecli.tasks.options import Finder
 from cratecli.tasks.parts_album import PartsPhoto
 from cratecli.tasks.recipes import ObjectRecipe, PartRecipe, Recipe, ViewRecipe
 from cratecli.tasks.segment import SegmentedPhoto
@@ -104,11 +105,15 @@ class ObjectsRecord(Record):
     output: str | None = _OUTPUT
     height: int = _HEIGHT
     width: int = _WIDTH
-    objects: list[ObjectRecord] = Field(description="The objects, in the order they were cut.")
-    layers: list[int] = Field(description="Layers whose tokens were cut, from 0.")
-    size: int = Field(description="Input short side, px.")
-    tau: float = Field(description="MaskCut's τ, a cosine.")
+    objects: list[ObjectRecord] = Field(
+        description="The objects, the best first; by MaskCut in the order they were cut."
+    )
+    by: Finder = Field(description="How objects were found.")
+    layers: list[int] = Field(description="Layers whose heads were asked, or whose tokens were cut, from 0.")
+    sizes: list[int] = _SIZES
+    tau: float | None = Field(description="MaskCut's τ, a cosine; null by candidates.")
     min_score: float = Field(description="Objects that scored less were left out, 0–1.")
+    min_best: float = Field(description="Where the best object scored less, all were left out, 0–1.")
     refine: str = _REFINE
     weights: str | None = _WEIGHTS
     weights_sha256: str | None = _SHA256
@@ -231,10 +236,12 @@ def objects_record(photo: ObjectsPhoto, recipe: ObjectRecipe, model: WhiteBox) -
             ObjectRecord(score=each.score, area=each.area, box=list(each.box), rle=Rle(**each.rle))
             for each in photo.annotated.objects
         ],
+        by=recipe.by,
         layers=list(recipe.layers),
-        size=recipe.sizes[0],
-        tau=recipe.tau,
+        sizes=list(recipe.sizes),
+        tau=recipe.tau if recipe.by == "maskcut" else None,
         min_score=recipe.min_score,
+        min_best=recipe.min_best,
         refine=recipe.refine,
         **_named(model.weights),
     )

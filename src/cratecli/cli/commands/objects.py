@@ -30,11 +30,11 @@ def objects(
     writing: Writing,
     running: Running,
 ) -> None:
-    """Find objects by MaskCut: masks, boxes and scores, several a photo, or none.
+    """Find objects: masks, boxes and scores, several a photo, or none.
 
     Pictures go where `crate segment` puts its masks; a COCO file is one for all photos: -o FILE.json, a pipe, or
     ./FOLDER-objects.json. --json and --jsonl print a record a photo, masks as COCO RLE. What is left out of --layer,
-    --size, --tau and --min-score is as measured best for the model.
+    --size, --n, --min-score, --min-best and --refine is as measured best for the model and --by; --tau is MaskCut's.
     """
     report = running.report()
     kind: As = as_ or ("coco" if wants_combined(output) else "overlay")
@@ -50,8 +50,8 @@ def objects(
         outputs = one_each(output, "object", records=report.records, piped=photos.piped, ending=ended)
     run = Run(photos, outputs, running, report, writing)
 
+    from cratecli.tasks.object_recipes import choose_object_recipe
     from cratecli.tasks.objects import objects_run
-    from cratecli.tasks.recipes import choose_object_recipe
     from cratecli.tasks.records import objects_record
 
     model = running.load()

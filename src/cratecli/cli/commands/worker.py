@@ -159,9 +159,9 @@ def _segment(request: "Request", plan: "Plan", desk: "Desk") -> tuple[dict[str, 
 
 
 def _objects(request: "Request", plan: "Plan", desk: "Desk") -> tuple[dict[str, Any], bytes]:
+    from cratecli.tasks.object_recipes import choose_object_recipe
     from cratecli.tasks.objects import PICTURES, objects_run
     from cratecli.tasks.pictures import choose_ending
-    from cratecli.tasks.recipes import choose_object_recipe
     from cratecli.tasks.records import objects_record
 
     recipe = choose_object_recipe(desk.model, **request.asked)
