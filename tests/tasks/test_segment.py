@@ -452,7 +452,9 @@ def test_one_look_answers_many_questions() -> None:
     np.testing.assert_array_equal(maps.scores, found.head_scores)
     one = cratecli.segment(opened, heads=[1], layers=[-1])
     assert model.shown == passes
-    assert len(cratecli.objects(opened, min_score=0)) > 0
+    cratecli.objects(opened)
+    assert model.shown == passes
+    assert len(cratecli.objects(opened, by="maskcut", min_score=0)) > 0
     assert model.shown == passes + 1  # its size is another
     cratecli.objects(opened, min_score=0.9, tau=0.3)
     cratecli.parts([opened], k=2, foreground="attention")

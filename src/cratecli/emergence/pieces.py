@@ -71,7 +71,7 @@ def connected(masks: Masks, pixels: Superpixels) -> Float[np.ndarray, "pieces n"
     share = together @ pixels.sizes / pixels.total
     together = together[(share >= SMALLEST) & (together == 0).any(axis=1)]
     first = np.unique(together > 0.5, axis=0, return_index=True)[1]
-    return together[np.sort(first)]
+    return np.asarray(together[np.sort(first)])
 
 
 def score(pieces: Pieces, ranker: Mapping[str, float]) -> Float[np.ndarray, " c"]:
@@ -82,7 +82,7 @@ def score(pieces: Pieces, ranker: Mapping[str, float]) -> Float[np.ndarray, " c"
     if not len(pieces.masks):
         return np.zeros(0)
     weighed = sum(weight * (1.0 if name == "bias" else pieces.cues[name]) for name, weight in ranker.items())
-    return sigmoid(np.zeros((1, len(pieces.masks))) + weighed)[0]
+    return np.asarray(sigmoid(np.zeros((1, len(pieces.masks))) + weighed)[0])
 
 
 def pick(
