@@ -456,7 +456,7 @@ def test_one_look_answers_many_questions() -> None:
     assert model.shown == passes
     assert len(cratecli.objects(opened, by="maskcut", min_score=0)) > 0
     assert model.shown == passes + 1  # its size is another
-    cratecli.objects(opened, min_score=0.9, tau=0.3)
+    cratecli.objects(opened, by="maskcut", min_score=0.9, tau=0.3)
     cratecli.parts([opened], k=2, foreground="attention")
     assert model.shown == passes + 1
     alone = cratecli.segment(rgb, small_crate(), heads=[1], layers=[-1])
