@@ -41,8 +41,8 @@ class Segmentation:
 
     `mask` and `soft` (0–1, before its threshold: the scaled map, or with heads `auto` the candidates' vote) have the
     photo's upright size, as has `box`. `heads` lists those that made the map, or have at least an even share of the
-    vote; `head_scores` is the label-free score of every head at each of `layers`. `confidence`, 0–1, is how far heads,
-    layers and views agree, times how much more attention a patch gets inside what they agree on than outside. Where
+    vote; `head_scores` is the label-free score of every head at each of `layers`, `head_shares`, which sum to 1, what
+    it has of the map or the vote. `confidence`, 0–1, is how far heads, layers and views agree, times how much more attention a patch gets inside what they agree on than outside. Where
     `auto` or `agree` has less than the model's `least_confidence`, the mask is empty: nothing is there.
     `head` names the mask head that drew `soft`; its `threshold` is 0.5.
     """
@@ -52,6 +52,7 @@ class Segmentation:
     layers: tuple[int, ...]
     heads: tuple[int, ...]
     head_scores: Float[np.ndarray, "layers k"]
+    head_shares: Float[np.ndarray, "layers k"]
     threshold: float
     confidence: float
     weights: WeightsId | None
@@ -228,13 +229,14 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
     cut = threshold(saliency.log_attention, recipe.keep)
     confidence = saliency.agreement * contrast(saliency.log_attention, cut)
     constant = not scale(saliency.log_attention).any() or flat(photo, heads_.common_grid(views))
-    heads = saliency.chosen
+    heads, shares = saliency.chosen, saliency.shares
     if head:
         soft, cut = drawn_by_head(recipe.head, photo, views, recipe.layers, model), EDGE
     elif recipe.heads == "auto":
         votes = chooser.votes(chooser.score(judged, ranker(frame=recipe.frame)))
         soft, cut, cell = chooser.soft_mask(judged, votes, size), chooser.CUT, max(size) / chooser.FINEST
-        heads = heads_.trusted_heads(judged.listed.shares(votes))
+        shares = judged.listed.shares(votes)
+        heads = heads_.trusted_heads(shares)
     else:
         soft = enlarge(scale(saliency.log_attention), size)
     if constant:
@@ -253,6 +255,7 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
         layers=absolute_layers(recipe.layers, model.depth),
         heads=heads,
         head_scores=saliency.scores,
+        head_shares=shares,
         threshold=cut,
         confidence=confidence,
         weights=model.weights,
