@@ -45,8 +45,10 @@ def choose_explore_recipe(model: WhiteBox, **asked: Unpack[OneSizeOptions]) -> V
     return ViewRecipe(recipe.layers, recipe.sizes[:1], range=recipe.range)
 
 
-def explore_run(plan: Plan, desk: Desk, recipe: ViewRecipe) -> Outcomes[ExploredPhoto | Written]:
-    """Look into the photos of a plan, and write one page of all, or where they have targets, a page beside them.
+def explore_run(
+    plan: Plan, desk: Desk, recipe: ViewRecipe, *, drawn: bool = True
+) -> Outcomes[ExploredPhoto | Written]:
+    """Look into the photos of a plan, and write one page of all, if it is to be `drawn`; or a folder of data and a page.
 
     A bad photo is a `Failure`, not the end. Raises `OutputError` when an output cannot be written, and `UsageError`
     for photos that one page does not hold, or where a page of somebody else's is in the way.
@@ -73,7 +75,7 @@ def explore_run(plan: Plan, desk: Desk, recipe: ViewRecipe) -> Outcomes[Explored
         asked = segment_recipe(desk.model, recipe)
         for outcome in session.work(Question(asked.layers, asked.sizes), finish):
             yield outcome
-            if isinstance(outcome, ExploredPhoto) and folder is None:
+            if isinstance(outcome, ExploredPhoto) and folder is None and drawn:
                 explored.append(outcome)
                 _refuse_large(explored)
         if desk.stopping() or (folder is None and not explored):

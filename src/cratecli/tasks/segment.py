@@ -41,9 +41,10 @@ class Segmentation:
 
     `mask` and `soft` (0–1, before its threshold: the scaled map, or with heads `auto` the candidates' vote) have the
     photo's upright size, as has `box`. `heads` lists those that made the map, or have at least an even share of the
-    vote; `head_scores` is the label-free score of every head at each of `layers`, `head_shares`, which sum to 1, what
-    it has of the map or the vote. `confidence`, 0–1, is how far heads, layers and views agree, times how much more attention a patch gets inside what they agree on than outside. Where
-    `auto` or `agree` has less than the model's `least_confidence`, the mask is empty: nothing is there.
+    vote; `head_scores` is the label-free score of every head at each of `layers`, `head_shares` its share of the map
+    or the vote; they sum to 1. `confidence`, 0–1, is how far heads, layers and views agree, times how much more
+    attention a patch gets inside what they agree on than outside. Where `auto` or `agree` has less than the model's
+    `least_confidence`, the mask is empty: nothing is there.
     `head` names the mask head that drew `soft`; its `threshold` is 0.5.
     """
 

@@ -40,13 +40,14 @@ def explore(
     from cratecli.runs.plan import means_folder
 
     folder = output is not None and not means_stdout(output) and means_folder(output)
+    drawn = True
     if folder:
         outputs = one_each(output, "explore", records=report.records, ending="js")
     elif writing.resume:
         raise UsageError("--resume is of a file a photo, and a page is one of all: give -o FOLDER/")
     else:
-        outputs, _ = one_for_all(output, "explore", records=report.records, ending="html")
-    if open_ and outputs.to_stdout:
+        outputs, drawn = one_for_all(output, "explore", records=report.records, ending="html")
+    if open_ and (outputs.to_stdout or not drawn):
         raise UsageError("--open needs a page on the disk: give -o FILE")
     run = Run(photos, outputs, running, report, writing)
 
@@ -57,12 +58,9 @@ def explore(
     recipe = choose_explore_recipe(model, **asked)
     report.starts(model, str(recipe), recipe.sizes)
     with run.desk(model) as desk:
-        for photo in run.follow(explore_run(run.plan, desk, recipe)):
+        for photo in run.follow(explore_run(run.plan, desk, recipe, drawn=drawn)):
             target = photo.job.target
-            if report.records or target is not None:
-                report.done(explore_record(photo, recipe, model), *([] if target is None else [str(target)]))
-            else:
-                report.done(explore_record(photo, recipe, model))
+            report.done(explore_record(photo, recipe, model), *([] if target is None else [str(target)]))
     page = run.plan.target if run.plan.place is None else run.plan.place / INDEX
     if open_ and page is not None and page.exists():
         _open(page)

@@ -49,13 +49,19 @@ async function copyCommand() {
   setTimeout(() => (note.textContent = ""), 2500);
 }
 
+/** Write a command so that its lines end between words. */
+function writeCommand(element, command) {
+  const words = command.split(/( )/).map((word) => (word === " " ? word : make("span", {}, word)));
+  element.replaceChildren(...words);
+}
+
 /** Keep the controls of mask and command in step with the state. */
 function startCommand() {
   at("download").addEventListener("click", downloadMask);
   at("copy").addEventListener("click", copyCommand);
   watch(["photo", "token", "layers", "heads", "answer", "rule", "value"], () => {
     const command = commandOf();
-    at("command").textContent = command ?? "";
+    writeCommand(at("command"), command ?? "");
     at("command").hidden = command === null;
     at("no-command").hidden = command !== null;
     at("copy").disabled = command === null;

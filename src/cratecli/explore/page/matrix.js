@@ -68,8 +68,7 @@ function drawMatrix() {
   let place = 0;
   for (const layer of maps())
     for (const map of layer) {
-      const shown = state.logs ? scaled(Float32Array.from(map, (value) => Math.log(value + 1e-8))) : scaled(map);
-      put(canvases[place++], heatPixels(shown, photo.grid));
+      put(canvases[place++], heatPixels(scaled(state.logs ? logarithms(map) : map), photo.grid));
     }
 }
 
@@ -106,13 +105,13 @@ function nameChosen() {
   return `${name("layer", names, photo.layers.length)}, ${name("head", heads, photo.heads)}`;
 }
 
-/** Start with the map that has most of auto's vote. */
+/** Start with the map that agrees most with the others, of the layers that auto asks. */
 function bestOf(photo) {
-  let best = { share: -1, layers: [photo.layers.length - 1], heads: [0] };
+  let best = { score: -Infinity, layers: [photo.layers.length - 1], heads: [0] };
   photo.layers.forEach((_, layer) => {
     for (let head = 0; head < photo.heads; head++) {
-      const share = scoresOf(photo, layer, head)?.share ?? -1;
-      if (share > best.share) best = { share, layers: [layer], heads: [head] };
+      const score = scoresOf(photo, layer, head)?.score ?? -Infinity;
+      if (score > best.score) best = { score, layers: [layer], heads: [head] };
     }
   });
   return { layers: best.layers, heads: best.heads };

@@ -55,6 +55,20 @@ function scaled(values) {
   return out;
 }
 
+/** Take the logarithm of every number; of 0 it is that of 1e-8. */
+function logarithms(values) {
+  const out = new Float32Array(values.length);
+  for (let i = 0; i < values.length; i++) out[i] = Math.log(values[i] + 1e-8);
+  return out;
+}
+
+/** Tell which share of a mask is inside. */
+function shareOf(mask) {
+  let inside = 0;
+  for (let i = 0; i < mask.length; i++) inside += mask[i];
+  return inside / mask.length;
+}
+
 /** Make a source of numbers in 0–1 that gives the same ones each time (mulberry32). */
 function random(seed) {
   return () => {

@@ -1,20 +1,21 @@
 // Paint maps, masks and labels on canvases.
 
 const VIRIDIS = bytesOf(contents.viridis); // 256 colours, red, green, blue
+const [INNER, OUTER, DIM] = [0xffffffff, 0x8c000000, 0xc00e0c0c]; // alpha, blue, green, red
 const PALETTE = [
   [232, 119, 60], [64, 132, 196], [86, 168, 104], [196, 78, 118], [232, 184, 72], [120, 98, 184],
   [92, 186, 186], [158, 106, 70], [220, 142, 178], [132, 142, 52], [120, 126, 134], [176, 60, 52],
 ];
 
-/** Make pixels of a map in 0–1 (viridis). */
-function heatPixels(map, grid) {
+/** Make pixels of a map in 0–1 (viridis); `faintest` is the opacity of its lowest values. */
+function heatPixels(map, grid, faintest = 1) {
   const image = new ImageData(grid.cols, grid.rows);
   for (let i = 0; i < map.length; i++) {
     const colour = 3 * Math.round(map[i] * 255);
     image.data[4 * i] = VIRIDIS[colour];
     image.data[4 * i + 1] = VIRIDIS[colour + 1];
     image.data[4 * i + 2] = VIRIDIS[colour + 2];
-    image.data[4 * i + 3] = 255;
+    image.data[4 * i + 3] = 255 * (faintest + (1 - faintest) * map[i]);
   }
   return image;
 }
@@ -56,31 +57,25 @@ function spread(context, pixels, { smooth, opacity }) {
   context.restore();
 }
 
-/** Draw a mask over what a canvas shows: colour outside, and a line where it ends. */
-function drawMask(context, mask, { outside, line }) {
+/** Draw a mask on an empty canvas: colour outside, if any, and a line where it ends. */
+function drawMask(context, mask, outside) {
   const { width, height } = context.canvas;
-  const image = context.getImageData(0, 0, width, height);
-  const pixels = image.data;
-  const thick = Math.max(1, Math.round(Math.max(width, height) / 500));
-  for (let y = 0, place = 0; y < height; y++)
+  const image = context.createImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer);
+  const thick = Math.max(1, Math.round(Math.max(width, height) / 600));
+  const below = thick * width;
+  for (let y = 0, place = 0; y < height; y++) {
+    const [up, down] = [y >= thick ? -below : 0, y < height - thick ? below : 0];
     for (let x = 0; x < width; x++, place++) {
       const inside = mask[place];
-      const edge =
-        line &&
-        ((x >= thick && mask[place - thick] !== inside) ||
-          (x < width - thick && mask[place + thick] !== inside) ||
-          (y >= thick && mask[place - thick * width] !== inside) ||
-          (y < height - thick && mask[place + thick * width] !== inside));
-      const colour = edge ? (inside ? line : [0, 0, 0, 110]) : inside ? null : outside;
-      if (!colour) continue;
-      const alpha = colour[3] / 255;
-      const under = pixels[4 * place + 3] / 255;
-      const total = alpha + under * (1 - alpha);
-      for (let c = 0; c < 3; c++) {
-        const own = pixels[4 * place + c] * under * (1 - alpha);
-        pixels[4 * place + c] = total ? (colour[c] * alpha + own) / total : 0;
-      }
-      pixels[4 * place + 3] = total * 255;
+      const same =
+        mask[place + up] === inside &&
+        mask[place + down] === inside &&
+        (x < thick || mask[place - thick] === inside) &&
+        (x >= width - thick || mask[place + thick] === inside);
+      if (!same) pixels[place] = inside ? INNER : OUTER;
+      else if (!inside && outside) pixels[place] = outside;
     }
+  }
   context.putImageData(image, 0, 0);
 }

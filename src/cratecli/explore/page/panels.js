@@ -96,15 +96,16 @@ function startParts() {
   watch(["photo", "tab", "parts", "partsLayer", "within", "k", ...asked], describeParts);
 }
 
-/** Draw the objects that are not hidden, each in its colour. */
+/** Draw the objects that are not hidden, each in its colour; the rest is dimmed. */
 function drawObjects(context) {
   const { photo } = state;
-  drawMask(context, new Uint8Array(photo.shown.width * photo.shown.height), { outside: [12, 12, 14, 120], line: null });
-  const image = context.getImageData(0, 0, photo.shown.width, photo.shown.height);
+  const image = context.createImageData(photo.shown.width, photo.shown.height);
+  const pixels = new Uint32Array(image.data.buffer).fill(DIM);
   photo.objects.forEach((object, number) => {
     if (state.hidden.has(number)) return;
-    const colour = PALETTE[number % PALETTE.length];
-    object.mask().forEach((inside, place) => inside && image.data.set([...colour, 150], 4 * place));
+    const [red, green, blue] = PALETTE[number % PALETTE.length];
+    const colour = ((105 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+    object.mask().forEach((inside, place) => inside && (pixels[place] = colour));
   });
   context.putImageData(image, 0, 0);
 }
@@ -128,7 +129,7 @@ function listObjects() {
   });
   at("object-list").replaceChildren(...rows);
   at("no-objects").hidden = rows.length > 0;
-  at("object-command").textContent = `crate objects ${[photo.quoted, photo.options].filter(Boolean).join(" ")}`;
+  writeCommand(at("object-command"), ["crate objects", photo.quoted, photo.options].filter(Boolean).join(" "));
 }
 
 /** Keep the tab of objects in step with the state. */

@@ -1,34 +1,36 @@
 // The photo: who asks is chosen on it, and what is answered is drawn over it.
 
-const DIM = [12, 12, 14, 190];
-const LINE = [255, 255, 255, 255];
-
 /** Draw what the tab and the view ask for over the photo. */
 function drawStage() {
-  const { photo } = state;
-  const canvas = at("over");
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  canvas.width = photo.shown.width;
-  canvas.height = photo.shown.height;
-  const plain = state.show === "photo";
-  at("stage").classList.toggle("cut", !plain && state.show === "cutout" && state.tab !== "objects");
-  if (plain) return;
-  if (state.tab === "objects") return drawObjects(context);
-  if (state.tab === "parts" && state.show === "attention") {
-    return spread(context, partPixels(), { smooth: false, opacity: 0.82 });
-  }
-  if (state.show === "cutout") {
-    context.drawImage(at("picture"), 0, 0, canvas.width, canvas.height);
-    const image = context.getImageData(0, 0, canvas.width, canvas.height);
-    shownMask().forEach((inside, place) => inside || (image.data[4 * place + 3] = 0));
-    context.putImageData(image, 0, 0);
-  } else if (state.show === "mask" || state.answer === "auto") {
-    drawMask(context, shownMask(), { outside: DIM, line: LINE });
-  } else {
-    const map = state.logs ? chosen().map : scaled(chosen().logs.map(Math.exp));
-    spread(context, heatPixels(map, photo.grid), { smooth: true, opacity: 0.72 });
-    drawMask(context, shownMask(), { outside: null, line: LINE });
-  }
+  const { photo, show, tab } = state;
+  const { width, height } = photo.shown;
+  const [over, edge] = ["over", "edge"].map((id) => {
+    const canvas = at(id);
+    if (canvas.width !== width) canvas.width = width;
+    if (canvas.height !== height) canvas.height = height;
+    const context = canvas.getContext("2d");
+    context.clearRect(0, 0, width, height);
+    return context;
+  });
+  const first = show === "attention";
+  at("stage").classList.toggle("cut", show === "cutout");
+  if (show === "photo") return;
+  if (tab === "objects" && first) return drawObjects(over);
+  if (tab === "parts" && first) return spread(over, partPixels(), { smooth: false, opacity: 0.82 });
+  if (show === "cutout") return drawCutout(over);
+  if (show === "mask" || state.answer === "auto") return drawMask(edge, shownMask(), DIM);
+  const map = state.logs ? chosen().map : scaled(chosen().logs.map(Math.exp));
+  spread(over, heatPixels(map, photo.grid, 0.45), { smooth: true, opacity: 0.85 });
+  drawMask(edge, shownMask(), 0);
+}
+
+/** Draw what is inside the mask alone. */
+function drawCutout(context) {
+  const { width, height } = context.canvas;
+  context.drawImage(at("picture"), 0, 0, width, height);
+  const image = context.getImageData(0, 0, width, height);
+  shownMask().forEach((inside, place) => inside || (image.data[4 * place + 3] = 0));
+  context.putImageData(image, 0, 0);
 }
 
 /** Put a frame around a patch. */
@@ -111,8 +113,7 @@ function startThreshold() {
     at("value-text").textContent = value.disabled ? "" : state.value.toFixed(2);
   });
   watch(["photo", "token", "layers", "heads", "answer", "rule", "value"], () => {
-    const mask = shownMask();
-    const area = mask.reduce((sum, inside) => sum + inside, 0) / mask.length;
+    const area = shareOf(shownMask());
     at("covered").textContent = area ? `${percent(area)} of the photo` : "nothing";
   });
 }

@@ -13,7 +13,7 @@ const state = {
   value: 0.6,
   show: "attention", // or mask, cutout, photo
   tab: "attention", // or parts, layers, objects
-  logs: false, // small maps of the logarithm
+  logs: true, // maps are drawn of the logarithm, which masks are cut of
   parts: "components", // or clusters
   partsLayer: 0,
   within: false, // parts of what is inside the mask alone
