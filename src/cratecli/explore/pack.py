@@ -46,12 +46,12 @@ def levels(values: Float[np.ndarray, "*shape"]) -> str:
 
 
 def runs(mask: Mask) -> list[int]:
-    """Write a mask as the lengths of its runs, row by row, the first one of pixels outside.
+    """Write a mask, which has pixels, as the lengths of its runs, row by row; the first is of pixels outside.
 
     >>> runs(np.array([[False, True], [True, False]]))
     [1, 2, 1]
     """
     flat = mask.reshape(-1)
     turns = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    lengths = np.diff(np.concatenate([[0], turns, [flat.size]]))
-    return ([0] if flat.size and flat[0] else []) + lengths.tolist()
+    lengths: list[int] = np.diff(np.concatenate([[0], turns, [flat.size]])).tolist()
+    return [0, *lengths] if flat[0] else lengths

@@ -2,16 +2,13 @@
 
 import hashlib
 import html
-import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from cratecli.explore.pack import text_of
-
-MARK = "<!doctype html>\n<!-- crate explore -->\n"
-"""How a page begins."""
+from cratecli.io.formats.pages import CONTENTS, MARK, as_json
 
 SCRIPTS = (
     "numbers",
@@ -31,8 +28,6 @@ SCRIPTS = (
     "main",
 )
 """The modules of the page, in the order in which they are joined."""
-
-_BEGINNING, _MIDDLE, _END = "crate.receive(", ",\n", ");\n"
 
 
 def page(title: str, contents: Mapping[str, Any], data: Sequence[str] = (), *, folder: bool = False) -> str:
@@ -54,7 +49,7 @@ def page(title: str, contents: Mapping[str, Any], data: Sequence[str] = (), *, f
         "policy": policy,
         "title": html.escape(title),
         "style": style,
-        "contents": as_json(contents),
+        "contents": f"{CONTENTS}{as_json(contents)}</script>",
         "script": script,
         "data": blocks,
     }
@@ -64,28 +59,6 @@ def page(title: str, contents: Mapping[str, Any], data: Sequence[str] = (), *, f
         + parts[0]
         + "".join(filled[name] + rest for name, _, rest in (p.partition("}}") for p in parts[1:]))
     )
-
-
-def data_file(card: Mapping[str, Any], data: str) -> str:
-    """Write a photo's data as a script that hands them to the page: a browser loads no JSON from a folder."""
-    return f"{_BEGINNING}{as_json(card)}{_MIDDLE}{data}{_END}"
-
-
-def card_in(start: str) -> dict[str, Any] | None:
-    """Read the card in the first line of a data file; `None` for another file."""
-    if not start.startswith(_BEGINNING) or not start.endswith(_MIDDLE):
-        return None
-    try:
-        card = json.loads(start[len(_BEGINNING) : -len(_MIDDLE)])
-    except ValueError:
-        return None
-    return card if isinstance(card, dict) and {"name", "thumbnail"} <= card.keys() else None
-
-
-def as_json(data: object) -> str:
-    """Write JSON that neither ends a script nor opens a comment in HTML, in ASCII."""
-    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 @cache

@@ -9,9 +9,10 @@ from urllib.parse import quote
 
 from cratecli.emergence.features import View
 from cratecli.errors import UsageError
-from cratecli.explore.page import MARK, as_json, card_in, data_file, page
+from cratecli.explore.page import page
 from cratecli.explore.photo import Card, card_of, facts_of, look_into, segment_recipe
 from cratecli.geometry import Grid
+from cratecli.io.formats.pages import MARK, as_json, card_in, data_file
 from cratecli.io.formats.record import Annotated
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
@@ -48,7 +49,7 @@ def choose_explore_recipe(model: WhiteBox, **asked: Unpack[OneSizeOptions]) -> V
 def explore_run(
     plan: Plan, desk: Desk, recipe: ViewRecipe, *, drawn: bool = True
 ) -> Outcomes[ExploredPhoto | Written]:
-    """Look into the photos of a plan, and write one page of all, if it is to be `drawn`; or a folder of data and a page.
+    """Look into the photos of a plan, and write one page of all, if it is to be `drawn`; or a folder with a page.
 
     A bad photo is a `Failure`, not the end. Raises `OutputError` when an output cannot be written, and `UsageError`
     for photos that one page does not hold, or where a page of somebody else's is in the way.
@@ -56,18 +57,19 @@ def explore_run(
     folder = plan.place
     if folder is not None:
         _refuse_foreign(folder / INDEX)
-    made = provenance_of("explore", recipe.as_data(), plan, desk, several=folder is None)
+    of_all = provenance_of("explore", recipe.as_data(), plan, desk, several=True)
+    made = provenance_of("explore", recipe.as_data(), plan, desk, several=False)
     explored: list[ExploredPhoto] = []
     desk = replace(desk, range=recipe.range)
     with Session(plan, desk, None if folder is None else made) as session:
 
         def finish(photo: DecodedPhoto, views: Sequence[View]) -> ExploredPhoto:
             card, data = card_of(photo), look_into(photo, views, recipe, desk)
-            about = made.of_photo(photo.job, photo.sha256).as_data() if folder is not None else {}
             text, grid = as_json(data.model_dump()), Grid(data.rows, data.cols)
             size = len(text)
             if folder is not None:
-                content = data_file(card.model_dump() | {"crate": about}, text).encode()
+                about = made.of_photo(photo.job, photo.sha256).model_copy(update={"folder": "."})
+                content = data_file(card.model_dump() | {"crate": about.as_data()}, text).encode()
                 session.hand_over(photo, content, Annotated(card.name, card.height, card.width, ()))
                 text = ""
             return ExploredPhoto(photo.job, card, grid, size, text)
@@ -81,11 +83,12 @@ def explore_run(
         if desk.stopping() or (folder is None and not explored):
             return
         if folder is not None:
-            facts = facts_of(desk.model)
-            yield session.write(folder_page(folder, facts).encode(), folder / INDEX)
+            index = folder / INDEX
+            facts = {**facts_of(desk.model), "crate": of_all.seen_from(index, folder).as_data()}
+            yield session.write(folder_page(folder, facts).encode(), index)
         else:
             explored.sort(key=plan.place_of)
-            yield session.write(one_page(explored, desk.model, made.seen_from(plan.target)).encode())
+            yield session.write(one_page(explored, desk.model, of_all.seen_from(plan.target)).encode())
 
 
 def one_page(photos: Sequence[ExploredPhoto], model: WhiteBox, made: Provenance) -> str:
