@@ -122,9 +122,7 @@ def test_nothing_is_loaded_from_elsewhere(machine: Machine, here: Here) -> None:
     assert set(re.findall(r"https?://[^\s\"'<]*", page)) == {"http://www.w3.org/2000/svg"}
 
 
-def test_the_browser_opens_the_page(
-    machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_browser_opens_the_page(machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", lambda address: bool(opened.append(address)) or len(opened) < 2)
     photo = machine.photo("photo.png")

@@ -44,7 +44,7 @@ def test_levels_are_bytes() -> None:
     assert b64decode(levels(np.array([0.0, 0.5, 1.0, 2.0]))) == bytes([0, 128, 255, 255])
 
 
-HOSTILE = "</script><!-- <script>\u2028\udcff&\n\""
+HOSTILE = '</script><!-- <script>\u2028\udcff&\n"'
 
 
 def test_json_ends_no_script() -> None:
@@ -60,12 +60,14 @@ def test_a_data_file_tells_its_card() -> None:
     assert provenance_in(written.encode()) == {"version": "1"}
 
 
-@pytest.mark.parametrize("line", ["", "alert(1);\n", "crate.receive(\n", "crate.receive([],\n", "crate.receive({},\n"])
+@pytest.mark.parametrize(
+    "line", ["", "alert(1);\n", "crate.receive(\n", "crate.receive([],\n", "crate.receive({},\n"]
+)
 def test_other_scripts_have_no_card(line: str) -> None:
     assert card_in(line) is None
 
 
 @pytest.mark.parametrize("facts", ["", f"{CONTENTS}[]</script>", f"{CONTENTS}{{</script>"])
 def test_other_pages_say_nothing(facts: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - JSON's own, or ours
+    with pytest.raises(ValueError):
         provenance_in(facts.encode())

@@ -165,7 +165,7 @@ def _answer(found: Segmentation) -> Answer:
     return Answer(
         layers=list(found.layers),
         shares=np.round(found.head_shares, 4).tolist(),
-        scores=np.round(found.head_scores, 3).tolist(),
+        scores=np.round(found.head_scores, 4).tolist(),
         confidence=round(found.confidence, 4),
         mask=runs(found.mask),
     )
