@@ -207,10 +207,11 @@ def test_shares_and_scores_are_those_of_segment(browser: Watched, page_file: Pat
     found = cratecli.segment(photo(SIZE[1], SIZE[0]), model)
     assert found.head_shares.sum() == pytest.approx(1)
     page = browser.open(page_file)
+    labels = page.evaluate("[...document.querySelectorAll('#matrix .cell')].map((cell) => cell.title)")
     for row, layer in enumerate(found.layers):
         for head in range(model.heads):
-            label = page.get_attribute(f"button[data-layers='{layer}'][data-heads='{head}'].cell", "title")
-            assert label is not None
+            label = labels[layer * model.heads + head]
+            assert label.startswith(f"Layer {layer}, head {head}: ")
             assert label.endswith(f"agreement {found.head_scores[row][head]:.2f}".replace("-0.00", "0.00"))
             share = found.head_shares[row][head]
             assert f"{round(100 * share)} %" in label or share < 0.0051
@@ -229,26 +230,26 @@ def test_a_patch_is_chosen_by_pointer_touch_and_keys(browser: Watched, page_file
         page.keyboard.press(key)
         return asker()
 
-    assert asker() == "The class token asks"
+    assert asker() == "Attention of the class token"
     page.mouse.click(box["x"] + 1, box["y"] + 1)
-    assert asker() == "Patch 0, 0 asks"
+    assert asker() == "Attention of the patch in row 0, column 0"
     assert page.is_disabled("#copy")
     assert page.is_visible("#no-command")
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 1)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] - 1, box["y"] + box["height"] / 2)
     page.mouse.up()
-    assert asker() == "Patch 4, 11 asks"
+    assert asker() == "Attention of the patch in row 4, column 11"
     page.touchscreen.tap(box["x"] + 1, box["y"] + box["height"] - 1)
-    assert asker() == "Patch 7, 0 asks"
+    assert asker() == "Attention of the patch in row 7, column 0"
     page.focus("#stage")
-    assert press("ArrowDown") == "Patch 7, 0 asks"
-    assert press("ArrowUp") == "Patch 6, 0 asks"
-    assert press("Shift+ArrowRight") == "Patch 6, 4 asks"
-    assert press("c") == "The class token asks"
-    assert press("ArrowLeft") == "Patch 4, 6 asks"
+    assert press("ArrowDown") == "Attention of the patch in row 7, column 0"
+    assert press("ArrowUp") == "Attention of the patch in row 6, column 0"
+    assert press("Shift+ArrowRight") == "Attention of the patch in row 6, column 4"
+    assert press("c") == "Attention of the class token"
+    assert press("ArrowLeft") == "Attention of the patch in row 4, column 6"
     page.click("#class-token")
-    assert asker() == "The class token asks"
+    assert asker() == "Attention of the class token"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 

@@ -50,12 +50,12 @@ function buildMatrix() {
 /** Write what auto makes of a map: a bar and the share of its vote, and the agreement. */
 function scoreLine(photo, layer, head) {
   const scores = scoresOf(photo, layer, head);
-  if (!scores) return make("span", { class: "scores", "aria-hidden": "true" });
+  if (!scores) return "";
   const most = Math.max(...photo.auto.shares.flat());
   const bar = make("i", { class: "bar" });
   bar.style.width = `${(100 * scores.share) / most}%`;
   const words = [
-    make("b", {}, scores.share >= 0.005 ? `${Math.round(100 * scores.share)}` : "·"),
+    make("b", {}, scores.share >= 0.005 ? `${Math.round(100 * scores.share)}%` : "·"),
     make("span", {}, scores.score.toFixed(2).replace("0.", ".")),
   ];
   return make("span", { class: "scores", "aria-hidden": "true" }, bar, ...words);
@@ -125,5 +125,6 @@ function startMatrix() {
   at("auto").addEventListener("click", () => change({ answer: "auto", token: 0 }));
   watch(["photo"], buildMatrix);
   watch(["photo", "token", "logs"], drawMatrix);
+  watch(["photo", "logs"], () => (logs.checked = state.logs));
   watch(["photo", "layers", "heads", "answer"], markMatrix);
 }

@@ -51,7 +51,6 @@ function spread(context, pixels, { smooth, opacity }) {
   put(scratch, pixels);
   context.save();
   context.imageSmoothingEnabled = smooth;
-  context.imageSmoothingQuality = "high";
   context.globalAlpha = opacity;
   context.drawImage(scratch, 0, 0, context.canvas.width, context.canvas.height);
   context.restore();
@@ -65,16 +64,18 @@ function drawMask(context, mask, outside) {
   const thick = Math.max(1, Math.round(Math.max(width, height) / 600));
   const below = thick * width;
   for (let y = 0, place = 0; y < height; y++) {
-    const [up, down] = [y >= thick ? -below : 0, y < height - thick ? below : 0];
+    const up = y >= thick ? below : 0;
+    const down = y < height - thick ? below : 0;
     for (let x = 0; x < width; x++, place++) {
       const inside = mask[place];
-      const same =
-        mask[place + up] === inside &&
-        mask[place + down] === inside &&
-        (x < thick || mask[place - thick] === inside) &&
-        (x >= width - thick || mask[place + thick] === inside);
-      if (!same) pixels[place] = inside ? INNER : OUTER;
-      else if (!inside && outside) pixels[place] = outside;
+      if (
+        mask[place - up] !== inside ||
+        mask[place + down] !== inside ||
+        (x >= thick && mask[place - thick] !== inside) ||
+        (x < width - thick && mask[place + thick] !== inside)
+      ) {
+        pixels[place] = inside ? INNER : OUTER;
+      } else if (inside === 0 && outside) pixels[place] = outside;
     }
   }
   context.putImageData(image, 0, 0);

@@ -57,7 +57,8 @@ function patchUnder(event) {
 function tellWhoAsks() {
   const patch = askingPatch();
   press(at("class-token"), patch === null);
-  at("asker").textContent = patch === null ? "The class token asks" : `Patch ${patch.row}, ${patch.col} asks`;
+  at("asker").textContent =
+    patch === null ? "Attention of the class token" : `Attention of the patch in row ${patch.row}, column ${patch.col}`;
   frame(at("cursor"), patch);
 }
 

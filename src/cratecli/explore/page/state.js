@@ -88,7 +88,7 @@ function maskAt(size) {
   return enlargedMask(map, photo.grid, size, cut);
 }
 
-/** The mask as large as the picture in the page. */
+/** The mask as large as it is drawn in the page. */
 const shownMask = remembered(
   () => [state.photo, state.token, state.layers, state.heads, state.rule, state.value, state.answer],
   () => maskAt(state.photo.shown),

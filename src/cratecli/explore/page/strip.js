@@ -1,5 +1,7 @@
 // The photos: a strip to choose from, and each one's data, unpacked when it is looked at.
 
+const DRAWN = 768; // px, the longer side of what is drawn over a photo: more takes longer than it shows
+
 const arrivals = new Map(); // functions that wait for a data file, by its address
 
 /** Take what a data file brings; the file calls this. */
@@ -29,7 +31,9 @@ async function unpackPhoto(card, data) {
   const image = new Image();
   image.src = data.picture;
   await image.decode();
-  const shown = { height: image.naturalHeight, width: image.naturalWidth };
+  const { naturalHeight: high, naturalWidth: wide } = image;
+  const factor = Math.min(1, DRAWN / Math.max(high, wide));
+  const shown = { height: Math.max(1, Math.round(high * factor)), width: Math.max(1, Math.round(wide * factor)) };
   const patches = grid.rows * grid.cols;
   const tokens = patches + data.prefix;
   const components = bytesOf(data.trace.components);
