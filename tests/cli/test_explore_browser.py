@@ -19,10 +19,12 @@ import cratecli
 from cratecli.emergence.projections import Projections, project
 from cratecli.explore.run import choose_explore_recipe, explore_run
 from cratecli.model.unroll import WhiteBox
+from cratecli.model.vit import UnrolledViT
 from cratecli.runs.batch import Desk
 from cratecli.runs.inputs import Inputs
 from cratecli.runs.outputs import Outputs, plan_run
 from tests.cli.conftest import Here, Machine, picture
+from tests.support.models import tiny_vit
 from tests.support.photos import photo
 
 if TYPE_CHECKING:
@@ -135,7 +137,21 @@ def mask_of(page: "Page", tmp_path: Path) -> Any:
 
 
 def test_attention_of_patches_is_pythons(browser: Watched, page_file: Path, projections: Projections) -> None:
-    page = browser.open(page_file)
+    agree(browser.open(page_file), projections)
+
+
+def test_attention_of_a_vit_is_pythons(browser: Watched, shared: Machine, page_file: Path) -> None:
+    """A ViT asks by its queries, which the page holds beside its keys."""
+    vit = UnrolledViT(tiny_vit())
+    explored(vit, shared.desk, "vit.html", "one")
+    size = choose_explore_recipe(vit).sizes[0]
+    images = cratecli.prepare(photo(SIZE[1], SIZE[0]), vit, size=size)
+    page = browser.open(shared.desk / "vit.html")
+    agree(page, project(vit, images, range(vit.depth)))
+
+
+def agree(page: "Page", projections: Projections) -> None:
+    """Check the page's attention of several tokens, in every layer and head, against Python's."""
     layers, heads = projections.key.shape[:2]
     for token in (0, 1, 1 + 37, projections.key.shape[2] - 1):
         expected = projections.attention(token).reshape(layers, heads, -1)
