@@ -99,7 +99,8 @@ def test_somebody_elses_page_stays(machine: Machine, here: Here) -> None:
 def test_too_much_for_one_page(machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task, "MOST_PAGE", 1000)
     done = here("explore", machine.photo("photo.png"), "-o", "page.html", "-q", *QUICK)
-    failed(done, 2, "too much for one page: give -o FOLDER/")
+    assert re.match(r"crate: 1 photo takes about 0\.\d MB, ", done.err)
+    failed(done, 2, "too much for one page (0.0 MB): give -o FOLDER/")
     assert machine.files() == ["photo.png"]
 
 

@@ -194,6 +194,8 @@ def test_the_command_makes_the_mask(
         page.fill("#value", str(value))
     settled(page)
     shown = mask_of(page, tmp_path)
+    page.click("#copy")
+    page.wait_for_selector("#copied:not(:empty)")
     command = shlex.split(page.inner_text("#command"))
     assert command[0] == "crate"
     assert here(*command[1:], "-q").code == 0
@@ -238,26 +240,26 @@ def test_a_patch_is_chosen_by_pointer_touch_and_keys(browser: Watched, page_file
     box = page.locator("#stage").bounding_box()
     assert box is not None
 
-    def asker() -> str:
+    def token() -> str:
         settled(page)
-        return page.inner_text("#asker")
+        return page.inner_text("#token")
 
     def press(key: str) -> str:
         page.keyboard.press(key)
-        return asker()
+        return token()
 
-    assert asker() == "Attention of the class token"
+    assert token() == "Attention of the class token"
     page.mouse.click(box["x"] + 1, box["y"] + 1)
-    assert asker() == "Attention of the patch in row 0, column 0"
+    assert token() == "Attention of the patch in row 0, column 0"
     assert page.is_disabled("#copy")
     assert page.is_visible("#no-command")
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 1)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] - 1, box["y"] + box["height"] / 2)
     page.mouse.up()
-    assert asker() == "Attention of the patch in row 4, column 11"
+    assert token() == "Attention of the patch in row 4, column 11"
     page.touchscreen.tap(box["x"] + 1, box["y"] + box["height"] - 1)
-    assert asker() == "Attention of the patch in row 7, column 0"
+    assert token() == "Attention of the patch in row 7, column 0"
     page.focus("#stage")
     assert press("ArrowDown") == "Attention of the patch in row 7, column 0"
     assert press("ArrowUp") == "Attention of the patch in row 6, column 0"
@@ -265,7 +267,7 @@ def test_a_patch_is_chosen_by_pointer_touch_and_keys(browser: Watched, page_file
     assert press("c") == "Attention of the class token"
     assert press("ArrowLeft") == "Attention of the patch in row 4, column 6"
     page.click("#class-token")
-    assert asker() == "Attention of the class token"
+    assert token() == "Attention of the class token"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 

@@ -23,6 +23,7 @@ from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Question
 from cratecli.tasks.options import OneSizeOptions
 from cratecli.tasks.recipes import ViewRecipe, choose_layer_recipe
+from cratecli.wording import count_of
 
 INDEX = "index.html"
 MOST_PAGE = 200_000_000  # bytes of a page: browsers take seconds to read more
@@ -79,7 +80,7 @@ def explore_run(
             yield outcome
             if isinstance(outcome, ExploredPhoto) and folder is None and drawn:
                 explored.append(outcome)
-                _refuse_large(explored)
+                _refuse_large(explored, len(plan.jobs))
         if desk.stopping() or (folder is None and not explored):
             return
         if folder is not None:
@@ -114,12 +115,13 @@ def _cards_below(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield quote(os.fsencode(file.relative_to(folder).as_posix())), card
 
 
-def _refuse_large(photos: Sequence[ExploredPhoto]) -> None:
-    """Raise `UsageError` for more data than a page should hold."""
-    if sum(photo.size for photo in photos) > MOST_PAGE:
-        raise UsageError(
-            f"{len(photos)} photos are over {MOST_PAGE // 1_000_000} MB, too much for one page: give -o FOLDER/"
-        )
+def _refuse_large(photos: Sequence[ExploredPhoto], count: int) -> None:
+    """Raise `UsageError` for more data than a page should hold, as soon as that is clear; `count` photos are asked."""
+    size = sum(photo.size for photo in photos)
+    expected = size * count / len(photos)
+    if size > MOST_PAGE or expected > 2 * MOST_PAGE:
+        about = f"{count_of(count, 'photo', ('takes', 'take'))} about {expected / 1e6:,.1f} MB"
+        raise UsageError(f"{about}, too much for one page ({MOST_PAGE / 1e6:,.1f} MB): give -o FOLDER/")
 
 
 def _refuse_foreign(file: Path) -> None:

@@ -58,7 +58,7 @@ function buildDepth() {
   });
 }
 
-/** Draw the mean attention of every layer for the question in hand. */
+/** Draw the mean attention of every layer from the chosen token. */
 function drawDepth() {
   if (state.tab !== "layers") return;
   const heads = [...Array(state.photo.heads).keys()];

@@ -1,4 +1,4 @@
-// The matrix: a small map for every layer and head, of the question in hand, and auto's scores on it.
+// The matrix: a small map for every layer and head, of the token that was chosen, and auto's scores on it.
 
 /** Give auto's share and the agreement of a layer and head; nothing for layers that auto does not ask. */
 function scoresOf(photo, layer, head) {

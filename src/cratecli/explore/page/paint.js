@@ -56,12 +56,12 @@ function spread(context, pixels, { smooth, opacity }) {
   context.restore();
 }
 
-/** Draw a mask on an empty canvas: colour outside, if any, and a line where it ends. */
+/** Draw a mask on an empty canvas: colour outside, if any, and where it ends a line, as wide as is seen. */
 function drawMask(context, mask, outside) {
   const { width, height } = context.canvas;
   const image = context.createImageData(width, height);
   const pixels = new Uint32Array(image.data.buffer);
-  const thick = Math.max(1, Math.round(Math.max(width, height) / 600));
+  const thick = Math.max(1, Math.round(width / (context.canvas.clientWidth || width)));
   const below = thick * width;
   for (let y = 0, place = 0; y < height; y++) {
     const up = y >= thick ? below : 0;

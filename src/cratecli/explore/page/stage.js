@@ -1,4 +1,4 @@
-// The photo: who asks is chosen on it, and what is answered is drawn over it.
+// The photo: a patch is chosen on it, and attention and mask are drawn over it.
 
 /** Draw what the tab and the view ask for over the photo. */
 function drawStage() {
@@ -53,49 +53,49 @@ function patchUnder(event) {
   return { row: Math.min(Math.max(row, 0), grid.rows - 1), col: Math.min(Math.max(col, 0), grid.cols - 1) };
 }
 
-/** Say who asks. */
-function tellWhoAsks() {
-  const patch = askingPatch();
+/** Say which token was chosen. */
+function tellToken() {
+  const patch = chosenPatch();
   press(at("class-token"), patch === null);
-  at("asker").textContent =
+  at("token").textContent =
     patch === null ? "Attention of the class token" : `Attention of the patch in row ${patch.row}, column ${patch.col}`;
   frame(at("cursor"), patch);
 }
 
-/** Move the asking patch by the arrow keys; the first one starts from the middle. */
+/** Move the chosen patch by the arrow keys; the first press chooses the middle one. */
 function keyOnStage(event) {
   const { grid } = state.photo;
   const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-  if (event.key === "c" || event.key === "Escape") askClassToken();
+  if (event.key === "c" || event.key === "Escape") chooseClassToken();
   else if (event.key in steps && !event.ctrlKey && !event.metaKey && !event.altKey) {
     const far = event.shiftKey ? 4 : 1;
     const [down, right] = steps[event.key].map((step) => step * far);
-    const from = askingPatch();
-    if (from) askPatch(from.row + down, from.col + right);
-    else askPatch(Math.floor(grid.rows / 2), Math.floor(grid.cols / 2));
+    const from = chosenPatch();
+    if (from) choosePatch(from.row + down, from.col + right);
+    else choosePatch(Math.floor(grid.rows / 2), Math.floor(grid.cols / 2));
   } else return;
   event.preventDefault();
 }
 
-/** Let people ask on the photo. */
+/** Let people choose on the photo. */
 function startStage() {
   const stage = at("stage");
   stage.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     const { row, col } = patchUnder(event);
     stage.setPointerCapture(event.pointerId);
-    askPatch(row, col);
+    choosePatch(row, col);
   });
   stage.addEventListener("pointermove", (event) => {
     const patch = patchUnder(event);
-    if (stage.hasPointerCapture(event.pointerId)) askPatch(patch.row, patch.col);
+    if (stage.hasPointerCapture(event.pointerId)) choosePatch(patch.row, patch.col);
     else if (event.pointerType === "mouse") frame(at("hover"), patch);
   });
   stage.addEventListener("pointerleave", () => frame(at("hover"), null));
   stage.addEventListener("keydown", keyOnStage);
-  at("class-token").addEventListener("click", askClassToken);
+  at("class-token").addEventListener("click", chooseClassToken);
   radios("show", "show");
-  watch(["photo", "token"], tellWhoAsks);
+  watch(["photo", "token"], tellToken);
   const drawn = ["photo", "token", "layers", "heads", "answer", "rule", "value", "show", "tab", "logs"];
   watch([...drawn, "parts", "partsLayer", "within", "k", "hidden"], drawStage);
 }

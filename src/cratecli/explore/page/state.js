@@ -5,7 +5,7 @@ const contents = JSON.parse(document.getElementById("contents").textContent);
 const state = {
   photo: null, // the photo that is looked at, unpacked
   place: -1, // its place in the strip
-  token: 0, // who asks: 0 is the class token, `prefix + i` patch i
+  token: 0, // whose attention is shown: 0 is the class token, `prefix + i` patch i
   layers: [], // places of the layers and heads whose maps are averaged
   heads: [],
   answer: "heads", // or "auto": the mask of `crate segment`
@@ -63,7 +63,7 @@ function remembered(depends, compute) {
   };
 }
 
-/** The maps of every layer and head for the question in hand. */
+/** The maps of every layer and head from the chosen token. */
 const maps = remembered(
   () => [state.photo, state.token],
   () => attendAll(state.photo, state.token),
@@ -104,21 +104,21 @@ const maskedPatches = remembered(
   },
 );
 
-/** Name the patch that asks: its row and column, from 0; nothing for the class token. */
-function askingPatch() {
+/** Give the row and column, from 0, of the patch that was chosen; nothing for the class token. */
+function chosenPatch() {
   const { photo, token } = state;
   if (token === 0) return null;
   const patch = token - photo.prefix;
   return { row: Math.floor(patch / photo.grid.cols), col: patch % photo.grid.cols };
 }
 
-/** Ask as the class token does. */
-function askClassToken() {
+/** Choose the class token. */
+function chooseClassToken() {
   change({ token: 0 });
 }
 
-/** Ask as a patch does. */
-function askPatch(row, col) {
+/** Choose a patch. */
+function choosePatch(row, col) {
   const { grid, prefix } = state.photo;
   const r = Math.min(Math.max(row, 0), grid.rows - 1);
   const c = Math.min(Math.max(col, 0), grid.cols - 1);

@@ -70,7 +70,7 @@ async function unpackPhoto(card, data) {
   };
 }
 
-/** Look at a photo: load it, and start with the class token. */
+/** Look at a photo: load it, and begin with the class token. */
 async function lookAt(place) {
   const card = contents.cards[place];
   at("trouble").hidden = true;
@@ -99,7 +99,7 @@ function describePhoto(photo) {
   const { rows, cols } = photo.grid;
   at("facts").textContent =
     `${contents.model} · ${photo.layers.length} layers × ${photo.heads} heads · ` +
-    `${rows} × ${cols} patches, ${photo.side} px · ${photo.size.width} × ${photo.size.height} px`;
+    `${rows} × ${cols} patches at ${photo.side} px · photo ${photo.size.width} × ${photo.size.height} px`;
   at("picture").src = photo.picture;
   at("picture").alt = photo.name;
   at("stage").style.aspectRatio = `${photo.size.width} / ${photo.size.height}`;
