@@ -28,7 +28,7 @@ from tests.support.models import tiny_vit
 from tests.support.photos import photo
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page, Request
 else:
     pytest.importorskip(
         "playwright", reason="Playwright is not installed: pip install 'cratecli[explore-test]'"
@@ -54,17 +54,23 @@ class Watched:
         """Open a file, and wait until its first photo is drawn."""
         page = self.browser.new_page(**options)
         page.set_default_timeout(PATIENCE)
+        home = f"{file.parent.as_uri()}/"
+
+        def dismiss(dialog: "Dialog") -> None:
+            self.faults.append(dialog.message)
+            dialog.dismiss()
+
+        def asked(request: "Request") -> None:
+            if not request.url.startswith((home, "data:", "blob:")):
+                self.faults.append(request.url)
+
         page.on("console", lambda message: self.faults.append(message.text))
         page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.on("dialog", lambda dialog: self.faults.append(dialog.message) or dialog.dismiss())
-        page.on("request", lambda request: self._asked(request.url, file.parent.as_uri()))
+        page.on("dialog", dismiss)
+        page.on("request", asked)
         page.goto(file.as_uri())
         page.wait_for_selector("#stage[data-drawn='0']")
         return page
-
-    def _asked(self, address: str, home: str) -> None:
-        if not address.startswith((f"{home}/", "data:", "blob:")):
-            self.faults.append(address)
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,6 @@ def explore_record(photo: ExploredPhoto, recipe: ViewRecipe, model: WhiteBox) ->
         layers=list(recipe.layers),
         size=recipe.sizes[0],
         bytes=photo.size,
-        weights=weights and weights.name,
-        weights_sha256=weights and weights.sha256,
+        weights=weights.name if weights else None,
+        weights_sha256=weights.sha256 if weights else None,
     )
