@@ -82,6 +82,7 @@ def test_a_folder_with_a_page_and_a_file_a_photo(machine: Machine, here: Here) -
     (machine.desk / "in/new.png").unlink()
     assert here("explore", "in", "-r", "-o", "pages/", "--resume", "--prune", *QUICK).code == 0
     assert names(index) == ["in/a.png", "in/sub/b c.png"]
+    failed(here("export", "pages", "--as", "coco", "-q"), 1, "explore")
     content = (machine.desk / "pages/a.js").read_bytes()
     again = here("explain", "pages/a.js", "-q").out.decode().split()
     assert here(*again[1:], "-q").code == 0
