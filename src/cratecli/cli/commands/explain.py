@@ -26,7 +26,7 @@ _OTHERS = ("head", "names", "parts", "save_parts", "max_pixels")
 
 def explain(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture or a JSON file that crate wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture, a page or a JSON file that crate wrote.")],
     *,
     json_: Annotated[bool, typer.Option("--json", help="Print all that the file tells, as JSON.")] = False,
     quiet: options.Quiet = False,
