@@ -21,6 +21,7 @@ from typer.models import OptionInfo
 from cratecli.cli.app import app
 from cratecli.doctor.finding import Finding
 from cratecli.evaluation.records import EvaluationRecord, MeasureRecord, RowRecord
+from cratecli.explore.records import ExploreRecord
 from cratecli.handover.records import ExportRecord
 from cratecli.runs.manifest import ManifestObject, ManifestRow
 from cratecli.runs.provenance import Provenance, Selection
@@ -109,6 +110,7 @@ RECORDS: dict[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     "`crate parts --json`": ("A photo.", (PartsRecord, PartRecord)),
     "`crate heads --json`": ("A photo.", (HeadsRecord,)),
     "`crate layers --json`": ("A photo.", (LayersRecord,)),
+    "`crate explore --json`": ("A photo.", (ExploreRecord,)),
     "Every command over photos": ("", (FailureRecord, PlannedRecord, Rle)),
     "`parts.json`": ("What a run of `crate parts` writes beside its pictures.", (PartsFile, PartName)),
     "`manifest.jsonl`": ("A line a photo that is done.", (ManifestRow, ManifestObject)),

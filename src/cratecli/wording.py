@@ -1,4 +1,7 @@
-"""Words that go with numbers."""
+"""Words that go with numbers, and words as the shell takes them."""
+
+import re
+import shlex
 
 
 def count_of(number: int, noun: str, verbs: tuple[str, str] = ("", "")) -> str:
@@ -10,3 +13,20 @@ def count_of(number: int, noun: str, verbs: tuple[str, str] = ("", "")) -> str:
     plural = "es" if noun.endswith(("s", "ch")) else "s"
     words = f"{number:,} {noun}{'' if number == 1 else plural}"
     return f"{words} {verbs[number != 1]}".rstrip()
+
+
+def as_path(name: str) -> str:
+    """Keep a path from being taken for an option."""
+    return f"./{name}" if name.startswith("-") and name != "-" else name
+
+
+def quoted(word: str) -> str:
+    """Quote a word for the shell, on one line; what is not printable is written as bash's `$'…'` has it.
+
+    >>> print(quoted("it's"), quoted("two\nlines"))
+    'it'"'"'s' $'two\\x0alines'
+    """
+    if word.isprintable():
+        return shlex.quote(word)
+    code = word.encode("utf-8", "surrogateescape").decode("latin-1")
+    return "$'" + re.sub(r"[^ -&(-\[\]-~]", lambda found: f"\\x{ord(found[0]):02x}", code) + "'"

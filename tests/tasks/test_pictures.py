@@ -126,7 +126,7 @@ def test_jpeg_has_no_transparency() -> None:
 
 
 def segmentation(mask: np.ndarray) -> Segmentation:
-    return Segmentation(mask, SOFT, (0,), (0,), np.zeros((1, 1)), 0.5, 0.5, None)
+    return Segmentation(mask, SOFT, (0,), (0,), np.zeros((1, 1)), np.ones((1, 1)), 0.5, 0.5, None)
 
 
 def test_python_draws_what_the_command_writes(tmp_path: Path) -> None:

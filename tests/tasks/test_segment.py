@@ -55,6 +55,10 @@ def test_the_record_is_consistent(chelsea: Segmentation, model: WhiteBox) -> Non
     assert chelsea.box == bounding_box(chelsea.mask)
     assert 0 < chelsea.confidence <= 1
     assert chelsea.head_scores.shape == (len(chelsea.layers), model.heads)
+    assert chelsea.head_shares.shape == chelsea.head_scores.shape
+    assert chelsea.head_shares.sum() == pytest.approx(1)
+    per_head = chelsea.head_shares.sum(axis=0)
+    assert chelsea.heads == tuple(np.flatnonzero(per_head >= per_head.mean() - 1e-12))
     assert set(chelsea.heads) <= set(range(model.heads))
     assert chelsea.heads
     assert all(0 <= layer < model.depth for layer in chelsea.layers)

@@ -9,6 +9,7 @@ import typer
 from cratecli.cli.commands import evaluate, models
 from cratecli.cli.commands.doctor import doctor
 from cratecli.cli.commands.explain import explain
+from cratecli.cli.commands.explore import explore
 from cratecli.cli.commands.export import export
 from cratecli.cli.commands.heads import heads
 from cratecli.cli.commands.layers import layers
@@ -52,6 +53,7 @@ COMMANDS: dict[Callable[..., None], tuple[str, str, str]] = {
     objects: (ASK, "crate objects photo.jpg --n 5", "crate objects photos/ -o coco.json"),
     heads: (ASK, "crate heads photo.jpg", "crate heads photos/ --layer all -o heads.png"),
     layers: (ASK, "crate layers photo.jpg", "crate layers photos/ --json | jq '.[].coding_rate'"),
+    explore: (ASK, "crate explore photo.jpg --open", "crate explore photos/ -o pages/"),
     train: (MAKE, "crate train photos/ --recipe nano -o run/", "crate train photos/ -o run/ --resume"),
     self_train: (
         MAKE,

@@ -13,12 +13,12 @@ from pydantic import ValidationError
 
 from cratecli.errors import InputError
 from cratecli.files import real_folder
-from cratecli.io.formats import picture, tensors
+from cratecli.io.formats import pages, picture, tensors
 from cratecli.runs.provenance import EXPORT_PATHS, Provenance
 from cratecli.version import __version__
 from cratecli.weights.registry import load_registry
 
-_NOTHING_OF_OURS = "no picture, no arrays and no JSON of ours"
+_NOTHING_OF_OURS = "no picture, no arrays, no page and no JSON of ours"
 _BEGINNINGS = (b"{", b"[", b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 
 
@@ -37,7 +37,10 @@ class Explained:
 
 
 def explain(path: Path) -> Explained:
-    """Read how a picture, arrays, a COCO dataset or parts.json were made. Raises `InputError` for what does not say."""
+    """Read how a picture, arrays, a page, a COCO dataset or parts.json were made.
+
+    Raises `InputError` for what does not say.
+    """
     content = _record(path)
     try:
         return _explained(path, content)
@@ -51,6 +54,8 @@ def _record(path: Path) -> dict[str, Any]:
         if content.lstrip()[:1] in (b"{", b"["):
             whole = json.loads(content)
             held = whole.get("crate", whole.get("info", {}).get("crate")) if isinstance(whole, dict) else None
+        elif pages.is_page(content[:64]):
+            held = pages.provenance_in(content)
         else:
             read = tensors.embedded_text if tensors.is_tensors(content[:64]) else picture.embedded_text
             text = read(content)
@@ -69,7 +74,8 @@ def _content(path: Path) -> bytes:
             raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
         with path.open("rb") as stream:
             start = stream.read(64)
-            if not start.lstrip().startswith(_BEGINNINGS) and not tensors.is_tensors(start):
+            ours = pages.is_page(start) or tensors.is_tensors(start)
+            if not ours and not start.lstrip().startswith(_BEGINNINGS):
                 raise InputError(f"{path}: {_NOTHING_OF_OURS}")
             return start + stream.read()
     except OSError as error:

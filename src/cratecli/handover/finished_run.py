@@ -138,7 +138,7 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
     for number, line in enumerate(read_manifest(manifest), 1):
         row = line.row
         _checked(manifest, number, row)
-        if (command := row.made.get("command")) in ("heads", "layers"):
+        if (command := row.made.get("command")) in ("heads", "layers", "explore"):
             raise InputError(f"{manifest}: a run of crate {command} has no masks to export")
         without = row.model_copy(update={"made": {}, "objects": []})
         last[row.input] = number, replace(line, row=without)

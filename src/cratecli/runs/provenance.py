@@ -26,7 +26,7 @@ _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, serialize_by_alia
 EXPORT_PATHS = ("root", "ids_from")
 """The options of an export that are paths."""
 
-Command = Literal["segment", "objects", "parts", "heads", "layers"]
+Command = Literal["segment", "objects", "parts", "heads", "layers", "explore"]
 """The commands that ask a question."""
 
 

@@ -161,6 +161,7 @@ QUESTIONS: dict[str, type] = {
     "parts": PartOptions,
     "heads": ViewOptions,
     "layers": LayerOptions,
+    "explore": OneSizeOptions,
 }
 """The options of each question, by its command."""
 

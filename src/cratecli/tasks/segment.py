@@ -42,10 +42,11 @@ class Segmentation:
 
     `mask` and `soft` (0–1, before its threshold: the scaled map, or with heads `auto` the candidates' vote) have the
     photo's upright size, as has `box`. `heads` lists those that made the map, or have at least an even share of the
-    vote; `head_scores` is the label-free score of every head at each of `layers`. `confidence`, 0–1, is with heads
-    `auto` the expected IoU of the mask with the truth. With other heads, or a mask head, it is how far heads, layers
-    and views agree, times how much more attention a patch gets inside what they agree on than outside. Below the
-    recipe's `min_confidence` the mask is empty. `head` names the mask head that drew `soft`; its `threshold` is 0.5.
+    vote; `head_scores` is the label-free score of every head at each of `layers`, `head_shares` its share of the map
+    or the vote; they sum to 1. `confidence`, 0–1, is with heads `auto` the expected IoU of the mask with the truth.
+    With other heads, or a mask head, it is how far heads, layers and views agree, times how much more attention a patch
+    gets inside what they agree on than outside. Below the recipe's `min_confidence` the mask is empty. `head` names the
+    mask head that drew `soft`; its `threshold` is 0.5.
     """
 
     mask: Mask
@@ -53,6 +54,7 @@ class Segmentation:
     layers: tuple[int, ...]
     heads: tuple[int, ...]
     head_scores: Float[np.ndarray, "layers k"]
+    head_shares: Float[np.ndarray, "layers k"]
     threshold: float
     confidence: float
     weights: WeightsId | None
@@ -228,7 +230,7 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
             saliency = heads_.fixed(views, named)
     cut = threshold(saliency.log_attention, recipe.keep)
     constant = not scale(saliency.log_attention).any() or flat(photo, heads_.common_grid(views))
-    heads = saliency.chosen
+    heads, shares = saliency.chosen, saliency.shares
     confidence = saliency.agreement * contrast(saliency.log_attention, cut)
     if head:
         soft, cut = drawn_by_head(recipe.head, photo, views, recipe.layers, model), EDGE
@@ -237,7 +239,8 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
         confidence = confidence_.expected_iou(confidence_.signs(judged, scores), weights)
         votes = chooser.votes(scores)
         soft, cut, cell = chooser.soft_mask(judged, votes, size), chooser.CUT, max(size) / chooser.FINEST
-        heads = heads_.trusted_heads(judged.listed.shares(votes))
+        shares = judged.listed.shares(votes)
+        heads = heads_.trusted_heads(shares)
     else:
         soft = enlarge(scale(saliency.log_attention), size)
     if constant:
@@ -256,6 +259,7 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
         layers=absolute_layers(recipe.layers, model.depth),
         heads=heads,
         head_scores=saliency.scores,
+        head_shares=shares,
         threshold=cut,
         confidence=confidence,
         weights=model.weights,

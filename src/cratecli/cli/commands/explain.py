@@ -1,8 +1,6 @@
 """`crate explain`: how an output was made, as a command that makes it again. Imports no torch."""
 
 import json
-import re
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -14,6 +12,7 @@ from cratecli.cli.console import put, tell
 from cratecli.cli.options import Flag, flag_of
 from cratecli.errors import InputError, UsageError
 from cratecli.tasks.options import PictureOptions
+from cratecli.wording import as_path, quoted
 
 if TYPE_CHECKING:
     from cratecli.handover.explain import Explained
@@ -27,7 +26,9 @@ _OTHERS = ("head", "names", "parts", "save_parts", "max_pixels")
 
 def explain(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture or a JSON file that crate wrote.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A picture, a page or a JSON file that crate wrote.")
+    ],
     *,
     json_: Annotated[bool, typer.Option("--json", help="Print all that the file tells, as JSON.")] = False,
     quiet: options.Quiet = False,
@@ -66,7 +67,7 @@ def spelt(explained: "Explained", commands: Mapping[str, typer.core.TyperCommand
         for flag in param.opts
         if isinstance(param, typer.core.TyperOption) and flag.startswith("--")
     }
-    words = list(map(_path, explained.inputs))
+    words = list(map(as_path, explained.inputs))
     for flag, value in [*_settings(explained.made), ("--output", explained.output)]:
         if flag not in flags:
             raise ValueError(f"{name} has no option {flag}")
@@ -111,20 +112,3 @@ def _given(flag: str, value: str) -> list[str]:
     if "\0" in value:
         raise ValueError("a NUL ends a word")
     return [f"{flag}={value}"] if value.startswith("-") and value != "-" else [flag, value]
-
-
-def _path(name: str) -> str:
-    """Keep a path from being taken for an option."""
-    return f"./{name}" if name.startswith("-") and name != "-" else name
-
-
-def quoted(word: str) -> str:
-    """Quote a word for the shell, on one line; what is not printable is written as bash's `$'…'` has it.
-
-    >>> print(quoted("it's"), quoted("two\nlines"))
-    'it'"'"'s' $'two\\x0alines'
-    """
-    if word.isprintable():
-        return shlex.quote(word)
-    code = word.encode("utf-8", "surrogateescape").decode("latin-1")
-    return "$'" + re.sub(r"[^ -&(-\[\]-~]", lambda found: f"\\x{ord(found[0]):02x}", code) + "'"
