@@ -19,16 +19,9 @@ from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import DecodedPhoto, Desk
 from cratecli.runs.views import flat, model_inputs
 from cratecli.tasks.layers import LayerTrace, trace_batch
+from cratecli.tasks.object_recipes import MOST_PATCHES, choose_object_recipe
 from cratecli.tasks.objects import objects_batch
-from cratecli.tasks.recipes import (
-    MOST_PATCHES,
-    LayerRecipe,
-    Recipe,
-    ViewRecipe,
-    choose_object_recipe,
-    choose_recipe,
-    defaults,
-)
+from cratecli.tasks.recipes import LayerRecipe, Recipe, ViewRecipe, choose_recipe, defaults
 from cratecli.tasks.segment import Segmentation, decide
 from cratecli.wording import as_path, quoted
 
@@ -63,7 +56,7 @@ class Trace(BaseModel):
     maskcut: str
 
 
-class Cut(BaseModel):
+class ShownObject(BaseModel):
     """An object that `crate objects` found: its mask, as runs, and its score, 0–1."""
 
     score: float
@@ -83,7 +76,7 @@ class PhotoData(BaseModel):
     flat: bool
     auto: Answer
     trace: Trace
-    objects: list[Cut]
+    objects: list[ShownObject]
     photo: str
     options: str
     size: int
@@ -112,7 +105,7 @@ def look_into(photo: DecodedPhoto, views: Sequence[View], recipe: ViewRecipe, de
         projections = _project(rgb, recipe, model)
         asked = LayerRecipe(recipe.layers, recipe.sizes[:1], range=recipe.range)
         trace = trace_batch([rgb], model, asked, desk.cache)[0]
-        cuts = objects_batch([rgb], model, choose_object_recipe(model, range=recipe.range), desk.cache)[0]
+        found = objects_batch([rgb], model, choose_object_recipe(model, range=recipe.range), desk.cache)[0]
     except InputError as error:
         raise InputError(f"{photo.job.name}: {error}") from None
     weights = model.weights
@@ -129,7 +122,7 @@ def look_into(photo: DecodedPhoto, views: Sequence[View], recipe: ViewRecipe, de
         flat=flat(rgb, projections.grid),
         auto=_answer(decide(rgb, views, segment_recipe(model, recipe), model)),
         trace=_traced(trace),
-        objects=[Cut(score=round(cut.score, 4), mask=runs(cut.mask)) for cut in cuts],
+        objects=[ShownObject(score=round(each.score, 4), mask=runs(each.mask)) for each in found],
         photo=quoted(as_path("-" if photo.job.source is None else str(photo.job.source))),
         options=" ".join(map(quoted, options)),
         size=recipe.sizes[0],
