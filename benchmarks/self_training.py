@@ -66,7 +66,7 @@ def judge(run: str, photo: Photo) -> Score:
 
 
 def rows(run: str) -> tuple[str, str, str, str]:
-    """Describe a run from its metrics: name, what is set otherwise, sure objects, composites and minutes."""
+    """Describe a run from its metrics: name, what is set otherwise, sure objects, pictures and minutes."""
     folder = Path(run.partition("=")[0])
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     recipe: dict[str, Any] = lines[0]["recipe"]
@@ -81,7 +81,7 @@ def table(results: dict[str, dict[str, Score]]) -> Iterator[str]:
     """Write the results as Markdown."""
     sets = next(iter(results.values()))
     counts = [f"{name} {way}" for name in sets for way in REFINED]
-    yield table_header("run", "recipe", "composites", "minutes", *counts, "head, ms", text=3)
+    yield table_header("run", "recipe", "pictures", "minutes", *counts, "head, ms", text=3)
     for run, means in results.items():
         figures = [f"{value:.3f}" for mean in means.values() for value in mean[:3]]
         yield table_row(*rows(run), *figures, f"{np.mean([mean.took for mean in means.values()]):.0f}")
