@@ -125,8 +125,8 @@ def main() -> None:
         keep(folder / "heads.png", "heads", 1000)
         crate("layers", EXAMPLES / "rocket.jpg", EXAMPLES / "chelsea.jpg", "-o", folder / "layers.png")
         keep(folder / "layers.png", "layers", 1200)
-        crate("objects", *FOUR, "--refine", "grabcut", "-o", folder / "objects")
-        overlays = [Image.open(folder / f"objects/{each}.png") for each in ("astronaut", "coffee", "rocket")]
+        crate("objects", *FOUR, "-o", folder / "objects")
+        overlays = [Image.open(folder / f"objects/{each}.png") for each in ("astronaut", "coffee", "chelsea")]
         beside(overlays).save(HERE / "objects.jpg", quality=90)
         crate("parts", windows(folder / "windows"), "-k", "5", "-o", folder / "parts")
         keep(folder / "parts/sheet.png", "parts")
