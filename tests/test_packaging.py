@@ -1,5 +1,6 @@
 """What travels: the wheel does the main job from another folder, and CI runs every check."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -100,6 +101,7 @@ TOOLS = {
     "ruff": "ruff check --quiet",
     "mypy": "mypy",
     "lint-imports": "lint-imports --no-cache",
+    "pytest": "pytest -n 0 tests/cli/test_explore_browser.py",
 }
 
 
@@ -108,7 +110,7 @@ TOOLS = {
     [(0, 0, 0, 0), (3, 0, 0, 3), (0, 4, 5, 4), (0, 0, 5, 5), (3, 4, 0, 3)],
 )
 def test_ci_runs_the_readmes_own_command_then_every_check(
-    tmp_path: Path, tests: int, types: int, imports: int, code: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tests: int, types: int, imports: int, code: int
 ) -> None:
     """The first failure is the exit code, and the others are run all the same."""
     for name in ("check", ".ci/run"):
@@ -121,6 +123,8 @@ def test_ci_runs_the_readmes_own_command_then_every_check(
         tool.write_text(f'#!/bin/sh\necho "{name} $*"\nexit {ends.get(name, 0)}\n')
         tool.chmod(0o755)
     (tmp_path / "README.md").write_text(README.format(code=tests))
+    shutil.copy(tool, tmp_path / "chromium")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     done = subprocess.run(
         ["bash", tmp_path / ".ci/run"], capture_output=True, text=True, check=False, cwd="/"
     )

@@ -236,7 +236,8 @@ def test_shares_and_scores_are_those_of_segment(browser: Watched, page_file: Pat
         for head in range(model.heads):
             label = labels[layer * model.heads + head]
             assert label.startswith(f"Layer {layer}, head {head}: ")
-            assert label.endswith(f"agreement {found.head_scores[row][head]:.2f}".replace("-0.00", "0.00"))
+            agreement = float(label.rpartition("agreement ")[2])
+            assert agreement == pytest.approx(found.head_scores[row][head], abs=0.0051)
             share = found.head_shares[row][head]
             assert f"{round(100 * share)} %" in label or share < 0.0051
 
