@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from annotated_doc import Doc
-from annotated_types import Interval, MinLen
+from annotated_types import Interval, MaxLen, MinLen
 from typing_extensions import TypedDict, TypeIs
 
 from cratecli.emergence.rules import Foreground, Keep
@@ -37,6 +37,7 @@ InputSize = Annotated[int, Interval(ge=1, le=LARGEST)]
 LayerChoice = Annotated[
     Sequence[int] | Literal["all"], MinLen(1), Doc("Layers, from 0; `-1` is the last: `-2,-1`.")
 ]
+PixelChoice = Annotated[Sequence[Annotated[int, Interval(ge=0)]], MinLen(2), MaxLen(2)]
 RefineChoice = Annotated[Refine, Doc("How edges follow the photo: not, all edges, or by colour.")]
 
 
@@ -57,7 +58,7 @@ class ViewOptions(ReadOptions, total=False):
     ]
 
 
-class SegmentOptions(ViewOptions, total=False):
+class MaskOptions(ViewOptions, total=False):
     """How attention becomes a mask."""
 
     heads: Annotated[
@@ -85,6 +86,18 @@ class SegmentOptions(ViewOptions, total=False):
     ]
     largest: Annotated[bool, Doc("Keep only the largest piece.")]
     fill_holes: Annotated[bool, Doc("Fill holes in the mask.")]
+
+
+class SegmentOptions(MaskOptions, total=False):
+    """What is segmented, and how attention becomes a mask: `at` and `not_at` are pixels, x and y."""
+
+    at: Annotated[
+        Sequence[PixelChoice],
+        Doc("Segment what is at this pixel of the upright photo, from 0,0 at the top left; repeatable."),
+    ]
+    not_at: Annotated[
+        Sequence[PixelChoice], Doc("With --at: what is at this pixel is not meant; repeatable.")
+    ]
 
 
 class PictureOptions(TypedDict, total=False):

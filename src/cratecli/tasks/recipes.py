@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, get_type_hints
 
 from cratecli.emergence.rules import Foreground, Keep
 from cratecli.errors import UsageError
+from cratecli.geometry import Clicks, Pixel
 from cratecli.tasks.options import (
     NO_HEAD,
     Heads,
@@ -61,7 +62,7 @@ class ViewRecipe:
 
     def as_data(self) -> dict[str, Any]:
         """Give every field as plain data, for JSON; nothing is left to a default."""
-        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        plain = {name: _listed(value) for name, value in asdict(self).items()}
         return plain | {name: str(keep) for name, keep in vars(self).items() if isinstance(keep, Keep)}
 
     def as_options(self) -> dict[str, Any]:
@@ -87,13 +88,23 @@ class Recipe(ViewRecipe):
     min_area: float = 0.0
     largest: bool = False
     fill_holes: bool = False
+    at: tuple[Pixel, ...] = ()
+    not_at: tuple[Pixel, ...] = ()
+
+    @property
+    def clicks(self) -> Clicks | None:
+        """Give the pixels that were clicked on, if any were."""
+        return Clicks(self.at, self.not_at) if self.at else None
 
     def __str__(self) -> str:
         """Say the recipe in one line, for people."""
         heads = self.heads if isinstance(self.heads, str) else ",".join(map(str, self.heads))
         heads += "" if self.frame else " without the frame"
         drawn = "" if self.head == NO_HEAD else f", drawn by {self.head}"
-        return f"{super().__str__()}, heads {heads}, keep {self.keep}, refine {self.refine}{drawn}"
+        clicks = "".join(f", at {x},{y}" for x, y in self.at) + "".join(
+            f", not at {x},{y}" for x, y in self.not_at
+        )
+        return f"{super().__str__()}, heads {heads}, keep {self.keep}, refine {self.refine}{drawn}{clicks}"
 
 
 @dataclass(frozen=True)
@@ -218,12 +229,20 @@ def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
     """Take the model's defaults for `segment`, and what was asked for instead. Raises `UsageError`.
 
     Heads that are named see the photo once at each size, not mirrored too where a size stands twice, and may have any
-    confidence, unless said. What only the chooser of `auto` uses is refused with other heads. A mask head has its size
-    added, and the least confidence of `agree`. Raises what `load_head` raises.
+    confidence, unless said; so may what was clicked on, and any size. What only the chooser of `auto` uses is refused
+    with other heads, and clicks with a mask head, which has its size added, and the least confidence of `agree`. Raises
+    what `load_head` raises.
     """
     chosen = isinstance(heads := asked.get("heads", "auto"), str | None) and heads in ("auto", None)
     default = defaults(model).segment if chosen else defaults(model).attention
     values = _settled(model, SegmentOptions, default, asked)
+    if values["not_at"] and not values["at"]:
+        raise UsageError("not-at says what is not meant: say with at what is")
+    if values["at"]:
+        if values["head"] != NO_HEAD:
+            raise UsageError("a mask head takes no clicks: leave out at, or the head")
+        clicked = {"min_confidence": 0.0, "min_area": 0.0}
+        values |= {name: value for name, value in clicked.items() if asked.get(name) is None}
     if not (chosen or values["frame"]):
         raise UsageError("only heads auto can do without the frame: no other looks at it")
     if not isinstance(values["heads"], str):
@@ -277,9 +296,15 @@ def _settled(
         given["layers"] = _counted(range(model.depth) if layers == "all" else layers, model.depth)
     if sizes := [given.pop("size")] if "size" in given else given.get("sizes"):
         given["sizes"] = tuple(sizes)
+    for name in {"at", "not_at"} & given.keys():
+        given[name] = tuple(map(tuple, given[name]))
     if "keep" in given:
         given["keep"] = Keep.parse(given["keep"])
     return {each.name: getattr(default, each.name) for each in fields(default)} | given
+
+
+def _listed(value: Any) -> Any:
+    return list(map(_listed, value)) if isinstance(value, tuple) else value
 
 
 def _counted(layers: Sequence[int], depth: int) -> tuple[int, ...]:

@@ -10,12 +10,13 @@ from jaxtyping import Float
 
 from cratecli.arrays import RGB, Mask, Soft
 from cratecli.emergence import chooser, refine
+from cratecli.emergence import clicks as clicks_
 from cratecli.emergence import confidence as confidence_
 from cratecli.emergence import heads as heads_
 from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.masks import bounding_box, clean, contrast, enlarge, scale, threshold
-from cratecli.errors import CrateError
-from cratecli.geometry import Box, Size
+from cratecli.errors import CrateError, UsageError
+from cratecli.geometry import Box, Clicks, Size
 from cratecli.io import images
 from cratecli.io.formats.picture import encode
 from cratecli.io.formats.record import Annotated, annotate
@@ -132,6 +133,7 @@ def segment_many(
     """
     ready = as_model(model)
     recipe = choose_recipe(ready, **asked)
+    _refuse_clicks(recipe, "segment_many asks many")
     kept = None if cache is None else FeatureCache(Path(cache), ready)
     desk = Desk(ready, batch_size, kept, range=recipe.range)
 
@@ -150,7 +152,13 @@ def segment_batch(
 
 
 def _question(recipe: Recipe) -> Question:
-    return Question(recipe.layers, recipe.sizes)
+    return Question(recipe.layers, recipe.sizes, clicks=recipe.clicks)
+
+
+def _refuse_clicks(recipe: Recipe, instead: str) -> None:
+    """Refuse to ask several photos about one pixel. Raises `UsageError`."""
+    if recipe.at:
+        raise UsageError(f"a click is on one photo, and {instead}: ask about each by itself")
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +183,8 @@ def segment_run(
     A bad photo is a `Failure`, not the end. Raises `OutputError` when an output cannot be written, and `UsageError`
     where one would take the place of the background.
     """
+    if len(plan.jobs) > 1:
+        _refuse_clicks(recipe, f"here are {len(plan.jobs)}")
     drawn = picture if isinstance(picture, PictureChoice) else None
     if drawn and drawn.background and drawn.background.sha256:
         refuse_replacing(plan.jobs, Path(drawn.background.named))
@@ -214,6 +224,10 @@ def segment_run(
 def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -> Segmentation:
     """Turn one photo's views of the recipe's layers into its mask."""
     size = Size(*photo.shape[:2])
+    if recipe.clicks:
+        views = [view.as_clicked() for view in views]
+        if recipe.heads == "auto":
+            return _answer(photo, views, recipe.clicks, recipe, model)
     cell = max(size) / max(heads_.common_grid(views))
     head = head_id(recipe.head, model)
     match "agree" if head and recipe.heads == "auto" else recipe.heads:
@@ -244,12 +258,8 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
         soft, confidence = np.zeros_like(soft), 0.0
     if constant or confidence < recipe.min_confidence:
         mask = np.zeros(size, bool)
-    elif recipe.refine == "grabcut":
-        mask = refine.grabcut(photo, soft, cut)
-    elif recipe.refine == "guided":
-        mask = refine.guided_filter(photo, soft, radius=max(1, round(cell))) >= cut
     else:
-        mask = soft >= cut
+        mask = _refined(photo, soft, cut, cell, recipe)
     return Segmentation(
         mask=tidy(mask, recipe),
         soft=soft,
@@ -261,6 +271,43 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
         weights=model.weights,
         head=head,
     )
+
+
+def _answer(
+    photo: RGB, views: Sequence[View], clicks: Clicks, recipe: Recipe, model: WhiteBox
+) -> Segmentation:
+    """Make the mask that the attention of clicked patches votes for; `views` hold it in the class token's place."""
+    size = Size(*photo.shape[:2])
+    answer = clicks_.answer(views, photo, clicks, recipe.keep)
+    saliency, soft, confidence = answer.listed.saliency, answer.soft_mask(size), answer.confidence
+    if flat(photo, heads_.common_grid(views)):
+        soft, confidence = np.zeros_like(soft), 0.0
+    mask = rough = clicks_.held(soft >= chooser.CUT, clicks)
+    if confidence < recipe.min_confidence:
+        mask = np.zeros(size, bool)
+    elif rough.any():
+        inside = np.where(rough, soft, np.minimum(soft, chooser.CUT / 2))
+        refined = _refined(photo, inside, chooser.CUT, max(size) / chooser.FINEST, recipe)
+        mask = held if (held := clicks_.held(refined, clicks)).any() else rough
+    return Segmentation(
+        mask=tidy(mask, recipe),
+        soft=soft,
+        layers=absolute_layers(recipe.layers, model.depth),
+        heads=heads_.trusted_heads(answer.listed.shares(answer.shares)),
+        head_scores=saliency.scores,
+        threshold=chooser.CUT,
+        confidence=confidence,
+        weights=model.weights,
+    )
+
+
+def _refined(photo: RGB, soft: Soft, cut: float, cell: float, recipe: Recipe) -> Mask:
+    """Cut a soft mask, its edges brought to the photo's as the recipe says; `cell` is as far as they may move, px."""
+    if recipe.refine == "grabcut":
+        return refine.grabcut(photo, soft, cut)
+    if recipe.refine == "guided":
+        return refine.guided_filter(photo, soft, radius=max(1, round(cell))) >= cut
+    return soft >= cut
 
 
 def tidy(mask: Mask, recipe: Recipe) -> Mask:
