@@ -1,8 +1,8 @@
 """Answer clicks on a photo: what the attention of the patches there is together, and the mask that it votes for.
 
-Each head's, layer's and view's map of that attention becomes a mask over superpixels that follows the photo's colours,
-and its pieces that hold a clicked pixel are what it may mean. Were a piece meant, the chance of a click on just that pixel would be one over its
-area: so small pieces weigh more, and the click itself says how small.
+Each head's, layer's and view's map of it becomes a mask over superpixels that follows the photo's colours, and its
+pieces that hold a clicked pixel are what it may mean. Were a piece meant, the chance of a click on just that pixel
+would be one over its area: so small pieces weigh more, and the click itself says how small.
 """
 
 from collections.abc import Sequence
