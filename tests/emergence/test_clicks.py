@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cratecli.emergence.clicks import Answer, answer, held, pieces, superpixels_at
+from cratecli.emergence.clicks import Answer, answer, held, pieces, superpixels_at, with_clicks
 from cratecli.emergence.features import View, together
 from cratecli.emergence.rules import Keep
 from cratecli.emergence.superpixels import divide
@@ -55,6 +55,13 @@ def test_of_a_mask_those_pieces_stay_that_were_clicked_on() -> None:
         held(mask, Clicks(((3, 1), (0, 2), (1, 1)))), [[0, 0, 0, 1], [0, 0, 0, 1], [1, 0, 0, 0]]
     )
     assert not held(mask, Clicks(((2, 0),))).any()
+
+
+def test_a_click_is_right_whatever_the_mask_says() -> None:
+    mask = np.array([[0, 1, 1], [0, 0, 0]], bool)
+    changed = with_clicks(mask, Clicks(((0, 1),), ((2, 0),)))
+    np.testing.assert_array_equal(changed, [[0, 1, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(mask, [[0, 1, 1], [0, 0, 0]])
 
 
 SQUARES = np.full((64, 96, 3), 90, np.uint8)

@@ -102,8 +102,17 @@ def pieces(
         reached = further
 
 
+def with_clicks(mask: Mask, clicks: Clicks) -> Mask:
+    """Put the pixels of `clicks.on` into a mask, and take those of `clicks.off` out, whatever it says of them."""
+    changed = mask.copy()
+    for inside, pixels in ((False, clicks.off), (True, clicks.on)):
+        for x, y in pixels:
+            changed[y, x] = inside
+    return changed
+
+
 def held(mask: Mask, clicks: Clicks) -> Mask:
-    """Take the pieces of a mask, 4-connected, that hold a pixel of `clicks.on`."""
+    """Take the pieces of a mask, 4-connected, that hold a pixel of `clicks.on`; none where it has none of them."""
     labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)[1]
     kept = [label for x, y in clicks.on if (label := labels[y, x])]
     return np.asarray(np.isin(labels, kept))

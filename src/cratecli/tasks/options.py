@@ -226,6 +226,8 @@ def explained(error: Any, values: Mapping[str, Any], spelt: Mapping[str, str] = 
     faults = error.errors(include_url=False)
     name = str(faults[0]["loc"][0])
     faults = [fault for fault in faults if fault["loc"][0] == name]
+    if name in ("at", "not_at"):
+        return f"{spelt.get(name, name)} is {short(values[name])}, not a list of pixels, each x and y, from 0"
     if faults[0]["type"] == "too_short":
         return f"{spelt.get(name, name)} is empty: at least one is needed"
     value, place = values.get(name), faults[0]["loc"][1:]

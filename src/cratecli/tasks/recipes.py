@@ -3,13 +3,14 @@
 Imports neither torch nor NumPy.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Unpack, get_type_hints
 
 from cratecli.emergence.rules import Foreground, Keep
 from cratecli.errors import UsageError
 from cratecli.geometry import Clicks, Pixel
+from cratecli.tasks.choices import as_lists, counted_layers, named_heads, of_clicks
 from cratecli.tasks.options import (
     NO_HEAD,
     Heads,
@@ -62,7 +63,7 @@ class ViewRecipe:
 
     def as_data(self) -> dict[str, Any]:
         """Give every field as plain data, for JSON; nothing is left to a default."""
-        plain = {name: _listed(value) for name, value in asdict(self).items()}
+        plain = {name: as_lists(value) for name, value in asdict(self).items()}
         return plain | {name: str(keep) for name, keep in vars(self).items() if isinstance(keep, Keep)}
 
     def as_options(self) -> dict[str, Any]:
@@ -200,7 +201,7 @@ def defaults(model: "WhiteBox") -> Defaults:
     MaskCut at 480 px. There `agree` sees the photo mirrored too, so that heads can agree with themselves. The paper
     names no input size for VOC: MaskCut's is taken.
     """
-    figures, depth = _counted((model.paper_layer,), model.depth), model.depth
+    figures, depth = counted_layers((model.paper_layer,), model.depth), model.depth
     if model.image_size >= THUMBNAIL:
         side = model.image_size
         whole = Recipe(figures, (side, side), keep=Keep("otsu"), refine="guided")
@@ -236,17 +237,11 @@ def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
     chosen = isinstance(heads := asked.get("heads", "auto"), str | None) and heads in ("auto", None)
     default = defaults(model).segment if chosen else defaults(model).attention
     values = _settled(model, SegmentOptions, default, asked)
-    if values["not_at"] and not values["at"]:
-        raise UsageError("not-at says what is not meant: say with at what is")
-    if values["at"]:
-        if values["head"] != NO_HEAD:
-            raise UsageError("a mask head takes no clicks: leave out at, or the head")
-        clicked = {"min_confidence": 0.0, "min_area": 0.0}
-        values |= {name: value for name, value in clicked.items() if asked.get(name) is None}
+    values |= of_clicks(values, asked)
     if not (chosen or values["frame"]):
         raise UsageError("only heads auto can do without the frame: no other looks at it")
     if not isinstance(values["heads"], str):
-        values["heads"] = _heads(values["heads"], model.heads)
+        values["heads"] = named_heads(values["heads"], model.heads)
     if values["heads"] not in ("auto", "agree"):
         once = {"sizes": tuple(dict.fromkeys(default.sizes)), "min_confidence": 0.0}
         values |= {name: value for name, value in once.items() if asked.get(name) is None}
@@ -293,7 +288,7 @@ def _settled(
         raise TypeError(f"unexpected keyword argument {unknown[0]!r}")
     given = check(options, {name: value for name, value in asked.items() if value is not None})
     if (layers := given.get("layers")) is not None:
-        given["layers"] = _counted(range(model.depth) if layers == "all" else layers, model.depth)
+        given["layers"] = counted_layers(range(model.depth) if layers == "all" else layers, model.depth)
     if sizes := [given.pop("size")] if "size" in given else given.get("sizes"):
         given["sizes"] = tuple(sizes)
     for name in {"at", "not_at"} & given.keys():
@@ -301,25 +296,3 @@ def _settled(
     if "keep" in given:
         given["keep"] = Keep.parse(given["keep"])
     return {each.name: getattr(default, each.name) for each in fields(default)} | given
-
-
-def _listed(value: Any) -> Any:
-    return list(map(_listed, value)) if isinstance(value, tuple) else value
-
-
-def _counted(layers: Sequence[int], depth: int) -> tuple[int, ...]:
-    from cratecli.emergence.features import absolute_layers
-
-    try:
-        return absolute_layers(layers, depth)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def _heads(heads: Sequence[int], count: int) -> tuple[int, ...]:
-    from cratecli.emergence.heads import known_heads
-
-    try:
-        return tuple(known_heads(heads, count))
-    except ValueError as error:
-        raise UsageError(str(error)) from None

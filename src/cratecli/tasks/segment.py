@@ -15,7 +15,7 @@ from cratecli.emergence import confidence as confidence_
 from cratecli.emergence import heads as heads_
 from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.masks import bounding_box, clean, contrast, enlarge, scale, threshold
-from cratecli.errors import CrateError, UsageError
+from cratecli.errors import CrateError
 from cratecli.geometry import Box, Clicks, Size
 from cratecli.io import images
 from cratecli.io.formats.picture import encode
@@ -29,6 +29,7 @@ from cratecli.runs.plan import Plan
 from cratecli.runs.refusals import refuse_replacing
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
+from cratecli.tasks.choices import refuse_clicks
 from cratecli.tasks.combined import write_combined
 from cratecli.tasks.drawn import EDGE, drawn_by_head, head_id
 from cratecli.tasks.options import Combined, SegmentOptions, is_combined
@@ -133,7 +134,7 @@ def segment_many(
     """
     ready = as_model(model)
     recipe = choose_recipe(ready, **asked)
-    _refuse_clicks(recipe, "segment_many asks many")
+    refuse_clicks(recipe.at, "segment_many asks many")
     kept = None if cache is None else FeatureCache(Path(cache), ready)
     desk = Desk(ready, batch_size, kept, range=recipe.range)
 
@@ -153,12 +154,6 @@ def segment_batch(
 
 def _question(recipe: Recipe) -> Question:
     return Question(recipe.layers, recipe.sizes, clicks=recipe.clicks)
-
-
-def _refuse_clicks(recipe: Recipe, instead: str) -> None:
-    """Refuse to ask several photos about one pixel. Raises `UsageError`."""
-    if recipe.at:
-        raise UsageError(f"a click is on one photo, and {instead}: ask about each by itself")
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +179,7 @@ def segment_run(
     where one would take the place of the background.
     """
     if len(plan.jobs) > 1:
-        _refuse_clicks(recipe, f"here are {len(plan.jobs)}")
+        refuse_clicks(recipe.at, f"here are {len(plan.jobs)}")
     drawn = picture if isinstance(picture, PictureChoice) else None
     if drawn and drawn.background and drawn.background.sha256:
         refuse_replacing(plan.jobs, Path(drawn.background.named))
@@ -256,10 +251,9 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
         soft = enlarge(scale(saliency.log_attention), size)
     if constant:
         soft, confidence = np.zeros_like(soft), 0.0
-    if constant or confidence < recipe.min_confidence:
-        mask = np.zeros(size, bool)
-    else:
-        mask = _refined(photo, soft, cut, cell, recipe)
+    mask = np.zeros(size, bool)
+    if not constant and confidence >= recipe.min_confidence:
+        mask = refine.refined(photo, soft, cut, cell, recipe.refine)
     return Segmentation(
         mask=tidy(mask, recipe),
         soft=soft,
@@ -282,12 +276,12 @@ def _answer(
     saliency, soft, confidence = answer.listed.saliency, answer.soft_mask(size), answer.confidence
     if flat(photo, heads_.common_grid(views)):
         soft, confidence = np.zeros_like(soft), 0.0
-    mask = rough = clicks_.held(soft >= chooser.CUT, clicks)
+    mask = rough = clicks_.held(clicks_.with_clicks(soft >= chooser.CUT, clicks), clicks)
     if confidence < recipe.min_confidence:
         mask = np.zeros(size, bool)
     elif rough.any():
         inside = np.where(rough, soft, np.minimum(soft, chooser.CUT / 2))
-        refined = _refined(photo, inside, chooser.CUT, max(size) / chooser.FINEST, recipe)
+        refined = refine.refined(photo, inside, chooser.CUT, max(size) / chooser.FINEST, recipe.refine)
         mask = held if (held := clicks_.held(refined, clicks)).any() else rough
     return Segmentation(
         mask=tidy(mask, recipe),
@@ -299,15 +293,6 @@ def _answer(
         confidence=confidence,
         weights=model.weights,
     )
-
-
-def _refined(photo: RGB, soft: Soft, cut: float, cell: float, recipe: Recipe) -> Mask:
-    """Cut a soft mask, its edges brought to the photo's as the recipe says; `cell` is as far as they may move, px."""
-    if recipe.refine == "grabcut":
-        return refine.grabcut(photo, soft, cut)
-    if recipe.refine == "guided":
-        return refine.guided_filter(photo, soft, radius=max(1, round(cell))) >= cut
-    return soft >= cut
 
 
 def tidy(mask: Mask, recipe: Recipe) -> Mask:
