@@ -595,3 +595,9 @@ def test_a_click_may_have_any_confidence_and_size_unless_it_is_said(model: White
     assert said.as_data()["at"] == [[3, 4]]
     assert choose_recipe(model, **said.as_options()) == said
     assert str(recipe).endswith(", at 3,4")
+
+
+def test_a_click_on_a_photo_of_one_colour_is_on_nothing() -> None:
+    found = cratecli.segment(np.full((40, 50, 3), 80, np.uint8), small_crate(), at=[(3, 3)])
+    assert found.empty
+    assert found.confidence == 0

@@ -274,13 +274,13 @@ def _answer(
     size = Size(*photo.shape[:2])
     answer = clicks_.answer(views, photo, clicks, recipe.keep)
     saliency, soft, confidence = answer.listed.saliency, answer.soft_mask(size), answer.confidence
-    if flat(photo, heads_.common_grid(views)):
+    constant = flat(photo, heads_.common_grid(views))
+    if constant:
         soft, confidence = np.zeros_like(soft), 0.0
-    mask = rough = clicks_.held(clicks_.with_clicks(soft >= chooser.CUT, clicks), clicks)
-    if confidence < recipe.min_confidence:
-        mask = np.zeros(size, bool)
-    elif rough.any():
-        inside = np.where(rough, soft, np.minimum(soft, chooser.CUT / 2))
+    mask = np.zeros(size, bool)
+    rough = clicks_.held(clicks_.with_clicks(soft >= chooser.CUT, clicks), clicks)
+    if not constant and confidence >= recipe.min_confidence:
+        inside = np.where(rough, np.maximum(soft, chooser.CUT), np.minimum(soft, chooser.CUT / 2))
         refined = refine.refined(photo, inside, chooser.CUT, max(size) / chooser.FINEST, recipe.refine)
         mask = held if (held := clicks_.held(refined, clicks)).any() else rough
     return Segmentation(
