@@ -45,9 +45,9 @@ class Segmentation:
     `mask` and `soft` (0–1, before its threshold: the scaled map, or with heads `auto` the candidates' vote) have the
     photo's upright size, as has `box`. `heads` lists those that made the map, or have at least an even share of the
     vote; `head_scores` is the label-free score of every head at each of `layers`. `confidence`, 0–1, is with heads
-    `auto` the expected IoU of the mask with the truth; of a click, how far the vote is for one thing. With other heads,
-    or a mask head, it is how far heads, layers and views agree, times how much more attention a patch gets inside what
-    they agree on than outside. Below the recipe's `min_confidence` the mask is empty. `head` names the mask head that drew `soft`; its `threshold` is 0.5.
+    `auto` the expected IoU of the mask with the truth; of a click, how far the vote is for one thing. Else it is how
+    far heads, layers and views agree, times how much more attention a patch gets inside what they agree on. Below the
+    recipe's `min_confidence` the mask is empty. `head` names the mask head that drew `soft`; its `threshold` is 0.5.
     """
 
     mask: Mask
