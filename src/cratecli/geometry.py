@@ -28,6 +28,52 @@ class Grid(NamedTuple):
         return Size(self.rows * patch_size, self.cols * patch_size)
 
 
+Pixel = tuple[int, int]
+"""Column and row of an upright photo, from 0."""
+Patch = tuple[int, int]
+"""Row and column of a grid, from 0."""
+
+
+class PatchClicks(NamedTuple):
+    """Patches that were clicked on: `on` what is meant, and `off` it."""
+
+    on: tuple[Patch, ...]
+    off: tuple[Patch, ...] = ()
+
+
+class Clicks(NamedTuple):
+    """Pixels that were clicked on: `on` what is meant, and `off` it."""
+
+    on: tuple[Pixel, ...]
+    off: tuple[Pixel, ...] = ()
+
+    def __str__(self) -> str:
+        """Say them for people.
+
+        >>> str(Clicks(((3, 4),), ((5, 6),)))
+        'at 3,4, not at 5,6'
+        """
+        named = [(word, pixel) for word, each in (("at", self.on), ("not at", self.off)) for pixel in each]
+        return ", ".join(f"{word} {x},{y}" for word, (x, y) in named)
+
+    def outside(self, size: Size) -> Pixel | None:
+        """Give the first pixel that a photo does not have."""
+        every = (*self.on, *self.off)
+        return next(((x, y) for x, y in every if x >= size.width or y >= size.height), None)
+
+    def patches(self, size: Size, grid: Grid) -> PatchClicks:
+        """Give the patches, each once, that the pixels of a photo lie in.
+
+        >>> Clicks(((0, 0), (9, 4)), ((5, 1),)).patches(Size(5, 10), Grid(2, 4))
+        PatchClicks(on=((0, 0), (1, 3)), off=((0, 2),))
+        """
+        on, off = (
+            tuple(dict.fromkeys((y * grid.rows // size.height, x * grid.cols // size.width) for x, y in each))
+            for each in self
+        )
+        return PatchClicks(on, off)
+
+
 @dataclass(frozen=True)
 class Box:
     """A half-open box in pixels: rows `top … bottom-1`, columns `left … right-1`."""

@@ -81,6 +81,22 @@ RUNS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ("segment", "photos", "-r", "-o", "masks", "--max-pixels", "9999", *SMALL),
         ["masks/sub/c.png"],
     ),
+    "clicks": (
+        (
+            "segment",
+            "photos/a.png",
+            "-o",
+            "out.png",
+            "--at",
+            "9,8",
+            "--at",
+            "20,8",
+            "--not-at",
+            "40,30",
+            *SMALL,
+        ),
+        ["out.png"],
+    ),
     "soft": (("segment", "photos/a.png", "--as", "soft", "-o", "out.png", "--largest", *SMALL), ["out.png"]),
     "soft16": (
         (

@@ -549,3 +549,32 @@ def test_a_photo_with_nothing_in_it_is_named(machine: Machine, here: Here) -> No
         in here("segment", machine.desk / "grain.png", "-o", "g.png").err
     )
     assert here("segment", machine.desk / "grain.png", "-q", "-o", "g.png").err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("a.png", "--at", "48,8"), "48,8 is outside the photo"),
+        (("a.png", "--at", "8"), "--at '8' is not a pixel"),
+        (("a.png", "--at", "-4,8"), "--at '-4,8' is outside every photo"),
+        (("a.png", "--not-at", "4,8"), "say with at what is"),
+        (("a.png", "b.png", "--at", "4,8"), "a click is on one photo, and here are 2"),
+    ],
+)
+def test_clicks_that_make_no_sense_are_refused(
+    machine: Machine, here: Here, words: Sequence[str], reason: str
+) -> None:
+    machine.photo("a.png")
+    machine.photo("b.png")
+    failed(here("segment", *words, "-q", "-o", "out/", *QUICK), 2, reason)
+    assert not [name for name in machine.files() if name.endswith(".png") and name.startswith("out")]
+
+
+def test_a_click_on_the_photo_as_it_is_shown(machine: Machine, here: Here) -> None:
+    photo = machine.photo("turned.jpg", (64, 48))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(photo).save(photo, exif=exif)
+    words = ("segment", photo, "-q", "-o", "mask.png", *QUICK)
+    assert here(*words, "--at", "47,63").code == 0
+    failed(here(*words, "--at", "63,47"), 2, "upright it is 48 × 64 px")

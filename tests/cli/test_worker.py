@@ -55,6 +55,22 @@ def test_every_field_of_a_mask(machine: Machine, here: Here) -> None:
     assert not (machine.desk / "photo.mask.png").exists()
 
 
+def test_a_click(machine: Machine, here: Here) -> None:
+    machine.photo("photo.png")
+    click, outside, half, objects = asked(
+        here,
+        {"input": "photo.png", **QUICK, "at": [[9, 8]], "not_at": [[40, 30]]},
+        {"input": "photo.png", **QUICK, "at": [[48, 8]]},
+        {"input": "photo.png", **QUICK, "at": [9, 8]},
+        {"command": "objects", "input": "photo.png", "at": [[9, 8]]},
+    )
+    assert click["rle"]["size"] == [36, 48]
+    assert outside["error"] == "48,8 is outside the photo: upright it is 48 × 36 px, counted from 0"
+    assert "at is [9, 8], not a list of pixels" in half["error"]
+    assert "unknown field 'at'" in objects["error"]
+    assert {each["exit_code"] for each in (outside, half, objects)} == {2}
+
+
 def test_every_field_of_objects(machine: Machine, here: Here) -> None:
     machine.photo("photo.png")
     asking = {"command": "objects", "input": "photo.png"}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cratecli.emergence.coding import coding_rate
 from cratecli.emergence.features import View, absolute_layers, observe
-from cratecli.geometry import Grid
+from cratecli.geometry import Grid, PatchClicks
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import LayerState, WhiteBox
@@ -122,3 +122,23 @@ def test_views_are_taken_apart_and_put_together(model: Crate) -> None:
     again = View.stack([view.only(2), view.only(0, 1)])
     for part in ("attention", "tokens", "coding_rate", "zero_fraction"):
         np.testing.assert_array_equal(getattr(again, part), getattr(view, part)[[2, 0, 1]])
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_clicked_patches_are_asked_where_they_are(model: Crate, mirrored: bool) -> None:
+    clicks = PatchClicks(on=((0, 0), (2, 3)))
+    shown = IMAGES.flip(-1) if mirrored else IMAGES
+    with torch.inference_mode():
+        state = list(model.unroll(shown))[1]
+    full = torch.softmax(state.subspaces @ state.subspaces.mT / 2, dim=-1).numpy()
+    for image, view in enumerate(observe(model, IMAGES, [1], mirrored=mirrored, clicks=clicks)):
+        rows = [full[image, :, 1 + row * 5 + (4 - col if mirrored else col), 1:] for row, col in clicks.on]
+        wanted = np.mean(rows, axis=0).reshape(3, 3, 5)
+        asked = view.as_clicked()
+        np.testing.assert_allclose(asked.attention[0], wanted[..., ::-1] if mirrored else wanted, atol=1e-6)
+        np.testing.assert_array_equal(asked.tokens, view.tokens)
+
+
+def test_nothing_is_asked_where_nothing_was_clicked(model: Crate) -> None:
+    with pytest.raises(ValueError, match="nothing was clicked on"):
+        observe(model, IMAGES, [1])[0].as_clicked()

@@ -104,6 +104,10 @@ def test_class_attention_is_one_row_of_the_softmax(model: Crate) -> None:
         query, key, _ = state.projection
         full = (query @ key.mT / key.shape[-1] ** 0.5).softmax(dim=-1)
         torch.testing.assert_close(state.class_attention(), full[:, :, 0, 1:], rtol=0, atol=1e-6)
+        for patch in (0, 17, 59):
+            torch.testing.assert_close(
+                state.patch_attention(patch), full[:, :, 1 + patch, 1:], rtol=0, atol=1e-6
+            )
         assert torch.equal(state.subspaces, key)
 
 

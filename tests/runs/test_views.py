@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def ask(
     sizes: Sequence[int],
     *,
     cache: ViewCache | None = None,
-    **how: bool,
+    **how: Any,
 ) -> list[list[View]]:
     return views_of(photos, model, Question(tuple(layers), tuple(sizes), **how), cache=cache)
 

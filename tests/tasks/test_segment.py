@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import cratecli
-from cratecli.emergence.masks import bounding_box, iou
+from cratecli.emergence.masks import bounding_box, components, enlarge, iou
 from cratecli.emergence.rules import Keep
 from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.geometry import Size
@@ -533,3 +533,85 @@ def test_what_is_no_photo_takes_its_place(model: WhiteBox) -> None:
     photos: list[Any] = [None, 5, np.zeros((2, 2), np.float32), photo(20, 30)]
     results = list(cratecli.segment_many(photos, model, errors="return", sizes=[64]))
     assert [type(result) for result in results] == [InputError] * 3 + [Segmentation]
+
+
+def test_a_click_chooses_what_is_there() -> None:
+    model, rgb = small_crate(), photo(40, 50, 0)
+    for at in ((3, 5), (45, 35)):
+        found = cratecli.segment(rgb, model, at=[at], refine="none")
+        assert found.mask[at[1], at[0]]
+        assert len(list(components(found.mask))) == 1
+        assert 0 < found.confidence <= 1
+        assert found.threshold == 0.5
+
+
+def test_a_click_is_asked_of_one_head_as_the_class_token_is() -> None:
+    model, rgb = small_crate().requires_grad_(False), photo(40, 50, 0)
+    asked: dict[str, Any] = {"heads": [1], "layers": [-1], "sizes": [40], "refine": "none", "keep": "mean"}
+    found = cratecli.segment(rgb, model, at=[(13, 22)], min_area=0, fill_holes=False, **asked)
+    *_, state, _ = model.unroll(cratecli.prepare(rgb, model, 40))
+    row = (
+        state.patch_attention(5 * state.grid.cols + 13 * state.grid.cols // 50)[0, 1]
+        .reshape(state.grid)
+        .log()
+    )
+    scaled = ((row - row.min()) / (row.max() - row.min())).numpy()
+    np.testing.assert_allclose(found.threshold, scaled.mean(), rtol=1e-4)
+    np.testing.assert_allclose(found.soft, enlarge(scaled, Size(40, 50)), atol=1e-4)
+    np.testing.assert_array_equal(found.mask, found.soft >= found.threshold)
+    assert (found.mask != cratecli.segment(rgb, model, min_area=0, fill_holes=False, **asked).mask).any()
+
+
+def test_what_was_clicked_off_is_not_in_the_mask() -> None:
+    model, rgb = small_crate(), photo(40, 50, 0)
+    found = cratecli.segment(rgb, model, at=[(3, 5)], not_at=[(45, 35)], refine="none")
+    assert found.mask[5, 3]
+    assert not found.mask[35, 45]
+
+
+def test_a_look_answers_clicks_as_a_photo_does() -> None:
+    model, rgb = small_crate(), photo(40, 50, 0)
+    seen = cratecli.look(rgb, model)
+    for at in ((3, 5), (45, 35)):
+        np.testing.assert_array_equal(
+            cratecli.segment(seen, at=[at]).mask, cratecli.segment(rgb, model, at=[at]).mask
+        )
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"at": [(50, 3)]}, "50,3 is outside the photo: upright it is 50 × 40 px, counted from 0"),
+        ({"at": [(3, 3)], "not_at": [(3, 40)]}, "3,40 is outside the photo"),
+        ({"not_at": [(3, 3)]}, "say with at what is"),
+        ({"at": [(3, 3)], "head": "head.safetensors"}, "a mask head takes no clicks"),
+        ({"at": [(-1, 3)]}, r"at is \[\[-1, 3\]\], not a list of pixels, each x and y, from 0"),
+        ({"at": [(3,)]}, r"at is \[\[3\]\], not a list of pixels"),
+        ({"at": [3, 4]}, r"at is \[3, 4\], not a list of pixels"),
+    ],
+)
+def test_clicks_that_make_no_sense(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        cratecli.segment(photo(40, 50, 0), small_crate(), **asked)
+
+
+def test_a_click_is_on_one_photo() -> None:
+    with pytest.raises(UsageError, match="a click is on one photo"):
+        cratecli.segment_many([photo(40, 50, 0)], small_crate(), at=[(3, 3)])
+
+
+def test_a_click_may_have_any_confidence_and_size_unless_it_is_said(model: WhiteBox) -> None:
+    recipe = choose_recipe(model, at=[(3, 4)])
+    assert (recipe.min_confidence, recipe.min_area, recipe.fill_holes) == (0, 0, True)
+    assert not choose_recipe(model, at=[(3, 4)], not_at=[(1, 2)]).fill_holes
+    said = choose_recipe(model, at=[(3, 4)], min_confidence=0.3, min_area=0.02)
+    assert (said.min_confidence, said.min_area) == (0.3, 0.02)
+    assert said.as_data()["at"] == [[3, 4]]
+    assert choose_recipe(model, **said.as_options()) == said
+    assert str(recipe).endswith(", at 3,4")
+
+
+def test_a_click_on_a_photo_of_one_colour_is_on_nothing() -> None:
+    found = cratecli.segment(np.full((40, 50, 3), 80, np.uint8), small_crate(), at=[(3, 3)])
+    assert found.empty
+    assert found.confidence == 0

@@ -77,7 +77,7 @@ def _typed(group: Any) -> list[Parameter]:
         while get_origin(kind) is Annotated:
             kind = get_args(kind)[0]
         if flag.read is not None:
-            kind = str
+            kind = list[str] if flag.repeatable else str
         elif get_origin(kind) is not Literal and kind not in (int, float, bool, str):
             raise TypeError(f"{name}: an option of {kind} has no reader in FLAGS")
         info = typer.Option(*flag.names, metavar=flag.metavar, help=help_)

@@ -124,6 +124,16 @@ def whole_numbers(text: str, option: str) -> tuple[int, ...]:
         raise UsageError(f"{option} {text!r} is not whole numbers with commas between") from None
 
 
+def _pixel(text: str, option: str) -> tuple[int, int]:
+    try:
+        x, y = (int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is not a pixel: its column and row, as in 120,80") from None
+    if x < 0 or y < 0:
+        raise UsageError(f"{option} {text!r} is outside every photo: pixels count from 0,0 at the top left")
+    return x, y
+
+
 def _whole_numbers_or(*words: str) -> Callable[[str, str], Any]:
     def read(text: str, option: str) -> Any:
         return text if text in words else whole_numbers(text, option)
@@ -147,6 +157,7 @@ class Flag:
     names: tuple[str, ...]
     metavar: str | None = None
     read: Callable[[str, str], Any] | None = None
+    repeatable: bool = False
 
     @property
     def long(self) -> str:
@@ -155,6 +166,8 @@ class Flag:
 
     def value(self, given: Any) -> Any:
         """Read what was given. Raises `UsageError`."""
+        if self.repeatable and self.read is not None:
+            return [self.read(each, self.long) for each in given]
         return given if self.read is None else self.read(given, self.long)
 
     @staticmethod
@@ -176,6 +189,8 @@ FLAGS = {
     "keep": Flag(("--keep",), "mass:F|top:F|otsu|mean|VALUE"),
     "largest": Flag(("--largest/--all-pieces",)),
     "fill_holes": Flag(("--fill-holes/--keep-holes",)),
+    "at": Flag(("--at",), "X,Y", _pixel, repeatable=True),
+    "not_at": Flag(("--not-at",), "X,Y", _pixel, repeatable=True),
     "count": Flag(("--n",)),
     "images": Flag(("--images",), "DIR"),
     "masks": Flag(("--masks",), "DIR"),

@@ -7,7 +7,6 @@ cues of it are compared with those of the photo's other masks, and a linear scor
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 
@@ -19,7 +18,7 @@ from cratecli.emergence.features import View
 from cratecli.emergence.heads import finest_tokens, token_features
 from cratecli.emergence.masks import scale, threshold
 from cratecli.emergence.rules import Keep
-from cratecli.emergence.superpixels import Superpixels, divide, pooling
+from cratecli.emergence.superpixels import Superpixels, divide, paint, pooling
 from cratecli.geometry import Size
 
 SHARPNESS = 2.5  # of the vote: a mask weighs exp(2.5 score)
@@ -143,5 +142,4 @@ def votes(scores: Float[np.ndarray, " c"]) -> Float[np.ndarray, " c"]:
 
 def soft_mask(judged: Judged, shares: Float[np.ndarray, " c"], size: Size) -> Soft:
     """Average the masks by their shares of the vote, at a photo's size, 0–1."""
-    picture = (shares @ judged.soft)[judged.pixels.labels].astype(np.float32)
-    return np.asarray(cv2.resize(picture, (size.width, size.height), interpolation=cv2.INTER_LINEAR))
+    return paint(shares @ judged.soft, judged.pixels, size)

@@ -10,6 +10,18 @@ GRABCUT_SIDE = 256  # px of the longer side at which GrabCut runs, to bound its 
 SURE_FOREGROUND, SURE_BACKGROUND = 0.2, 0.6  # shares of foreground and background that GrabCut may not change
 
 
+def refined(rgb: RGB, soft: Soft, cut: float, cell: float, how: str) -> Mask:
+    """Cut a soft mask, its edges brought to the photo's: `guided`, `grabcut`, or as they are.
+
+    `cell` is as far as the guided filter may move them, px.
+    """
+    if how == "grabcut":
+        return grabcut(rgb, soft, cut)
+    if how == "guided":
+        return guided_filter(rgb, soft, radius=max(1, round(cell))) >= cut
+    return np.asarray(soft >= cut)
+
+
 def guided_filter(rgb: RGB, soft: Soft, radius: int, epsilon: float = 1e-4) -> Soft:
     """Refine a saliency map with the guided filter, locally linear in the photo's luminance (He et al., 2013).
 

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
 
-from cratecli.arrays import RGB
-from cratecli.geometry import Grid
+from cratecli.arrays import RGB, Soft
+from cratecli.geometry import Grid, Size
 
 SIDE = 128  # px of the photo's longer side when it is divided
 CELLS = 220  # superpixels, about
@@ -124,6 +124,12 @@ def measure(lab: Lab, labels: Pieces) -> Superpixels:
         borders=borders + borders.T,
         frame=np.sum([np.bincount(edge, minlength=count) for edge in edges], axis=0).astype(float),
     )
+
+
+def paint(values: Float[np.ndarray, " n"], pixels: Superpixels, size: Size) -> Soft:
+    """Draw a value of every superpixel at a photo's size, bilinearly enlarged."""
+    picture = values[pixels.labels].astype(np.float32)
+    return np.asarray(cv2.resize(picture, (size.width, size.height), interpolation=cv2.INTER_LINEAR))
 
 
 def pooling(labels: Pieces, grid: Grid) -> sparse.csr_array:

@@ -10,9 +10,9 @@ from cratecli.tasks.options import (
     CutOptions,
     InputSize,
     LayerChoice,
+    MaskOptions,
     PartOptions,
     ReadOptions,
-    SegmentOptions,
 )
 
 VAL = "val"
@@ -29,7 +29,7 @@ class PartsProtocolOptions(PartOptions, PairOptions, total=False):
     """Which parts are evaluated against a data set's labelled parts."""
 
 
-class SaliencyProtocolOptions(SegmentOptions, PairOptions, total=False):
+class SaliencyProtocolOptions(MaskOptions, PairOptions, total=False):
     """Which masks are evaluated against a data set's masks."""
 
     off_centre: Annotated[bool, Doc("Crop photos so that their object lies off-centre.")]

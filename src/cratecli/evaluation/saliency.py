@@ -39,7 +39,7 @@ from cratecli.io.datasets import Pair
 from cratecli.io.truth import Doubt, read_mask, read_true_mask
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.views import Question
-from cratecli.tasks.options import NO_HEAD, SegmentOptions
+from cratecli.tasks.options import NO_HEAD, MaskOptions
 from cratecli.tasks.recipes import Recipe, choose_recipe
 from cratecli.tasks.segment import decide, tidy
 from cratecli.wording import count_of
@@ -236,7 +236,7 @@ def saliency_protocol(
     oracle: bool = False,
     images: str | None = None,
     masks: str | None = None,
-    **asked: Unpack[SegmentOptions],
+    **asked: Unpack[MaskOptions],
 ) -> SaliencyProtocol:
     """List a data set's photos and masks, and with `off_centre` read the masks.
 

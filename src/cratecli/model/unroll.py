@@ -46,7 +46,16 @@ class LayerState:
         Values are in 0–1, float32; a row sums to one less the attention the class token pays to itself and
         other prefix tokens (2308.16271, B.1).
         """
-        query, key = self.projection.query[:, :, :1].float(), self.projection.key.float()
+        return self._attention_of(0)
+
+    def patch_attention(self, patch: int) -> Float[Tensor, "b k m"]:
+        """Attend from one patch, counted row by row from 0, as `class_attention` does from the class token."""
+        return self._attention_of(self.prefix + patch)
+
+    def _attention_of(self, token: int) -> Float[Tensor, "b k m"]:
+        """Attend from one token: `softmax(q kᵀ / √p)` over all tokens, the prefix dropped; no n × n map is made."""
+        query = self.projection.query[:, :, token : token + 1].float()
+        key = self.projection.key.float()
         scores = (query * key).sum(dim=-1) / sqrt(key.shape[-1])
         return scores.softmax(dim=-1)[:, :, self.prefix :]
 

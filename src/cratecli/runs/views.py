@@ -13,7 +13,7 @@ from cratecli.arrays import RGB
 from cratecli.emergence.features import View, absolute_layers, observe
 from cratecli.emergence.tiles import observe_in_tiles
 from cratecli.errors import InputError, UsageError
-from cratecli.geometry import Grid, Size, fit_grid
+from cratecli.geometry import Clicks, Grid, PatchClicks, Size, fit_grid
 from cratecli.io import images
 from cratecli.io.ranges import Range
 from cratecli.model.device import out_of_memory
@@ -30,7 +30,7 @@ class Question:
 
     The second, fourth, … size is seen mirrored. `square`, a photo is squeezed into a square, as the papers' evaluations
     do. With `trace`, views know coding rate and zero fraction. A photo whose grid at the first size has more than
-    `most_patches` is refused before the model is asked.
+    `most_patches` is refused before the model is asked. With `clicks`, views hold the attention of the patches there.
     """
 
     layers: tuple[int, ...]
@@ -38,6 +38,18 @@ class Question:
     trace: bool = False
     most_patches: int | None = None
     square: bool = False
+    clicks: Clicks | None = None
+
+    def clicked(self, size: Size, grid: Grid) -> PatchClicks | None:
+        """Give the patches that were clicked on. Raises `UsageError` for a pixel that the photo does not have."""
+        if self.clicks is None:
+            return None
+        if (outside := self.clicks.outside(size)) is not None:
+            raise UsageError(
+                f"{outside[0]},{outside[1]} is outside the photo: "
+                f"upright it is {size.width} × {size.height} px, counted from 0"
+            )
+        return self.clicks.patches(size, grid)
 
     def grids(self, size: Size, patch_size: int) -> tuple[Grid, ...]:
         """Give the grids a photo is shown on. Raises `InputError` for one that is too large."""
@@ -117,29 +129,34 @@ def views_of(
 
     Photos that share a grid go through the model together; what `cache` has is not computed again. One photo that
     memory does not hold is shown in overlapping tiles, which is noted; several raise what torch raises, to be tried
-    apart.
+    apart. Of a question with clicks the cache learns, but it is asked in any case, and never in tiles.
     Raises `InputError` where attention is not finite, a grid is refused or even a tile is too large, `OutputError` when
-    the cache cannot be written.
+    the cache cannot be written, and `UsageError` for clicks outside a photo.
     """
     layers = absolute_layers(question.layers, model.depth)
-    grids = [question.grids(Size(*photo.shape[:2]), model.patch_size) for photo in photos]
+    sizes = [Size(*photo.shape[:2]) for photo in photos]
+    grids = [question.grids(size, model.patch_size) for size in sizes]
     names = [fingerprint(photo) if cache else "" for photo in photos]
     views: list[list[View]] = [[] for _ in photos]
     fitted: tuple[Grid, list[int]] | None = None
     for number in range(len(question.sizes)):
         mirrored = number % 2 == 1
         seen: dict[int, View] = {}
-        together: dict[Grid, list[int]] = {}
+        together: dict[tuple[Grid, PatchClicks | None], list[int]] = {}
         for index, name in enumerate(names):
             grid = grids[index][number]
-            if cache and (kept := _recall(cache, name, layers, grid, mirrored, trace=question.trace)):
+            clicks = question.clicked(sizes[index], grid)
+            known = cache if clicks is None else None
+            if known and (kept := _recall(known, name, layers, grid, mirrored, trace=question.trace)):
                 seen[index] = kept
             else:
-                together.setdefault(grid, []).append(index)
-        for grid, members in together.items():
+                together.setdefault((grid, clicks), []).append(index)
+        for (grid, clicks), members in together.items():
             if fitted != (grid, members):  # mirrored it is the same batch again
                 fitted, batch = (grid, members), model_inputs([photos[i] for i in members], grid, model)
-            shown = _observe(model, batch, layers, mirrored=mirrored, trace=question.trace, note=note)
+            shown = _observe(
+                model, batch, layers, mirrored=mirrored, trace=question.trace, clicks=clicks, note=note
+            )
             for index, view in zip(members, shown, strict=True):
                 seen[index] = view
                 if cache:
@@ -157,16 +174,21 @@ def _observe(
     *,
     mirrored: bool,
     trace: bool,
+    clicks: PatchClicks | None,
     note: Callable[[str], None],
 ) -> list[View]:
     """Observe photos of one grid together; a single one in tiles where memory does not hold it whole."""
     try:
-        return observe(model, batch, layers, mirrored=mirrored, trace=trace)
+        return observe(model, batch, layers, mirrored=mirrored, trace=trace, clicks=clicks)
     except FloatingPointError as error:
         raise InputError(str(error)) from None
     except Exception as error:
         if len(batch) > 1 or not out_of_memory(error):
             raise
+    if clicks is not None:
+        raise InputError(
+            "needs more memory than there is, and a click is not asked in tiles: choose a smaller size"
+        )
     height, width = batch.shape[-2:]  # what the error held on to is free again here
     note(f"out of memory at {height} × {width} px: seen in overlapping tiles")
     try:

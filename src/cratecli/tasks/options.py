@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from annotated_doc import Doc
-from annotated_types import Interval, MinLen
+from annotated_types import Interval, MaxLen, MinLen
 from typing_extensions import TypedDict, TypeIs
 
 from cratecli.emergence.rules import Foreground, Keep
@@ -42,6 +42,7 @@ TauChoice = Annotated[
     float, Interval(ge=-1, le=1), Doc("MaskCut's τ: the cosine above which two patches are alike.")
 ]
 CountChoice = Annotated[int, Interval(ge=1, le=100), Doc("The most objects in a photo.")]
+PixelChoice = Annotated[Sequence[Annotated[int, Interval(ge=0)]], MinLen(2), MaxLen(2)]
 RefineChoice = Annotated[Refine, Doc("How edges follow the photo: not, all edges, or by colour.")]
 
 
@@ -62,7 +63,7 @@ class ViewOptions(ReadOptions, total=False):
     ]
 
 
-class SegmentOptions(ViewOptions, total=False):
+class MaskOptions(ViewOptions, total=False):
     """How attention becomes a mask."""
 
     heads: Annotated[
@@ -90,6 +91,18 @@ class SegmentOptions(ViewOptions, total=False):
     ]
     largest: Annotated[bool, Doc("Keep only the largest piece.")]
     fill_holes: Annotated[bool, Doc("Fill holes in the mask.")]
+
+
+class SegmentOptions(MaskOptions, total=False):
+    """What is segmented, and how attention becomes a mask: `at` and `not_at` are pixels, x and y."""
+
+    at: Annotated[
+        Sequence[PixelChoice],
+        Doc("Segment what is at this pixel of the upright photo, from 0,0 at the top left; repeatable."),
+    ]
+    not_at: Annotated[
+        Sequence[PixelChoice], Doc("With --at: what is at this pixel is not meant; repeatable.")
+    ]
 
 
 class PictureOptions(TypedDict, total=False):
@@ -224,6 +237,8 @@ def explained(error: Any, values: Mapping[str, Any], spelt: Mapping[str, str] = 
     faults = error.errors(include_url=False)
     name = str(faults[0]["loc"][0])
     faults = [fault for fault in faults if fault["loc"][0] == name]
+    if name in ("at", "not_at"):
+        return f"{spelt.get(name, name)} is {short(values[name])}, not a list of pixels, each x and y, from 0"
     if faults[0]["type"] == "too_short":
         return f"{spelt.get(name, name)} is empty: at least one is needed"
     value, place = values.get(name), faults[0]["loc"][1:]

@@ -3,12 +3,14 @@
 Imports neither torch nor NumPy.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Unpack, get_type_hints
 
 from cratecli.emergence.rules import Foreground, Keep
 from cratecli.errors import UsageError
+from cratecli.geometry import Clicks, Pixel
+from cratecli.tasks.choices import as_lists, counted_layers, named_heads, of_clicks
 from cratecli.tasks.options import (
     NO_HEAD,
     Finder,
@@ -63,7 +65,7 @@ class ViewRecipe:
 
     def as_data(self) -> dict[str, Any]:
         """Give every field as plain data, for JSON; nothing is left to a default."""
-        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        plain = {name: as_lists(value) for name, value in asdict(self).items()}
         return plain | {name: str(keep) for name, keep in vars(self).items() if isinstance(keep, Keep)}
 
     def as_options(self) -> dict[str, Any]:
@@ -89,13 +91,21 @@ class Recipe(ViewRecipe):
     min_area: float = 0.0
     largest: bool = False
     fill_holes: bool = False
+    at: tuple[Pixel, ...] = ()
+    not_at: tuple[Pixel, ...] = ()
+
+    @property
+    def clicks(self) -> Clicks | None:
+        """Give the pixels that were clicked on, if any were."""
+        return Clicks(self.at, self.not_at) if self.at else None
 
     def __str__(self) -> str:
         """Say the recipe in one line, for people."""
         heads = self.heads if isinstance(self.heads, str) else ",".join(map(str, self.heads))
         heads += "" if self.frame else " without the frame"
         drawn = "" if self.head == NO_HEAD else f", drawn by {self.head}"
-        return f"{super().__str__()}, heads {heads}, keep {self.keep}, refine {self.refine}{drawn}"
+        clicks = f", {self.clicks}" if self.clicks else ""
+        return f"{super().__str__()}, heads {heads}, keep {self.keep}, refine {self.refine}{drawn}{clicks}"
 
 
 @dataclass(frozen=True)
@@ -197,7 +207,7 @@ def defaults(model: "WhiteBox") -> Defaults:
     MaskCut at 480 px. There `agree` sees the photo mirrored too, so that heads can agree with themselves. The paper
     names no input size for VOC: MaskCut's is taken.
     """
-    figures, depth = _counted((model.paper_layer,), model.depth), model.depth
+    figures, depth = counted_layers((model.paper_layer,), model.depth), model.depth
     if model.image_size >= THUMBNAIL:
         side = model.image_size
         return Defaults(
@@ -229,16 +239,18 @@ def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
     """Take the model's defaults for `segment`, and what was asked for instead. Raises `UsageError`.
 
     Heads that are named see the photo once at each size, not mirrored too where a size stands twice, and may have any
-    confidence, unless said. What only the chooser of `auto` uses is refused with other heads. A mask head has its size
-    added, and the least confidence of `agree`. Raises what `load_head` raises.
+    confidence, unless said; so may what was clicked on, and any size. What only the chooser of `auto` uses is refused
+    with other heads, and clicks with a mask head, which has its size added, and the least confidence of `agree`. Raises
+    what `load_head` raises.
     """
     chosen = isinstance(heads := asked.get("heads", "auto"), str | None) and heads in ("auto", None)
     default = defaults(model).segment if chosen else defaults(model).attention
     values = settled(model, SegmentOptions, default, asked)
+    values |= of_clicks(values, asked)
     if not (chosen or values["frame"]):
         raise UsageError("only heads auto can do without the frame: no other looks at it")
     if not isinstance(values["heads"], str):
-        values["heads"] = _heads(values["heads"], model.heads)
+        values["heads"] = named_heads(values["heads"], model.heads)
     if values["heads"] not in ("auto", "agree"):
         once = {"sizes": tuple(dict.fromkeys(default.sizes)), "min_confidence": 0.0}
         values |= {name: value for name, value in once.items() if asked.get(name) is None}
@@ -280,27 +292,10 @@ def settled(
         raise TypeError(f"unexpected keyword argument {unknown[0]!r}")
     given = check(options, {name: value for name, value in asked.items() if value is not None})
     if (layers := given.get("layers")) is not None:
-        given["layers"] = _counted(range(model.depth) if layers == "all" else layers, model.depth)
+        given["layers"] = counted_layers(range(model.depth) if layers == "all" else layers, model.depth)
     if sizes := [given.pop("size")] if "size" in given else given.get("sizes"):
         given["sizes"] = tuple(sizes)
+    given |= {name: tuple(map(tuple, given[name])) for name in ("at", "not_at") if name in given}
     if "keep" in given:
         given["keep"] = Keep.parse(given["keep"])
     return {each.name: getattr(default, each.name) for each in fields(default)} | given
-
-
-def _counted(layers: Sequence[int], depth: int) -> tuple[int, ...]:
-    from cratecli.emergence.features import absolute_layers
-
-    try:
-        return absolute_layers(layers, depth)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def _heads(heads: Sequence[int], count: int) -> tuple[int, ...]:
-    from cratecli.emergence.heads import known_heads
-
-    try:
-        return tuple(known_heads(heads, count))
-    except ValueError as error:
-        raise UsageError(str(error)) from None

@@ -50,8 +50,9 @@ class SegmentRecord(Record):
     )
     confidence: float = Field(
         description="How good the mask is thought to be, 0–1. With `--heads auto` its expected IoU with the truth, "
-        "learned on composites. With other heads, or --head, how clear the map is: how far the maps of heads, layers "
-        "and sizes agree, times the contrast of attention, 1 − outside ÷ inside the mask. 0 for a photo of one colour."
+        "learned on composites; with --at how far the vote is for one thing. With other heads, or --head, how clear "
+        "the map is: how far the maps of heads, layers and sizes agree, times the contrast of attention, 1 − outside ÷ "
+        "inside the mask. 0 for a photo of one colour."
     )
     min_confidence: float = Field(
         description="The confidence below which the mask is left empty: --min-confidence, or what was measured for "

@@ -10,12 +10,13 @@ from jaxtyping import Float
 
 from cratecli.arrays import RGB, Mask, Soft
 from cratecli.emergence import chooser, refine
+from cratecli.emergence import clicks as clicks_
 from cratecli.emergence import confidence as confidence_
 from cratecli.emergence import heads as heads_
 from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.masks import bounding_box, clean, contrast, enlarge, scale, threshold
 from cratecli.errors import CrateError
-from cratecli.geometry import Box, Size
+from cratecli.geometry import Box, Clicks, Size
 from cratecli.io import images
 from cratecli.io.formats.picture import encode
 from cratecli.io.formats.record import Annotated, annotate
@@ -28,6 +29,7 @@ from cratecli.runs.plan import Plan
 from cratecli.runs.refusals import refuse_replacing
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
+from cratecli.tasks.choices import refuse_clicks
 from cratecli.tasks.combined import write_combined
 from cratecli.tasks.drawn import EDGE, drawn_by_head, head_id
 from cratecli.tasks.options import Combined, SegmentOptions, is_combined
@@ -43,10 +45,10 @@ class Segmentation:
     `mask` and `soft` (0–1, before its threshold: the scaled map, or with heads `auto` the candidates' vote) have the
     photo's upright size, as has `box`. `heads` lists those that made the map, or have at least an even share of the
     vote; `head_scores` is the label-free score of every head at each of `layers`, `head_shares` its share of the map
-    or the vote; they sum to 1. `confidence`, 0–1, is with heads `auto` the expected IoU of the mask with the truth.
-    With other heads, or a mask head, it is how far heads, layers and views agree, times how much more attention a patch
-    gets inside what they agree on than outside. Below the recipe's `min_confidence` the mask is empty. `head` names the
-    mask head that drew `soft`; its `threshold` is 0.5.
+    or the vote; they sum to 1. `confidence`, 0–1, is with heads `auto` the expected IoU of the mask with the truth; of
+    a click, how far the vote is for one thing. Else it is how far heads, layers and views agree, times how much more
+    attention a patch gets inside what they agree on. Below the recipe's `min_confidence` the mask is empty. `head`
+    names the mask head that drew `soft`; its `threshold` is 0.5.
     """
 
     mask: Mask
@@ -134,6 +136,7 @@ def segment_many(
     """
     ready = as_model(model)
     recipe = choose_recipe(ready, **asked)
+    refuse_clicks(recipe.at, "segment_many asks many")
     kept = None if cache is None else FeatureCache(Path(cache), ready)
     desk = Desk(ready, batch_size, kept, range=recipe.range)
 
@@ -152,7 +155,7 @@ def segment_batch(
 
 
 def _question(recipe: Recipe) -> Question:
-    return Question(recipe.layers, recipe.sizes)
+    return Question(recipe.layers, recipe.sizes, clicks=recipe.clicks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +180,8 @@ def segment_run(
     A bad photo is a `Failure`, not the end. Raises `OutputError` when an output cannot be written, and `UsageError`
     where one would take the place of the background.
     """
+    if len(plan.jobs) > 1:
+        refuse_clicks(recipe.at, f"here are {len(plan.jobs)}")
     drawn = picture if isinstance(picture, PictureChoice) else None
     if drawn and drawn.background and drawn.background.sha256:
         refuse_replacing(plan.jobs, Path(drawn.background.named))
@@ -216,6 +221,10 @@ def segment_run(
 def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -> Segmentation:
     """Turn one photo's views of the recipe's layers into its mask."""
     size = Size(*photo.shape[:2])
+    if recipe.clicks:
+        views = [view.as_clicked() for view in views]
+        if recipe.heads == "auto":
+            return _answer(photo, views, recipe.clicks, recipe, model)
     cell = max(size) / max(heads_.common_grid(views))
     head = head_id(recipe.head, model)
     match "agree" if head and recipe.heads == "auto" else recipe.heads:
@@ -245,14 +254,9 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
         soft = enlarge(scale(saliency.log_attention), size)
     if constant:
         soft, confidence = np.zeros_like(soft), 0.0
-    if constant or confidence < recipe.min_confidence:
-        mask = np.zeros(size, bool)
-    elif recipe.refine == "grabcut":
-        mask = refine.grabcut(photo, soft, cut)
-    elif recipe.refine == "guided":
-        mask = refine.guided_filter(photo, soft, radius=max(1, round(cell))) >= cut
-    else:
-        mask = soft >= cut
+    mask = np.zeros(size, bool)
+    if not constant and confidence >= recipe.min_confidence:
+        mask = refine.refined(photo, soft, cut, cell, recipe.refine)
     return Segmentation(
         mask=tidy(mask, recipe),
         soft=soft,
@@ -264,6 +268,33 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
         confidence=confidence,
         weights=model.weights,
         head=head,
+    )
+
+
+def _answer(
+    photo: RGB, views: Sequence[View], clicks: Clicks, recipe: Recipe, model: WhiteBox
+) -> Segmentation:
+    """Make the mask that the attention of clicked patches votes for; `views` hold it in the class token's place."""
+    size = Size(*photo.shape[:2])
+    answer = clicks_.answer(views, photo, clicks, recipe.keep)
+    saliency, soft, confidence = answer.listed.saliency, answer.soft_mask(size), answer.confidence
+    constant = flat(photo, heads_.common_grid(views))
+    if constant:
+        soft, confidence = np.zeros_like(soft), 0.0
+    mask = np.zeros(size, bool)
+    if not constant and confidence >= recipe.min_confidence:
+        mask = clicks_.answered_mask(photo, soft, clicks, recipe.refine)
+    shares = answer.listed.shares(answer.shares)
+    return Segmentation(
+        mask=tidy(mask, recipe),
+        soft=soft,
+        layers=absolute_layers(recipe.layers, model.depth),
+        heads=heads_.trusted_heads(shares),
+        head_scores=saliency.scores,
+        head_shares=shares,
+        threshold=chooser.CUT,
+        confidence=confidence,
+        weights=model.weights,
     )
 
 

@@ -1,0 +1,54 @@
+"""Turn what was asked for into what recipes hold: layers, heads and clicks. Imports neither torch nor NumPy."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cratecli.errors import UsageError
+from cratecli.geometry import Pixel
+from cratecli.tasks.options import NO_HEAD
+
+
+def counted_layers(layers: Sequence[int], depth: int) -> tuple[int, ...]:
+    """Count layers from 0. Raises `UsageError` for one that a model of some depth lacks."""
+    from cratecli.emergence.features import absolute_layers
+
+    try:
+        return absolute_layers(layers, depth)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def named_heads(heads: Sequence[int], count: int) -> tuple[int, ...]:
+    """List heads, each once. Raises `UsageError` for one that a model with `count` heads lacks."""
+    from cratecli.emergence.heads import known_heads
+
+    try:
+        return tuple(known_heads(heads, count))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def of_clicks(values: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a click changes in a recipe's values, unless it was asked for: any confidence and any size will do.
+
+    Where something was clicked off, holes are kept. Raises `UsageError` for clicks that make no sense.
+    """
+    if values["not_at"] and not values["at"]:
+        raise UsageError("not-at says what is not meant: say with at what is")
+    if not values["at"]:
+        return {}
+    if values["head"] != NO_HEAD:
+        raise UsageError("a mask head takes no clicks: leave out at, or the head")
+    changed = {"min_confidence": 0.0, "min_area": 0.0} | ({"fill_holes": False} if values["not_at"] else {})
+    return {name: value for name, value in changed.items() if asked.get(name) is None}
+
+
+def refuse_clicks(at: Sequence[Pixel], instead: str) -> None:
+    """Refuse to ask several photos about one pixel. Raises `UsageError`."""
+    if at:
+        raise UsageError(f"a click is on one photo, and {instead}: ask about each by itself")
+
+
+def as_lists(value: Any) -> Any:
+    """Turn tuples, and those in them, into lists, as JSON has them."""
+    return list(map(as_lists, value)) if isinstance(value, tuple) else value
