@@ -1,7 +1,4 @@
-"""How each question is asked: its recipe, from the options asked for and the model's defaults, all in one table.
-
-Imports neither torch nor NumPy.
-"""
+"""How each question is asked: recipes, and the models' defaults in one table. Imports neither torch nor NumPy."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace

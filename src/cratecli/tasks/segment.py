@@ -275,14 +275,12 @@ def _answer(
     photo: RGB, views: Sequence[View], clicks: Clicks, recipe: Recipe, model: WhiteBox
 ) -> Segmentation:
     """Make the mask that the attention of clicked patches votes for; `views` hold it in the class token's place."""
-    size = Size(*photo.shape[:2])
     answer = clicks_.answer(views, photo, clicks, recipe.keep)
-    saliency, soft, confidence = answer.listed.saliency, answer.soft_mask(size), answer.confidence
-    constant = flat(photo, heads_.common_grid(views))
-    if constant:
+    soft, confidence = answer.soft_mask(Size(*photo.shape[:2])), answer.confidence
+    if flat(photo, heads_.common_grid(views)):
         soft, confidence = np.zeros_like(soft), 0.0
-    mask = np.zeros(size, bool)
-    if not constant and confidence >= recipe.min_confidence:
+    mask = np.zeros(soft.shape, bool)
+    if soft.any() and confidence >= recipe.min_confidence:
         mask = clicks_.answered_mask(photo, soft, clicks, recipe.refine)
     shares = answer.listed.shares(answer.shares)
     return Segmentation(
@@ -290,7 +288,7 @@ def _answer(
         soft=soft,
         layers=absolute_layers(recipe.layers, model.depth),
         heads=heads_.trusted_heads(shares),
-        head_scores=saliency.scores,
+        head_scores=answer.listed.saliency.scores,
         head_shares=shares,
         threshold=chooser.CUT,
         confidence=confidence,
