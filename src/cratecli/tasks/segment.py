@@ -224,7 +224,7 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
     if recipe.clicks:
         views = [view.as_clicked() for view in views]
         if recipe.heads == "auto":
-            return _answer(photo, views, recipe.clicks, recipe, model)
+            return _answer(photo, views, recipe, model)
     cell = max(size) / max(heads_.common_grid(views))
     head = head_id(recipe.head, model)
     match "agree" if head and recipe.heads == "auto" else recipe.heads:
@@ -271,10 +271,9 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
     )
 
 
-def _answer(
-    photo: RGB, views: Sequence[View], clicks: Clicks, recipe: Recipe, model: WhiteBox
-) -> Segmentation:
+def _answer(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -> Segmentation:
     """Make the mask that the attention of clicked patches votes for; `views` hold it in the class token's place."""
+    clicks = Clicks(recipe.at, recipe.not_at)
     answer = clicks_.answer(views, photo, clicks, recipe.keep)
     soft, confidence = answer.soft_mask(Size(*photo.shape[:2])), answer.confidence
     if flat(photo, heads_.common_grid(views)):
