@@ -101,7 +101,7 @@ TOOLS = {
     "ruff": "ruff check --quiet",
     "mypy": "mypy",
     "lint-imports": "lint-imports --no-cache",
-    "pytest": "pytest -n 0 tests/cli/test_explore_browser.py",
+    "pytest": "pytest -n 0 -m slow tests/cli/test_explore_browser.py",
 }
 
 

@@ -35,7 +35,10 @@ else:
     )
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
+pytestmark = [  # CI runs them by themselves
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium"),
+]
 
 PATIENCE = 120_000  # ms
 SIZE = (96, 64)  # width and height of the photo, px
@@ -181,6 +184,7 @@ CHOICES = [
 ]
 
 
+@pytest.mark.parametrize("patch", [False, True])
 @pytest.mark.parametrize(("button", "rule", "value"), CHOICES)
 def test_the_command_makes_the_mask(
     browser: Watched,
@@ -191,9 +195,12 @@ def test_the_command_makes_the_mask(
     button: str,
     rule: str,
     value: float | None,
+    patch: bool,
 ) -> None:
     machine.photo("photo.png", SIZE)
     page = browser.open(page_file, accept_downloads=True)
+    if patch:
+        page.locator("#stage").click(position={"x": 40, "y": 30})
     page.click(f"#matrix button[aria-label^='{button}']")
     page.select_option("#rule", rule)
     if value is not None:
@@ -203,7 +210,7 @@ def test_the_command_makes_the_mask(
     page.click("#copy")
     page.wait_for_selector("#copied:not(:empty)")
     command = shlex.split(page.inner_text("#command"))
-    assert command[0] == "crate"
+    assert command[0] == "crate" and ("--at" in command) is patch
     assert here(*command[1:], "-q").code == 0
     made = np.asarray(picture((machine.desk / "mask.png").read_bytes())) > 0
     assert 0 < made.mean() < 1
@@ -258,8 +265,6 @@ def test_a_patch_is_chosen_by_pointer_touch_and_keys(browser: Watched, page_file
     assert token() == "Attention of the class token"
     page.mouse.click(box["x"] + 1, box["y"] + 1)
     assert token() == "Attention of the patch in row 0, column 0"
-    assert page.is_disabled("#copy")
-    assert page.is_visible("#no-command")
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 1)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] - 1, box["y"] + box["height"] / 2)
@@ -319,6 +324,7 @@ def test_every_control_has_a_name(browser: Watched, page_file: Path) -> None:
 def test_parts_layers_and_objects(browser: Watched, page_file: Path, model: WhiteBox) -> None:
     page = browser.open(page_file)
     page.click("#tab-parts")
+    settled(page)
     assert page.locator("#part-list li").count() == 3
     page.fill("#k", "5")
     settled(page)
@@ -328,10 +334,12 @@ def test_parts_layers_and_objects(browser: Watched, page_file: Path, model: Whit
     assert sum(shares) == pytest.approx(100, abs=3)
     assert shares == sorted(shares, reverse=True)
     page.click("#tab-layers")
+    settled(page)
     trace = cratecli.layers(photo(SIZE[1], SIZE[0]), model, size=64)
     rows = page.locator("#depth-rows tr").all_inner_texts()
     assert [row.split()[1] for row in rows] == [f"{rate:.0f}" for rate in trace.coding_rate]
     page.click("#tab-objects")
+    settled(page)
     objects = cratecli.objects(photo(SIZE[1], SIZE[0]), model)
     scores = page.locator("#object-list b").all_inner_texts()
     assert scores == [f"{each.score:.2f}" for each in objects]

@@ -211,6 +211,19 @@ def test_a_disk_that_takes_nothing_more_ends_the_run(
     assert sorted(inputs(here(*run, "--resume"))) == [f"in/{seed:02}.jpg" for seed in range(len(kept), 24)]
 
 
+def test_photos_that_failed_are_not_counted_as_done(
+    machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in (0, 2, 3):
+        machine.photo(f"in/{seed}.jpg", seed=seed)
+    (machine.desk / "in/1.jpg").write_bytes(b"no photo")
+    with failing(monkeypatch, errno.EDQUOT, lambda path: path.stem >= "2"):
+        done = here("segment", "in", "-o", "out", *FAST, "--batch-size", "1")
+    assert done.err.splitlines()[-1].endswith(
+        "; 1 of 4 photos done, 1 failed, 2 left; --resume goes on from here"
+    )
+
+
 @pytest.mark.slow
 def test_a_folder_without_permission_for_real(machine: Machine) -> None:
     """Root goes without its power to override permissions."""

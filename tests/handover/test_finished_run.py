@@ -153,3 +153,14 @@ def test_a_manifest_that_changes_meanwhile(tmp_path: Path) -> None:
     write_manifest(folder, [row("other.jpg", None, [])])
     with pytest.raises(InputError, match="has changed meanwhile"):
         list(run)
+
+
+def test_rows_without_masks_are_passed_over(tmp_path: Path) -> None:
+    """A page or sheets of heads in a run's folder do not take its masks from it."""
+    looked = row("b.jpg", "b.js", []).model_copy(update={"made": {"command": "explore"}})
+    again = row("a.jpg", "a.js", []).model_copy(update={"made": {"command": "explore"}})
+    write_manifest(tmp_path, [row("a.jpg", "a.png", []), looked, again])
+    assert [each.name for each in read_run(tmp_path).photos] == ["a.jpg"]
+    write_manifest(tmp_path / "pages", [looked])
+    with pytest.raises(InputError, match="a run of crate explore has no masks to export"):
+        read_run(tmp_path / "pages")

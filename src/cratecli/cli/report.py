@@ -103,12 +103,13 @@ class Report:
         from cratecli.runs.jobs import Failure, SeenPhoto, Skipped
         from cratecli.runs.session import Written
 
-        before = self._photos + self._skipped
+        before, bad = self._photos + self._skipped, self._failed
 
         def counted() -> str:
-            left = total - (self._photos + self._skipped - before)
+            left, failed = total - (self._photos + self._skipped - before), self._failed - bad
             way = "; --resume goes on from here" if resumable and left else ""
-            return f"{total - left} of {total} photos done, {left} left{way}"
+            also = f", {failed} failed" if failed else ""
+            return f"{total - left - failed} of {total} photos done{also}, {left} left{way}"
 
         with (
             _counting(counted if total > 1 else str),

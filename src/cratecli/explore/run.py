@@ -81,7 +81,12 @@ def explore_run(
             if isinstance(outcome, ExploredPhoto) and folder is None and drawn:
                 explored.append(outcome)
                 _refuse_large(explored, len(plan.jobs))
-        if desk.stopping() or (folder is None and not explored):
+        if desk.stopping() and drawn:
+            index = plan.target if folder is None else folder / INDEX
+            again = "" if folder is None else " with --resume"
+            desk.note(f"{index or 'the page'}: was not written: run the command again{again}")
+            return
+        if folder is None and not explored:
             return
         if folder is not None:
             index = folder / INDEX

@@ -125,13 +125,14 @@ class FinishedRun:
 def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
     """Read a finished run from its manifest or from its folder; of two rows of one photo the later counts.
 
-    To `prune`, photos that are no longer there are left out.
+    To `prune`, photos that are no longer there are left out. Rows of commands that make no masks are passed over.
     Raises `InputError`, as `FILE:LINE: reason`, for a file that is no manifest, `NothingMatchedError` for an empty
     one, and `UsageError` where two photos would have one name in an annotation file.
     """
     manifest = path / MANIFEST if path.is_dir() else path
     if path.is_dir() and not manifest.exists():
         raise InputError(f"{manifest}: No such file: the folder is no run; crate segment -o FOLDER makes one")
+    without_masks: str | None = None
     last: dict[str, tuple[int, Line]] = {}
     made: dict[str, dict[str, Any]] = {}  # by the options' digest
     scores: dict[int, float] = {}
@@ -139,11 +140,14 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
         row = line.row
         _checked(manifest, number, row)
         if (command := row.made.get("command")) in ("heads", "layers", "explore"):
-            raise InputError(f"{manifest}: a run of crate {command} has no masks to export")
+            without_masks = command
+            continue
         without = row.model_copy(update={"made": {}, "objects": []})
         last[row.input] = number, replace(line, row=without)
         made.setdefault(row.options, row.made)
         scores[number] = fmean([each.score for each in row.objects] or [0.0])
+    if not last and without_masks:
+        raise InputError(f"{manifest}: a run of crate {without_masks} has no masks to export")
     if not last:
         raise NothingMatchedError(f"{manifest}: no photo was done")
     place = real_folder(manifest.parent)

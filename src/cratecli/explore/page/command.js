@@ -1,16 +1,25 @@
 // The command that makes the same mask, and the mask as a file.
 
-/** Write the command of the mask that is shown, for the shell; nothing where there is none. */
+/** Write the command of the mask that is shown, for the shell. */
 function commandOf() {
   const { photo } = state;
   const start = ["crate segment", photo.quoted, photo.options].filter(Boolean).join(" ");
   if (state.answer === "auto") return `${start} -o mask.png`;
-  if (state.token !== 0) return null;
   const heads = state.heads.length === photo.heads ? "all" : state.heads.join(",");
   const layers = state.layers.map((place) => photo.layers[place]).join(",");
   const keep = VALUED.has(state.rule) ? ruleText() : state.rule;
   const plain = "--refine none --min-area 0 --all-pieces --keep-holes";
-  return `${start} --heads ${heads} --layer ${layers} --size ${photo.side} --keep ${keep} ${plain} -o mask.png`;
+  const asked = [`--heads ${heads}`, `--layer ${layers}`, `--size ${photo.side}`, ...clickOf(), `--keep ${keep}`, plain];
+  return `${start} ${asked.join(" ")} -o mask.png`;
+}
+
+/** Write the pixel in the middle of the patch that asks, as --at takes it; nothing for the class token. */
+function clickOf() {
+  const [{ size, grid }, patch] = [state.photo, chosenPatch()];
+  if (patch === null) return [];
+  const x = Math.floor(((patch.col + 0.5) * size.width) / grid.cols);
+  const y = Math.floor(((patch.row + 0.5) * size.height) / grid.rows);
+  return [`--at ${x},${y}`];
 }
 
 /** Write a rule with its value, as --keep takes it. */
@@ -60,10 +69,6 @@ function startCommand() {
   at("download").addEventListener("click", downloadMask);
   at("copy").addEventListener("click", copyCommand);
   watch(["photo", "token", "layers", "heads", "answer", "rule", "value"], () => {
-    const command = commandOf();
-    writeCommand(at("command"), command ?? "");
-    at("command").hidden = command === null;
-    at("no-command").hidden = command !== null;
-    at("copy").disabled = command === null;
+    writeCommand(at("command"), commandOf());
   });
 }
