@@ -417,3 +417,13 @@ def test_an_export_of_photos_that_are_gone(machine: Machine, here: Here) -> None
     assert (done.code, len(done.lines)) == (0, 3)
     assert done.err.splitlines()[0] == "crate: no longer there, left out: in/b.jpg"
     assert len(list(read_rows(machine.desk / "out"))) == 4
+
+
+def test_outputs_of_another_command_are_named_before_they_are_replaced(machine: Machine, here: Here) -> None:
+    for name in ("a", "b"):
+        machine.photo(f"in/{name}.jpg")
+    assert here("segment", "in", "-o", "out", *FAST).code == 0
+    said = "crate: of crate segment, and replaced, unless edited: out/a.png, out/b.png"
+    objects = ("objects", "in", "-o", "out", "--size", "32", "--refine", "none")
+    assert said in here(*objects).err.splitlines()
+    assert "replaced" not in here(*objects).err

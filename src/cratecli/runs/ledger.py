@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -68,6 +68,7 @@ class Ledger:
         self.kept: dict[str, str] = {}
         self.edited: list[str] = []
         self.beside: list[str] = []
+        self.foreign: dict[str, list[str]] = {}
         self._threads = threading.RLock()
         self._locks: ByteLocks | None = None
 
@@ -88,8 +89,8 @@ class Ledger:
         folders `also`. Photos `below` some folders that have a row and are not there are `missing`; to `prune`, rows
         and outputs of those that are gone are removed, but for outputs that are `kept`, each for a reason: one that was
         changed since loses its row, one that cannot be removed does not. Outputs of the same photos under other names
-        stay `beside`. While others are at work, none is looked for. Raises `OutputError`, and `InputError` for a
-        manifest that is none.
+        stay `beside`; `foreign` are those of other commands, whose places this run's take, by command. While others are
+        at work, none is looked for. Raises `OutputError`, and `InputError` for a manifest that is none.
         """
         self._resume, self._overwrite = resume, overwrite
         inputs = {self.key(job): self._input(job) for job in jobs}
@@ -112,6 +113,7 @@ class Ledger:
                     sources = {key: known.input for key, known in self._rows.items()}
                     self.missing = find_missing(sources, self.folder, keys, below)
                     self.beside = self._beside(inputs)
+                    self.foreign = self._foreign(keys)
                     pruned = self._prune() if prune else ()
                     locks.write_note(self._close_gaps(pruned))
                 locks.share(_ALIVE)
@@ -228,6 +230,20 @@ class Ledger:
         ours = set(inputs.values()) - {"-"}
         others = [key for key, known in self._rows.items() if key not in inputs and known.input in ours]
         return sorted(key for key in others if self._is_alike(key) and os.path.lexists(self.folder / key))
+
+    def _foreign(self, keys: Set[str]) -> dict[str, list[str]]:
+        """List, by command, the outputs of other commands in whose places outputs of this run go."""
+        theirs: dict[str, list[str]] = {}
+        for key in sorted(keys & self._rows.keys()):
+            if (options := self._rows[key].options) != self._options:
+                theirs.setdefault(options, []).append(key)
+        foreign: dict[str, list[str]] = {}
+        for places in theirs.values():  # rows of the same options are of one command
+            row = self._row_at(self._rows[places[0]])
+            if row is not None and (command := row.made.get("command")) != self._made["command"]:
+                there = [key for key in places if os.path.lexists(self.folder / key)]
+                foreign.setdefault(str(command), []).extend(there)
+        return {command: sorted(places) for command, places in foreign.items() if places}
 
     def _is_alike(self, key: str) -> bool:
         """Tell whether a row's output was made by this run's command."""

@@ -88,6 +88,8 @@ class Session:
             if beside := self._ledger.beside:
                 names = _named(self._ledger, beside)
                 desk.note(f"made of the same photos by an earlier run, and left as it was: {names}")
+            for command, places in self._ledger.foreign.items():
+                desk.note(f"of crate {command}, and replaced, unless edited: {_named(self._ledger, places)}")
         self._parts = made is not None and made.command == "parts"
         self.desk = replace(desk, ledger=self._ledger)
 
