@@ -13,16 +13,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from cratecli.arrays import RGB, Mask, Soft
-from cratecli.emergence.candidates import Candidates, candidates
-from cratecli.emergence.chooser import CUT, FINEST
+from cratecli.emergence.candidates import Candidates
+from cratecli.emergence.chooser import CUT, FINEST, gather
 from cratecli.emergence.confidence import soft_iou
-from cratecli.emergence.crf import Masks, dense_crf, kernels
+from cratecli.emergence.crf import Masks, dense_crf
 from cratecli.emergence.features import View
-from cratecli.emergence.heads import finest_tokens, token_features
-from cratecli.emergence.masks import scale, threshold
 from cratecli.emergence.refine import refined
 from cratecli.emergence.rules import Keep
-from cratecli.emergence.superpixels import Superpixels, divide, paint, pooling
+from cratecli.emergence.superpixels import Superpixels, paint
 from cratecli.geometry import Clicks, Pixel, Size
 
 SMALLNESS = 1.5  # a piece weighs 1 / area^1.5: the chance of the click, and a little more
@@ -58,20 +56,16 @@ def answer(views: Sequence[View], photo: RGB, clicks: Clicks, keep: Keep) -> Ans
     `views` hold that attention in the class token's place: see `View.as_clicked`. Only those masks have a vote that are
     right about the most clicks, in those `on` and out of those `off`.
     """
-    listed = candidates(views, token_features(finest_tokens(views)))
-    pixels = divide(photo)
-    grids = listed.maps.reshape(-1, *listed.grid)
-    flat = np.stack([scale(each) for each in grids]).reshape(len(grids), -1)
-    maps = flat @ pooling(pixels.labels, listed.grid).T
-    cuts = np.array([threshold(each, keep) for each in grids])
-    masks = dense_crf(maps, cuts, kernels(pixels), pixels.sizes) > CUT
+    seen = gather(views, photo, keep)
+    pixels = seen.pixels
+    masks = dense_crf(seen.maps, seen.cuts, seen.alike, pixels.sizes) > CUT
     size = Size(*photo.shape[:2])
     on, off = (superpixels_at(each, pixels, size) for each in clicks)
     off = np.setdiff1d(off, on)
     found = pieces(masks, pixels.borders > 0, on, off)
     right = masks[:, on].sum(axis=1) + (~masks[:, off]).sum(axis=1)
     weights = (found @ pixels.sizes) ** -SMALLNESS * (right == right.max())
-    return Answer(pixels, listed, found, weights / weights.sum())
+    return Answer(pixels, seen.listed, found, weights / weights.sum())
 
 
 def superpixels_at(at: Sequence[Pixel], pixels: Superpixels, size: Size) -> Int[np.ndarray, " clicked"]:

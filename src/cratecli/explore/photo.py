@@ -20,7 +20,7 @@ from cratecli.runs.batch import DecodedPhoto, Desk
 from cratecli.runs.views import flat, model_inputs
 from cratecli.tasks.layers import LayerTrace, trace_batch
 from cratecli.tasks.object_recipes import MOST_PATCHES, choose_object_recipe
-from cratecli.tasks.objects import objects_batch
+from cratecli.tasks.objects import find_objects
 from cratecli.tasks.recipes import LayerRecipe, Recipe, ViewRecipe, choose_recipe, defaults
 from cratecli.tasks.segment import Segmentation, decide
 from cratecli.wording import as_path, quoted
@@ -98,16 +98,17 @@ def card_of(photo: DecodedPhoto) -> Card:
 def look_into(photo: DecodedPhoto, views: Sequence[View], recipe: ViewRecipe, desk: Desk) -> PhotoData:
     """Gather what the page shows of a photo; `views` are those that `segment_recipe` asks for.
 
-    Raises `InputError` for a grid that is too large, and where the model's numbers are not finite.
+    `objects` looks at the same by default, whatever the model. Raises `InputError` for a grid that is too large, and
+    where the model's numbers are not finite.
     """
     model, rgb = desk.model, photo.rgb
     try:
         projections = _project(rgb, recipe, model)
         asked = LayerRecipe(recipe.layers, recipe.sizes[:1], range=recipe.range)
         trace = trace_batch([rgb], model, asked, desk.cache)[0]
-        found = objects_batch([rgb], model, choose_object_recipe(model, range=recipe.range), desk.cache)[0]
     except InputError as error:
         raise InputError(f"{photo.job.name}: {error}") from None
+    found = find_objects(rgb, views, choose_object_recipe(model, range=recipe.range))
     weights = model.weights
     options = ["-m", weights.name] if weights else []
     options += ["--range", recipe.range] if recipe.range != "auto" else []

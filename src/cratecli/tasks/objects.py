@@ -118,7 +118,7 @@ def objects_many(
     desk = Desk(ready, batch_size, kept, range=recipe.range)
 
     def finish(photo: DecodedPhoto, views: Sequence[View]) -> list[Object]:
-        return _find(photo.rgb, views, recipe)
+        return find_objects(photo.rgb, views, recipe)
 
     return work_in_order(photos, desk, _question(recipe), finish, errors)
 
@@ -128,7 +128,7 @@ def objects_batch(
 ) -> list[list[Object]]:
     """Find the objects of upright RGB photos; those that share a grid go through the model together."""
     seen = views_of(photos, model, _question(recipe), cache=cache)
-    return [_find(photo, views, recipe) for photo, views in zip(photos, seen, strict=True)]
+    return [find_objects(photo, views, recipe) for photo, views in zip(photos, seen, strict=True)]
 
 
 def _question(recipe: ObjectRecipe) -> Question:
@@ -145,8 +145,8 @@ class _Found:
     score: float
 
 
-def _find(photo: RGB, views: Sequence[View], recipe: ObjectRecipe) -> list[Object]:
-    """Find the objects of one photo, and bring them to pixels.
+def find_objects(photo: RGB, views: Sequence[View], recipe: ObjectRecipe) -> list[Object]:
+    """Find the objects of one photo by views of the recipe's layers and sizes, and bring them to pixels.
 
     What two objects share the earlier keeps; refinement takes nothing of an object from it.
     """
@@ -201,13 +201,8 @@ def _pick(photo: RGB, views: Sequence[View], recipe: ObjectRecipe) -> list[_Foun
 
 def _refined(photo: RGB, soft: Soft, cell: float, refine: Refine) -> Mask:
     """Give the pixels of what was found; refined, without pieces that are under a tenth of it. `cell` is in px."""
-    if refine == "none":
-        return np.asarray(soft >= 0.5)
-    if refine == "grabcut":
-        pixels = refine_.grabcut(photo, soft, 0.5)
-    else:
-        pixels = refine_.guided_filter(photo, soft, radius=max(1, round(cell))) >= 0.5
-    return clean(pixels, smallest=PIECE * float(pixels.mean()))
+    pixels = refine_.refined(photo, soft, 0.5, cell, refine)
+    return pixels if refine == "none" else clean(pixels, smallest=PIECE * float(pixels.mean()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +231,7 @@ def objects_run(
     with Session(plan, replace(desk, range=recipe.range), made) as session:
 
         def finish(photo: DecodedPhoto, views: Sequence[View]) -> ObjectsPhoto:
-            objects = _find(photo.rgb, views, recipe)
+            objects = find_objects(photo.rgb, views, recipe)
             annotations = [annotate(each.mask, round(each.score, 4)) for each in objects]
             height, width = photo.rgb.shape[:2]
             annotated = Annotated(photo.job.name, height, width, annotations)
