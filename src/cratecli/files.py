@@ -95,3 +95,9 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder. Raises `OSError`."""
+    for path in folder.glob(ORPHAN) if folder.is_dir() else ():
+        path.unlink(missing_ok=True)

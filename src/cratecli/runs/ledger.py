@@ -2,44 +2,27 @@
 
 import hashlib
 import os
-import sys
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from cratecli.errors import CrateError, InputError, OutputError
-from cratecli.files import ORPHAN, open_file, replacing, seen_from
+from cratecli.files import open_file, remove_leftovers, seen_from
 from cratecli.io.formats.record import Annotated
 from cratecli.io.opening import MAX_PIXELS
 from cratecli.io.whole import is_whole
 from cratecli.locks import ByteLocks
 from cratecli.runs.gone import CHANGED, Missing, find_missing, key_of, remove_outputs
 from cratecli.runs.jobs import Job, stdin_stem
-from cratecli.runs.manifest import Line, ManifestRow, read_lines
+from cratecli.runs.manifest import ManifestRow
 from cratecli.runs.provenance import Provenance
+from cratecli.runs.row_file import RowFile, StoredRow
 
 _ALIVE, _WRITING, _CLAIMS = 0, 1, 2
 """Bytes of the lock file: held by who is at work, by who writes, and from there on one a photo in hand."""
-
-
-class _Known(NamedTuple):
-    """What is kept in memory of a row, and where it stands."""
-
-    input: str
-    input_sha256: str
-    output_sha256: str | None
-    options: str
-    start: int
-    length: int
-
-    @classmethod
-    def of(cls, line: Line) -> "_Known":
-        row = line.row
-        options = sys.intern(row.options)
-        return cls(row.input, row.input_sha256, row.output_sha256, options, line.start, line.length)
 
 
 class Ledger:
@@ -57,8 +40,7 @@ class Ledger:
         """Prepare for one way of making outputs; nothing is read or written before `open`."""
         self.manifest, self.folder = manifest, Path(os.path.realpath(manifest.parent))
         self._made, self._options = made.as_data(), made.digest
-        self._rows: dict[str, _Known] = {}
-        self._read = self._inode = 0  # bytes of the manifest that are known, and of which file
+        self._file = RowFile(manifest)
         self._began = 0  # bytes that it had before anybody now at work began
         self._resume = self._overwrite = False
         self._mine: set[str] = set()
@@ -103,22 +85,18 @@ class Ledger:
                 shared = not locks.take(_ALIVE)
                 if not shared:
                     self._sweep()
-                    self._read_anew()
-                    self._replaced = {
-                        key: known.input
-                        for key, known in self._rows.items()
-                        if inputs.get(key, known.input) != known.input
-                        and (self.folder / known.input).exists()
-                    }
-                    sources = {key: known.input for key, known in self._rows.items()}
+                    self._file.read_anew()
+                    sources = {key: stored.input for key, stored in self._file.rows.items()}
+                    others = {key: name for key, name in sources.items() if inputs.get(key, name) != name}
+                    self._replaced = {key: n for key, n in others.items() if (self.folder / n).exists()}
                     self.missing = find_missing(sources, self.folder, keys, below)
                     self.beside = self._beside(inputs)
                     self.foreign = self._foreign(keys)
                     pruned = self._prune() if prune else ()
-                    locks.write_note(self._close_gaps(pruned))
+                    locks.write_note(self._file.close_gaps(pruned))
                 locks.share(_ALIVE)
                 self._began = locks.read_note()
-                self._catch_up()
+                self._file.catch_up()
         return shared
 
     def key(self, job: Job) -> str:
@@ -142,8 +120,8 @@ class Ledger:
         """
         key = self.key(job)
         with self._threads, self._failing():
-            self._catch_up()
-            known = self._rows.get(key)
+            self._file.catch_up()
+            known = self._file.rows.get(key)
         if known is None:
             return False
         ours = known.input == self._input(job)
@@ -163,8 +141,8 @@ class Ledger:
             self.edited.append(key)
             return True
         with self._threads, self._failing(), self._opened.turn(_WRITING):
-            self._catch_up()
-            self._blank(key)
+            self._file.catch_up()
+            self._file.blank(key)
         return False
 
     def replaced(self, job: Job) -> str | None:
@@ -208,53 +186,43 @@ class Ledger:
         )
         with self._threads:
             with self._failing(), self._opened.turn(_WRITING):
-                self._catch_up()
-                self._blank(row.key)
-                self._rows[row.key] = _Known.of(self._append(row))
+                self._file.catch_up()
+                self._file.blank(row.key)
+                self._file.append(row)
             self.give_back(job)
 
     def row(self, job: Job) -> ManifestRow | None:
         """Read the row of a job that is done; none, if it was taken back. Raises `OutputError`."""
         with self._threads, self._failing():
-            known = self._rows.get(self.key(job))
-            return None if known is None else self._row_at(known)
-
-    def _row_at(self, known: _Known) -> ManifestRow | None:
-        with open_file(self.manifest) as stream:
-            stream.seek(known.start)
-            content = stream.read(known.length)
-        return None if content.isspace() else ManifestRow.from_json(content)
+            known = self._file.rows.get(self.key(job))
+            return None if known is None else self._file.row_at(known)
 
     def _beside(self, inputs: Mapping[str, str]) -> list[str]:
         """List what was made of this run's photos under other names, and is still there; `inputs` by their keys."""
         ours = set(inputs.values()) - {"-"}
-        others = [key for key, known in self._rows.items() if key not in inputs and known.input in ours]
-        return sorted(key for key in others if self._is_alike(key) and os.path.lexists(self.folder / key))
+        others = [key for key, known in self._file.rows.items() if key not in inputs and known.input in ours]
+        alike = (key for key in others if self._file.command_of(key) == self._made["command"])
+        return sorted(key for key in alike if os.path.lexists(self.folder / key))
 
     def _foreign(self, keys: Set[str]) -> dict[str, list[str]]:
         """List, by command, the outputs of other commands in whose places outputs of this run go."""
         theirs: dict[str, list[str]] = {}
-        for key in sorted(keys & self._rows.keys()):
-            if (options := self._rows[key].options) != self._options:
-                theirs.setdefault(options, []).append(key)
+        for key in sorted(keys & self._file.rows.keys()):
+            theirs.setdefault(self._file.rows[key].options, []).append(key)
+        theirs.pop(self._options, None)
         foreign: dict[str, list[str]] = {}
         for places in theirs.values():  # rows of the same options are of one command
-            row = self._row_at(self._rows[places[0]])
-            if row is not None and (command := row.made.get("command")) != self._made["command"]:
+            command = self._file.command_of(places[0])
+            if command not in (None, self._made["command"]):
                 there = [key for key in places if os.path.lexists(self.folder / key)]
                 foreign.setdefault(str(command), []).extend(there)
         return {command: sorted(places) for command, places in foreign.items() if places}
-
-    def _is_alike(self, key: str) -> bool:
-        """Tell whether a row's output was made by this run's command."""
-        row = self._row_at(self._rows[key])
-        return row is not None and row.output is not None and row.made.get("command") == self._made["command"]
 
     def _prune(self) -> set[str]:
         """Remove the outputs of rows whose photos are gone; gives the keys of the rows that go with them."""
         pruned = set[str]()
         for key in sorted(self.missing.gone):
-            row = self._row_at(self._rows[key])
+            row = self._file.row_at(self._file.rows[key])
             kept = remove_outputs(self.folder, row) if row else {}
             self.kept |= kept
             if set(kept.values()) <= {CHANGED}:
@@ -269,8 +237,8 @@ class Ledger:
             with suppress(OSError, CrateError), self._locks.turn(_WRITING):
                 if self._locks.take(_ALIVE):
                     self._sweep()
-                    self._read_anew()
-                    self._close_gaps()
+                    self._file.read_anew()
+                    self._file.close_gaps()
         finally:
             self._locks.close()
             self._locks = None
@@ -284,7 +252,7 @@ class Ledger:
         """Close it."""
         self.close()
 
-    def _state(self, key: str, known: _Known) -> Literal["as written", "edited", "broken"]:
+    def _state(self, key: str, known: StoredRow) -> Literal["as written", "edited", "broken"]:
         """Tell what became of a row's output: one that is edited is whole, a broken one may be gone."""
         if known.output_sha256 is None:
             return "as written"
@@ -297,98 +265,21 @@ class Ledger:
         except OSError:
             return "broken"
         with self._threads, self._failing():
-            row = self._row_at(known)
+            row = self._file.row_at(known)
         whole = row is not None and is_whole(content, max(MAX_PIXELS, row.height * row.width))
         return "edited" if whole else "broken"
-
-    def _append(self, row: ManifestRow) -> Line:
-        """Write a row behind those that are known, over what a killed process began, or nothing."""
-        content = row.to_json().encode() + b"\n"
-        start = self._read
-        stream = os.open(self.manifest, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-        try:
-            os.ftruncate(stream, start)
-            os.lseek(stream, start, os.SEEK_SET)
-            try:
-                written = 0
-                while written < len(content):
-                    written += os.write(stream, content[written:])
-                os.fsync(stream)
-            except OSError:
-                os.ftruncate(stream, start)
-                raise
-            self._read, self._inode = start + len(content), os.fstat(stream).st_ino
-        finally:
-            os.close(stream)
-        return Line(start, len(content), row)
-
-    def _blank(self, key: str) -> None:
-        """Take a row back where it stands, durably, before its output is replaced; the line stays, of spaces."""
-        if known := self._rows.pop(key, None):
-            with self.manifest.open("r+b", buffering=0) as stream:
-                stream.seek(known.start)
-                stream.write(b" " * (known.length - 1))
-                os.fsync(stream.fileno())
-
-    def _close_gaps(self, without: Collection[str] = ()) -> int:
-        """Leave only the rows that were just read, but for some; gives the manifest's bytes.
-
-        None may know where rows stand: who goes on catches up.
-        """
-        if not self.manifest.exists():
-            return 0
-        kept = sorted((known.start, known.length) for key, known in self._rows.items() if key not in without)
-        after = sum(length for _, length in kept)
-        if after != self.manifest.stat().st_size:
-            with replacing(self.manifest) as new, open_file(self.manifest) as old:
-                for start, length in kept:
-                    old.seek(start)
-                    new.write(old.read(length))
-        return after
-
-    def _read_anew(self) -> None:
-        """Read all rows, of each key the last. Raises `InputError` for a manifest that is none."""
-        self._rows, self._read = {}, 0
-        try:
-            self._read_on()
-        except ValueError as error:
-            raise InputError(f"{self.manifest}:{error}") from None
-
-    def _catch_up(self) -> None:
-        """Read the rows that were added since, by whomever. Raises `OutputError` where something else was."""
-        try:
-            self._read_on()
-        except ValueError as error:
-            raise OutputError(f"{self.manifest}: is not as it was left: line {error} from there") from None
-
-    def _read_on(self) -> None:
-        """Read from where we stand, or another file from its start. Raises `ValueError` for what is no row."""
-        try:
-            with open_file(self.manifest) as stream:
-                status = os.fstat(stream.fileno())
-                if status.st_ino != self._inode or status.st_size < self._read:
-                    self._rows, self._read, self._inode = {}, 0, status.st_ino
-                for line in read_lines(stream, self._read):
-                    self._rows[line.row.key] = _Known.of(line)
-                    self._read = line.start + line.length
-        except FileNotFoundError:
-            self._rows, self._read, self._inode = {}, 0, 0
 
     def _sweep(self) -> None:
         """Remove what killed processes left half written."""
         for folder in self._folders:
             with suppress(OSError):  # where nothing can be removed, its photos fail alone
-                for path in folder.glob(ORPHAN) if folder.is_dir() else ():
-                    path.unlink(missing_ok=True)
+                remove_leftovers(folder)
 
     def _input(self, job: Job) -> str:
         """Name a job's input; of several photos in standard input each has a name of its own."""
-        return (
-            f"-/{stdin_stem(job.number)}" if job.source is None and job.number else self._within(job.source)
-        )
-
-    def _within(self, path: Path | None) -> str:
-        return "-" if path is None else seen_from(self.folder, path)
+        if job.source is None:
+            return f"-/{stdin_stem(job.number)}" if job.number else "-"
+        return seen_from(self.folder, job.source)
 
     @property
     def _opened(self) -> ByteLocks:

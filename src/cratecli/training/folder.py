@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from cratecli.errors import InputError, OutputError, UsageError
-from cratecli.files import ORPHAN, replacing
+from cratecli.files import remove_leftovers, replacing
 from cratecli.model.device import out_of_memory
 from cratecli.training.recipe import LearningRecipe
 from cratecli.training.records import MetricsRow
@@ -137,8 +137,7 @@ class RunFolder:
             except OSError as error:
                 if error.errno not in _NO_LOCKS:
                     raise
-            for orphan in self.path.glob(ORPHAN):
-                orphan.unlink(missing_ok=True)
+            remove_leftovers(self.path)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from None
 
