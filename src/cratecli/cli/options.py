@@ -46,6 +46,21 @@ Resume = Annotated[
         "--resume", help="Take up a run that was stopped: what its manifest knows is not done again."
     ),
 ]
+RunFolder = Annotated[
+    Path, typer.Option("-o", "--output", metavar="DIR", file_okay=False, help="The run's folder.")
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Replace a value of the recipe, of `train` its model too; repeatable.",
+    ),
+]
+ResumeTraining = Annotated[bool, typer.Option("--resume", help="Resume the run in the folder.")]
+LimitMinutes = Annotated[
+    float | None, typer.Option(min=0.0, metavar="N", help="Stop after this time, to be resumed later.")
+]
 Prune = Annotated[
     bool,
     typer.Option("--prune", help="Remove what earlier runs made of photos that are no longer in the folder."),

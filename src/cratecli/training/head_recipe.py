@@ -2,7 +2,6 @@
 
 import tomllib
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -11,7 +10,7 @@ from cratecli.errors import UsageError
 from cratecli.files import read_text_bytes
 from cratecli.model.mask_head import Reads
 from cratecli.training.certainty import Sureness
-from cratecli.training.recipe import LearningRecipe
+from cratecli.training.recipe import ClipNorm, Ema, LearningRate, LearningRecipe, Stored, WarmupEpochs
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
@@ -24,22 +23,11 @@ class HeadRecipe(LearningRecipe):
 
     epochs: float = Field(default=60.0, gt=0, le=1e5, description="Pictures a sure object.")
     batch_size: int = Field(default=16, ge=1, le=65_536, description="Pictures a step.")
-    learning_rate: float = Field(default=3e-3, gt=0, le=100, description="At its peak, after the warm-up.")
-    warmup_epochs: float = Field(
-        default=2.0, ge=0, le=1e5, description="Passes over which the learning rate rises linearly."
-    )
-    clip_norm: float = Field(
-        default=1.0, ge=0, le=1e6, description="Largest norm of the gradient; 0 for no limit."
-    )
-    ema: float = Field(
-        default=0.998,
-        ge=0,
-        le=0.999999,
-        description="Decay a step of the weights' moving average; 0 for no average.",
-    )
-    stored: Literal["float32", "float16"] = Field(
-        default="float16", description="Number format of the head's weights."
-    )
+    learning_rate: LearningRate = 3e-3
+    warmup_epochs: WarmupEpochs = 2.0
+    clip_norm: ClipNorm = 1.0
+    ema: Ema = 0.998
+    stored: Stored = "float16"
     size: int = Field(
         default=96, ge=1, le=1536, description="Short side of what the model and the head see, px."
     )

@@ -42,6 +42,20 @@ def _read_model(table: object) -> CrateConfig:
     return CrateConfig.from_dict(fields)
 
 
+LearningRate = Annotated[float, Field(gt=0, le=100, description="At its peak, after the warm-up.")]
+WarmupEpochs = Annotated[
+    float, Field(ge=0, le=1e5, description="Passes over which the learning rate rises linearly.")
+]
+ClipNorm = Annotated[float, Field(ge=0, le=1e6, description="Largest norm of the gradient; 0 for no limit.")]
+Ema = Annotated[
+    float,
+    Field(ge=0, le=0.999999, description="Decay a step of the weights' moving average; 0 for no average."),
+]
+Stored = Annotated[
+    Literal["float32", "float16"], Field(description="Number format of the checkpoint's weights.")
+]
+
+
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class LearningRecipe:
     """What every kind of training decides: how long, in what batches, by which optimiser and schedule.
@@ -52,7 +66,7 @@ class LearningRecipe:
     epochs: float = Field(default=90.0, gt=0, le=1e5, description="Passes over the training data.")
     batch_size: int = Field(default=512, ge=1, le=1_000_000, description="Images a step, over all processes.")
     optimizer: Literal["lion", "adamw"] = Field(default="adamw", description="By timm's name.")
-    learning_rate: float = Field(default=1e-3, gt=0, le=100, description="At its peak, after the warm-up.")
+    learning_rate: LearningRate = 1e-3
     weight_decay: float = Field(
         default=0.05,
         ge=0,
@@ -62,24 +76,13 @@ class LearningRecipe:
     schedule: Literal["cosine", "linear", "constant"] = Field(
         default="cosine", description="Of the learning rate, after the warm-up."
     )
-    warmup_epochs: float = Field(
-        default=0.0, ge=0, le=1e5, description="Passes over which the learning rate rises linearly."
-    )
-    clip_norm: float = Field(
-        default=0.0, ge=0, le=1e6, description="Largest norm of the gradient; 0 for no limit."
-    )
-    ema: float = Field(
-        default=0.0,
-        ge=0,
-        le=0.999999,
-        description="Decay a step of the weights' moving average; 0 for no average.",
-    )
+    warmup_epochs: WarmupEpochs = 0.0
+    clip_norm: ClipNorm = 0.0
+    ema: Ema = 0.0
     seed: int = Field(
         default=0, ge=0, lt=2**32, description="Of first weights, order of images and augmentation."
     )
-    stored: Literal["float32", "float16"] = Field(
-        default="float32", description="Number format of the checkpoint's weights."
-    )
+    stored: Stored = "float32"
 
     @model_validator(mode="wrap")
     @classmethod

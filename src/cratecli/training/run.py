@@ -33,12 +33,12 @@ class TrainingRun:
         accelerator: Accelerator,
         conditions: Conditions,
         watch: Watch,
-        progress: Progress | None = None,
+        state: RunState | None = None,
     ) -> None:
-        """Take the parts of a run, in one process of several; without `progress` it is a new run."""
+        """Take the parts of a run, in one process of several; without the state that it had it is a new run."""
         self.plan, self.model, self.folder, self.watch = plan, model, folder, watch
         self._accelerator, self._conditions = accelerator, conditions
-        self._progress = progress or Progress()
+        self._is_new, self._progress = state is None, state.progress if state else Progress()
         self._loss = torch.zeros((), device=accelerator.device) + self._progress.loss  # of this process
         self._began = self._saved = time.monotonic()
         self._seconds_before = self._progress.seconds
@@ -53,11 +53,6 @@ class TrainingRun:
     def seconds(self) -> float:
         """Give the time spent in the run, s, without its interruptions."""
         return self._seconds_before + time.monotonic() - self._began
-
-    def begin(self) -> None:
-        """Write the first row of metrics and the first state of a new run."""
-        self._write(self.plan.opening(self.model.parameters, self._conditions))
-        self._save()
 
     def go(self) -> Trained:
         """Take every step that is left, or as many as there is time for.
@@ -78,6 +73,9 @@ class TrainingRun:
 
     def _go(self) -> Trained:
         plan, progress = self.plan, self._progress
+        if self._is_new:
+            self._write(plan.opening(self.model.parameters, self._conditions))
+            self._save()
         if progress.step == plan.steps and self.writes:
             self.watch.on_note(f"the run was finished before, with step {plan.steps}: nothing is left to do")
         row_every = max(1, plan.steps_per_epoch // _ROWS)

@@ -112,18 +112,9 @@ def _set_up(
         folder.begin(plan.recipe)
     accelerator.wait_for_everyone()
     model = build_model(plan, initial, state, accelerator, compiled=compiled)
-    run = TrainingRun(
-        plan,
-        model,
-        folder,
-        accelerator=accelerator,
-        conditions=conditions,
-        watch=watch,
-        progress=state.progress if state else None,
+    return TrainingRun(
+        plan, model, folder, accelerator=accelerator, conditions=conditions, watch=watch, state=state
     )
-    if not state:
-        run.begin()
-    return run
 
 
 def _open(

@@ -41,14 +41,6 @@ def train_head(
         loss = HeadWithLoss(head).to(accelerator.device).to(memory_format=torch.channels_last)
         model = prepare(lesson, head, loss, state, accelerator, compiled=False)
         run = TrainingRun(
-            lesson,
-            model,
-            folder,
-            accelerator=accelerator,
-            conditions=conditions,
-            watch=watch,
-            progress=state.progress if state else None,
+            lesson, model, folder, accelerator=accelerator, conditions=conditions, watch=watch, state=state
         )
-        if not state:
-            run.begin()
         return run.go()

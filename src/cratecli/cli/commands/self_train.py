@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 def self_train(
     photos: PhotoOptions,
     *,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", file_okay=False, help="The run's folder.")
-    ],
+    output: options.RunFolder,
     model: options.Model = None,
     teacher: Annotated[
         str,
@@ -40,14 +38,9 @@ def self_train(
             "--held-out", metavar="DIR", help="Leave out near-duplicates of the photos in here; repeatable."
         ),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Replace a value of the recipe; repeatable."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in the folder.")] = False,
-    limit_minutes: Annotated[
-        float | None, typer.Option(min=0.0, metavar="N", help="Stop after this time, to be resumed later.")
-    ] = None,
+    set_: options.Changes = None,
+    resume: options.ResumeTraining = False,
+    limit_minutes: options.LimitMinutes = None,
     batch_size: options.BatchSize = 8,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",

@@ -30,9 +30,7 @@ def train(
         ),
     ],
     *,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", file_okay=False, help="The run's folder.")
-    ],
+    output: options.RunFolder,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -41,12 +39,7 @@ def train(
             help="in1k, in21k, nano, finetune, or a TOML file.  [default: in1k]",
         ),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="NAME=VALUE", help="Replace a value of the recipe or its model; repeatable."
-        ),
-    ] = None,
+    set_: options.Changes = None,
     init: Annotated[
         str | None,
         typer.Option("--init", metavar="NAME|FILE", help="Fine-tune this model, instead of random weights."),
@@ -62,10 +55,8 @@ def train(
         ),
     ] = "",
     split: Annotated[str | None, typer.Option(metavar="NAME", help="The split to train on.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in the folder.")] = False,
-    limit_minutes: Annotated[
-        float | None, typer.Option(min=0.0, metavar="N", help="Stop after this time, to be resumed later.")
-    ] = None,
+    resume: options.ResumeTraining = False,
+    limit_minutes: options.LimitMinutes = None,
     evaluate: Annotated[
         tuple[str, Path] | None,
         typer.Option(
