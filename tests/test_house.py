@@ -30,7 +30,9 @@ def test_every_contract_of_import_linter_holds(
 ) -> None:
     linter = pytest.importorskip("importlinter.cli", reason="import-linter is not installed")
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("logging.config.dictConfig", lambda _: None)  # it would silence the loggers of other tests
+    monkeypatch.setattr(
+        "logging.config.dictConfig", lambda _: None
+    )  # it would silence the loggers of other tests
     code = linter.lint_imports(no_cache=True)
     assert code == 0, capsys.readouterr().out
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from cratecli.model.config import ARCHITECTURES, CrateConfig
 from cratecli.model.vit import UnrolledViT
 from cratecli.weights.checkpoint import load_model
+from cratecli.weights.fetch import present
 from cratecli.weights.registry import load_registry
 from tests.cli.conftest import Here, Machine
 from tests.support.server import Answer, Server
@@ -216,3 +217,15 @@ def test_default_is_printed_and_chosen(machine: Machine, models: Models) -> None
     assert models("default") == (0, "crate-mae-b16\n", "")
     code, out, err = models("default", "crate-nano", CRATE_MODEL="zz")
     assert (code, out, err) == (0, "zz\n", "crate: CRATE_MODEL is set and goes before: zz\n")
+
+
+def test_a_rehearsed_push_prints_the_card_and_asks_nobody(models: Models, here: Here) -> None:
+    built_in = load_registry().find("crate-nano")
+    code, out, err = models(
+        "push", present(built_in), "lab/nano", "--dry-run", HF_ENDPOINT="http://127.0.0.1:9"
+    )
+    assert (code, out.splitlines()[0]) == (0, "---")
+    assert err.startswith("crate: hf:lab/nano would get model.safetensors (2.0 MB), config.json (")
+    code, out, err = models("push", present(built_in), "lab/nano", "--dry-run", "--json")
+    assert json.loads(out)["model"] == "hf:lab/nano"
+    assert models("push", "nothing", "lab/nano")[0] == 2

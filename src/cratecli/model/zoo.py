@@ -6,7 +6,7 @@ A module of its own, because timm takes seconds to import and the command line n
 from dataclasses import replace
 from typing import Any
 
-from timm.models import register_model
+from timm.models import load_pretrained, register_model
 
 from cratecli.model.config import ARCHITECTURES, CrateConfig
 from cratecli.model.crate import Crate
@@ -19,13 +19,17 @@ def _register(name: str, config: CrateConfig) -> None:
         num_classes: int | None = None,
         img_size: int | None = None,
         in_chans: int = 3,
-        pretrained_cfg: object = None,
+        pretrained_cfg: Any = None,
         pretrained_cfg_overlay: object = None,
-        cache_dir: object = None,
+        pretrained_model_args: object = None,
+        cache_dir: str | None = None,
         **changes: Any,
     ) -> Crate:
-        del pretrained_cfg, pretrained_cfg_overlay, cache_dir  # timm passes them to every model
-        if pretrained:
+        del pretrained_cfg_overlay, pretrained_model_args  # timm passes them to every model
+        on_hub = (
+            isinstance(pretrained_cfg, dict) and "hf_hub_id" in pretrained_cfg
+        )  # as timm reads `hf-hub:…`
+        if pretrained and not on_hub:
             raise ValueError(f"{name}: pretrained weights come from cratecli.load_model, which verifies them")
         if in_chans != 3:
             raise ValueError(f"{name}: a CRATE reads 3 channels, not {in_chans}")
@@ -42,6 +46,10 @@ def _register(name: str, config: CrateConfig) -> None:
             "crop_pct": 0.875,
             "classifier": "head",
         }
+        if on_hub:
+            model.pretrained_cfg = {**model.default_cfg, **pretrained_cfg}
+            if pretrained:
+                load_pretrained(model, dict(model.pretrained_cfg), model.config.classes, cache_dir=cache_dir)
         return model
 
     build.__name__ = build.__qualname__ = name

@@ -189,7 +189,7 @@ def sweep(checkpoint: Checkpoint) -> None:
 
 
 def _folder(checkpoint: Checkpoint) -> Path:
-    return cache_folder() / "models" / checkpoint.name
+    return cache_folder() / "models" / re.sub("[:/]", "--", checkpoint.name)
 
 
 def _etag(checkpoint: Checkpoint, path: Path) -> str | None:
@@ -232,7 +232,7 @@ def _recorded(file: Path) -> dict[str, object]:
 def turn(checkpoint: Checkpoint) -> Iterator[None]:
     """Wait until no other process fetches or copies this checkpoint."""
     folder = cache_folder() / "models"
-    lock = FileLock(folder / f".{checkpoint.name}.lock")
+    lock = FileLock(folder / f".{_folder(checkpoint).name}.lock")
     with explained(f"{folder}: cannot be written", "set CRATE_CACHE_DIR"):
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()

@@ -31,10 +31,8 @@ def pull(
     source = checkpoint.source
     if not isinstance(source, Hub | Drive | Url):
         return fetch.require(checkpoint)[0]
-    from huggingface_hub import is_offline_mode
-
-    if offline or is_offline_mode():
-        return _without_network(checkpoint, "--offline" if offline else "HF_HUB_OFFLINE")
+    if why := forbidden(offline=offline):
+        return _without_network(checkpoint, why)
     with fetch.turn(checkpoint):
         fetch.sweep(checkpoint)
         here = fetch.locate(checkpoint)
@@ -51,6 +49,13 @@ def pull(
                     ways = [(str(urlsplit(url).hostname), partial(from_web, url)) for url in addresses]
             options = {"on_bytes": on_bytes, "exactly": checkpoint.bytes}
             return _from_first([(name, partial(way, **options)) for name, way in ways], checkpoint)
+
+
+def forbidden(*, offline: bool) -> str:
+    """Name what forbids to use the network, if anything does."""
+    from huggingface_hub import is_offline_mode
+
+    return "--offline" if offline else "HF_HUB_OFFLINE" if is_offline_mode() else ""
 
 
 def _without_network(checkpoint: Checkpoint, why: str) -> Path:

@@ -3,24 +3,27 @@
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any
 
 import platformdirs
 import tomli_w
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict
 
-from cratecli.errors import OutputError, RegistryError, UsageError
+from cratecli.errors import OutputError, RegistryError, UsageError, WeightsError
 from cratecli.files import replacing
 from cratecli.model.config import CrateConfig
 from cratecli.weights.folders import own
-from cratecli.weights.rows import Local, RegistryRow, Source, matching, nearest
+from cratecli.weights.rows import Hub, Local, RegistryRow, Source, matching, nearest
 from cratecli.weights.tables import parse_rows, read_bytes
 
 BUILT_IN = "crate-nano"
+HUB = r"hf:(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w-][\w./-]*))?"
+"""The pattern of a model's address on the Hub, which is its name once it is pinned."""
 _NAME = "[A-Za-z0-9][A-Za-z0-9_-]*"
 _NAME_RULE = "letters, digits, - and _"
 
@@ -66,8 +69,14 @@ class Registry:
         return tuple(self.checkpoints)
 
     def find(self, name: str) -> Checkpoint:
-        """Find a checkpoint by name. Raises `UsageError`, with the nearest name, for an unknown one."""
+        """Find a checkpoint by name.
+
+        Raises `UsageError`, with the nearest name, for an unknown one, and `WeightsError` for an address on the Hub
+        that was not pulled.
+        """
         if name not in self.checkpoints:
+            if re.fullmatch(HUB, name, re.ASCII):
+                raise WeightsError(f"{name} is not on this machine; run: crate models pull {name}")
             raise UsageError(f"no model {name!r}{nearest(name, self.names)}; see: crate models list")
         return self.checkpoints[name]
 
@@ -101,23 +110,34 @@ def load_registry(paths: Iterable[Path] | None = None) -> Registry:
 def save_checkpoint(checkpoint: Checkpoint) -> None:
     """Append a checkpoint, with every config field, if it has them, to the user's own registry.
 
-    Takes a `Local` source, and a name that no registry has. Raises `UsageError` for a name that cannot be one,
-    `OutputError` when the file cannot be written.
+    Takes a `Local` source or a file of the Hub, and a name that no registry has. Raises `UsageError` for a name that
+    cannot be one, `OutputError` when the file cannot be written.
     """
-    check_name(checkpoint.name)
-    if not isinstance(checkpoint.source, Local):
-        raise ValueError("only a file the user brought is saved in the user's registry")
+    match checkpoint.source:
+        case Local(file):
+            check_name(checkpoint.name)
+            place: dict[str, Any] = {"file": file}
+        case Hub() as hub:
+            place = {"hub": {name: value for name, value in asdict(hub).items() if value is not None}}
+        case _:
+            raise ValueError("only a file the user brought, or of the Hub, is saved in the user's registry")
     config = {} if checkpoint.config is None else checkpoint.config.to_dict()
-    row = {"architecture": checkpoint.architecture, **config}
-    row |= {"file": checkpoint.source.path, "bytes": checkpoint.bytes, "sha256": checkpoint.sha256}
+    row = {"architecture": checkpoint.architecture, **config, **place, "licence": checkpoint.licence}
+    row |= {"bytes": checkpoint.bytes, "sha256": checkpoint.sha256}
     known = {name: list(v) if isinstance(v, tuple) else v for name, v in row.items() if v is not None}
     path = user_registry()
     try:
-        before = path.read_bytes().rstrip() + b"\n\n" if path.exists() else b""
-        with replacing(path) as stream:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            before = path.read_bytes().rstrip() + b"\n\n" if path.exists() else b""
+            if there := _parse(path, before).get(checkpoint.name):  # another process was quicker
+                if there == checkpoint:
+                    return
+                raise UsageError(f"{checkpoint.name} is registered by now, as another file")
             content = before + tomli_w.dumps({"models": {checkpoint.name: known}}).encode()
             _parse(path, content)  # what could not be read again must not be saved
-            stream.write(content)
+            with replacing(path) as stream:
+                stream.write(content)
     except OSError as error:
         hint = "set XDG_CONFIG_HOME to a folder that can be"
         raise OutputError(f"{path}: cannot be written: {error.strerror}; {hint}") from None
@@ -164,7 +184,7 @@ def _packaged_registry() -> Path:
 class _Rows(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    models: dict[Annotated[str, matching(_NAME, f"a name of {_NAME_RULE}")], RegistryRow] = {}
+    models: dict[Annotated[str, matching(f"{_NAME}|{HUB}", f"a name of {_NAME_RULE}")], RegistryRow] = {}
 
 
 @lru_cache(maxsize=8)

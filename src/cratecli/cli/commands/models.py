@@ -4,7 +4,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cratecli.cli.commands.push import push
 from cratecli.cli.console import put, stdout_is_terminal, tell
 from cratecli.errors import UsageError, WeightsError
 
@@ -118,13 +119,14 @@ def pull(
         bool, typer.Option("--offline", help="Use no network: the file must be here.")
     ] = False,
 ) -> None:
-    """Download a model, unless a sound copy is on this machine, and print its path."""
-    from cratecli.weights.pull import pull
-    from cratecli.weights.registry import load_registry
+    """Download a model, unless a sound copy is on this machine, and print its path.
 
-    checkpoint = load_registry().find(name)
-    with _progress(checkpoint) as on_bytes:
-        file = pull(checkpoint, on_bytes, offline=offline)
+    `hf:OWNER/NAME[@REVISION]` is any CRATE on the Hub: the first time, its commit and hash are pinned in your registry.
+    """
+    from cratecli.weights.hub import pull_by_name
+
+    with _progress(name) as watch:
+        file = pull_by_name(name, watch, offline=offline)
     put([str(file)])
 
 
@@ -182,6 +184,9 @@ def add(
         copy = fetch.install(file, checkpoint)
         registry.save_checkpoint(checkpoint)
     put([str(copy)])
+
+
+app.command()(push)
 
 
 @app.command()
@@ -271,8 +276,8 @@ def _size(model: "ModelRecord") -> str:
 
 
 @contextmanager
-def _progress(checkpoint: "Checkpoint") -> "Iterator[OnBytes]":
-    """Draw a progress bar on stderr, when that is a terminal, and yield the function that moves it."""
+def _progress(name: str) -> "Iterator[Callable[[Checkpoint], OnBytes]]":
+    """Draw a progress bar on stderr, when that is a terminal; yields what gives the function that moves it."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
@@ -284,10 +289,10 @@ def _progress(checkpoint: "Checkpoint") -> "Iterator[OnBytes]":
     )
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
-        guess = checkpoint.bytes or checkpoint.approximate_bytes
-        task = progress.add_task(checkpoint.name, total=guess)
 
-        def on_bytes(done: int, total: int | None) -> None:
-            progress.update(task, completed=done, total=total or guess)
+        def watch(checkpoint: "Checkpoint") -> "OnBytes":
+            guess = checkpoint.bytes or checkpoint.approximate_bytes
+            task = progress.add_task(name, total=guess)
+            return lambda done, total: progress.update(task, completed=done, total=total or guess)
 
-        yield on_bytes
+        yield watch
