@@ -17,7 +17,7 @@ from PIL import Image
 
 import cratecli
 from cratecli.emergence.projections import Projections, project
-from cratecli.explore.run import choose_explore_recipe, explore_run
+from cratecli.explorer.run import choose_explore_recipe, explore_run
 from cratecli.model.unroll import WhiteBox
 from cratecli.model.vit import UnrolledViT
 from cratecli.runs.batch import Desk

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from cratecli.emergence.features import View
 from cratecli.errors import UsageError
-from cratecli.explore.page import page
-from cratecli.explore.photo import Card, card_of, facts_of, look_into, segment_recipe
+from cratecli.explorer.page import page
+from cratecli.explorer.photo import Card, card_of, facts_of, look_into, segment_recipe
 from cratecli.geometry import Grid
 from cratecli.io.formats.pages import MARK, as_json, card_in, data_file
 from cratecli.io.formats.record import Annotated

@@ -11,7 +11,7 @@ from cratecli.arrays import RGB
 from cratecli.emergence.features import View
 from cratecli.emergence.projections import Projections, project
 from cratecli.errors import InputError
-from cratecli.explore.pack import Packed, levels, pack, runs, text_of
+from cratecli.explorer.pack import Packed, levels, pack, runs, text_of
 from cratecli.geometry import Size, fit_grid
 from cratecli.io.formats.picture import encode
 from cratecli.io.sheet import heat
