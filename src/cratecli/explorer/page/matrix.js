@@ -135,11 +135,15 @@ function overlap(wanted, photo, layer, head) {
   return both / either;
 }
 
-/** Say why the page began with the map that is chosen, if it did. */
-function tellWhy() {
+/** Tell whether the map that is chosen is the one that the photo began with. */
+function isBest() {
   const { best } = state.photo;
-  const same = String(best.layers) === String(state.layers) && String(best.heads) === String(state.heads);
-  at("why").textContent = same && state.answer !== "auto" && state.token === 0 ? best.why : "";
+  return String(best.layers) === String(state.layers) && String(best.heads) === String(state.heads);
+}
+
+/** Say why the photo began with the map that is chosen, if it did. */
+function tellWhy() {
+  at("why").textContent = isBest() && state.answer !== "auto" && state.token === 0 ? state.photo.best.why : "";
 }
 
 /** Let people choose in the matrix. */

@@ -82,7 +82,7 @@ async function lookAt(place) {
     if (state.place !== place) return; // another was asked for meanwhile
     const same = state.photo && String(state.photo.layers) === String(photo.layers);
     photo.best = bestOf(photo);
-    const { layers, heads } = same ? state : photo.best;
+    const { layers, heads } = same && !isBest() ? state : photo.best; // a map that somebody chose stays
     const partsLayer = Math.max(photo.layers.indexOf(contents.partsLayer), 0);
     const first = same ? {} : { partsLayer };
     describePhoto(photo);
