@@ -10,14 +10,21 @@ from cratecli.errors import UsageError
 def _whole_numbers(text: str, option: str) -> tuple[int, ...]:
     """Read `3`, `-2,-1` or `0,3`. Raises `UsageError` that names the option."""
     try:
-        return tuple(int(part) for part in text.split(","))
+        return tuple(map(_whole, text.split(",")))
     except ValueError:
         raise UsageError(f"{option} {text!r} is not whole numbers with commas between") from None
 
 
+def _whole(text: str) -> int:
+    """Read a whole number, without the underscores that Python allows. Raises `ValueError`."""
+    if "_" in text:
+        raise ValueError(text)
+    return int(text)
+
+
 def _pixel(text: str, option: str) -> tuple[int, int]:
     try:
-        x, y = (int(part) for part in text.split(","))
+        x, y = map(_whole, text.split(","))
     except ValueError:
         raise UsageError(f"{option} {text!r} is not a pixel: its column and row, as in 120,80") from None
     if x < 0 or y < 0:
