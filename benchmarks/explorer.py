@@ -32,6 +32,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 LOADS, PRESSES = 5, 40
 WINDOW = {"width": 1440, "height": 900}  # px
 PATIENCE = 120_000  # ms
+SHORTEST = 16  # ms: what takes less is not told by the browser, and stands for as much
 
 
 def large() -> WhiteBox:
@@ -101,6 +102,7 @@ def measure(browser: "Browser", file: Path) -> dict[str, list[float]]:
             painted: [performance.getEntriesByName("first-contentful-paint")[0].startTime] })"""
     )
     page.close()
+    told["answers"] += [SHORTEST] * (PRESSES - len(told["answers"]))
     return told | {"scripts": scripts}
 
 
