@@ -14,6 +14,7 @@ from PIL import Image
 import cratecli
 from cratecli.cvat import Detector, Interactor, create
 from cratecli.errors import UsageError
+from cratecli.model.unroll import WhiteBox
 from cratecli.weights.checkpoint import load_model
 from tests.support.cvat import ATTRIBUTE, FUNCTION, LABEL, TASK, Cvat, cvat
 from tests.support.photos import photo
@@ -22,6 +23,11 @@ pytestmark = pytest.mark.skipif(find_spec("cvat_cli") is None, reason="pip insta
 
 DISC = photo(96, 128)
 PERCENT = {"name": "confidence", "input_type": "number", "values": ["0", "100", "1"]}
+
+
+@pytest.fixture(scope="module")
+def model() -> WhiteBox:
+    return load_model("crate-nano", device="cpu")
 
 
 @pytest.fixture
@@ -157,17 +163,17 @@ class Prompts:
     bounding_box: None = None
 
 
-def clicked(prompts: Prompts, pixels: np.ndarray, **asked: Any) -> list[Any]:
-    function = create(load_model("crate-nano", device="cpu"), kind="clicks", **asked)
+def clicked(model: WhiteBox, prompts: Prompts, pixels: np.ndarray, **asked: Any) -> list[Any]:
+    function = create(model, kind="clicks", **asked)
     context: Any = None
     seen = function.preprocess_image(context, Image.fromarray(pixels))
     return function.detect(context, seen, prompts)
 
 
-def test_clicks_are_answered_as_segment_answers_them() -> None:
+def test_clicks_are_answered_as_segment_answers_them(model: WhiteBox) -> None:
     pixels = DISC
-    (shape,) = clicked(Prompts([(51.9, 48.2)], [(120, 4.0)]), pixels, heads="all")
-    expected = cratecli.segment(pixels, "crate-nano", at=[(51, 48)], not_at=[(120, 4)], heads="all")
+    (shape,) = clicked(model, Prompts([(51.9, 48.2)], [(120, 4.0)]), pixels, heads="all")
+    expected = cratecli.segment(pixels, model, at=[(51, 48)], not_at=[(120, 4)], heads="all")
     assert shape.type == "mask"
     assert np.array_equal(decoded({"points": shape.points}, 96, 128), expected.mask)
     (confidence,) = shape.attributes
@@ -175,15 +181,15 @@ def test_clicks_are_answered_as_segment_answers_them() -> None:
     assert float(confidence.value) == pytest.approx(expected.confidence, abs=1e-4)
 
 
-def test_a_click_on_the_far_edge_is_on_the_last_pixel() -> None:
+def test_a_click_on_the_far_edge_is_on_the_last_pixel(model: WhiteBox) -> None:
     pixels = DISC
-    there, edge = (clicked(Prompts([place]), pixels) for place in ((127, 95), (128.0, 96.0)))
+    there, edge = (clicked(model, Prompts([place]), pixels) for place in ((127, 95), (128.0, 96.0)))
     assert [each.points for each in there] == [each.points for each in edge]
     assert len(edge) == 1
 
 
-def test_a_click_on_nothing_gives_nothing() -> None:
-    assert clicked(Prompts([(5, 5)]), np.full((40, 40, 3), 128, np.uint8)) == []
+def test_a_click_on_nothing_gives_nothing(model: WhiteBox) -> None:
+    assert clicked(model, Prompts([(5, 5)]), np.full((40, 40, 3), 128, np.uint8)) == []
 
 
 @pytest.mark.parametrize(
@@ -203,10 +209,12 @@ def test_a_click_on_nothing_gives_nothing() -> None:
         ({"range": "7"}, "range '7'"),
     ],
 )
-def test_parameters_that_make_no_sense_are_refused(asked: dict[str, Any], message: str) -> None:
+def test_parameters_that_make_no_sense_are_refused(
+    model: WhiteBox, asked: dict[str, Any], message: str
+) -> None:
     make: Callable[..., Detector | Interactor] = create
     with pytest.raises(UsageError) as raised:
-        make(load_model("crate-nano", device="cpu"), **asked)
+        make(model, **asked)
     assert message in str(raised.value)
 
 
