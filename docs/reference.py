@@ -21,7 +21,7 @@ from typer.models import OptionInfo
 from cratecli.cli.app import app
 from cratecli.doctor.finding import Finding
 from cratecli.evaluation.records import EvaluationRecord, MeasureRecord, RowRecord
-from cratecli.explore.records import ExploreRecord
+from cratecli.explorer.records import ExploreRecord
 from cratecli.handover.records import ExportRecord
 from cratecli.runs.manifest import ManifestObject, ManifestRow
 from cratecli.runs.provenance import Provenance, Selection

@@ -1,61 +1,129 @@
-"""Take the pictures of pages, from `examples/` alone, in Chromium: `pip install 'cratecli[explore-test]'`.
+"""Take the pictures of pages of `crate explore`, of `examples/` alone, in Chromium.
 
-python docs/screenshots.py [CHROMIUM]
+pip install 'cratecli[explore-test]'; apt-get install chromium
+python docs/screenshots.py                              # explore.jpg, the pictures of gallery/, and their pages
+python docs/screenshots.py --pages gallery/             # keep the pages: gallery/index.html
+python docs/screenshots.py --only coins --browser /usr/bin/chromium
 """
 
+import argparse
 import os
 import shutil
-import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
+
+import cratecli
+from cratecli.cli.app import app
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent
-WINDOW = (1440, 900)  # px
+EXAMPLES = HERE.parent / "examples"
+WINDOW, SCALE = (1440, 900), 1.5  # px, and how many of the screen's stand for one
+WIDTH = 1120  # px of a picture of the gallery
 PATIENCE = 120_000  # ms
+SETTLED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
-def take(browser: str, page_file: Path, picture: Path) -> None:
-    """Take a picture of a page on which a patch was pressed."""
-    options = [] if os.getuid() else ["--no-sandbox"]
-    with sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=browser, args=options)
-        page = opened.new_page(
-            viewport={"width": WINDOW[0], "height": WINDOW[1]}, device_scale_factor=1.5, color_scheme="light"
-        )
-        page.set_default_timeout(PATIENCE)
-        page.goto(page_file.as_uri())
-        page.wait_for_selector("#stage[data-drawn='0']")
-        page.click("button[aria-label^='Layer 6, head 3']")
-        box = page.locator("#stage").bounding_box()
-        if box is not None:
-            page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 0.45 * box["height"])
+@dataclass(frozen=True)
+class Look:
+    """What is done on a page before its picture is taken.
+
+    `at` is the place that is pressed, as shares of width and height; `maps` the start of the label of a button of the
+    matrix; `pressed` are further buttons.
+    """
+
+    photo: str
+    at: tuple[float, float] | None = None
+    maps: str | None = None
+    tab: str = "attention"
+    show: str = "attention"
+    pressed: Sequence[str] = ()
+
+    def arrange(self, page: Page) -> None:
+        """Do it."""
+        if self.maps:
+            page.click(f"#matrix button[aria-label^='{self.maps}']")
+        if self.at:
+            box = page.locator("#stage").bounding_box()
+            if box is None:
+                raise RuntimeError("the page shows no photo")
+            page.mouse.click(box["x"] + self.at[0] * box["width"], box["y"] + self.at[1] * box["height"])
+        page.click(f"#tab-{self.tab}")
+        page.check(f"input[name='show'][value='{self.show}']", force=True)
+        for each in self.pressed:
+            page.locator(each).click(force=True)
+        page.evaluate("document.activeElement.blur()")
         page.mouse.move(0, 0)
-        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        page.screenshot(path=picture)
-        opened.close()
+        page.evaluate(SETTLED)
+
+
+FIRST = Look("chelsea", at=(0.4, 0.45), maps="Layer 6, head 3")
+GALLERY = (
+    Look("raccoon"),
+    Look("chelsea", at=(0.4, 0.45), maps="Layer 6, head 3"),
+    Look("coffee", show="cutout", pressed=["#auto"]),
+    Look("motorcycle", tab="objects"),
+    Look("astronaut", tab="parts", pressed=["input[value='clusters']"]),
+    Look("rocket", tab="layers"),
+    Look("coins", at=(0.1, 0.17), maps="Layer 2, head 1"),
+    Look("camera", tab="parts", pressed=["input[value='components']"]),
+)
+
+
+def take(page: Page, file: Path, look: Look, place: int, picture: Path, width: int) -> None:
+    """Open a page at one of its photos, and take its picture."""
+    page.goto(file.as_uri())
+    page.wait_for_selector("#stage[data-drawn='0']")
+    if place:
+        page.click(f"#strip button:nth-child({place + 1})")
+        page.wait_for_selector(f"#stage[data-drawn='{place}']")
+    look.arrange(page)
+    shot = picture.with_suffix(".png")
+    page.screenshot(path=shot)
+    with Image.open(shot) as image:
+        size = width, round(image.height * width / image.width)
+        image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(picture, quality=82, optimize=True)
+    shot.unlink()
 
 
 def main() -> None:
-    """Make the page, and its picture."""
-    named = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    browser = sys.argv[1] if len(sys.argv) > 1 else named
+    """Make the pages, and their pictures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pages", type=Path, help="keep the pages of the gallery in this folder")
+    parser.add_argument("--only", help="take one picture: explore, or the name of a photo of the gallery")
+    parser.add_argument("--browser", help="the browser's program")
+    asked = parser.parse_args()
+    browser = asked.browser or next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
     if browser is None:
-        sys.exit("no Chromium here: apt-get install chromium, or name one")
-    with TemporaryDirectory() as name:
-        page, picture = Path(name, "page.html"), Path(name, "page.png")
-        photos = [f"examples/{each}.jpg" for each in ("chelsea", "coffee", "astronaut", "rocket")]
-        command = [sys.executable, "-m", "cratecli", "explore", *photos, "-o", str(page), "-q"]
-        subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-        take(browser, page, picture)
-        with Image.open(picture) as image:
-            wide = round(image.width / 1.5)
-            small = image.convert("RGB").resize((wide, round(image.height / 1.5)), Image.Resampling.LANCZOS)
-        small.save(HERE / "explore.jpg", quality=85)
+        sys.exit("no Chromium here: apt-get install chromium, or name one with --browser")
+    with TemporaryDirectory() as name, sync_playwright() as started:
+        options = [] if os.getuid() else ["--no-sandbox"]
+        opened = started.chromium.launch(executable_path=browser, args=options)
+        window = {"width": WINDOW[0], "height": WINDOW[1]}
+        page = opened.new_page(viewport=window, device_scale_factor=SCALE, color_scheme="light")  # type: ignore[arg-type]
+        page.set_default_timeout(PATIENCE)
+        os.chdir(EXAMPLES.parent)  # so that pages name photos as the reader does
+        if asked.only in (None, "explore"):
+            photos = [f"examples/{each}.jpg" for each in ("chelsea", "coffee", "astronaut", "rocket")]
+            file = cratecli.explore(photos, Path(name, "page.html"))
+            take(page, file, FIRST, 0, HERE / "explore.jpg", WINDOW[0])
+        if asked.only != "explore":
+            pages = (asked.pages or Path(name, "pages")).absolute()
+            app(["explore", "examples", "-o", f"{pages}/", "-q"], standalone_mode=False)
+            order = sorted(each.photo for each in GALLERY)
+            (HERE / "gallery").mkdir(exist_ok=True)
+            for look in GALLERY:
+                if asked.only in (None, look.photo):
+                    picture = HERE / f"gallery/{look.photo}.jpg"
+                    take(page, pages / "index.html", look, order.index(look.photo), picture, WIDTH)
+        opened.close()
 
 
 if __name__ == "__main__":

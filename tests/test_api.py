@@ -29,6 +29,7 @@ def test_the_public_surface() -> None:
         *("parts", "PartMap", "Part", "PartOptions", "PartRecipe"),
         *("heads", "HeadMaps", "ViewOptions", "ViewRecipe"),
         *("layers", "LayerTrace", "LayerOptions", "LayerRecipe"),
+        *("explore", "OneSizeOptions"),
         *("evaluate_coco", "evaluate_parts", "evaluate_saliency", "evaluate_voc", "Evaluation"),
         *("EvaluationOptions", "CocoOptions", "PartsOptions", "SaliencyOptions", "VocOptions"),
         *("train", "TrainRecipe", "Trained", "Watch", "self_train", "HeadRecipe"),

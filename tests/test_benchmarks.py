@@ -34,6 +34,7 @@ from tests.support.photos import photo
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
 HELPERS = {"literal", "measure", "models", "page", "photos"}
+BROWSER = {"explorer"}
 HEIGHT, WIDTH, COUNT = 48, 64, 3  # px, and photos of each data set
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
@@ -141,6 +142,7 @@ def cut_halves(read: Iterator[RGB], _: WhiteBox) -> tuple[list[Cutout], list[RGB
 SMALL: dict[str, dict[str, Any]] = {
     "confidence": {"sure": cut_halves, "SIZES": (Size(32, 48),), "KINDS": ("none", "one", "several")},
     "batch": {"EACH": 2, "TURNS": 1, "TIMES": 1, "STEP": 1, "BASE": CONFIG},
+    "explorer": {"LOADS": 1, "PRESSES": 2, "CASES": {"small": ("coffee.jpg", small)}},
     "maskcut": {"GRID": Grid(8, 8)},
     "objects": {"LEAST": 16},
     "noise": {"SIGMAS": (25,), "SHARES": (0.5,), "SHOWN": ((0, 0.0), (25, 0.5))},
@@ -167,6 +169,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "noise": ["DATA", "--figure", "PAGE/figure.jpg"],
     "ranker": ["DATA/ecssd200/images", "--composites", "3", "--table", "PAGE/ranker.toml"],
     "pieces": ["HEAD", "--composites", "3", "--table", "PAGE/pieces.toml"],
+    "explorer": [],
     "speed": [],
     "startup": [],
     "train_speed": [],
@@ -178,7 +181,15 @@ def test_every_one_is_tried_or_helps_others(load: Load) -> None:
     assert {name for name in NAMES if not hasattr(load(name), "main")} == HELPERS
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in HELPERS])
+def in_a_browser(name: str) -> Any:
+    """Mark a benchmark that starts Chromium: it is tried with the other tests that do."""
+    return pytest.param(name, marks=pytest.mark.slow)
+
+
+CASES = [in_a_browser(name) if name in BROWSER else name for name in NAMES if name not in HELPERS]
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_its_smallest_case(
     name: str,
     load: Load,
@@ -188,6 +199,10 @@ def test_its_smallest_case(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if name in BROWSER:
+        pytest.importorskip("playwright", reason="pip install 'cratecli[explore-test]'")
+        if not any(map(shutil.which, ("chromium", "google-chrome"))):
+            pytest.skip("there is no Chromium: apt-get install chromium")
     module = load(name)
     for constant, value in SMALL.get(name, {}).items():
         assert hasattr(module, constant)

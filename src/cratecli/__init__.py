@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cratecli.evaluation.result import Evaluation
     from cratecli.evaluation.saliency import evaluate_saliency
     from cratecli.evaluation.voc import evaluate_voc
+    from cratecli.explorer.explore import explore
     from cratecli.geometry import Box, Size
     from cratecli.model.unroll import LayerState, WeightsId, WhiteBox
     from cratecli.runs.views import Look, look, prepare
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         CutOptions,
         LayerOptions,
         ObjectOptions,
+        OneSizeOptions,
         PartOptions,
         PictureOptions,
         SegmentOptions,
@@ -85,6 +87,7 @@ __all__ = [
     "Object",
     "ObjectOptions",
     "ObjectRecipe",
+    "OneSizeOptions",
     "OutputError",
     "Part",
     "PartMap",
@@ -115,6 +118,7 @@ __all__ = [
     "evaluate_parts",
     "evaluate_saliency",
     "evaluate_voc",
+    "explore",
     "heads",
     "layers",
     "load_model",
@@ -143,6 +147,7 @@ _ROOMS = {
     "evaluation.result": ("Evaluation",),
     "evaluation.saliency": ("evaluate_saliency",),
     "evaluation.voc": ("evaluate_voc",),
+    "explorer.explore": ("explore",),
     "geometry": (
         "Box",
         "Size",
@@ -175,6 +180,7 @@ _ROOMS = {
         "CutOptions",
         "LayerOptions",
         "ObjectOptions",
+        "OneSizeOptions",
         "PartOptions",
         "PictureOptions",
         "SegmentOptions",

@@ -62,7 +62,7 @@ class Clicks(NamedTuple):
         return next(((x, y) for x, y in every if x >= size.width or y >= size.height), None)
 
     def patches(self, size: Size, grid: Grid) -> PatchClicks:
-        """Give the patches, each once, that the pixels of a photo lie in.
+        """Give the patches, each once, that the pixels of a photo lie in; one that has pixels of both kinds is `on`.
 
         >>> Clicks(((0, 0), (9, 4)), ((5, 1),)).patches(Size(5, 10), Grid(2, 4))
         PatchClicks(on=((0, 0), (1, 3)), off=((0, 2),))
@@ -71,7 +71,8 @@ class Clicks(NamedTuple):
             tuple(dict.fromkeys((y * grid.rows // size.height, x * grid.cols // size.width) for x, y in each))
             for each in self
         )
-        return PatchClicks(on, off)
+        meant = set(on)
+        return PatchClicks(on, tuple(patch for patch in off if patch not in meant))
 
 
 @dataclass(frozen=True)

@@ -282,6 +282,26 @@ def test_one_file_for_all_has_what_was_found_before(tree: Machine, here: Here) -
         (tree.desk / "run.manifest.jsonl").unlink()
 
 
+def test_one_file_for_one_photo_is_taken_up_too(tree: Machine, here: Here) -> None:
+    run = ("segment", "in/a.jpg", "-o", "one.json", *FAST)
+    assert here(*run).code == 0
+    assert not (tree.desk / "one.manifest.jsonl").exists()  # nobody asked for it
+    for done in (["in/a.jpg"], []):
+        again = here(*run, "--resume", "--jsonl")
+        assert (again.code, inputs(again)) == (0, done)
+        assert len(json.loads((tree.desk / "one.json").read_text())["images"]) == 1
+    failed(here("segment", "in/a.jpg", "-o", "a.png", "--resume"), 2, "give -o FOLDER")
+
+
+def test_a_folder_s_file_has_its_manifest_however_few_photos_it_holds(tree: Machine, here: Here) -> None:
+    run = ("segment", "few", "-o", "run.json", *FAST)
+    tree.photo("few/a.png")
+    assert here(*run).code == 0
+    tree.photo("few/b.png", seed=1)
+    done = here(*run, "--resume", "--jsonl")
+    assert (done.code, inputs(done)) == (0, ["few/b.png"])
+
+
 def test_masks_in_records_are_those_written(tree: Machine, here: Here) -> None:
     done = here("segment", "in", "-r", "-o", "out", "--json", "--rle", "--size", "32", "-q")
     records = json.loads(done.out)

@@ -539,8 +539,11 @@ def test_whatever_its_depth_json_is_explained_or_refused(machine: Machine, here:
 def test_no_file(machine: Machine, here: Here) -> None:
     os.mkfifo(machine.desk / "pipe")
     assert here("explain", "none.png").err == "crate: none.png: no such file\n"
-    for name in (".", "pipe"):
-        assert here("explain", name).err == f"crate: {name}: not a file\n"
+    assert here("explain", "pipe").err == "crate: pipe: not a file\n"
+    assert here("explain", ".").err == "crate: .: a folder, not a file: explain a file in it\n"
+    machine.photo("in/a.png")
+    assert here("segment", "in", "-o", "out").code == 0
+    assert here("explain", "out").err.endswith("explain a file in it, as out/a.png\n")
     assert here("explain").code == 2
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cratecli.explore import run as task
+from cratecli.explorer import run as task
 from tests.cli.conftest import Here, Machine, failed
 
 QUICK = ("--size", "32", "--layer", "6,7")

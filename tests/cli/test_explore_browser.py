@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 import cratecli
+from cratecli.emergence.masks import iou
 from cratecli.emergence.projections import Projections, project
-from cratecli.explore.run import choose_explore_recipe, explore_run
+from cratecli.explorer.run import choose_explore_recipe, explore_run
 from cratecli.model.unroll import WhiteBox
 from cratecli.model.vit import UnrolledViT
 from cratecli.runs.batch import Desk
@@ -247,6 +248,42 @@ def test_shares_and_scores_are_those_of_segment(browser: Watched, page_file: Pat
             assert agreement == pytest.approx(found.head_scores[row][head], abs=0.0051)
             share = found.head_shares[row][head]
             assert f"{round(100 * share)} %" in label or share < 0.0051
+
+
+def test_the_page_begins_with_the_map_nearest_to_autos_mask(
+    browser: Watched, page_file: Path, model: WhiteBox
+) -> None:
+    pixels = photo(SIZE[1], SIZE[0])
+    auto = cratecli.segment(pixels, model)
+    plain: Any = {"refine": "none", "min_area": 0, "fill_holes": False, "sizes": [64]}
+    near = {
+        (layer, head): iou(
+            cratecli.segment(pixels, model, layers=[layer], heads=[head], **plain).mask, auto.mask
+        )
+        for layer in auto.layers
+        for head in range(model.heads)
+    }
+    page = browser.open(page_file)
+    layer, head = map(int, re.findall(r"\d+", page.inner_text("#chosen")))
+    assert near[layer, head] > max(near.values()) - 0.05  # of patches there, of pixels here
+    assert page.inner_text("#why") == "nearest to auto’s mask"
+    page.click("#matrix button[aria-label='The mean of all layers and heads']")
+    settled(page)
+    assert page.inner_text("#why") == ""
+    page.click("#strip button:nth-child(2)")
+    page.wait_for_selector("#stage[data-drawn='1']")
+    assert page.inner_text("#chosen") == "all layers, all heads"  # what was chosen stays
+
+
+def test_names_stand_under_thumbnails(browser: Watched, shared: Machine, page_file: Path) -> None:
+    page = browser.open(page_file)
+    assert page.locator("#strip button").all_inner_texts() == ["photo.png", HOSTILE]
+    for name in ("in/a/photo.png", "in/b/photo.png"):
+        shared.photo(name, SIZE)
+    photos = [shared.desk / name for name in ("in/a/photo.png", "in/b/photo.png")]
+    cratecli.explore(photos, shared.desk / "same.html", size=32, layers=[7])
+    page = browser.open(shared.desk / "same.html")
+    assert page.locator("#strip button").all_inner_texts() == ["a/photo.png", "b/photo.png"]
 
 
 def test_a_patch_is_chosen_by_pointer_touch_and_keys(browser: Watched, page_file: Path) -> None:

@@ -539,6 +539,17 @@ def test_where_label_studio_finds_photos(machine: Machine, here: Here) -> None:
     assert first["data"]["image"] == "/data/local-files/?d=b.jpg"
 
 
+def test_how_sure_it_is_that_nothing_is_there_is_on_record(machine: Machine, here: Here) -> None:
+    mask = np.arange(40 * 60).reshape(40, 60) < 99
+    empties = [row(f"../{name}", name, []) for name in ("a.png", "b.png", "c.png")]
+    for each, confidence in zip(empties, (0.4, 0.1, "unsure"), strict=True):
+        each.made["confidence"] = confidence
+    found = row("../d.png", "d.png", [annotate(mask, 0.2)])
+    write_manifest(machine.desk / "run", [*empties, found])
+    tasks = exported(here, "label-studio")
+    assert [each["predictions"][0]["score"] for each in tasks] == [0.0, 0.1, 0.2, 0.4]
+
+
 def test_an_export_that_was_changed_is_explained(machine: Machine, here: Here) -> None:
     lay_out(machine.desk)
     done = here(

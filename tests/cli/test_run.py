@@ -43,6 +43,22 @@ def test_a_size_that_is_not_whole_patches_is_said_once(machine: Machine, here: H
     assert "rounded" not in here(command, "in", "--size", "64").err
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (["--min-confidence", "abc"], "--min-confidence is 'abc', not a number"),
+        (["--margin", "wide", "--crop"], "--margin is 'wide', not a number"),
+        (["--batch-size", "1.5"], "--batch-size is '1.5', not a whole number"),
+        (["--batch-size", "0"], "--batch-size is '0', not greater than or equal to 1"),
+        (["--min-confidence", "3"], "--min-confidence is 3.0, not less than or equal to 1"),
+    ],
+)
+def test_values_of_another_kind_are_told_in_the_words_of_options(
+    here: Here, asked: list[str], told: str
+) -> None:
+    failed(here("segment", "photo.png", *asked), 2, told)
+
+
 @pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
 def test_a_system_that_gives_no_more(
     machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch, error: Exception

@@ -558,6 +558,8 @@ def test_a_photo_with_nothing_in_it_is_named(machine: Machine, here: Here) -> No
         (("a.png", "--at", "8"), "--at '8' is not a pixel"),
         (("a.png", "--at", "-4,8"), "--at '-4,8' is outside every photo"),
         (("a.png", "--not-at", "4,8"), "say with at what is"),
+        (("a.png", "--at", "4,8", "--not-at", "4,8"), "4,8 is meant and not meant"),
+        (("a.png", "--at", "1_0,8"), "--at '1_0,8' is not a pixel"),
         (("a.png", "b.png", "--at", "4,8"), "a click is on one photo, and here are 2"),
     ],
 )
@@ -576,5 +578,7 @@ def test_a_click_on_the_photo_as_it_is_shown(machine: Machine, here: Here) -> No
     exif[0x0112] = 6
     Image.open(photo).save(photo, exif=exif)
     words = ("segment", photo, "-q", "-o", "mask.png", *QUICK)
-    assert here(*words, "--at", "47,63").code == 0
+    (record,) = json.loads(here(*words, "--at", "47,63", "--not-at", "1,2", "--json").out)
+    assert (record["at"], record["not_at"]) == ([[47, 63]], [[1, 2]])
+    assert "at" not in json.loads(here(*words, "--json").out)[0]
     failed(here(*words, "--at", "63,47"), 2, "upright it is 48 × 64 px")

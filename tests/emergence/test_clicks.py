@@ -16,6 +16,8 @@ CHAIN = np.abs(np.subtract.outer(np.arange(5), np.arange(5))) == 1
 def test_pixels_lie_in_patches_and_each_is_named_once() -> None:
     clicks = Clicks(((0, 0), (9, 4), (1, 1)), ((5, 1),))
     assert clicks.patches(Size(5, 10), Grid(2, 4)) == PatchClicks(((0, 0), (1, 3)), ((0, 2),))
+    near = Clicks(((0, 0),), ((1, 0), (9, 4)))  # where a patch holds both, it is meant
+    assert near.patches(Size(5, 10), Grid(2, 4)) == PatchClicks(((0, 0),), ((1, 3),))
 
 
 @pytest.mark.parametrize(

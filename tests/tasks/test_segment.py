@@ -23,7 +23,7 @@ from cratecli.runs.batch import Desk
 from cratecli.runs.jobs import Failure, Job, Skipped
 from cratecli.runs.plan import Plan
 from cratecli.runs.session import Written
-from cratecli.tasks.options import SegmentOptions
+from cratecli.tasks.options import Refine, SegmentOptions
 from cratecli.tasks.pictures import PictureChoice
 from cratecli.tasks.recipes import Recipe, choose_recipe
 from cratecli.tasks.segment import Segmentation, SegmentedPhoto, segment_batch, segment_run
@@ -569,6 +569,22 @@ def test_what_was_clicked_off_is_not_in_the_mask() -> None:
     assert not found.mask[35, 45]
 
 
+@pytest.mark.parametrize("refine", ["none", "guided", "grabcut"])
+def test_what_was_clicked_off_beside_what_was_clicked_on(model: WhiteBox, refine: Refine) -> None:
+    """Refinement does not bring the pixel back."""
+    look = cratecli.look(EXAMPLES / "coins.jpg", model)
+    found = cratecli.segment(look, at=[(250, 14)], not_at=[(251, 14)], refine=refine)
+    assert found.mask[14, 250]
+    assert not found.mask[14, 251]
+
+
+def test_a_patch_that_is_clicked_on_and_off_does_not_cancel_itself_out(model: WhiteBox) -> None:
+    look = cratecli.look(EXAMPLES / "coins.jpg", model)
+    meant = cratecli.segment(look, heads="all", at=[(250, 14)], refine="none")
+    both = cratecli.segment(look, heads="all", at=[(250, 14)], not_at=[(251, 14)], refine="none")
+    np.testing.assert_array_equal(both.soft, meant.soft)
+
+
 def test_a_look_answers_clicks_as_a_photo_does() -> None:
     model, rgb = small_crate(), photo(40, 50, 0)
     seen = cratecli.look(rgb, model)
@@ -584,6 +600,7 @@ def test_a_look_answers_clicks_as_a_photo_does() -> None:
         ({"at": [(50, 3)]}, "50,3 is outside the photo: upright it is 50 × 40 px, counted from 0"),
         ({"at": [(3, 3)], "not_at": [(3, 40)]}, "3,40 is outside the photo"),
         ({"not_at": [(3, 3)]}, "say with at what is"),
+        ({"at": [(9, 9), (3, 3)], "not_at": [[3, 3]]}, "3,3 is meant and not meant"),
         ({"at": [(3, 3)], "head": "head.safetensors"}, "a mask head takes no clicks"),
         ({"at": [(-1, 3)]}, r"at is \[\[-1, 3\]\], not a list of pixels, each x and y, from 0"),
         ({"at": [(3,)]}, r"at is \[\[3\]\], not a list of pixels"),

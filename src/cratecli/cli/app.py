@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from reprlib import repr as short
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,7 @@ from cratecli.cli.console import forget_stdout, put, tell
 from cratecli.cli.streams import any_character, only_our_words
 from cratecli.errors import CrateError
 from cratecli.files import TEMPORARY
+from cratecli.tasks.options import wanted
 from cratecli.version import __version__
 
 INTERRUPTED, READER_LEFT = 130, 141
@@ -106,9 +108,8 @@ def _run() -> int:
         tell(str(error))
         code = error.exit_code
     except typer.TyperException as error:
-        if text := error.format_message():
-            text = text.replace("Value error, ", "")
-            tell(text[0].lower() + text[1:].rstrip(".") if text.isascii() else text)
+        if text := _in_our_words(error):
+            tell(text)
         code = error.exit_code
     except SystemExit as error:
         if isinstance(
@@ -127,6 +128,16 @@ def _run() -> int:
         tell("out of memory, or of threads: the system gives no more; raise its limits, or run fewer at once")
         code = 1
     return code or 0
+
+
+def _in_our_words(error: typer.TyperException) -> str:
+    """Say what a value should be as options of questions are told; all else in typer's words."""
+    param = getattr(error, "param", None)
+    found: list[Any] = getattr(error.__cause__, "errors", list)()
+    if param is not None and found and all(fault["msg"].startswith("Input should be ") for fault in found):
+        return f"{param.opts[-1]} is {short(found[0]['input'])}, not {wanted(found)}"
+    text = error.format_message().replace("Value error, ", "")
+    return text[:1].lower() + text[1:].rstrip(".") if text.isascii() else text
 
 
 _NO_THREAD = (

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cratecli.errors import UsageError
 from cratecli.io.formats import ArrayEnding, Ending
+from cratecli.tasks.spelling import READ
 
 PhotoArguments = Annotated[
     list[str] | None, typer.Argument(metavar="PHOTO...", help="Photos, folders, or `-` for stdin.")
@@ -131,40 +131,6 @@ JsonLines = Annotated[bool, typer.Option("--jsonl", help="Print a JSON record a 
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing on stderr but errors.")]
 
 
-def whole_numbers(text: str, option: str) -> tuple[int, ...]:
-    """Read `3`, `-2,-1` or `0,3`. Raises `UsageError` that names the option."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"{option} {text!r} is not whole numbers with commas between") from None
-
-
-def _pixel(text: str, option: str) -> tuple[int, int]:
-    try:
-        x, y = (int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"{option} {text!r} is not a pixel: its column and row, as in 120,80") from None
-    if x < 0 or y < 0:
-        raise UsageError(f"{option} {text!r} is outside every photo: pixels count from 0,0 at the top left")
-    return x, y
-
-
-def _whole_numbers_or(*words: str) -> Callable[[str, str], Any]:
-    def read(text: str, option: str) -> Any:
-        return text if text in words else whole_numbers(text, option)
-
-    return read
-
-
-def _whole_number_or_auto(text: str, option: str) -> int | str:
-    if text == "auto":
-        return text
-    numbers = whole_numbers(text, option)
-    if len(numbers) > 1:
-        raise UsageError(f"{option} {text!r} is not one whole number, or auto")
-    return numbers[0]
-
-
 @dataclass(frozen=True)
 class Flag:
     """How the command line spells an option of a question: its names, what stands for its value, how that is read."""
@@ -194,22 +160,22 @@ class Flag:
 
 
 FLAGS = {
-    "layers": Flag(("--layer",), "LIST|all", _whole_numbers_or("all")),
-    "sizes": Flag(("--size",), "LIST", whole_numbers),
+    "layers": Flag(("--layer",), "LIST|all", READ["layers"]),
+    "sizes": Flag(("--size",), "LIST", READ["sizes"]),
     "size": Flag(("--size",), "PX"),
     "range": Flag(("--range",), "auto|full|LOW:HIGH|percentile:A:B"),
-    "heads": Flag(("--heads",), "auto|agree|all|LIST", _whole_numbers_or("auto", "agree", "all")),
+    "heads": Flag(("--heads",), "auto|agree|all|LIST", READ["heads"]),
     "frame": Flag(("--frame/--no-frame",)),
     "head": Flag(("--head",), "FILE|none"),
     "keep": Flag(("--keep",), "mass:F|top:F|otsu|mean|VALUE"),
     "largest": Flag(("--largest/--all-pieces",)),
     "fill_holes": Flag(("--fill-holes/--keep-holes",)),
-    "at": Flag(("--at",), "X,Y", _pixel, repeatable=True),
-    "not_at": Flag(("--not-at",), "X,Y", _pixel, repeatable=True),
+    "at": Flag(("--at",), "X,Y", READ["at"], repeatable=True),
+    "not_at": Flag(("--not-at",), "X,Y", READ["at"], repeatable=True),
     "count": Flag(("--n",)),
     "images": Flag(("--images",), "DIR"),
     "masks": Flag(("--masks",), "DIR"),
-    "k": Flag(("-k", "--k"), "N|auto", _whole_number_or_auto),
+    "k": Flag(("-k", "--k"), "N|auto", READ["k"]),
 }
 """Options of questions that are not spelt like their field; the one place that maps fields to flags."""
 

@@ -114,8 +114,12 @@ def held(mask: Mask, clicks: Clicks) -> Mask:
 
 
 def answered_mask(photo: RGB, soft: Soft, clicks: Clicks, how: str) -> Mask:
-    """Cut the vote of what was clicked on, and refine it: one piece with the clicks, which refinement cannot lose."""
+    """Cut the vote of what was clicked on, and refine it: pieces with the clicks; refinement can lose none of those.
+
+    What was clicked off is in none of them.
+    """
     rough = held(with_clicks(soft >= CUT, clicks), clicks)
     inside = np.where(rough, np.maximum(soft, CUT), np.minimum(soft, CUT / 2))
-    mask = held(refined(photo, inside, CUT, max(soft.shape) / FINEST, how), clicks)
+    mask = refined(photo, inside, CUT, max(soft.shape) / FINEST, how)
+    mask = held(mask & ~with_clicks(np.zeros_like(mask), Clicks(clicks.off)), clicks)
     return mask if mask.any() else rough

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from cratecli.errors import InputError
 from cratecli.files import real_folder
 from cratecli.io.formats import pages, picture, tensors
+from cratecli.runs.manifest import outputs_in
 from cratecli.runs.provenance import EXPORT_PATHS, Provenance
 from cratecli.version import __version__
 from cratecli.weights.registry import load_registry
@@ -71,7 +72,7 @@ def _content(path: Path) -> bytes:
     """Read a file to its end, if its first bytes are those of a picture or of JSON. Raises `InputError`."""
     try:
         if not path.is_file():
-            raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+            raise InputError(f"{path}: {_what_instead(path)}")
         with path.open("rb") as stream:
             start = stream.read(64)
             ours = pages.is_page(start) or tensors.is_tensors(start)
@@ -80,6 +81,14 @@ def _content(path: Path) -> bytes:
             return start + stream.read()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
+
+
+def _what_instead(path: Path) -> str:
+    """Say what a path is that is no file, and what to explain in its place."""
+    if path.is_dir():
+        made = next((name for name in outputs_in(path) if (path / name).is_file()), None)
+        return f"a folder, not a file: explain a file in it{'' if made is None else f', as {path / made}'}"
+    return "not a file" if path.exists() else "no such file"
 
 
 def _explained(path: Path, content: Mapping[str, Any]) -> Explained:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from statistics import fmean
 from typing import Any
 
 from cratecli.errors import InputError, NothingMatchedError, UsageError
@@ -96,7 +95,7 @@ class FinishedRun:
         return {} if self.root is None else {"root": relative(self.root, target)}
 
     def doubtful_first(self) -> "FinishedRun":
-        """Order the photos by their scores: first those without an object, then those with the lowest."""
+        """Order the photos by their scores, the lowest first."""
         return replace(self, photos=tuple(sorted(self.photos, key=lambda photo: photo.score)))
 
     def __iter__(self) -> Iterator[Annotated]:
@@ -138,14 +137,14 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
     scores: dict[int, float] = {}
     for number, line in enumerate(read_manifest(manifest), 1):
         row = line.row
-        _checked(manifest, number, row)
+        annotated = _checked(manifest, number, row)
         if (command := row.made.get("command")) in ("heads", "layers", "explore"):
             without_masks = command
             continue
         without = row.model_copy(update={"made": {}, "objects": []})
         last[row.input] = number, replace(line, row=without)
         made.setdefault(row.options, row.made)
-        scores[number] = fmean([each.score for each in row.objects] or [0.0])
+        scores[number] = annotated.score
     if not last and without_masks:
         raise InputError(f"{manifest}: a run of crate {without_masks} has no masks to export")
     if not last:

@@ -80,7 +80,9 @@ class ManifestRow(Record):
             )
             for each in self.objects
         ]
-        return record.Annotated(self.input, self.height, self.width, objects)
+        sure = None if objects else self.made.get("confidence")
+        confidence = float(sure) if isinstance(sure, int | float) and 0 <= sure <= 1 else 0.0
+        return record.Annotated(self.input, self.height, self.width, objects, confidence)
 
     @property
     def key(self) -> str:

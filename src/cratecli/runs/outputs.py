@@ -53,10 +53,10 @@ def plan_run(inputs: Inputs, outputs: Outputs) -> Plan:
         raise NothingMatchedError(f"{error}; {away}") from None
     if outputs.only_stdout and any(job.target for job in planned.jobs):
         raise UsageError("a folder's pictures, or several, cannot share stdout: give -o FOLDER")
-    settled = _beside_existing(_set_apart(planned), outputs)
+    settled = _beside_existing(_set_apart(replace(planned, inputs=inputs)), outputs)
     if missing := _missing(settled.jobs):
         settled = replace(settled, jobs=(), failed=(*settled.failed, *missing))
-    return replace(settled, inputs=inputs)
+    return settled
 
 
 def _paired(inputs: Inputs, outputs: Outputs) -> Plan:
@@ -101,12 +101,11 @@ def _refuse_within(files: Sequence[Path], manifest: Path | None, folders: Contai
 
 def _beside_existing(plan: Plan, outputs: Outputs) -> Plan:
     """Leave out photos whose output is there, to skip them. Raises `UsageError` where that is an error."""
-    if outputs.resume and plan.manifest is None:
-        raise UsageError("--resume goes by the manifest in an output folder: give -o FOLDER")
-    if outputs.prune and plan.manifest is None:
-        raise UsageError("--prune goes by the manifest in an output folder: give -o FOLDER")
     overwrite = outputs.exists == "overwrite"
     plan = replace(plan, resume=outputs.resume, prune=outputs.prune, overwrite=overwrite)
+    if plan.manifest is None and (outputs.resume or outputs.prune):
+        flag = "--resume" if outputs.resume else "--prune"
+        raise UsageError(f"{flag} goes by the manifest in an output folder: give -o FOLDER")
     if outputs.exists in (None, "overwrite"):
         return plan
     there = {job for job in plan.jobs if job.target is not None and os.path.lexists(job.target)}

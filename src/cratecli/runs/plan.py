@@ -84,10 +84,11 @@ class Plan:
 
     @property
     def manifest(self) -> Path | None:
-        """Give where the run's manifest lies: in the folder, or beside the one file that several photos share."""
+        """Give where the manifest lies: in the folder, or beside the file of several photos, or of one to resume."""
         if self.place is not None:
             return self.place / MANIFEST
-        if self.target is not None and len(self.jobs) > 1:
+        folders_or_several = self.inputs is not None and (self.inputs.folders or not self.inputs.alone)
+        if self.target and (folders_or_several or len(self.jobs) > 1 or self.resume or self.prune):
             return self.target.with_suffix(f".{MANIFEST}")
         return None
 

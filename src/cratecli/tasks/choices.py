@@ -37,6 +37,10 @@ def of_clicks(values: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, 
         raise UsageError("not-at says what is not meant: say with at what is")
     if not values["at"]:
         return {}
+    if both := set(values["at"]) & set(values["not_at"]):
+        raise UsageError(
+            f"{','.join(map(str, min(both)))} is meant and not meant: give it to at, or to not-at"
+        )
     if values["head"] != NO_HEAD:
         raise UsageError("a mask head takes no clicks: leave out at, or the head")
     changed = {"min_confidence": 0.0, "min_area": 0.0} | ({"fill_holes": False} if values["not_at"] else {})

@@ -224,6 +224,13 @@ def _adapter(options: type) -> Any:
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
 _KINDS = {"int_type": "a whole number", "float_type": "a number", "bool_type": "true or false"}
+_KINDS |= {  # of text, as the command line has it
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "bool_parsing": "true or false",
+}
 _KINDS |= {
     "string_type": "text",
     "list_type": "a list of whole numbers",
@@ -246,8 +253,13 @@ def explained(error: Any, values: Mapping[str, Any], spelt: Mapping[str, str] = 
         return f"{spelt.get(name, name)} is nan, not a number"
     if place and isinstance(place[-1], int) and isinstance(value, list | tuple):
         value = value[place[-1]]
-    wanted = [_KINDS.get(fault["type"], fault["msg"].removeprefix("Input should be ")) for fault in faults]
-    return f"{spelt.get(name, name)} is {short(value)}, not {' or '.join(dict.fromkeys(wanted))}"
+    return f"{spelt.get(name, name)} is {short(value)}, not {wanted(faults)}"
+
+
+def wanted(faults: Sequence[Any]) -> str:
+    """Say what a value should be that pydantic found these faults with."""
+    each = [_KINDS.get(fault["type"], fault["msg"].removeprefix("Input should be ")) for fault in faults]
+    return " or ".join(dict.fromkeys(each))
 
 
 def read_names(names: str, count: int) -> tuple[str, ...]:

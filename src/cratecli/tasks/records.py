@@ -12,6 +12,7 @@ from cratecli.model.unroll import WeightsId, WhiteBox
 from cratecli.records import Record
 from cratecli.runs.jobs import Job
 from cratecli.runs.records import Rle
+from cratecli.tasks.choices import as_lists
 from cratecli.tasks.heads import HeadsPhoto
 from cratecli.tasks.layers import LayersPhoto
 from cratecli.tasks.objects import ObjectsPhoto
@@ -80,6 +81,13 @@ class SegmentRecord(Record):
         "scaled to its own range."
     )
     refine: str = _REFINE
+    at: list[list[int]] | None = Field(
+        default=None,
+        description="With --at: column and row of each pixel that was asked about, of the upright photo.",
+    )
+    not_at: list[list[int]] | None = Field(
+        default=None, description="With --at: column and row of each pixel that is not meant; --not-at."
+    )
     head: str | None = Field(
         default=None,
         description="The mask head that drew the mask, its path, with --head; `threshold` is of its map.",
@@ -199,7 +207,8 @@ def segment_record(photo: SegmentedPhoto, recipe: Recipe, kind: str, *, rle: boo
     """Describe a photo that was segmented; `rle` puts the mask into it."""
     result, objects = photo.segmentation, photo.annotated.objects
     mask: dict[str, Any] = {"rle": Rle(**objects[0].rle) if objects else None} if rle else {}
-    head = result.head
+    head, clicks = result.head, recipe.clicks
+    clicked: dict[str, Any] = {"at": as_lists(clicks.on), "not_at": as_lists(clicks.off)} if clicks else {}
     drawn: dict[str, Any] = {"head": head.name, "head_sha256": head.sha256} if head else {}
     return SegmentRecord(
         input=photo.job.name,
@@ -221,6 +230,7 @@ def segment_record(photo: SegmentedPhoto, recipe: Recipe, kind: str, *, rle: boo
         threshold=round(result.threshold, 4),
         refine=recipe.refine,
         **_named(result.weights),
+        **clicked,
         **drawn,
         **mask,
     )

@@ -51,8 +51,8 @@ def explore(
         raise UsageError("--open needs a page on the disk: give -o FILE")
     run = Run(photos, outputs, running, report, writing)
 
-    from cratecli.explore.records import explore_record
-    from cratecli.explore.run import INDEX, choose_explore_recipe, explore_run
+    from cratecli.explorer.records import explore_record
+    from cratecli.explorer.run import INDEX, choose_explore_recipe, explore_run
 
     model = running.load()
     recipe = choose_explore_recipe(model, **asked)

@@ -42,13 +42,10 @@ def _task(photo: Annotated, version: str, prefix: str) -> dict[str, Any]:
         for number, each in enumerate(photo.objects, 1)
     ]
     place = "/".join([*filter(None, prefix.split("/")), photo.name])
-    scores = [each.score for each in photo.objects]
     return {
         "data": {"image": SERVED + quote(place, errors="surrogateescape")},
         "meta": {"width": photo.width, "height": photo.height},
-        "predictions": [
-            {"model_version": version, "score": sum(scores) / max(1, len(scores)), "result": regions}
-        ],
+        "predictions": [{"model_version": version, "score": photo.score, "result": regions}],
     }
 
 
@@ -70,7 +67,8 @@ def _read(task: Mapping[str, Any]) -> Annotated:
     height, width = check_size(task["meta"]["height"], task["meta"]["width"])
     (prediction,) = task["predictions"]
     name = unquote(task["data"]["image"].removeprefix(SERVED), errors="surrogateescape")
-    return Annotated(name, height, width, [_object(each, height, width) for each in prediction["result"]])
+    objects = [_object(each, height, width) for each in prediction["result"]]
+    return Annotated(name, height, width, objects, 0.0 if objects else float(prediction["score"]))
 
 
 def _object(region: Mapping[str, Any], height: int, width: int) -> Annotation:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -37,12 +38,21 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Annotated:
-    """Holds a photo's name, its upright size in px, and its annotated objects."""
+    """Holds a photo's name, its upright size in px, and its annotated objects.
+
+    `confidence`, 0–1, is that of a mask that was left empty; other photos have their objects' scores.
+    """
 
     name: str
     height: int
     width: int
     objects: Sequence[Annotation]
+    confidence: float = 0.0
+
+    @property
+    def score(self) -> float:
+        """Compute the mean score of the objects; of a photo without any, it is its confidence."""
+        return fmean([each.score for each in self.objects] or [self.confidence])
 
     @property
     def mask(self) -> Mask:

@@ -105,16 +105,45 @@ function nameChosen() {
   return `${name("layer", names, photo.layers.length)}, ${name("head", heads, photo.heads)}`;
 }
 
-/** Start with the map that agrees most with the others, of the layers that auto asks. */
+/** Find the map that a page begins with: whose mask is nearest to auto's, or where that is empty, with most votes. */
 function bestOf(photo) {
-  let best = { score: -Infinity, layers: [photo.layers.length - 1], heads: [0] };
-  photo.layers.forEach((_, layer) => {
-    for (let head = 0; head < photo.heads; head++) {
-      const score = scoresOf(photo, layer, head)?.score ?? -Infinity;
-      if (score > best.score) best = { score, layers: [layer], heads: [head] };
+  const { grid, size, layers, heads } = photo;
+  const wanted = resized(photo.autoMask(), size, { height: grid.rows, width: grid.cols });
+  const empty = !wanted.includes(1);
+  let best = { worth: 0, layers: [layers.length - 1], heads: [0], why: "" };
+  for (const layer of layers.keys())
+    for (let head = 0; head < heads; head++) {
+      const scores = scoresOf(photo, layer, head);
+      if (!scores) continue;
+      const worth = empty ? scores.share : overlap(wanted, photo, layer, head);
+      const why = empty ? "most of auto’s vote" : "nearest to auto’s mask";
+      if (worth > best.worth) best = { worth, layers: [layer], heads: [head], why };
     }
+  return best;
+}
+
+/** Compute the IoU of patches with the mask of one map of the class token, by the rule that is set. */
+function overlap(wanted, photo, layer, head) {
+  const logs = logMean([[attend(photo, layer, head, 0)]], [0], [0]);
+  const cut = cutOf(logs, state.rule, state.value);
+  let [both, either] = [0, 0];
+  scaled(logs).forEach((value, patch) => {
+    const inside = value >= cut;
+    both += inside && wanted[patch];
+    either += inside || wanted[patch];
   });
-  return { layers: best.layers, heads: best.heads };
+  return both / either;
+}
+
+/** Tell whether the map that is chosen is the one that the photo began with. */
+function isBest() {
+  const { best } = state.photo;
+  return String(best.layers) === String(state.layers) && String(best.heads) === String(state.heads);
+}
+
+/** Say why the photo began with the map that is chosen, if it did. */
+function tellWhy() {
+  at("why").textContent = isBest() && state.answer !== "auto" && state.token === 0 ? state.photo.best.why : "";
 }
 
 /** Let people choose in the matrix. */
@@ -127,4 +156,5 @@ function startMatrix() {
   watch(["photo", "token", "logs"], drawMatrix);
   watch(["photo", "logs"], () => (logs.checked = state.logs));
   watch(["photo", "layers", "heads", "answer"], markMatrix);
+  watch(["photo", "layers", "heads", "answer", "token"], tellWhy);
 }

@@ -81,11 +81,12 @@ async function lookAt(place) {
     const photo = await unpackPhoto(card, await fetchData(place));
     if (state.place !== place) return; // another was asked for meanwhile
     const same = state.photo && String(state.photo.layers) === String(photo.layers);
-    const places = same ? { layers: state.layers, heads: state.heads } : bestOf(photo);
+    photo.best = bestOf(photo);
+    const { layers, heads } = same && !isBest() ? state : photo.best; // a map that somebody chose stays
     const partsLayer = Math.max(photo.layers.indexOf(contents.partsLayer), 0);
     const first = same ? {} : { partsLayer };
     describePhoto(photo);
-    change({ photo, token: 0, hidden: new Set(), ...places, ...first });
+    change({ photo, token: 0, hidden: new Set(), layers, heads, ...first });
   } catch (error) {
     at("trouble").textContent = `${card.name}: ${error.message}`;
     at("trouble").hidden = false;
@@ -115,14 +116,26 @@ function markStrip() {
   });
 }
 
+/** Shorten names to those of the files; where files of several folders share one, all keep what folders differ in. */
+function shortNames(names) {
+  const parts = names.map((name) => name.split("/"));
+  const files = parts.map((each) => each[each.length - 1]);
+  if (new Set(files).size === names.length) return files;
+  let common = 0;
+  while (parts.every((each) => common < each.length - 1 && each[common] === parts[0][common])) common++;
+  return parts.map((each) => each.slice(common).join("/"));
+}
+
 /** Build the strip; a page of one photo has none. */
 function startStrip() {
   const strip = at("strip");
   strip.hidden = contents.cards.length < 2;
+  const names = shortNames(contents.cards.map((card) => card.name));
   contents.cards.forEach((card, place) => {
     const image = make("img", { alt: "", loading: "lazy" });
     image.src = card.thumbnail;
-    const button = make("button", { type: "button", "aria-label": card.name, title: card.name }, image);
+    const name = make("span", {}, names[place]);
+    const button = make("button", { type: "button", "aria-label": card.name, title: card.name }, image, name);
     button.addEventListener("click", () => lookAt(place));
     strip.append(button);
   });

@@ -11,12 +11,13 @@ from cratecli.arrays import RGB
 from cratecli.emergence.features import View
 from cratecli.emergence.projections import Projections, project
 from cratecli.errors import InputError
-from cratecli.explore.pack import Packed, levels, pack, runs, text_of
+from cratecli.explorer.pack import Packed, levels, pack, runs, text_of
 from cratecli.geometry import Size, fit_grid
 from cratecli.io.formats.picture import encode
 from cratecli.io.sheet import heat
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import DecodedPhoto, Desk
+from cratecli.runs.jobs import Job
 from cratecli.runs.views import flat, model_inputs
 from cratecli.tasks.layers import LayerTrace, trace_batch
 from cratecli.tasks.object_recipes import MOST_PATCHES, choose_object_recipe
@@ -124,7 +125,7 @@ def look_into(photo: DecodedPhoto, views: Sequence[View], recipe: ViewRecipe, de
         auto=_answer(decide(rgb, views, segment_recipe(model, recipe), model)),
         trace=_traced(trace),
         objects=[ShownObject(score=round(each.score, 4), mask=runs(each.mask)) for each in found],
-        photo=quoted(as_path("-" if photo.job.source is None else str(photo.job.source))),
+        photo=_words(photo.job),
         options=" ".join(map(quoted, options)),
         size=recipe.sizes[0],
     )
@@ -141,6 +142,13 @@ def facts_of(model: WhiteBox) -> dict[str, Any]:
         "partsLayer": defaults(model).parts.layers[0],
         "viridis": text_of(heat(np.linspace(0, 1, 256)[None]).tobytes()),
     }
+
+
+def _words(job: Job) -> str:
+    """Write a photo for the shell; one that was in memory stands for whatever file it is in."""
+    if job.held is not None:
+        return "PHOTO"
+    return quoted(as_path("-" if job.source is None else str(job.source)))
 
 
 def _project(rgb: RGB, recipe: ViewRecipe, model: WhiteBox) -> Projections:

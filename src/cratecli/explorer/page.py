@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from cratecli.explore.pack import text_of
+from cratecli.explorer.pack import text_of
 from cratecli.io.formats.pages import CONTENTS, MARK, as_json
 
 SCRIPTS = (
@@ -69,7 +69,7 @@ def _script() -> str:
 
 @cache
 def _read(name: str) -> str:
-    return (files("cratecli.explore") / "page" / name).read_text("utf-8")
+    return (files("cratecli.explorer") / "page" / name).read_text("utf-8")
 
 
 def _digest(text: str) -> str:

@@ -1,4 +1,4 @@
-// Unpack what Python packed (explore/pack.py): base64, deflate, whole numbers of 16 bits, runs.
+// Unpack what Python packed (explorer/pack.py): base64, deflate, whole numbers of 16 bits, runs.
 
 /** Decode base64. */
 function bytesOf(base64) {

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from cratecli.emergence.features import View
 from cratecli.errors import UsageError
-from cratecli.explore.page import page
-from cratecli.explore.photo import Card, card_of, facts_of, look_into, segment_recipe
+from cratecli.explorer.page import page
+from cratecli.explorer.photo import Card, card_of, facts_of, look_into, segment_recipe
 from cratecli.geometry import Grid
 from cratecli.io.formats.pages import MARK, as_json, card_in, data_file
 from cratecli.io.formats.record import Annotated
@@ -94,13 +94,15 @@ def explore_run(
             yield session.write(folder_page(folder, facts).encode(), index)
         else:
             explored.sort(key=plan.place_of)
-            yield session.write(one_page(explored, desk.model, of_all.seen_from(plan.target)).encode())
+            held = any(job.held is not None for job in plan.jobs)
+            how = None if held else of_all.seen_from(plan.target)
+            yield session.write(one_page(explored, desk.model, how).encode())
 
 
-def one_page(photos: Sequence[ExploredPhoto], model: WhiteBox, made: Provenance) -> str:
-    """Write a page that holds all photos."""
+def one_page(photos: Sequence[ExploredPhoto], model: WhiteBox, made: Provenance | None) -> str:
+    """Write a page that holds all photos; it says how it was `made`, which cannot be done again of photos in memory."""
     cards: list[dict[str, Any]] = [photo.card.model_dump() for photo in photos]
-    contents = {**facts_of(model), "cards": cards, "crate": made.as_data()}
+    contents = {**facts_of(model), "cards": cards} | ({"crate": made.as_data()} if made else {})
     name = Path(photos[0].card.name).name if len(photos) == 1 else f"{len(photos)} photos"
     return page(f"{name} · crate explore", contents, [photo.data for photo in photos])
 

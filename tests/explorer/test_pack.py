@@ -7,7 +7,7 @@ from base64 import b64decode
 import numpy as np
 import pytest
 
-from cratecli.explore.pack import STEPS, levels, pack, runs
+from cratecli.explorer.pack import STEPS, levels, pack, runs
 from cratecli.io.formats.pages import CONTENTS, as_json, card_in, data_file, provenance_in
 
 

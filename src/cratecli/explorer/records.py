@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from cratecli.explore.run import ExploredPhoto
+from cratecli.explorer.run import ExploredPhoto
 from cratecli.model.unroll import WhiteBox
 from cratecli.records import Record
 from cratecli.tasks.recipes import ViewRecipe
