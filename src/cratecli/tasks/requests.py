@@ -137,8 +137,11 @@ def read_post(command: str, fields: Mapping[str, Any], photo: bytes | None = Non
 
 def fields_of(command: str) -> dict[str, Any]:
     """Give the fields of a request that comes over a network, beside `image`, and their types."""
-    types = {name: Request.model_fields["as_" if name == "as" else name].annotation for name in _POSTED}
-    hints = types | get_type_hints(COMMANDS[command], include_extras=True)
+    types: dict[str, Any] = {
+        name: Request.model_fields["as_" if name == "as" else name].annotation for name in _POSTED
+    }
+    options = COMMANDS[command]
+    hints = types | get_type_hints(options, include_extras=True)
     hidden = {"image", *_NOT_POSTED, *(["rle"] if command == "objects" else [])}
     return {name: hint for name, hint in hints.items() if name not in hidden}
 

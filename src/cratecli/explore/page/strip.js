@@ -10,9 +10,10 @@ function receive(card, data) {
   arrivals.get(source)?.resolve(data);
 }
 
-/** Read a photo's data: out of the page, or from a file beside it. */
+/** Read a photo's data: out of the page, from a file beside it, or as the server sent them. */
 function fetchData(place) {
-  const { source } = contents.cards[place];
+  const { source, data } = contents.cards[place];
+  if (data !== undefined) return Promise.resolve(data);
   if (source === undefined) return Promise.resolve(JSON.parse(at(`photo-${place}`).textContent));
   return new Promise((resolve, reject) => {
     arrivals.set(source, { resolve });
@@ -115,16 +116,18 @@ function markStrip() {
   });
 }
 
-/** Build the strip; a page of one photo has none. */
+/** Put a photo at the end of the strip. */
+function addToStrip(card, place) {
+  const image = make("img", { alt: "", loading: "lazy" });
+  image.src = card.thumbnail;
+  const button = make("button", { type: "button", "aria-label": card.name, title: card.name }, image);
+  button.addEventListener("click", () => lookAt(place));
+  at("strip").append(button);
+  at("strip").hidden = place < 1;
+}
+
+/** Build the strip; a page of one photo shows none. */
 function startStrip() {
-  const strip = at("strip");
-  strip.hidden = contents.cards.length < 2;
-  contents.cards.forEach((card, place) => {
-    const image = make("img", { alt: "", loading: "lazy" });
-    image.src = card.thumbnail;
-    const button = make("button", { type: "button", "aria-label": card.name, title: card.name }, image);
-    button.addEventListener("click", () => lookAt(place));
-    strip.append(button);
-  });
-  roving(strip, () => 1);
+  contents.cards.forEach(addToStrip);
+  roving(at("strip"), () => 1);
 }
