@@ -31,7 +31,8 @@ async function sendFiles() {
     try {
       showPhoto(await lookInto(file));
     } catch (error) {
-      const reason = error instanceof TypeError ? `${file.name}: the server does not answer` : error.message;
+      const away = error instanceof TypeError; // which is what fetch throws
+      const reason = away ? `${file.name || "the photo"}: the server does not answer` : error.message;
       at("refused").append(make("li", {}, reason));
     }
   }
