@@ -129,7 +129,7 @@ class Guard:
                 body = await self._whole(receive, held)
                 await self._app(scope, _replayed(body, receive), send)
         except RefusedError as refusal:
-            waits = headers.get("expect", "").lower() == "100-continue"
+            waits = headers.get("expect", "").lower() == "100-continue" or refusal.status == 408
             with suppress(TimeoutError):
                 await asyncio.wait_for(_thrown_away(receive, 0 if waits else self._limits.bytes), LINGERING)
             more = refusal.headers | {"Connection": "close"}
