@@ -274,7 +274,8 @@ def test_openapi_says_what_can_be_asked(client: TestClient) -> None:
 
 
 def test_health(client: TestClient) -> None:
-    assert client.get("/health").json() == {"status": "UP", "model": "crate-nano", "waiting": 0}
+    told = {"status": "UP", "model": "crate-nano", "requests": 0, "waiting": 0}
+    assert client.get("/health").json() == told
 
 
 # The model's thread.

@@ -71,7 +71,8 @@ def _add_questions(app: FastAPI, service: Service) -> None:
     async def health() -> JSONResponse:
         alive, weights = service.queue.alive, service.model.weights
         about = {"status": "UP" if alive else "DOWN", "model": Path(weights.name).name if weights else None}
-        return JSONResponse(about | {"waiting": service.queue.waiting}, 200 if alive else 503)
+        busy = {"requests": service.room.requests, "waiting": service.queue.waiting}
+        return JSONResponse(about | busy, 200 if alive else 503)
 
     @app.post(
         "/v1/segment",
