@@ -5,7 +5,6 @@ import signal
 import socket
 import sys
 from contextlib import closing
-from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
@@ -95,9 +94,9 @@ def test_what_the_options_say(machine: Machine, here: Here, monkeypatch: pytest.
     )
 
 
-def started(machine: Machine, *arguments: str, **variables: str) -> tuple["Popen[str]", str]:
+def started(machine: Machine, *arguments: str) -> tuple["Popen[str]", str]:
     """Start a server on a free port; gives its address too."""
-    server = machine.start("serve", "--port", "0", *arguments, program=(warm_crate(),), **variables)
+    server = machine.start("serve", "--port", "0", *arguments, program=(warm_crate(),))
     assert server.stderr
     return server, server.stderr.readline().rpartition(" ")[2].strip()
 
@@ -130,7 +129,7 @@ def test_a_signal_lets_it_finish_what_is_in_hand(machine: Machine) -> None:
 
 def waits(address: str) -> bool:
     """Tell whether the server has begun with the request that was sent."""
-    return httpx2.get(f"{address}health").json()["requests"] == 1
+    return bool(httpx2.get(f"{address}health").json()["requests"] == 1)
 
 
 def listens(url: httpx2.URL) -> bool:

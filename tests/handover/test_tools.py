@@ -235,9 +235,21 @@ def test_label_studio_asks_a_server(tmp_path: Path, tool: Callable[..., Ask], sh
     ]
     config = labelling(["cat", "cup"]).decode()
     (tmp_path / "token").write_text("s3cret")
-    command = [sys.executable, "-m", "cratecli", "serve", "--port", "0", "--token-file", tmp_path / "token"]
+    command = [
+        sys.executable,
+        "-m",
+        "cratecli",
+        "serve",
+        "--port",
+        "0",
+        "--token-file",
+        str(tmp_path / "token"),
+    ]
     with subprocess.Popen(
-        [*command, "--local-files", tmp_path], env=environment(tmp_path), stderr=subprocess.PIPE, text=True
+        [*command, "--local-files", str(tmp_path)],
+        env=environment(tmp_path),
+        stderr=subprocess.PIPE,
+        text=True,
     ) as server:
         assert server.stderr
         url = server.stderr.readline().split()[-1]

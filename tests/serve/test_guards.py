@@ -2,7 +2,7 @@
 
 import asyncio
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from cratecli.serve.guards import HEADERS, Guard, Rules
 from cratecli.serve.limits import Limits, Room
 from tests.support.waiting import PATIENCE
 
-Message = dict[str, Any]
+Message = MutableMapping[str, Any]
 
 
 async def measure(scope: Any, receive: Any, send: Any) -> None:

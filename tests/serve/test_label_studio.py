@@ -2,7 +2,6 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def studio(serve: Serve, root: Path) -> Iterator[TestClient]:
+def studio(serve: Serve, root: Path) -> TestClient:
     """Give a client of a server that knows both folders, which are the same here."""
     return serve(folders=Folders(root, root))
 

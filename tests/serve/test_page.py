@@ -5,8 +5,8 @@ import re
 
 from starlette.testclient import TestClient
 
-from cratecli.explore.photo import look_into
-from cratecli.explore.run import choose_explore_recipe, segment_recipe
+from cratecli.explore.photo import look_into, segment_recipe
+from cratecli.explore.run import choose_explore_recipe
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import DecodedPhoto, Desk
 from cratecli.runs.jobs import Job
@@ -46,4 +46,4 @@ def test_what_the_page_cannot_show(client: TestClient, sent: bytes) -> None:
         ({"content": sent, "params": {"sizes": "64"}}, 400),
         ({"json": {"image": ""}}, 400),
     ):
-        assert client.post("/v1/explore", **given).status_code == status  # type: ignore[arg-type]
+        assert client.post("/v1/explore", **given).status_code == status

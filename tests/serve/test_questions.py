@@ -1,9 +1,11 @@
 """`/v1/segment` and `/v1/objects` as programs ask them: the worker's answers, by another way."""
 
+import asyncio
 import io
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event
 from typing import Any
@@ -19,6 +21,7 @@ from cratecli.errors import CrateError
 from cratecli.io.formats.record import decode_rle
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import Desk
+from cratecli.serve.guards import Guard
 from cratecli.serve.limits import Limits
 from cratecli.serve.queue import Photo
 from cratecli.serve.work import Answerer
@@ -164,6 +167,11 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
         422,
         "a request is JSON",
     ),
+    "JSON of many values": (
+        {"content": b"[" + b"1," * 1_000_001, "headers": {"content-type": "application/json"}},
+        413,
+        "the JSON has more than 1,000,000 values",
+    ),
     "a list": ({"json": []}, 422, "a request is a JSON object"),
     "JSON without a photo": ({"json": {}}, 422, "a request has one photo"),
     "no base64": ({"json": {"image": "é"}}, 422, "image is not base64"),
@@ -276,6 +284,7 @@ def test_openapi_says_what_can_be_asked(client: TestClient) -> None:
 def test_health(client: TestClient) -> None:
     told = {"status": "UP", "model": "crate-nano", "requests": 0, "waiting": 0}
     assert client.get("/health").json() == told
+    assert client.head("/health").status_code == client.head("/").status_code == 200
 
 
 # The model's thread.
@@ -306,12 +315,49 @@ def test_out_of_time(serve: Serve, sent: bytes, monkeypatch: pytest.MonkeyPatch)
     held.may.set()
 
 
+def test_what_nobody_waits_for_is_taken_back(
+    serve: Serve, sent: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client that leaves while others are answered: the model never sees its photo, and no line is logged."""
+    held = Held(monkeypatch)
+    client = serve()
+
+    async def ask(app: Guard) -> None:
+        begun, gone = asyncio.Event(), asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            if not begun.is_set():
+                begun.set()
+                return {"type": "http.request", "body": sent}
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            statuses.append(message.get("status"))
+
+        scope = {"type": "http", "method": "POST", "path": SEGMENT, "query_string": b"sizes=64"}
+        asking = asyncio.create_task(app({**scope, "headers": [(b"host", b"localhost")]}, receive, send))  # type: ignore[arg-type]
+        while client.get("/health").json()["waiting"] < 1:
+            await asyncio.sleep(0)
+        gone.set()
+        await asking
+
+    statuses: list[Any] = []
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, SEGMENT, content=sent, params=QUICK)
+        assert held.begun.wait(PATIENCE)
+        assert isinstance(client.app, Guard)
+        asyncio.run(ask(client.app))
+        held.may.set()
+        assert first.result().status_code == 200
+    assert client.post(SEGMENT, content=sent, params=QUICK).status_code == 200
+    assert (statuses[0], held.together, caplog.text) == (499, [1, 1], "")
+
+
 def test_photos_of_several_clients_go_together(
     serve: Serve, sent: bytes, monkeypatch: pytest.MonkeyPatch, model: WhiteBox
 ) -> None:
     """Those that ask the same; a bad one fails alone, and each answer is that of the photo by itself."""
-    from concurrent.futures import ThreadPoolExecutor
-
     held = Held(monkeypatch)
     client = serve(Limits(together=3))
     asking: dict[str, Any] = {"params": QUICK | {"heads": "all"}}

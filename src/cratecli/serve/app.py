@@ -15,7 +15,7 @@ from starlette.requests import Request as Received
 from cratecli.errors import CrateError, InputError
 from cratecli.explore.run import choose_explore_recipe
 from cratecli.serve import label_studio
-from cratecli.serve.body import read_body, read_question
+from cratecli.serve.body import read_body, read_json, read_question
 from cratecli.serve.described import FAILURES, question
 from cratecli.serve.guards import Guard, Rules
 from cratecli.serve.limits import refuse_work
@@ -27,7 +27,7 @@ from cratecli.serve.work import AskedPage
 from cratecli.tasks.answers import AskedMask, settle
 from cratecli.tasks.options import PictureOptions
 from cratecli.tasks.records import ObjectsRecord, SegmentRecord
-from cratecli.tasks.requests import Request, parse_request, read_post
+from cratecli.tasks.requests import Request, read_post
 from cratecli.version import __version__
 
 PNG = "image/png"
@@ -63,10 +63,11 @@ def make_app(service: Service, rules: Rules) -> Guard:
 def _add_questions(app: FastAPI, service: Service) -> None:
     page = page_of(service.model)
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def look() -> Response:
         return Response(page, media_type="text/html; charset=utf-8")
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", summary="Tell whether the model answers, and how much waits.")
     async def health() -> JSONResponse:
         alive, weights = service.queue.alive, service.model.weights
@@ -131,13 +132,13 @@ def _add_label_studio(app: FastAPI, service: Service) -> None:
 
     @app.post("/setup", summary="Label Studio connects a project.", responses=FAILURES)
     async def setup(received: Received) -> JSONResponse:
-        sent = label_studio.check(label_studio.Setup, parse_request(await received.body(), "JSON"))
+        sent = label_studio.check(label_studio.Setup, read_json(await received.body()))
         label_studio.read_brush(sent.schema_)
         return JSONResponse({"model_version": version})
 
     @app.post("/predict", summary="Label Studio asks for masks of tasks.", responses=FAILURES)
     async def predict(received: Received) -> JSONResponse:
-        sent = label_studio.check(label_studio.Predict, parse_request(await received.body(), "JSON"))
+        sent = label_studio.check(label_studio.Predict, read_json(await received.body()))
         brush = label_studio.read_brush(sent.label_config)
         clicked = label_studio.read_clicks(sent.params.context if sent.params else None)
         options: dict[str, Any] = {}

@@ -19,6 +19,7 @@ UNNAMED = "photo"
 """What a photo is called that came without a name."""
 
 LONGEST_NAME = 255
+MOST_VALUES = 1_000_000  # of JSON: tasks of Label Studio hold masks as lists of bytes
 MOST_FIELDS, LONGEST_FIELD = 64, 1 << 16  # of a form; bytes
 
 _AS_THEY_ARE = ("application/octet-stream", "application/x-www-form-urlencoded", "")  # curl says the second
@@ -39,7 +40,7 @@ async def read_body(received: Received, command: str) -> Posted:
     kind = received.headers.get("content-type", "").partition(";")[0].strip().lower()
     asked = [(name, value) for name, value in received.query_params.multi_items()]
     if kind == "application/json":
-        posted = Posted(UNNAMED, None, parse_request(await received.body(), "JSON"))
+        posted = Posted(UNNAMED, None, read_json(await received.body()))
     elif kind == "multipart/form-data":
         called, photo, more = await _form(received)
         posted, asked = Posted(called, photo, {}), asked + more
@@ -61,6 +62,13 @@ async def read_question(received: Received, command: str) -> tuple[Request, str]
     """Read a question about a photo, and what the photo is called. Raises what `read_body` and `read_post` raise."""
     posted = await read_body(received, command)
     return read_post(command, posted.fields, posted.photo), posted.called
+
+
+def read_json(body: bytes) -> dict[str, Any]:
+    """Read a JSON object. Raises `RefusedError` for one that would take seconds, and what `parse_request` raises."""
+    if sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise RefusedError(413, f"the JSON has more than {MOST_VALUES:,} values")
+    return parse_request(body, "JSON")
 
 
 class _InMemory(MultiPartParser):

@@ -41,29 +41,32 @@ class Service:
         When the client leaves, or time runs out, what the model has not begun is taken back. Raises `RefusedError`.
         """
         futures = [asyncio.wrap_future(self.queue.put(*each)) for each in asked]
-        together = asyncio.gather(*futures, return_exceptions=True)
         gone = asyncio.ensure_future(_left(received))
+        end = asyncio.get_running_loop().time() + self.limits.seconds
         try:
-            either: set[asyncio.Future[Any]] = {together, gone}
-            await asyncio.wait(either, timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
-            if together.done():
-                answers = together.result()
-                if broken := [each for each in answers if _is_a_bug(each)]:
-                    raise broken[0]
-                return answers
-            if gone.done():
-                raise RefusedError(499, "the client has left")
-            raise RefusedError(504, f"there was no answer within {self.limits.seconds:g} seconds")
+            for future in futures:
+                left = end - asyncio.get_running_loop().time()
+                await asyncio.wait({future, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if not future.done():
+                    if gone.done():
+                        raise RefusedError(499, "the client has left")
+                    raise RefusedError(504, f"there was no answer within {self.limits.seconds:g} seconds")
+            return [_answer_or_error(future) for future in futures]
         finally:
             gone.cancel()
-            together.cancel()
+            for future in futures:
+                future.cancel()
+
+
+def _answer_or_error(future: "asyncio.Future[Any]") -> Any | CrateError:
+    """Give the answer, or the error of the photo. Raises what is an error of the program."""
+    try:
+        return future.result()
+    except CrateError as error:
+        return error
 
 
 async def _left(received: Received) -> None:
     """Wait until the client closes its connection, which it does not while it waits."""
     while (await received.receive())["type"] != "http.disconnect":
         continue
-
-
-def _is_a_bug(answer: object) -> bool:
-    return isinstance(answer, BaseException) and not isinstance(answer, CrateError)
