@@ -28,8 +28,8 @@ from cratecli.wording import count_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CLIENTS = (1, 8, 32)
-EACH = 64  # photos of every turn
-TURNS = 3
+EACH = 32  # photos of every turn
+TURNS = 2
 TOGETHER = 8  # as the server shows the model at most
 
 
@@ -89,7 +89,8 @@ def tables() -> Iterator[str]:
         def ask(photo: Path) -> None:
             client.post(f"{address}v1/segment", content=contents[photo]).raise_for_status()
 
-        cratecli.segment(photos[0], model), ask(photos[0])
+        cratecli.segment(photos[0], model)
+        ask(photos[0])
         for _ in range(TURNS):
             some = list(islice(cycle(photos), EACH))
             alone.measure(lambda photo: cratecli.segment(photo, model), some)

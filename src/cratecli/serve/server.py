@@ -18,15 +18,17 @@ from cratecli.serve.limits import Limits
 
 HEAD_SECONDS = 10.0  # for the head of a request, also of a further one on the same connection
 IDLE_SECONDS = 5  # for a connection that was kept
-UNREAD_SECONDS = 30.0  # for an answer that nobody reads
+UNREAD_SECONDS = 30.0  # for an answer that nobody reads,
+UNREAD_BYTES = 100_000  # or of which fewer are read in that time
 MOST_HEAD = 32 << 10  # bytes
 CONNECTIONS = 256
 
 
-class _Patient(H11Protocol):
+class Connection(H11Protocol):
     """One connection; who says nothing, or reads nothing, is not waited for without end."""
 
     _waiting: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
@@ -46,9 +48,33 @@ class _Patient(H11Protocol):
         super().timeout_keep_alive_handler()
         self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
 
+    def pause_writing(self) -> None:
+        """Let an answer wait until it is read, as long as it is."""
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        """Go on with an answer."""
+        if self._unread is not None:
+            self._unread.cancel()
+        super().resume_writing()
+
+    def _watch(self) -> None:
+        held = self.transport.get_write_buffer_size()
+
+        def look() -> None:
+            if self.transport.get_write_buffer_size() > held - UNREAD_BYTES:
+                self.transport.abort()
+            else:
+                self._watch()
+
+        self._unread = self.loop.call_later(UNREAD_SECONDS, look)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
         self._forget()
+        if self._unread is not None:
+            self._unread.cancel()
         super().connection_lost(exc)
 
     def _await_head(self) -> None:
@@ -114,7 +140,7 @@ def serve(app: Any, listening: socket.socket, limits: Limits, stopping: Callable
     _log_bugs()
     config = uvicorn.Config(
         app,
-        http=_Patient,
+        http=Connection,
         ws="none",
         loop="asyncio",
         lifespan="on",
