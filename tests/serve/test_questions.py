@@ -82,13 +82,20 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("way", ["address", "form", "json"])
-@pytest.mark.parametrize(("command", "options"), REQUESTS.values(), ids=REQUESTS)
+ALL_WAYS = ("every kind of value", "MaskCut", "a value out of its range")
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        *((name, "address") for name in REQUESTS),
+        *((name, way) for name in ALL_WAYS for way in ("form", "json")),
+    ],
+)
 def test_the_worker_says_the_same(
-    client: TestClient, model: WhiteBox, sent: bytes, command: str, options: dict[str, Any], way: str
+    client: TestClient, model: WhiteBox, sent: bytes, name: str, way: str
 ) -> None:
-    if way != "json" and command == "segment" and options.get("sizes") == [64] and "at" not in options:
-        options = options | {"heads": "all"}  # which is quick
+    command, options = REQUESTS[name]
     line = json.dumps({"command": command, "image": b64encode(sent).decode()} | options)
     worker = json.loads(_answered(line.encode(), Desk(model, 1)))
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in options.items()}
@@ -214,6 +221,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
         "a form has one file",
     ),
     "a form of two files": ({"files": [("image", b"x"), ("image", b"y")]}, 400, "the form is broken"),
+    "a form with an empty file": ({"files": {"image": ("a.png", b"")}}, 422, "a.png: empty"),
     "a form with another file": ({"files": {"photo": b"x"}}, 422, "a form has one file, image"),
     "a form of text": ({"data": {"image": "x"}, "files": {}}, 422, "photo: not an image"),
     "a form of many fields": (

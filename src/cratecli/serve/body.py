@@ -46,10 +46,10 @@ async def read_body(received: Received, command: str) -> Posted:
         posted, asked = Posted(called, photo, {}), asked + more
     elif kind.startswith("image/") or kind in _AS_THEY_ARE:
         posted = Posted(UNNAMED, await received.body(), {})
+        if not posted.photo:
+            raise UsageError(f"the body is empty: it is {_KINDS}")
     else:
         raise RefusedError(415, f"{kind[:80]}: a body is {_KINDS}")
-    if posted.photo == b"":
-        raise UsageError(f"the body is empty: it is {_KINDS}")
     texts: dict[str, list[str]] = {}
     for name, text in asked:
         texts.setdefault(name, []).append(text)
@@ -106,6 +106,7 @@ def plain_name(name: str) -> str:
     >>> plain_name("../../etc/passwd"), plain_name("C:\\\\photos\\\\a.jpg"), plain_name("..")
     ('passwd', 'a.jpg', 'photo')
     """
+    name = name.replace("%22", '"')  # as browsers write it in a form
     last = PurePosixPath(name.replace("\\", "/")).name
     printable = "".join(each for each in last if each.isprintable())[-LONGEST_NAME:]
     return UNNAMED if printable.strip(". ") == "" else printable
