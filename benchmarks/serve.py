@@ -28,8 +28,8 @@ from cratecli.wording import count_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CLIENTS = (1, 8, 32)
-EACH = 32  # photos of every turn
-TURNS = 2
+EACH = 24  # photos of every turn
+TURNS = 1
 TOGETHER = 8  # as the server shows the model at most
 
 
@@ -38,10 +38,11 @@ def served() -> Iterator[str]:
     """Start a server on a free port, and give its address; it is stopped in the end."""
     command = [sys.executable, "-m", "cratecli", "serve", "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
-        if server.stderr is None:
-            raise ValueError("stderr is a pipe")
-        yield server.stderr.readline().split()[-1]
-        server.terminate()
+        try:
+            if server.stderr is not None:
+                yield server.stderr.readline().split()[-1]
+        finally:
+            server.terminate()
 
 
 @dataclass

@@ -64,9 +64,11 @@ def served() -> Iterator[str]:
     """Start a server, and give its address."""
     command = [sys.executable, "-m", "cratecli", "serve", "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
-        if server.stderr is not None:
-            yield server.stderr.readline().split()[-1]
-        server.terminate()
+        try:
+            if server.stderr is not None:
+                yield server.stderr.readline().split()[-1]
+        finally:
+            server.terminate()
 
 
 def main() -> None:

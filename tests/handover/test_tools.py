@@ -235,29 +235,18 @@ def test_label_studio_asks_a_server(tmp_path: Path, tool: Callable[..., Ask], sh
     ]
     config = labelling(["cat", "cup"]).decode()
     (tmp_path / "token").write_text("s3cret")
-    command = [
-        sys.executable,
-        "-m",
-        "cratecli",
-        "serve",
-        "--port",
-        "0",
-        "--token-file",
-        str(tmp_path / "token"),
-    ]
-    with subprocess.Popen(
-        [*command, "--local-files", str(tmp_path)],
-        env=environment(tmp_path),
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as server:
+    options = ["--port", "0", "--token-file", str(tmp_path / "token"), "--local-files", str(tmp_path)]
+    command = [sys.executable, "-m", "cratecli", "serve", *options]
+    with subprocess.Popen(command, env=environment(tmp_path), stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr
         url = server.stderr.readline().split()[-1]
         names = ["coffee.jpg", "b%20%26%20c.jpg", "none.jpg"]
         asked = {"config": config, "names": names, "url": url, "token": "s3cret", "clicks": clicks}
         (tmp_path / "asked.json").write_text(json.dumps(asked))
-        stranger, state, predicted, clicked = tool("label-studio", alone=True)(LABEL_STUDIO_ASKS)
-        server.terminate()
+        try:
+            stranger, state, predicted, clicked = tool("label-studio", alone=True)(LABEL_STUDIO_ASKS)
+        finally:
+            server.terminate()
         _, said = server.communicate(timeout=PATIENCE)
     assert server.returncode == 0
     assert said.splitlines()[0] == "crate: no prediction: 'photos/none.jpg': no such file"

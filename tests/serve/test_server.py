@@ -124,7 +124,8 @@ def test_memory_is_flat(tmp_path: Path, sent: bytes) -> None:
                 status = Path(f"/proc/{process.pid}/status").read_text()
                 return int(status.split("VmRSS:")[1].split()[0])
 
-            before = ask(300)
-            after = ask(2000)
-        process.terminate()
+            try:
+                before, after = ask(300), ask(2000)
+            finally:
+                process.terminate()
     assert (process.returncode, after - before < 10_000) == (0, True), (before, after)
