@@ -28,8 +28,8 @@ from cratecli.wording import count_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CLIENTS = (1, 8, 32)
-EACH = 24  # photos of every turn
-TURNS = 1
+EACH = 8  # photos of a turn, or two for each client
+TURNS = 3
 TOGETHER = 8  # as the server shows the model at most
 
 
@@ -99,13 +99,13 @@ def tables() -> Iterator[str]:
             together.waited += [0.0 for _ in cratecli.segment_many(some, model, batch_size=TOGETHER)]
             together.took += time.perf_counter() - start
             for clients, row in asked.items():
-                row.measure(ask, some, clients)
+                row.measure(ask, islice(cycle(photos), max(EACH, 2 * clients)), clients)
     yield table_header("", "photos/s", "of the first", "p50, ms", "p95, ms")
     yield table_row("bare model, photo by photo", *alone.cells(alone.speed))
     yield table_row(f"bare model, {TOGETHER} together, read ahead", *together.cells(alone.speed)[:2], "", "")
     for clients, row in asked.items():
         yield table_row(f"server, {count_of(clients, 'client')}", *row.cells(alone.speed))
-    yield f"\n{torch_and_threads()}, {TURNS} turns of {EACH} photos"
+    yield f"\n{torch_and_threads()}, {count_of(TURNS, 'turn')}"
 
 
 def main() -> None:
