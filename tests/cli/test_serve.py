@@ -84,7 +84,7 @@ def test_what_the_options_say(machine: Machine, here: Here, monkeypatch: pytest.
     ((guard, _, limits, _),) = served
     assert isinstance(guard, Guard)
     assert guard._rules.token == "s3cret"
-    assert guard._rules.hosts == {"crate.example", "localhost"}
+    assert (guard._rules.hosts, guard._rules.own) == (frozenset({"crate.example"}), "localhost")
     assert (limits.bytes, limits.pixels, limits.seconds, limits.requests, limits.together) == (
         2000,
         3000,

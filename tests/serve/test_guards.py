@@ -80,6 +80,7 @@ HOSTS = {
     "192.168.1.7": 200,  # an address: nobody else's name leads there
     "crate.example": 200,
     "CRATE.example:80": 200,
+    "own.example:8000": 200,
     "evil.example": 421,
     "127.0.0.1.evil.example": 421,
     "localhost.evil.example": 421,
@@ -93,7 +94,8 @@ HOSTS = {
 @pytest.mark.parametrize(("host", "expected"), HOSTS.items())
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_name_that_is_rebound_is_refused(host: str, expected: int, method: str) -> None:
-    assert status(guard(rules=Rules(frozenset({"crate.example"}))), method=method, host=host) == expected
+    rules = Rules(frozenset({"crate.example"}), own="Own.example")
+    assert status(guard(rules=rules), method=method, host=host) == expected
 
 
 ORIGINS = {
@@ -114,7 +116,7 @@ ORIGINS = {
 @pytest.mark.parametrize(("sent", "expected"), ORIGINS.items())
 def test_the_pages_of_others_may_not_ask(sent: tuple[str, str], expected: int) -> None:
     origin, site = sent
-    guarded = guard(rules=Rules(frozenset({"proxy.example"})))
+    guarded = guard(rules=Rules(frozenset({"proxy.example"}), own="127.0.0.1"))
     assert status(guarded, origin=origin, sec_fetch_site=site) == expected
     assert status(guarded, method="GET", path="/", origin=origin, sec_fetch_site=site) == 200
 

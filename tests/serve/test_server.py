@@ -105,16 +105,14 @@ def test_memory_is_flat(tmp_path: Path, sent: bytes) -> None:
     with subprocess.Popen(command, env=environment(tmp_path), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         place = process.stderr.readline().split()[-1]
+        quick = {"sizes": "32", "refine": "none", "heads": "all"}
+        cut = {"sizes": "32", "by": "maskcut", "count": "1"}
         kinds: list[dict[str, Any]] = [
-            {"url": "v1/segment", "content": sent, "params": {"sizes": "64"}},
-            {
-                "url": "v1/segment",
-                "files": {"image": ("a.png", sent)},
-                "data": {"as": "cutout", "sizes": "64"},
-            },
-            {"url": "v1/objects", "content": sent, "params": {"sizes": "64"}},
+            {"url": "v1/segment", "content": sent, "params": quick},
+            {"url": "v1/segment", "files": {"image": ("a.png", sent)}, "data": quick | {"as": "cutout"}},
+            {"url": "v1/objects", "content": sent, "params": cut},
             {"url": "v1/segment", "content": b"no photo"},
-            {"url": "v1/segment", "content": sent, "params": {"at": "9,8", "sizes": "64"}},
+            {"url": "v1/segment", "content": sent, "params": quick | {"at": "9,8"}},
         ]
         with httpx2.Client(base_url=place, timeout=PATIENCE) as client:
 

@@ -17,9 +17,7 @@ from cratecli.serve.limits import Held, Limits, Room
 from cratecli.serve.refused import RefusedError, failure_of
 
 HEALTH = "/health"
-LINGERING = (
-    2.0  # seconds for which what comes after a refusal is read and thrown away, so that the answer is seen
-)
+LINGERING = 2.0  # seconds for which a refused body is read and thrown away, so that the answer is seen
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -33,10 +31,14 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Rules:
-    """Who may ask: names that requests may be sent to, beside addresses and localhost; a token, if one is needed."""
+    """Who may ask: names that requests may be sent to, beside addresses and localhost; a token, if one is needed.
+
+    Pages of `hosts`, which are proxies, may ask too; those of `own`, at another port, may not.
+    """
 
     hosts: frozenset[str] = frozenset()
     token: str | None = None
+    own: str = "localhost"
 
     def refuse_host(self, headers: Headers) -> None:
         """Raise `RefusedError` for a request to another name, whose page could read the answer."""
@@ -73,7 +75,7 @@ class Rules:
             )
 
     def _is_ours(self, host: str) -> bool:
-        return host in self.hosts or host == "localhost" or is_address(host)
+        return host in {*self.hosts, self.own.lower(), "localhost"} or is_address(host)
 
 
 def is_address(host: str) -> bool:
@@ -96,7 +98,7 @@ def _split(host: str) -> SplitResult | None:
 def _token(authorization: str) -> bytes:
     scheme, _, rest = authorization.partition(" ")
     if scheme.lower() == "bearer":
-        return rest.strip().encode()
+        return rest.strip().encode("latin-1")
     if scheme.lower() == "basic":
         with suppress(Base64Error, ValueError):
             return b64decode(rest, validate=True).partition(b":")[2]

@@ -159,7 +159,8 @@ def serve(app: Any, listening: socket.socket, limits: Limits, stopping: Callable
 
 
 def _log_bugs() -> None:
-    """Let tracebacks of broken requests reach stderr, and nothing of clients that cannot speak HTTP."""
+    """Let tracebacks of broken requests reach stderr, and nothing of clients that cannot speak HTTP, or write forms."""
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     logger = logging.getLogger("uvicorn.error")
     logger.propagate = False
     if not logger.handlers:

@@ -94,12 +94,12 @@ def serve(
         raise UsageError(f"--host {host} is reached from elsewhere: give --token-file FILE, or set {TOKEN}")
     limits = Limits(max_bytes, max_pixels, timeout, requests=max_requests, together=batch_size)
     folders = Folders(local_files, uploads)
-    names = [*(allow_host or []), *([] if host in ("", "0.0.0.0", "::") else [host])]
+    names = frozenset(name.lower() for name in allow_host or [])
     listening = listen(host, port)
     with listening, finishing() as stop:
         loaded = load_model(model, device=device, dtype=dtype)
         service = Service(loaded, limits, folders, tell)
-        app = make_app(service, Rules(frozenset(name.lower() for name in names), token))
+        app = make_app(service, Rules(names, token, host))
         if not quiet or port == 0:
             tell(f"{describe(loaded)}: ready at {address_of(listening)}")
         serve_until(app, listening, limits, stop)
