@@ -118,7 +118,7 @@ RECORDS: dict[str, tuple[str, tuple[type[BaseModel], ...]]] = {
         "What outputs, `parts.json`, COCO files and manifests hold; `crate explain --json` prints it.",
         (Provenance, Selection),
     ),
-    "`crate worker`": (
+    "`crate worker`, `crate serve`": (
         "A request, beside the options of its question; and a failure.",
         (Request, WorkerFailure),
     ),

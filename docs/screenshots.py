@@ -1,7 +1,7 @@
-"""Take the pictures of pages of `crate explore`, of `examples/` alone, in Chromium.
+"""Take the pictures of pages of `crate explore` and `crate serve`, of `examples/` alone, in Chromium.
 
 pip install 'cratecli[explore-test]'; apt-get install chromium
-python docs/screenshots.py                              # explore.jpg, the pictures of gallery/, and their pages
+python docs/screenshots.py                              # explore.jpg, serve.jpg, and the pictures of gallery/
 python docs/screenshots.py --pages gallery/             # keep the pages: gallery/index.html
 python docs/screenshots.py --only coins --browser /usr/bin/chromium
 """
@@ -9,8 +9,10 @@ python docs/screenshots.py --only coins --browser /usr/bin/chromium
 import argparse
 import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -75,13 +77,18 @@ GALLERY = (
 )
 
 
-def take(page: Page, file: Path, look: Look, place: int, picture: Path, width: int) -> None:
+def take(page: Page, file: Path, look: Look, place: int, *, picture: Path, width: int) -> None:
     """Open a page at one of its photos, and take its picture."""
     page.goto(file.as_uri())
     page.wait_for_selector("#stage[data-drawn='0']")
     if place:
         page.click(f"#strip button:nth-child({place + 1})")
         page.wait_for_selector(f"#stage[data-drawn='{place}']")
+    keep(page, look, picture, width)
+
+
+def keep(page: Page, look: Look, picture: Path, width: int) -> None:
+    """Arrange the page that is open, and take its picture."""
     look.arrange(page)
     shot = picture.with_suffix(".png")
     page.screenshot(path=shot)
@@ -91,13 +98,36 @@ def take(page: Page, file: Path, look: Look, place: int, picture: Path, width: i
     shot.unlink()
 
 
+@contextmanager
+def served() -> Iterator[str]:
+    """Start a server, and give its address."""
+    command = [sys.executable, "-m", "cratecli", "serve", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            if server.stderr is not None:
+                yield server.stderr.readline().split()[-1]
+        finally:
+            server.terminate()
+
+
+def take_server(page: Page) -> None:
+    """Give a server photos, and take a picture of the objects of the last."""
+    with served() as address:
+        page.goto(address)
+        page.set_input_files("#file", [EXAMPLES / f"{each}.jpg" for each in ("raccoon", "rocket", "coffee")])
+        page.wait_for_selector("#stage[data-drawn='2']")
+        keep(page, Look("coffee", tab="objects"), HERE / "serve.jpg", WINDOW[0])
+
+
 def main() -> None:
     """Make the pages, and their pictures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pages", type=Path, help="keep the pages of the gallery in this folder")
-    parser.add_argument("--only", help="take one picture: explore, or the name of a photo of the gallery")
+    parser.add_argument(
+        "--only", help="take one picture: explore, serve, or the name of a photo of the gallery"
+    )
     parser.add_argument("--browser", help="the browser's program")
     asked = parser.parse_args()
     browser = asked.browser or next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
@@ -113,8 +143,10 @@ def main() -> None:
         if asked.only in (None, "explore"):
             photos = [f"examples/{each}.jpg" for each in ("chelsea", "coffee", "astronaut", "rocket")]
             file = cratecli.explore(photos, Path(name, "page.html"))
-            take(page, file, FIRST, 0, HERE / "explore.jpg", WINDOW[0])
-        if asked.only != "explore":
+            take(page, file, FIRST, 0, picture=HERE / "explore.jpg", width=WINDOW[0])
+        if asked.only in (None, "serve"):
+            take_server(page)
+        if asked.only not in ("explore", "serve"):
             pages = (asked.pages or Path(name, "pages")).absolute()
             app(["explore", "examples", "-o", f"{pages}/", "-q"], standalone_mode=False)
             order = sorted(each.photo for each in GALLERY)
@@ -122,7 +154,14 @@ def main() -> None:
             for look in GALLERY:
                 if asked.only in (None, look.photo):
                     picture = HERE / f"gallery/{look.photo}.jpg"
-                    take(page, pages / "index.html", look, order.index(look.photo), picture, WIDTH)
+                    take(
+                        page,
+                        pages / "index.html",
+                        look,
+                        order.index(look.photo),
+                        picture=picture,
+                        width=WIDTH,
+                    )
         opened.close()
 
 

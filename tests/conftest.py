@@ -61,7 +61,7 @@ def same_numbers() -> None:
 @pytest.fixture(autouse=True)
 def shapes_checked(request: pytest.FixtureRequest) -> None:
     """Check shapes and types, but where a whole question, command or benchmark runs: parts have tests of their own."""
-    whole = request.path.parent.name in ("cli", "tasks") or request.path.name == "test_benchmarks.py"
+    whole = request.path.parent.name in ("cli", "serve", "tasks") or request.path.name == "test_benchmarks.py"
     jaxtyping.config.update("jaxtyping_disable", whole)
 
 

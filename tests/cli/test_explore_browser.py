@@ -1,14 +1,15 @@
-"""The pages of `crate explore` in a real Chromium: its numbers are Python's, and it asks nobody for anything."""
+"""The pages of `crate explore` and `crate serve` in a real Chromium: numbers are Python's, and nobody else is asked."""
 
 import os
 import re
 import shlex
 import shutil
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
-from contextlib import chdir
+from contextlib import chdir, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,6 +25,12 @@ from cratecli.model.vit import UnrolledViT
 from cratecli.runs.batch import Desk
 from cratecli.runs.inputs import Inputs
 from cratecli.runs.outputs import Outputs, plan_run
+from cratecli.serve import server
+from cratecli.serve.app import make_app
+from cratecli.serve.folders import Folders
+from cratecli.serve.guards import Rules
+from cratecli.serve.limits import Limits
+from cratecli.serve.service import Service
 from tests.cli.conftest import Here, Machine, picture
 from tests.support.models import tiny_vit
 from tests.support.photos import photo
@@ -56,9 +63,14 @@ class Watched:
 
     def open(self, file: Path, **options: Any) -> "Page":
         """Open a file, and wait until its first photo is drawn."""
+        page = self.visit(file.as_uri(), f"{file.parent.as_uri()}/", **options)
+        page.wait_for_selector("#stage[data-drawn='0']")
+        return page
+
+    def visit(self, address: str, home: str, **options: Any) -> "Page":
+        """Go to an address, from which nothing may be asked that is not at `home`."""
         page = self.browser.new_page(**options)
         page.set_default_timeout(PATIENCE)
-        home = f"{file.parent.as_uri()}/"
 
         def dismiss(dialog: "Dialog") -> None:
             self.faults.append(dialog.message)
@@ -72,8 +84,7 @@ class Watched:
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("dialog", dismiss)
         page.on("request", asked)
-        page.goto(file.as_uri())
-        page.wait_for_selector("#stage[data-drawn='0']")
+        page.goto(address)
         return page
 
 
@@ -427,3 +438,52 @@ def test_a_folder_loads_what_is_looked_at(
     page.wait_for_selector("#trouble:not([hidden])")
     assert "photo.js cannot be read" in page.inner_text("#trouble")
     browser.faults.clear()  # Chromium's own line of a file that is not there
+
+
+@pytest.fixture
+def address(model: WhiteBox) -> Iterator[str]:
+    """Serve the page, in a thread."""
+    stop = Event()
+    service = Service(model, Limits(), Folders(), print)
+    with closing(server.listen("127.0.0.1", 0)) as listening:
+        app = make_app(service, Rules())
+        thread = Thread(target=server.serve, args=(app, listening, service.limits, stop.is_set))
+        thread.start()
+        yield server.address_of(listening)
+        stop.set()
+        thread.join()
+
+
+HAND = """([kind, name, text]) => {
+    const bytes = Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
+    const data = new DataTransfer();
+    data.items.add(new File([bytes], name, { type: "image/png" }));
+    const event = kind === "drop" ? new DragEvent(kind, { dataTransfer: data, cancelable: true, bubbles: true })
+        : new ClipboardEvent(kind, { clipboardData: data, bubbles: true });
+    document.body.dispatchEvent(event);
+}"""
+"""Hands a photo to the page, dropped or pasted."""
+
+
+def test_photos_are_dropped_pasted_and_chosen(
+    browser: Watched, address: str, page_file: Path, model: WhiteBox
+) -> None:
+    page = browser.visit(address, address)
+    assert not page.is_visible("main")
+    chosen = page_file.with_name("photo.png")
+    page.set_input_files("#file", chosen)
+    page.wait_for_selector("#stage[data-drawn='0']")
+    images = cratecli.prepare(photo(SIZE[1], SIZE[0]), model, size=page.evaluate("crate.state.photo.side"))
+    agree(page, project(model, images, range(model.depth)))
+    for place, (kind, name) in enumerate((("drop", HOSTILE), ("paste", "image.png")), 1):
+        page.evaluate(HAND, [kind, name, b64encode(chosen.read_bytes()).decode()])
+        page.wait_for_selector(f"#stage[data-drawn='{place}']")
+        assert page.inner_text("#name") == name
+    assert page.locator("#strip button").count() == 3
+    page.click("#strip button >> nth=1")
+    page.wait_for_selector("#stage[data-drawn='1']")
+    assert shlex.quote(HOSTILE) in page.inner_text("#command")
+    page.evaluate(HAND, ["drop", HOSTILE, ""])
+    page.wait_for_selector("#refused li")
+    assert page.inner_text("#refused").startswith(f"{HOSTILE}: ")
+    assert "422" in browser.faults.pop()  # which Chromium says of every answer that is an error

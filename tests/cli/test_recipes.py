@@ -45,6 +45,7 @@ GIVES: dict[str, list[str]] = {
     "Only masks to be trusted": [*MASKS, "sure/a.png", "sure/b.png"],
     "In a Makefile": ["Makefile", "masks/a.png"],
     "A worker that stays warm": ["box.json", "mask.png"],
+    "A server": ["object.png", "serve.log"],
     "Objects as one COCO file": ["objects.json"],
     "Masks for YOLO": [
         *("lowest.txt", *MASKS, "yolo/data.yaml"),
@@ -76,7 +77,7 @@ def lay_out(machine: Machine) -> None:
 
 
 def _lacking(block: str) -> list[str]:
-    tools = ("jq", "column", "timeout", "xargs", "make", "find")
+    tools = ("jq", "column", "curl", "timeout", "xargs", "make", "find")
     return [tool for tool in tools if re.search(rf"\b{tool}\b", block) and not shutil.which(tool)]
 
 

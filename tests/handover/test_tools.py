@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -13,17 +14,22 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
+import cratecli
 from cratecli.handover.export import export
 from cratecli.handover.finished_run import read_run
 from cratecli.io.formats.compare import apart
+from cratecli.io.formats.label_studio import labelling
 from cratecli.io.formats.names import bare
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.io.formats.table import FORMATS, label_studio_format
 from cratecli.runs.jobs import Failure
 from tests.support.annotations import blobs, specks, split
+from tests.support.environment import environment
 from tests.support.runs import lay_out, row, write_manifest, write_photo
 
 pytestmark = pytest.mark.slow
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 PATIENCE = 1200  # seconds, for a registry and for a tool
 
@@ -75,6 +81,52 @@ print(json.dumps([codes, imported["prediction_count"], served, scores]))
 """
 
 
+# Label Studio's own connector asks `crate serve`, over HTTP.
+LABEL_STUDIO_ASKS = """
+import hashlib, json, os, sys
+import label_studio
+sys.path.insert(0, os.path.dirname(label_studio.__file__))
+import django
+django.setup()
+import numpy as np
+from django.core.management import call_command
+from label_studio_sdk.converter.brush import decode_rle
+from ml.models import MLBackend
+from organizations.models import Organization
+from rest_framework.test import APIClient
+from users.models import User
+
+call_command("migrate", verbosity=0)
+user = User.objects.create_user(email="a@example.org", password="a password")
+user.active_organization = Organization.create_organization(created_by=user, title="all")
+user.save()
+client = APIClient()
+client.force_authenticate(user)
+client.force_login(user)
+asked = json.load(open("asked.json"))
+project = client.post("/api/projects/", {"title": "masks", "label_config": asked["config"]}, format="json").data["id"]
+tasks = [{"image": "/data/local-files/?d=photos/" + name} for name in asked["names"]]
+client.post(f"/api/projects/{project}/import", tasks, format="json")
+backend = {"project": project, "url": asked["url"], "title": "crate", "is_interactive": True}
+stranger = client.post("/api/ml/", backend, format="json").status_code
+backend |= {"auth_method": "BASIC_AUTH", "basic_auth_user": "any", "basic_auth_pass": asked["token"]}
+backend = MLBackend.objects.get(pk=client.post("/api/ml/", backend, format="json").data["id"])
+tasks = list(backend.project.tasks.order_by("id"))
+backend.predict_tasks(tasks)
+
+def digest(region):
+    values = np.array(decode_rle(region["value"]["rle"]), np.uint8)
+    mask = values.reshape(region["original_height"], region["original_width"], 4)[..., 3] > 127
+    return [*region["value"]["brushlabels"], *mask.shape, hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()]
+
+found = [client.get(f"/api/predictions/?task={each.id}").data for each in tasks]
+predicted = [[digest(region) for each in some for region in each["result"]] for some in found]
+click = {"task": tasks[0].id, "context": {"result": asked["clicks"]}}
+clicked = client.post(f"/api/ml/{backend.id}/interactive-annotating", click, format="json").data
+print(json.dumps([stranger, backend.state, predicted, [digest(each) for each in clicked["data"]["result"]]]))
+"""
+
+
 # What CVAT's server reads uploads with.
 DATUMARO = """
 import hashlib, json
@@ -122,6 +174,10 @@ def tool(tmp_path: Path) -> Callable[..., Ask]:
                 "DJANGO_SETTINGS_MODULE": "label_studio.core.settings.label_studio",
                 "ALLOWED_HOSTS": "*",
                 "COLLECT_ANALYTICS": "false",
+                "SENTRY_DSN": "",
+                "FRONTEND_SENTRY_DSN": "",
+                "ML_BLOCK_LOCAL_IP": "false",
+                "SSRF_PROTECTION_ENABLED": "false",
                 "SECRET_KEY": "of a test",
             }
             run = [str(python), "-c", program]
@@ -162,6 +218,44 @@ def test_label_studio_reads_tasks(tmp_path: Path, tool: Callable[..., Ask]) -> N
     assert codes == {"photos": 201, ".": 400}
     assert (count, served) == (4, [200] * 4)
     assert scores == pytest.approx([0.0, 0.1, 0.1, 0.1625])
+
+
+def test_label_studio_asks_a_server(tmp_path: Path, tool: Callable[..., Ask], shipped_sizes: None) -> None:
+    """It connects with the token alone, gets predictions of the photos that are there, and what is at a click."""
+    for name in ("coffee.jpg", "b & c.jpg"):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        shutil.copy(EXAMPLES / "coffee.jpg", tmp_path / "photos" / name)
+    photo = EXAMPLES / "coffee.jpg"
+    points = [(40.0, 45.0, True), (5.0, 5.0, False)]
+    size = {"original_width": 600, "original_height": 400}
+    clicks = [
+        {"type": "keypointlabels", "is_positive": positive, "image_rotation": 0, **size}
+        | {"value": {"x": x, "y": y, "width": 0.3, "keypointlabels": ["cup"]}}
+        for x, y, positive in points
+    ]
+    config = labelling(["cat", "cup"]).decode()
+    (tmp_path / "token").write_text("s3cret")
+    options = ["--port", "0", "--token-file", str(tmp_path / "token"), "--local-files", str(tmp_path)]
+    command = [sys.executable, "-m", "cratecli", "serve", *options]
+    with subprocess.Popen(command, env=environment(tmp_path), stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr
+        url = server.stderr.readline().split()[-1]
+        names = ["coffee.jpg", "b%20%26%20c.jpg", "none.jpg"]
+        asked = {"config": config, "names": names, "url": url, "token": "s3cret", "clicks": clicks}
+        (tmp_path / "asked.json").write_text(json.dumps(asked))
+        try:
+            stranger, state, predicted, clicked = tool("label-studio", alone=True)(LABEL_STUDIO_ASKS)
+        finally:
+            server.terminate()
+        _, said = server.communicate(timeout=PATIENCE)
+    assert server.returncode == 0
+    assert said.splitlines()[0] == "crate: no prediction: 'photos/none.jpg': no such file"
+    assert (stranger, state) == (400, "CO")
+    whole = cratecli.segment(photo).mask
+    at = cratecli.segment(photo, at=[(240, 180)], not_at=[(30, 20)]).mask
+    digests = [hashlib.sha256(np.packbits(mask).tobytes()).hexdigest() for mask in (whole, at)]
+    assert predicted == [[["cat", 400, 600, digests[0]]]] * 2 + [[]]
+    assert clicked == [["cup", 400, 600, digests[1]]]
 
 
 def test_datumaro_reads_what_is_for_cvat(tmp_path: Path, tool: Callable[..., Ask]) -> None:

@@ -18,6 +18,7 @@ from cratecli.cli.commands.objects import objects
 from cratecli.cli.commands.parts import parts
 from cratecli.cli.commands.segment import segment
 from cratecli.cli.commands.self_train import self_train
+from cratecli.cli.commands.serve import serve
 from cratecli.cli.commands.train import train
 from cratecli.cli.commands.worker import worker
 from cratecli.cli.console import forget_stdout, put, tell
@@ -65,6 +66,7 @@ COMMANDS: dict[Callable[..., None], tuple[str, str, str]] = {
     export: (MAKE, "crate export masks/ --as yolo", "crate export masks/ --as cvat-masks -o masks.zip"),
     explain: (LOOK_AFTER, "crate explain mask.png", "crate explain mask.png --json | jq .recipe"),
     worker: (ASK, "crate worker < requests.jsonl", 'echo \'{"input": "photo.jpg"}\' | crate worker'),
+    serve: (ASK, "crate serve --port 8000", "crate serve --host 0.0.0.0 --token-file token.txt"),
     doctor: (LOOK_AFTER, "crate doctor", "crate doctor --json | jq '.[] | select(.level == \"problem\")'"),
 }
 """Every command, the heading that it stands under, and two examples for the end of its help."""

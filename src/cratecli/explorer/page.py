@@ -30,16 +30,25 @@ SCRIPTS = (
 """The modules of the page, in the order in which they are joined."""
 
 
-def page(title: str, contents: Mapping[str, Any], data: Sequence[str] = (), *, folder: bool = False) -> str:
+def page(
+    title: str,
+    contents: Mapping[str, Any],
+    data: Sequence[str] = (),
+    *,
+    folder: bool = False,
+    served: bool = False,
+) -> str:
     """Write a page: `contents` are its facts and the cards of its photos, `data` the JSON of each.
 
-    A page of a `folder` may load scripts that lie beside it, where the data are then.
+    A page of a `folder` may load scripts that lie beside it, where the data are then. One that is `served` takes photos
+    that are dropped, and may ask its server about them.
     """
-    style, script = _read("style.css"), _script()
+    style, script = _read("style.css") + (_read("drop.css") if served else ""), _script(served=served)
     beside = " file: 'self'" if folder else ""
+    asking = " connect-src 'self';" if served else ""
     policy = (
         f"default-src 'none'; script-src '{_digest(script)}'{beside}; style-src '{_digest(style)}'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+        f"img-src data: blob:;{asking} base-uri 'none'; form-action 'none'"
     )
     blocks = "\n".join(
         f'<script type="application/json" id="photo-{number}">{text}</script>'
@@ -49,6 +58,8 @@ def page(title: str, contents: Mapping[str, Any], data: Sequence[str] = (), *, f
         "policy": policy,
         "title": html.escape(title),
         "style": style,
+        "drop": _read("drop.html") if served else "",
+        "hidden": " hidden" if served else "",
         "contents": f"{CONTENTS}{as_json(contents)}</script>",
         "script": script,
         "data": blocks,
@@ -62,8 +73,8 @@ def page(title: str, contents: Mapping[str, Any], data: Sequence[str] = (), *, f
 
 
 @cache
-def _script() -> str:
-    joined = "\n".join(_read(f"{name}.js") for name in SCRIPTS)
+def _script(*, served: bool) -> str:
+    joined = "\n".join(_read(f"{name}.js") for name in (*SCRIPTS, *(["drop"] if served else [])))
     return f'\n"use strict";\n(() => {{\n{joined}}})();\n'
 
 

@@ -146,6 +146,8 @@ def facts_of(model: WhiteBox) -> dict[str, Any]:
 
 def _words(job: Job) -> str:
     """Write a photo for the shell; one that was in memory stands for whatever file it is in."""
+    if job.called:
+        return quoted(as_path(job.called))
     if job.held is not None:
         return "PHOTO"
     return quoted(as_path("-" if job.source is None else str(job.source)))

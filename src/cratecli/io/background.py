@@ -45,6 +45,14 @@ def read_background(named: str) -> Background:
     return Background(named, np.array([[colour[:3]]], np.uint8))
 
 
+def is_colour(named: str) -> bool:
+    """Tell whether a background is named by a colour; no file is looked for."""
+    try:
+        return bool(ImageColor.getrgb(named))
+    except ValueError:
+        return False
+
+
 def _photo(named: str) -> Background:
     if not named or not os.path.exists(named):  # noqa: PTH110 - Path.exists raises for a name too long
         raise UsageError(

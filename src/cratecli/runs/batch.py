@@ -219,7 +219,7 @@ class _Pipeline(Generic[Result]):
                 content = self.desk.stdin[max(job.number - 1, 0)]
                 images.refuse_large(len(content), job.name, most)
             else:
-                content = images.content(job.source, max_pixels=most)
+                content = images.content(job.source, job.name, max_pixels=most)
             sha256 = hashlib.sha256(content).hexdigest()
             if ledger and ledger.done(job, sha256):
                 ledger.give_back(job)

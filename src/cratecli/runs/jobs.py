@@ -16,17 +16,21 @@ class Job:
     """One input photo and where its output goes. No source is standard input, no target standard output.
 
     A photo that is in memory already, a Pillow image or an upright RGB array, is `held`; `number` counts the jobs of
-    Python callers, and the photos of a stream, from 1; 0 is a stream of one.
+    Python callers, and the photos of a stream, from 1; 0 is a stream of one. A photo that was sent as bytes may have
+    been `called` something.
     """
 
     source: Path | None
     target: Path | None
     number: int = 0
     held: "PhotoLike | None" = field(default=None, compare=False, repr=False)
+    called: str = ""
 
     @property
     def name(self) -> str:
         """Name the input as the user would."""
+        if self.called:
+            return self.called
         if self.held is not None:
             return f"photo {self.number}"
         if self.source is None:

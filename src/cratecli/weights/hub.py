@@ -45,7 +45,9 @@ def hub_client() -> "HfApi":
 
     if constants.ENDPOINT == OFFICIAL_HUB:
         return HfApi(endpoint=OFFICIAL_HUB)
-    constants.HF_HUB_DISABLE_IMPLICIT_TOKEN = True  # uploads of large files would send it, whatever they are told
+    constants.HF_HUB_DISABLE_IMPLICIT_TOKEN = (
+        True  # uploads of large files would send it, whatever they are told
+    )
     return HfApi(endpoint=constants.ENDPOINT, token=False)
 
 

@@ -3,11 +3,10 @@
 import base64
 import json
 import sys
-from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from cratecli.cli import options
 from cratecli.cli.console import put, tell
@@ -16,12 +15,7 @@ from cratecli.cli.signals import Stop, finishing
 from cratecli.errors import CrateError, UsageError
 
 if TYPE_CHECKING:
-    from cratecli.runs.batch import Desk, Outcomes
-    from cratecli.runs.plan import Plan
-    from cratecli.runs.session import Written
-    from cratecli.tasks.requests import Request
-
-Result = TypeVar("Result")
+    from cratecli.runs.batch import Desk
 
 LONGEST = 256 << 20  # bytes of a request: a photo of 190 MB in base64
 
@@ -85,24 +79,17 @@ def _answered(line: bytes, desk: "Desk") -> str:
 
 
 def _read(line: bytes) -> dict[str, Any]:
-    """Read a request: JSON whose id can be given back, and that names nothing twice. Raises `UsageError`."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        fields = dict(pairs)
-        if len(fields) < len(pairs):
-            raise UsageError("a request names each field once")
-        return fields
+    """Read a request whose id can be given back. Raises `UsageError`."""
+    from cratecli.tasks.requests import parse_request
 
     try:
         if len(line) > LONGEST:
             raise ValueError("too long")
-        request = json.loads(line.removeprefix(BOM_UTF8), object_pairs_hook=once)
-        if isinstance(request, dict):
-            json.dumps(request.get("id"), allow_nan=False)
-            return request
+        request = parse_request(line)
+        json.dumps(request.get("id"), allow_nan=False)
     except (ValueError, RecursionError):
         raise UsageError("a request is a line of JSON") from None
-    raise UsageError("a request is a JSON object")
+    return request
 
 
 def _done(fields: dict[str, Any], desk: "Desk") -> dict[str, Any]:
@@ -111,6 +98,8 @@ def _done(fields: dict[str, Any], desk: "Desk") -> dict[str, Any]:
     from cratecli.runs.inputs import is_folder
     from cratecli.runs.jobs import Job
     from cratecli.runs.plan import Plan
+    from cratecli.runs.refusals import refuse_output
+    from cratecli.tasks.answers import only, settle
     from cratecli.tasks.requests import read_request
 
     request = read_request(fields)
@@ -127,59 +116,9 @@ def _done(fields: dict[str, Any], desk: "Desk") -> dict[str, Any]:
         raise UsageError(f"{request.output} is a folder: a picture goes to a file")
     if request.png and target is not None and ending_of(target.name) not in (None, "png"):
         raise UsageError(f"png asks for a PNG, and output for {target.suffix}: leave one out")
-    plan = Plan((Job(source, target),))
-    answer, png = (_segment if request.command == "segment" else _objects)(request, plan, desk)
-    return answer | ({"png": base64.b64encode(png).decode()} if request.png else {})
-
-
-def _refuse(plan: "Plan", ending: str) -> None:
-    from cratecli.runs.refusals import refuse_output
-
-    (job,) = plan.jobs
-    if job.target is not None:
-        refuse_output(job.target, job.source, ending)
-
-
-def _segment(request: "Request", plan: "Plan", desk: "Desk") -> tuple[dict[str, Any], bytes]:
-    from cratecli.io.formats.picture import KINDS
-    from cratecli.tasks.options import PictureOptions, SegmentOptions
-    from cratecli.tasks.pictures import choose_picture
-    from cratecli.tasks.recipes import choose_recipe
-    from cratecli.tasks.records import segment_record
-    from cratecli.tasks.segment import segment_run
-
-    recipe = choose_recipe(desk.model, **request.of(SegmentOptions))
-    shown: PictureOptions = request.of(PictureOptions)
-    if shown and not request.drawn:
-        raise UsageError(f"{next(iter(shown))} is of pictures: ask for one by output, or png")
-    picture = choose_picture(request.picture(KINDS), shown, request.output)
-    _refuse(plan, picture.ending)
-    done = _only(segment_run(plan, desk, recipe, picture=picture if request.drawn else None))
-    return segment_record(done, recipe, picture.kind, rle=request.with_rle).as_data(), done.content
-
-
-def _objects(request: "Request", plan: "Plan", desk: "Desk") -> tuple[dict[str, Any], bytes]:
-    from cratecli.tasks.object_recipes import choose_object_recipe
-    from cratecli.tasks.objects import PICTURES, objects_run
-    from cratecli.tasks.pictures import choose_ending
-    from cratecli.tasks.records import objects_record
-
-    recipe = choose_object_recipe(desk.model, **request.asked)
-    kind = request.picture(PICTURES) or PICTURES[0]
-    ending = choose_ending(request.output, None, kind)
-    _refuse(plan, ending)
-    done = _only(objects_run(plan, desk, recipe, kind=kind if request.drawn else None, ending=ending))
-    return objects_record(done, recipe, desk.model).as_data(), done.content
-
-
-def _only(outcomes: "Outcomes[Result | Written]") -> Result:
-    """Take the one outcome. Raises what failed."""
-    from cratecli.runs.jobs import Failure, Skipped
-    from cratecli.runs.session import Written
-
-    (outcome,) = outcomes
-    if isinstance(outcome, Failure):
-        raise outcome.error
-    if isinstance(outcome, Skipped | Written):
-        raise ValueError("nothing is skipped, or combined, without a manifest")
-    return outcome
+    asked = settle(request, desk.model)
+    if target is not None:
+        refuse_output(target, source, asked.ending)
+    answer = only(asked.answers(Plan((Job(source, target),)), desk))
+    png = {"png": base64.b64encode(answer.picture).decode()} if request.png else {}
+    return answer.record.as_data() | png

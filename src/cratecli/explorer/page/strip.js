@@ -10,9 +10,10 @@ function receive(card, data) {
   arrivals.get(source)?.resolve(data);
 }
 
-/** Read a photo's data: out of the page, or from a file beside it. */
+/** Read a photo's data: out of the page, from a file beside it, or as the server sent them. */
 function fetchData(place) {
-  const { source } = contents.cards[place];
+  const { source, data } = contents.cards[place];
+  if (data !== undefined) return Promise.resolve(data);
   if (source === undefined) return Promise.resolve(JSON.parse(at(`photo-${place}`).textContent));
   return new Promise((resolve, reject) => {
     arrivals.set(source, { resolve });
@@ -126,18 +127,26 @@ function shortNames(names) {
   return parts.map((each) => each.slice(common).join("/"));
 }
 
-/** Build the strip; a page of one photo has none. */
-function startStrip() {
-  const strip = at("strip");
-  strip.hidden = contents.cards.length < 2;
+/** Write the names under the photos of the strip. */
+function nameStrip() {
   const names = shortNames(contents.cards.map((card) => card.name));
-  contents.cards.forEach((card, place) => {
-    const image = make("img", { alt: "", loading: "lazy" });
-    image.src = card.thumbnail;
-    const name = make("span", {}, names[place]);
-    const button = make("button", { type: "button", "aria-label": card.name, title: card.name }, image, name);
-    button.addEventListener("click", () => lookAt(place));
-    strip.append(button);
-  });
-  roving(strip, () => 1);
+  [...at("strip").children].forEach((button, place) => (button.lastChild.textContent = names[place]));
+}
+
+/** Put a photo at the end of the strip. */
+function addToStrip(card, place) {
+  const image = make("img", { alt: "", loading: "lazy" });
+  image.src = card.thumbnail;
+  const name = make("span", {}, card.name);
+  const button = make("button", { type: "button", "aria-label": card.name, title: card.name }, image, name);
+  button.addEventListener("click", () => lookAt(place));
+  at("strip").append(button);
+  at("strip").hidden = place < 1;
+}
+
+/** Build the strip; a page of one photo shows none. */
+function startStrip() {
+  contents.cards.forEach(addToStrip);
+  nameStrip();
+  roving(at("strip"), () => 1);
 }
