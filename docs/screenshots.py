@@ -75,7 +75,7 @@ GALLERY = (
 )
 
 
-def take(page: Page, file: Path, look: Look, place: int, picture: Path, width: int) -> None:
+def take(page: Page, file: Path, look: Look, picture: Path, *, place: int, width: int) -> None:
     """Open a page at one of its photos, and take its picture."""
     page.goto(file.as_uri())
     page.wait_for_selector("#stage[data-drawn='0']")
@@ -113,7 +113,7 @@ def main() -> None:
         if asked.only in (None, "explore"):
             photos = [f"examples/{each}.jpg" for each in ("chelsea", "coffee", "astronaut", "rocket")]
             file = cratecli.explore(photos, Path(name, "page.html"))
-            take(page, file, FIRST, 0, HERE / "explore.jpg", WINDOW[0])
+            take(page, file, FIRST, HERE / "explore.jpg", place=0, width=WINDOW[0])
         if asked.only != "explore":
             pages = (asked.pages or Path(name, "pages")).absolute()
             app(["explore", "examples", "-o", f"{pages}/", "-q"], standalone_mode=False)
@@ -122,7 +122,8 @@ def main() -> None:
             for look in GALLERY:
                 if asked.only in (None, look.photo):
                     picture = HERE / f"gallery/{look.photo}.jpg"
-                    take(page, pages / "index.html", look, order.index(look.photo), picture, WIDTH)
+                    place = order.index(look.photo)
+                    take(page, pages / "index.html", look, picture, place=place, width=WIDTH)
         opened.close()
 
 
