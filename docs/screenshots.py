@@ -77,7 +77,7 @@ GALLERY = (
 )
 
 
-def take(page: Page, file: Path, look: Look, place: int, *, picture: Path, width: int) -> None:
+def take(page: Page, file: Path, look: Look, picture: Path, *, place: int, width: int) -> None:
     """Open a page at one of its photos, and take its picture."""
     page.goto(file.as_uri())
     page.wait_for_selector("#stage[data-drawn='0']")
@@ -143,7 +143,7 @@ def main() -> None:
         if asked.only in (None, "explore"):
             photos = [f"examples/{each}.jpg" for each in ("chelsea", "coffee", "astronaut", "rocket")]
             file = cratecli.explore(photos, Path(name, "page.html"))
-            take(page, file, FIRST, 0, picture=HERE / "explore.jpg", width=WINDOW[0])
+            take(page, file, FIRST, HERE / "explore.jpg", place=0, width=WINDOW[0])
         if asked.only in (None, "serve"):
             take_server(page)
         if asked.only not in ("explore", "serve"):
@@ -154,14 +154,8 @@ def main() -> None:
             for look in GALLERY:
                 if asked.only in (None, look.photo):
                     picture = HERE / f"gallery/{look.photo}.jpg"
-                    take(
-                        page,
-                        pages / "index.html",
-                        look,
-                        order.index(look.photo),
-                        picture=picture,
-                        width=WIDTH,
-                    )
+                    place = order.index(look.photo)
+                    take(page, pages / "index.html", look, picture, place=place, width=WIDTH)
         opened.close()
 
 
