@@ -308,10 +308,11 @@ def check_vit(path: Path, architecture: str, name: str) -> None:
 
 def _build_vit(architecture: str, name: str, tensors: Tensors, path: Path) -> WhiteBox:
     from cratecli.model.vit import build_vit
+    from cratecli.weights.vit_layouts import to_timms
 
     try:
         model = build_vit(architecture.removeprefix(TIMM))
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
-    load_strictly(model.vit, tensors.by_name, path)
+    load_strictly(model.vit, to_timms(model.vit, tensors.by_name, path), path)
     return model

@@ -122,7 +122,7 @@ function startMatrix() {
   const logs = at("logs");
   roving(at("matrix"), () => state.photo.heads + 1);
   logs.addEventListener("change", () => change({ logs: logs.checked }));
-  at("auto").addEventListener("click", () => change({ answer: "auto", token: 0 }));
+  at("auto").addEventListener("click", () => change({ answer: "auto", token: WHOLE }));
   watch(["photo"], buildMatrix);
   watch(["photo", "token", "logs"], drawMatrix);
   watch(["photo", "logs"], () => (logs.checked = state.logs));
