@@ -1,4 +1,4 @@
-"""ViTs of the families that papers compare with: tiny ones with random weights, also under names of their own in timm."""
+"""ViTs of the families that papers compare with: tiny, with random weights, also under names of their own in timm."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from cratecli.model.vit import TimmViT
 
 
 class Family(NamedTuple):
-    """A family: one of its names in timm, its patches' side, and what it has before its patches and behind its blocks."""
+    """A family: one of its names in timm, and what it has before its patches and behind its blocks."""
 
     name: str
     patch_size: int

@@ -89,8 +89,8 @@ class WhiteBox(nn.Module, ABC):
     `weights` is set by whoever loads it, and `least_confidence` and `least_agreement`, 0–1, where they were measured
     for them: with less confidence `--heads auto`, or `agree` and mask heads, find nothing. `labels` name its classes,
     in the order of the logits, where its checkpoint does. `image_size` and `patch_size` are in px; `mean` and `std`
-    normalise the red, green and blue channels, 0–1. With `has_class_token` false, class attention is the mean over patches;
-    with `pooling`, the last layer is a pooling head, whose one learned query stands for every patch's.
+    normalise the red, green and blue channels, 0–1. Where `has_class_token` is false, class attention is the mean over
+    patches; with `pooling`, the last layer is a pooling head, whose one learned query stands for every patch's.
     """
 
     weights: WeightsId | None = None

@@ -19,7 +19,7 @@ _POSITIONS = ("pos_embed", "visual.positional_embedding", "visual.trunk.pos_embe
 
 
 def to_timms(vit: TimmViT, tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Rename the tensors of a file that is in no layout of timm's; text towers and what only training uses are left out.
+    """Rename the tensors of a file that is not in timm's layout; text towers and what only training uses are left out.
 
     Raises `WeightsError` for a file of another patch or image size, which timm would resize, and for biases that the
     architecture has not, which it would drop.
