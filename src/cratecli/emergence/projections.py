@@ -11,6 +11,8 @@ from torch import Tensor
 from cratecli.geometry import Grid
 from cratecli.model.unroll import WhiteBox
 
+WHOLE = -1  # the token that asks for the whole photo in a model without a class token
+
 
 @dataclass(frozen=True, eq=False)
 class Projections:
@@ -29,8 +31,11 @@ class Projections:
     def attention(self, token: int) -> Float[np.ndarray, "layers k rows cols"]:
         """Attend from one token to the patches: `softmax(q kᵀ / √p)` over all tokens, the prefix dropped.
 
-        Token 0 asks as the class token does (2308.16271, B.1), token `prefix + i` as patch `i` does.
+        Token 0 asks as the class token does (2308.16271, B.1), token `prefix + i` as patch `i` does, and `WHOLE` as the
+        model's class attention does, where `whole` holds it.
         """
+        if token == WHOLE and self.whole is not None:
+            return self.whole
         query = (self.key if self.query is None else self.query)[:, :, token]
         scores = np.einsum("lkp,lknp->lkn", query, self.key) / np.sqrt(self.key.shape[-1])
         powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
