@@ -298,6 +298,17 @@ def _build_crate(config: CrateConfig, tensors: Tensors, path: Path) -> Crate:
     return model
 
 
+def check_fit(row: Checkpoint, path: Path) -> None:
+    """Check that a file holds the tensors of a registry's row, whose bytes the registry may not know.
+
+    Raises `WeightsError` for an unfit file.
+    """
+    if row.config is None:
+        _build_vit(row.architecture, row.name, read_tensors(path), path)
+    else:
+        _build_crate(row.config, read_tensors(path), path)
+
+
 def check_vit(path: Path, architecture: str, name: str) -> None:
     """Check that a file holds the weights of `timm:NAME`, a ViT; `name` is what it will be called.
 

@@ -165,6 +165,10 @@ def add(
                 f"{name} is registered with its architecture and constants: give FILE and --as only"
             )
         checkpoint = known.find(name)
+        if not checkpoint.pinned:  # its first file is the one that is trusted from then on
+            from cratecli.weights.checkpoint import check_fit
+
+            check_fit(checkpoint, file)
         copy = fetch.install(file, checkpoint)
     else:
         registry.check_name(name)
