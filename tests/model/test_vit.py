@@ -92,7 +92,7 @@ def test_build_knows_timms_preprocessing_and_holds_no_weights() -> None:
         ("test_efficientnet", "timm makes no ViT named"),
         ("swin_tiny_patch4_window7_224", "is not a ViT but a SwinTransformer"),
         ("vit_base_patch16_18x2_224", "plain blocks"),
-        ("vit_small_r26_s32_224", "its patches are the output of a network"),
+        ("vit_small_r26_s32_224", "square patches, each embedded by itself"),
         ("vit_so150m_patch16_reg4_map_256", "leaves out the registers"),
     ],
 )

@@ -9,7 +9,6 @@ from typing import Any
 
 import timm
 import torch
-from accelerate import init_empty_weights
 from jaxtyping import Float
 from timm.layers import AttentionPoolLatent, AttentionRope, PatchEmbed, apply_rot_embed_cat
 from timm.models.eva import Eva, EvaAttention, EvaBlock
@@ -152,12 +151,22 @@ def build_vit(name: str) -> UnrolledViT:
     Raises `ValueError` for a name timm does not know, or of a model we cannot unroll.
     """
     try:
-        with init_empty_weights(include_buffers=False):
+        with torch.device("meta"):
             vit = timm.create_model(name, pretrained=False, dynamic_img_size=True)
     except (RuntimeError, TypeError) as error:  # timm's words for unknown names and for other families
-        tried = "device meta" in str(error)  # a network before the patches, whose output timm measures
-        reason = "its patches are the output of a network" if tried else error
-        raise ValueError(f"timm makes no ViT named {name!r} that can be unrolled: {reason}") from None
+        raise ValueError(f"timm makes no ViT named {name!r} that can be unrolled: {error}") from None
     if not isinstance(vit, TimmViT):
         raise ValueError(f"{name} is not a ViT but a {type(vit).__name__}")
-    return UnrolledViT(vit)
+    model = UnrolledViT(vit)
+    for module in vit.modules():
+        _make_buffers(module)
+    return model
+
+
+def _make_buffers(module: Any) -> None:
+    """Compute what no file of weights holds, such as the frequencies of rotary embeddings, on the CPU."""
+    made = [name for name in module._non_persistent_buffers_set if getattr(module, name) is not None]
+    for name in made:
+        setattr(module, name, torch.empty_like(getattr(module, name), device="cpu"))
+    if made:
+        module.init_non_persistent_buffers()

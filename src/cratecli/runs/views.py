@@ -137,7 +137,7 @@ def views_of(
     if question.clicks and model.pooling and model.depth - 1 in layers:
         raise UsageError(
             f"layer {model.depth - 1} is a pooling head, which asks for the whole photo, not for a patch: "
-            f"choose another, such as {model.depth - 2}"
+            f"choose another layer, such as {model.depth - 2}"
         )
     sizes = [Size(*photo.shape[:2]) for photo in photos]
     grids = [question.grids(size, model.patch_size) for size in sizes]
