@@ -88,7 +88,9 @@ def test_parts(seen: Look) -> None:
 def test_a_click_is_asked_of_patches_and_not_of_a_pooling_head(seen: Look) -> None:
     model, asked = seen.model, {"at": [(20, 20)], "sizes": [size_of(seen)], "refine": "none"}
     if model.pooling:
-        with pytest.raises(UsageError, match=r"layer 2 is a pooling head, .* choose another layer, such as 1"):
+        with pytest.raises(
+            UsageError, match=r"layer 2 is a pooling head, .* choose another layer, such as 1"
+        ):
             cratecli.segment(seen, **asked)  # type: ignore[arg-type]
         asked["layers"] = [-2]
     found = cratecli.segment(seen, **asked)  # type: ignore[arg-type]
