@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
+from safetensors.torch import save_file
 
 import cratecli
 from cratecli.cli import tables
@@ -26,6 +27,7 @@ from cratecli.model.unroll import WeightsId
 from tests.cli.conftest import Here, Machine, failed
 from tests.support.painted import coco, devkit, labelled, pairs, save
 from tests.support.photos import photo
+from tests.support.vits import family_vit, register_families
 from tests.support.warm import warm_python
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
@@ -193,6 +195,34 @@ def test_several_models_and_markdown(machine: Machine, here: Here) -> None:
     assert blank == ""
     assert notes[0].startswith("- crate-nano: 3 photos of set; ")
     assert notes[1].startswith("- a|b.safetensors: 3 photos of set; ")
+
+
+def test_families_of_vits_stand_side_by_side(machine: Machine, here: Here) -> None:
+    """Patches of 14 and 16 px, registers, and no class token: one table, and scores that are kept for each model."""
+    saliency_set(machine.desk / "set")
+    families = ("dinov2-registers", "dinov3", "clip", "siglip")
+    register_families()
+    rows = []
+    for family in families:
+        save_file(family_vit(family).state_dict(), machine.desk / f"{family}.safetensors")
+        architecture = f"timm:tiny_{family.replace('-', '_')}"
+        file = machine.desk / f"{family}.safetensors"
+        rows.append(f'[models.{family}]\narchitecture = "{architecture}"\nfile = "{file}"\n')
+    machine.register("\n".join(rows))
+    models = [word for family in ("crate-nano", *families) for word in ("-m", family)]
+    options = ("--size", "64", "--resamples", "0", "--refine", "none", "--min-confidence", "0", *models)
+    done = here("evaluate", "saliency", "set", *options, "-q")
+    assert done.code == 0, done.err
+    assert [line.split()[:2] for line in done.lines[1:6]] == [
+        [name, "auto"] for name in ("crate-nano", *families)
+    ]
+    again = here("evaluate", "saliency", "set", *options, "--resume", "--json")
+    assert again.err.count("3 photos were evaluated before") == 5
+    records = json.loads(again.out)
+    assert [record["weights"] for record in records] == ["crate-nano", *families]
+    assert len({json.dumps(values(record)) for record in records}) == 5
+    layers = [record["settings"]["layers"] for record in records[1:]]
+    assert layers == [[1], [1], [1], [2]]  # the last: of siglip its pooling head
 
 
 def test_voc(machine: Machine, here: Here) -> None:

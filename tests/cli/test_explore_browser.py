@@ -5,7 +5,7 @@ import re
 import shlex
 import shutil
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import chdir, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from PIL import Image
 
 import cratecli
 from cratecli.emergence.masks import iou
-from cratecli.emergence.projections import Projections, project
+from cratecli.emergence.projections import WHOLE, Projections, project
 from cratecli.explorer.run import choose_explore_recipe, explore_run
 from cratecli.model.unroll import WhiteBox
 from cratecli.model.vit import UnrolledViT
@@ -34,6 +34,7 @@ from cratecli.serve.service import Service
 from tests.cli.conftest import Here, Machine, picture
 from tests.support.models import tiny_vit
 from tests.support.photos import photo
+from tests.support.vits import family_vit
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog, Page, Request
@@ -51,6 +52,7 @@ pytestmark = [  # CI runs them by themselves
 PATIENCE = 120_000  # ms
 SIZE = (96, 64)  # width and height of the photo, px
 PARITY = 2e-3  # of a map's largest attention
+LAST_TOKEN = 1 << 20  # stands for the last of all
 HOSTILE = "<img src=x onerror=alert(1)>\"'`&.jpg"
 
 
@@ -171,10 +173,38 @@ def test_attention_of_a_vit_is_pythons(browser: Watched, shared: Machine, page_f
     agree(page, project(vit, images, range(vit.depth)))
 
 
-def agree(page: "Page", projections: Projections) -> None:
+@pytest.mark.parametrize("family", ["siglip", "mean-pooled", "dinov3"])
+def test_attention_of_a_family_is_pythons(
+    browser: Watched, shared: Machine, page_file: Path, family: str
+) -> None:
+    """Registers are no patches; without a class token the page shows the attention that Python measured."""
+    vit = UnrolledViT(family_vit(family))
+    size = 5 * vit.patch_size
+    explored(vit, shared.desk, f"{family}.html", "one", size=size)
+    seen = project(vit, cratecli.prepare(photo(SIZE[1], SIZE[0]), vit, size=size), range(vit.depth))
+    page = browser.open(shared.desk / f"{family}.html")
+    whole = "the class token" if vit.has_class_token else "the whole photo"
+    assert page.text_content("#token") == f"Attention of {whole}"
+    agree(page, seen, (0 if vit.has_class_token else WHOLE, seen.prefix, seen.prefix + 3))
+    page.evaluate("() => crate.change({ layers: [crate.state.photo.layers.length - 1], heads: [1] })")
+    page.click("#stage", position={"x": 3, "y": 3})
+    settled(page)
+    said, command = page.text_content("#token"), page.text_content("#command")
+    assert said is not None
+    assert command is not None
+    assert said.startswith("Attention of the patch in row 0, column 0")
+    assert ("the pooling head" in said) == vit.pooling
+    assert (" --at " in command) != vit.pooling
+    page.click("#class-token")
+    settled(page)
+    assert page.text_content("#token") == f"Attention of {whole}"
+
+
+def agree(page: "Page", projections: Projections, tokens: Sequence[int] = (0, 1, 1 + 37, LAST_TOKEN)) -> None:
     """Check the page's attention of several tokens, in every layer and head, against Python's."""
     layers, heads = projections.key.shape[:2]
-    for token in (0, 1, 1 + 37, projections.key.shape[2] - 1):
+    for asked in tokens:
+        token = projections.key.shape[2] - 1 if asked == LAST_TOKEN else asked
         expected = projections.attention(token).reshape(layers, heads, -1)
         found = np.array(
             page.evaluate(

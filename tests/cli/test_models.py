@@ -194,6 +194,8 @@ def test_add_a_vit_of_timms(machine: Machine, models: Models) -> None:
         (("--as", "crate-nano"), 2, "built in"),
         (("--as", "crate-alpha-b16-in1k", "--heads", "3"), 2, "is registered"),
         (("--as", "crate-alpha-b16-in1k"), 4, "bytes, not 289348353: refused as crate-alpha-b16-in1k"),
+        (("--as", "vit-small-patch14-dinov2"), 4, "does not fit its architecture"),  # not pinned
+        (("--as", "crate-base-demo-b8"), 4, "does not fit its architecture"),
     ],
 )
 def test_add_refuses_and_leaves_nothing(

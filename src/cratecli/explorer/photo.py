@@ -1,10 +1,12 @@
 """Gather what a page shows of one photo: its tokens, what `segment` and `objects` answer, and every layer's trace."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
+from jaxtyping import Float
 from pydantic import BaseModel
 
 from cratecli.arrays import RGB
@@ -27,6 +29,7 @@ from cratecli.tasks.segment import Segmentation, decide
 from cratecli.wording import as_path, quoted
 
 PICTURE, THUMBNAIL = 1024, 144  # px, the longer side of a photo in the page, and in its strip
+LEAST = 1e-8  # attention that is shown
 
 
 class Card(BaseModel):
@@ -65,7 +68,10 @@ class ShownObject(BaseModel):
 
 
 class PhotoData(BaseModel):
-    """All that the page knows of a photo; `photo` and `options` are words of a command, for the shell."""
+    """All that the page knows of a photo; `photo` and `options` are words of a command, for the shell.
+
+    `whole` is the logarithm of class attention, of a model without a class token.
+    """
 
     picture: str
     rows: int
@@ -74,6 +80,7 @@ class PhotoData(BaseModel):
     layers: list[int]
     key: Packed
     query: Packed | None
+    whole: Packed | None
     flat: bool
     auto: Answer
     trace: Trace
@@ -121,6 +128,7 @@ def look_into(photo: DecodedPhoto, views: Sequence[View], recipe: ViewRecipe, de
         layers=list(recipe.layers),
         key=pack(projections.key),
         query=None if projections.query is None else pack(projections.query),
+        whole=None if projections.whole is None else _logs(projections.whole),
         flat=flat(rgb, projections.grid),
         auto=_answer(decide(rgb, views, segment_recipe(model, recipe), model)),
         trace=_traced(trace),
@@ -137,6 +145,8 @@ def facts_of(model: WhiteBox) -> dict[str, Any]:
         "model": model.weights.name if model.weights else "a model without a name",
         "depth": model.depth,
         "heads": model.heads,
+        "classToken": model.has_class_token,
+        "pooling": model.pooling,
         "patch": model.patch_size,
         "keep": str(defaults(model).attention.keep),
         "partsLayer": defaults(model).parts.layers[0],
@@ -151,6 +161,12 @@ def _words(job: Job) -> str:
     if job.held is not None:
         return "PHOTO"
     return quoted(as_path("-" if job.source is None else str(job.source)))
+
+
+def _logs(attention: Float[np.ndarray, "layers k rows cols"]) -> Packed:
+    """Pack attention as the logarithm that masks are cut of."""
+    layers, heads, *grid = attention.shape
+    return pack(np.log(np.maximum(attention, LEAST)).reshape(layers, heads, math.prod(grid), 1))
 
 
 def _project(rgb: RGB, recipe: ViewRecipe, model: WhiteBox) -> Projections:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -75,6 +75,11 @@ class Crate(WhiteBox):
     def paper_layer(self) -> int:
         """Give the layer that the paper's figures show: the penultimate (2308.16271, B.1), if there are two."""
         return -2 if self.depth > 1 else -1
+
+    @property
+    def constants(self) -> Mapping[str, Any]:
+        """Give the config."""
+        return self.config.to_dict()
 
     def unroll(
         self, images: Float[Tensor, "b 3 h w"], kept: Int[Tensor, "b kept"] | None = None

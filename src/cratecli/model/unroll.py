@@ -1,16 +1,20 @@
 """The base of every model: it can be unrolled, one `LayerState` a layer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from cratecli.geometry import Grid
 from cratecli.model.blocks import Projection
+
+_ROWS = 256  # queries that attend at once, where all patches do
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,8 +22,8 @@ class LayerState:
     """The state before the attention of layer `index`: its tokens, and on demand their projection.
 
     `tokens` is `b n d` entering the layer, `grid` the patches behind them, `prefix` the tokens that are not
-    patches (the class token first). The last state of an unrolling has tokens only: asking it for subspaces
-    or attention raises `ValueError`.
+    patches (the class token first, if the model has one). The last state of an unrolling has tokens only: asking it
+    for subspaces or attention raises `ValueError`.
     """
 
     index: int
@@ -27,6 +31,7 @@ class LayerState:
     grid: Grid
     prefix: int = 1
     project: Callable[[Tensor], Projection] | None = None
+    class_token: bool = True
 
     @cached_property
     def projection(self) -> Projection:
@@ -44,9 +49,10 @@ class LayerState:
         """Attend from the class token to the patches: one row per head, softmax over all tokens.
 
         Values are in 0–1, float32; a row sums to one less the attention the class token pays to itself and
-        other prefix tokens (2308.16271, B.1).
+        other prefix tokens (2308.16271, B.1). Without a class token it is the mean over all patches: the share
+        that each has in the layer's update of the mean of all patches, which such models classify by.
         """
-        return self._attention_of(0)
+        return self._attention_of(0) if self.class_token else self._mean_attention()
 
     def patch_attention(self, patch: int) -> Float[Tensor, "b k m"]:
         """Attend from one patch, counted row by row from 0, as `class_attention` does from the class token."""
@@ -58,6 +64,15 @@ class LayerState:
         key = self.projection.key.float()
         scores = (query * key).sum(dim=-1) / sqrt(key.shape[-1])
         return scores.softmax(dim=-1)[:, :, self.prefix :]
+
+    def _mean_attention(self) -> Float[Tensor, "b k m"]:
+        """Attend from all patches, `_ROWS` at once, and average."""
+        query = self.projection.query[:, :, self.prefix :]
+        key = self.projection.key.float()
+        total = torch.zeros_like(key[..., 0])
+        for some in torch.split(query, _ROWS, dim=2):
+            total += (some.float() @ key.mT / sqrt(key.shape[-1])).softmax(dim=-1).sum(dim=2)
+        return total[:, :, self.prefix :] / query.shape[2]
 
 
 @dataclass(frozen=True)
@@ -74,10 +89,13 @@ class WhiteBox(nn.Module, ABC):
     `weights` is set by whoever loads it, and `least_confidence` and `least_agreement`, 0–1, where they were measured
     for them: with less confidence `--heads auto`, or `agree` and mask heads, find nothing. `labels` name its classes,
     in the order of the logits, where its checkpoint does. `image_size` and `patch_size` are in px; `mean` and `std`
-    normalise the red, green and blue channels, 0–1.
+    normalise the red, green and blue channels, 0–1. Where `has_class_token` is false, class attention is the mean over
+    patches; with `pooling`, the last layer is a pooling head, whose one learned query stands for every patch's.
     """
 
     weights: WeightsId | None = None
+    has_class_token: bool = True
+    pooling: bool = False
     labels: tuple[str, ...] = ()
     least_confidence: float = (
         0.1  # low, both: what texture reaches, and what photos, differs from model to model
@@ -106,6 +124,11 @@ class WhiteBox(nn.Module, ABC):
         (2308.16271, B.1.) Of other models it is the last.
         """
         return -1
+
+    @property
+    def constants(self) -> Mapping[str, Any]:
+        """Give what decides a forward pass besides the weights, and stands in no file of tensors."""
+        return {"heads": self.heads}
 
     @abstractmethod
     def unroll(self, images: Float[Tensor, "b 3 h w"]) -> Iterator[LayerState]:

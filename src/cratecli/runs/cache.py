@@ -13,7 +13,6 @@ from cratecli.emergence.features import View
 from cratecli.errors import OutputError
 from cratecli.files import replacing
 from cratecli.geometry import Grid
-from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 
 FORMAT = 1  # of an entry: a change of what `observe` gives takes the next number
@@ -112,8 +111,7 @@ def identity(model: WhiteBox) -> str:
     else:
         for name, tensor in sorted(model.state_dict().items()):
             together.update(name.encode() + tensor.detach().cpu().double().numpy().tobytes())
-    constants = model.config.to_dict() if isinstance(model, Crate) else {"heads": model.heads}
-    together.update(json.dumps([constants, model.mean, model.std], sort_keys=True).encode())
+    together.update(json.dumps([dict(model.constants), model.mean, model.std], sort_keys=True).encode())
     return together.hexdigest()
 
 

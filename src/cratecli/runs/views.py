@@ -131,9 +131,14 @@ def views_of(
     memory does not hold is shown in overlapping tiles, which is noted; several raise what torch raises, to be tried
     apart. Of a question with clicks the cache learns, but it is asked in any case, and never in tiles.
     Raises `InputError` where attention is not finite, a grid is refused or even a tile is too large, `OutputError` when
-    the cache cannot be written, and `UsageError` for clicks outside a photo.
+    the cache cannot be written, and `UsageError` for clicks outside a photo, or asked of a pooling head.
     """
     layers = absolute_layers(question.layers, model.depth)
+    if question.clicks and model.pooling and model.depth - 1 in layers:
+        raise UsageError(
+            f"layer {model.depth - 1} is a pooling head, which asks for the whole photo, not for a patch: "
+            f"choose another layer, such as {model.depth - 2}"
+        )
     sizes = [Size(*photo.shape[:2]) for photo in photos]
     grids = [question.grids(size, model.patch_size) for size in sizes]
     names = [fingerprint(photo) if cache else "" for photo in photos]

@@ -298,6 +298,17 @@ def _build_crate(config: CrateConfig, tensors: Tensors, path: Path) -> Crate:
     return model
 
 
+def check_fit(row: Checkpoint, path: Path) -> None:
+    """Check that a file holds the tensors of a registry's row, whose bytes the registry may not know.
+
+    Raises `WeightsError` for an unfit file.
+    """
+    if row.config is None:
+        _build_vit(row.architecture, row.name, read_tensors(path), path)
+    else:
+        _build_crate(row.config, read_tensors(path), path)
+
+
 def check_vit(path: Path, architecture: str, name: str) -> None:
     """Check that a file holds the weights of `timm:NAME`, a ViT; `name` is what it will be called.
 
@@ -308,10 +319,11 @@ def check_vit(path: Path, architecture: str, name: str) -> None:
 
 def _build_vit(architecture: str, name: str, tensors: Tensors, path: Path) -> WhiteBox:
     from cratecli.model.vit import build_vit
+    from cratecli.weights.vit_layouts import to_timms
 
     try:
         model = build_vit(architecture.removeprefix(TIMM))
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
-    load_strictly(model.vit, tensors.by_name, path)
+    load_strictly(model.vit, to_timms(model.vit, tensors.by_name, path), path)
     return model

@@ -2,6 +2,7 @@
 
 /** Attend from one token in one layer and head (places in the data): Float32Array of all patches, 0–1. */
 function attend(photo, layer, head, token) {
+  if (token === WHOLE && photo.whole) return wholeAttention(photo, layer, head);
   const { tokens, width, prefix, key, query } = photo;
   const start = (layer * photo.heads + head) * tokens * width;
   const asking = start + token * width;
@@ -19,6 +20,13 @@ function attend(photo, layer, head, token) {
   const shares = new Float32Array(tokens - prefix);
   for (let n = prefix; n < tokens; n++) shares[n - prefix] = scores[n] / total;
   return shares;
+}
+
+/** Unpack the attention of the whole photo, in a model without a class token. */
+function wholeAttention(photo, layer, head) {
+  const count = photo.tokens - photo.prefix;
+  const start = (layer * photo.heads + head) * count;
+  return photo.whole.subarray(start, start + count).map(Math.exp);
 }
 
 /** Attend from one token in every layer and head. */

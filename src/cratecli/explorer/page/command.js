@@ -15,8 +15,9 @@ function commandOf() {
 
 /** Write the pixel in the middle of the patch that asks, as --at takes it; nothing for the class token. */
 function clickOf() {
-  const [{ size, grid }, patch] = [state.photo, chosenPatch()];
-  if (patch === null) return [];
+  const [{ size, grid, layers }, patch] = [state.photo, chosenPatch()];
+  const pooled = contents.pooling && state.layers.every((place) => layers[place] === contents.depth - 1);
+  if (patch === null || pooled) return [];
   const x = Math.floor(((patch.col + 0.5) * size.width) / grid.cols);
   const y = Math.floor(((patch.row + 0.5) * size.height) / grid.rows);
   return [`--at ${x},${y}`];

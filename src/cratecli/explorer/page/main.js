@@ -13,8 +13,8 @@ window.crate = {
   receive,
   state,
   change,
-  /** Attention of a layer and head, as the model counts them, from token 0 (the class token) or a later one. */
-  attention: (layer, head, token = 0) => attend(state.photo, state.photo.layers.indexOf(layer), head, token),
+  /** Attention of a layer and head, as the model counts them, from the class token or another, counted from 0. */
+  attention: (layer, head, token = WHOLE) => attend(state.photo, state.photo.layers.indexOf(layer), head, token),
   /** The mask that is shown, at the photo's own size. */
   mask: () => maskAt(state.photo.size),
   command: commandOf,

@@ -143,7 +143,7 @@ function isBest() {
 
 /** Say why the photo began with the map that is chosen, if it did. */
 function tellWhy() {
-  at("why").textContent = isBest() && state.answer !== "auto" && state.token === 0 ? state.photo.best.why : "";
+  at("why").textContent = isBest() && state.answer !== "auto" && state.token === WHOLE ? state.photo.best.why : "";
 }
 
 /** Let people choose in the matrix. */
@@ -151,7 +151,7 @@ function startMatrix() {
   const logs = at("logs");
   roving(at("matrix"), () => state.photo.heads + 1);
   logs.addEventListener("change", () => change({ logs: logs.checked }));
-  at("auto").addEventListener("click", () => change({ answer: "auto", token: 0 }));
+  at("auto").addEventListener("click", () => change({ answer: "auto", token: WHOLE }));
   watch(["photo"], buildMatrix);
   watch(["photo", "token", "logs"], drawMatrix);
   watch(["photo", "logs"], () => (logs.checked = state.logs));

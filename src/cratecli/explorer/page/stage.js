@@ -53,12 +53,22 @@ function patchUnder(event) {
   return { row: Math.min(Math.max(row, 0), grid.rows - 1), col: Math.min(Math.max(col, 0), grid.cols - 1) };
 }
 
+/** Name what asks for the whole photo. */
+function wholeName() {
+  return contents.classToken ? "the class token" : "the whole photo";
+}
+
+/** Say that a pooling head does not ask for patches. */
+function poolingNote() {
+  return contents.pooling ? `; of the whole photo in layer ${contents.depth - 1}, the pooling head` : "";
+}
+
 /** Say which token was chosen. */
 function tellToken() {
   const patch = chosenPatch();
   press(at("class-token"), patch === null);
   at("token").textContent =
-    patch === null ? "Attention of the class token" : `Attention of the patch in row ${patch.row}, column ${patch.col}`;
+    patch === null ? `Attention of ${wholeName()}` : `Attention of the patch in row ${patch.row}, column ${patch.col}${poolingNote()}`;
   frame(at("cursor"), patch);
 }
 
@@ -94,6 +104,8 @@ function startStage() {
   stage.addEventListener("pointerleave", () => frame(at("hover"), null));
   stage.addEventListener("keydown", keyOnStage);
   at("class-token").addEventListener("click", chooseClassToken);
+  if (!contents.classToken) at("class-token").textContent = "Whole photo";
+  at("whole-name").textContent = wholeName();
   radios("show", "show");
   watch(["photo", "token"], tellToken);
   const drawn = ["photo", "token", "layers", "heads", "answer", "rule", "value", "show", "tab", "logs"];

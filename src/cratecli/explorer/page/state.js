@@ -1,11 +1,12 @@
 // What the page shows, and who draws it anew when it changes.
 
 const contents = JSON.parse(document.getElementById("contents").textContent);
+const WHOLE = contents.classToken ? 0 : -1; // the token that asks for the whole photo
 
 const state = {
   photo: null, // the photo that is looked at, unpacked
   place: -1, // its place in the strip
-  token: 0, // whose attention is shown: 0 is the class token, `prefix + i` patch i
+  token: WHOLE, // whose attention is shown: WHOLE is the class token, `prefix + i` patch i
   layers: [], // places of the layers and heads whose maps are averaged
   heads: [],
   answer: "heads", // or "auto": the mask of `crate segment`
@@ -107,14 +108,14 @@ const maskedPatches = remembered(
 /** Give the row and column, from 0, of the patch that was chosen; nothing for the class token. */
 function chosenPatch() {
   const { photo, token } = state;
-  if (token === 0) return null;
+  if (token === WHOLE) return null;
   const patch = token - photo.prefix;
   return { row: Math.floor(patch / photo.grid.cols), col: patch % photo.grid.cols };
 }
 
-/** Choose the class token. */
+/** Choose the class token, or the whole photo. */
 function chooseClassToken() {
-  change({ token: 0 });
+  change({ token: WHOLE });
 }
 
 /** Choose a patch. */

@@ -28,6 +28,7 @@ function fetchData(place) {
 async function unpackPhoto(card, data) {
   const key = await unpack(data.key);
   const query = data.query ? await unpack(data.query) : key;
+  const whole = data.whole ? await unpack(data.whole) : null;
   const [size, grid] = [{ height: card.height, width: card.width }, { rows: data.rows, cols: data.cols }];
   const image = new Image();
   image.src = data.picture;
@@ -54,6 +55,7 @@ async function unpackPhoto(card, data) {
     width: key.length / (data.layers.length * contents.heads * tokens),
     key,
     query,
+    whole,
     flat: data.flat,
     auto: data.auto,
     autoMask: kept(data.auto.mask),
@@ -87,7 +89,7 @@ async function lookAt(place) {
     const partsLayer = Math.max(photo.layers.indexOf(contents.partsLayer), 0);
     const first = same ? {} : { partsLayer };
     describePhoto(photo);
-    change({ photo, token: 0, hidden: new Set(), layers, heads, ...first });
+    change({ photo, token: WHOLE, hidden: new Set(), layers, heads, ...first });
   } catch (error) {
     at("trouble").textContent = `${card.name}: ${error.message}`;
     at("trouble").hidden = false;
