@@ -30,6 +30,7 @@ from cratecli.weights.store import store_model
 from tests.support.mask_heads import head_config, stored_head
 from tests.support.models import CONFIG, small_crate
 from tests.support.photos import photo
+from tests.support.served import served
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
@@ -155,6 +156,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "parts": {"SEEDS": range(1), "COUNTS": range(2, 3)},
     "parts_scale": {"ROUNDS": {2: 1}, "ORDERS": ((2, 1),)},
+    "serve": {"EACH": 1, "TURNS": 1, "CLIENTS": (2,), "served": served},
     "speed": {"CONFIG": CONFIG, "LAYER": 1, "PAIRS": 1, "SIDE": 64, "LARGE": 64},
     "startup": {"TURNS": 1, "COMMANDS": {"import": ("-c", "import cratecli")}},
     "train_speed": {"BATCH": 2, "PAIRS": 1},
@@ -170,6 +172,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "ranker": ["DATA/ecssd200/images", "--composites", "3", "--table", "PAGE/ranker.toml"],
     "pieces": ["HEAD", "--composites", "3", "--table", "PAGE/pieces.toml"],
     "explorer": [],
+    "serve": [],
     "speed": [],
     "startup": [],
     "train_speed": [],

@@ -64,15 +64,17 @@ def test_every_picture_and_page_a_page_names_is_there() -> None:
             assert (page.parent / target).exists(), f"{page.name} names {target}"
 
 
-def test_the_table_of_faults_names_tests_that_are_there() -> None:
-    """Every fault, by its number, has a row; every test that a row names exists."""
-    page = (ROOT / "docs/faults.md").read_text()
+def test_the_tables_of_faults_and_attacks_name_tests_that_are_there() -> None:
+    """Every fault, by its number, has a row; every test that a row names exists, and every attack names one."""
+    page, attacks = ((ROOT / f"docs/{name}.md").read_text() for name in ("faults", "serve"))
     there = {
         name
         for path in ROOT.glob("tests/**/test_*.py")
         for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)
     }
-    assert not set(re.findall(r"`(test_\w+)`", page)) - there
+    assert not set(re.findall(r"`(test_\w+)`", page + attacks)) - there
+    (table,) = re.findall(r"^\| attack \| answer \| test \|\n\|---\|---\|---\|\n((?:\|.*\n)+)", attacks, re.M)
+    assert all(re.search(r"\| `test_\w+`[^|]*\|$", row) for row in table.splitlines())
     rows = re.findall(r"^\| (\d+) \|(.*)\|$", page, re.M)
     assert {int(number) for number, _ in rows} == {*range(1, 26), *range(27, 32)}
     for number, row in rows:

@@ -6,10 +6,9 @@ import shlex
 import shutil
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
-from contextlib import chdir, closing
+from contextlib import chdir
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -25,15 +24,10 @@ from cratecli.model.vit import UnrolledViT
 from cratecli.runs.batch import Desk
 from cratecli.runs.inputs import Inputs
 from cratecli.runs.outputs import Outputs, plan_run
-from cratecli.serve import server
-from cratecli.serve.app import make_app
-from cratecli.serve.folders import Folders
-from cratecli.serve.guards import Rules
-from cratecli.serve.limits import Limits
-from cratecli.serve.service import Service
 from tests.cli.conftest import Here, Machine, picture
 from tests.support.models import tiny_vit
 from tests.support.photos import photo
+from tests.support.served import served
 from tests.support.vits import family_vit
 
 if TYPE_CHECKING:
@@ -471,17 +465,10 @@ def test_a_folder_loads_what_is_looked_at(
 
 
 @pytest.fixture
-def address(model: WhiteBox) -> Iterator[str]:
+def address() -> Iterator[str]:
     """Serve the page, in a thread."""
-    stop = Event()
-    service = Service(model, Limits(), Folders(), print)
-    with closing(server.listen("127.0.0.1", 0)) as listening:
-        app = make_app(service, Rules())
-        thread = Thread(target=server.serve, args=(app, listening, service.limits, stop.is_set))
-        thread.start()
-        yield server.address_of(listening)
-        stop.set()
-        thread.join()
+    with served() as address:
+        yield address
 
 
 HAND = """([kind, name, text]) => {
