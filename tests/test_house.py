@@ -17,7 +17,6 @@ LONGER = {
     "runs/batch.py": "one engine, whose threads and memory limits hang together",
     "runs/ledger.py": "one protocol between processes, read top to bottom",
     "tasks/records.py": "the fields of every record, each with its description",
-    "weights/checkpoint.py": "one way in, with all that is refused on it",
 }
 """The files that are longer, and why."""
 

@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from cratecli.evaluation.saliency import evaluate_saliency
     from cratecli.evaluation.voc import evaluate_voc
     from cratecli.geometry import Box, Size
-    from cratecli.model.unroll import LayerState, WeightsId, WhiteBox
-    from cratecli.runs.views import Look, look, prepare
+    from cratecli.model.engine import Model, WeightsId
+    from cratecli.model.graph import GraphModel
+    from cratecli.model.unroll import LayerState, WhiteBox
+    from cratecli.runs.tensors import prepare
+    from cratecli.runs.views import Look, look
     from cratecli.tasks.heads import HeadMaps, heads
     from cratecli.tasks.layers import LayerTrace, layers
     from cratecli.tasks.objects import Object, objects, objects_many
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
     from cratecli.training.train import train
     from cratecli.training.watch import Trained, Watch
     from cratecli.weights.checkpoint import load_model
+    from cratecli.weights.loading import load_graph
 
 __all__ = [
     "Box",
@@ -72,6 +76,7 @@ __all__ = [
     "DeviceError",
     "Evaluation",
     "EvaluationOptions",
+    "GraphModel",
     "HeadMaps",
     "HeadRecipe",
     "InputError",
@@ -81,6 +86,7 @@ __all__ = [
     "LayerState",
     "LayerTrace",
     "Look",
+    "Model",
     "NothingMatchedError",
     "Object",
     "ObjectOptions",
@@ -117,6 +123,7 @@ __all__ = [
     "evaluate_voc",
     "heads",
     "layers",
+    "load_graph",
     "load_model",
     "look",
     "objects",
@@ -147,15 +154,19 @@ _ROOMS = {
         "Box",
         "Size",
     ),
+    "model.engine": (
+        "Model",
+        "WeightsId",
+    ),
+    "model.graph": ("GraphModel",),
     "model.unroll": (
         "LayerState",
-        "WeightsId",
         "WhiteBox",
     ),
+    "runs.tensors": ("prepare",),
     "runs.views": (
         "Look",
         "look",
-        "prepare",
     ),
     "tasks.heads": (
         "HeadMaps",
@@ -209,6 +220,7 @@ _ROOMS = {
         "Watch",
     ),
     "weights.checkpoint": ("load_model",),
+    "weights.loading": ("load_graph",),
 }
 """Where public names live, so that `import cratecli` loads nothing that needs torch."""
 

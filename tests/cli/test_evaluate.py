@@ -22,7 +22,7 @@ from cratecli.evaluation.records import EvaluationRecord
 from cratecli.evaluation.result import Evaluation, Measure, ResultRow
 from cratecli.evaluation.scores import ScoreStore
 from cratecli.geometry import Box
-from cratecli.model.unroll import WeightsId
+from cratecli.model.engine import WeightsId
 from tests.cli.conftest import Here, Machine, failed
 from tests.support.painted import coco, devkit, labelled, pairs, save
 from tests.support.photos import photo

@@ -17,7 +17,7 @@ from cratecli.io.formats.record import annotate
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.runs.manifest import ManifestRow
-from cratecli.runs.views import model_inputs
+from cratecli.runs.tensors import model_inputs
 from cratecli.weights.checkpoint import load_model
 from cratecli.weights.store import store_model
 from tests.cli.conftest import Here, Machine, failed

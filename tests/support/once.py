@@ -13,7 +13,7 @@ from PIL import Image
 from cratecli.cli import app
 from cratecli.model.device import choose_device
 from cratecli.model.unroll import WhiteBox
-from cratecli.weights import checkpoint
+from cratecli.weights import checkpoint, loading
 from tests.support.photos import photo
 from tests.support.sizes import ask_at_small_sizes
 
@@ -30,7 +30,7 @@ def _loaded(name: str | Path | None, options: tuple[tuple[str, Any], ...], *_fil
 
 def load_once(name: str | Path | None = None, **options: Any) -> WhiteBox:
     """Load a model as `load_model` does, but once for all runs in this process: until its file or row changes."""
-    row, path = checkpoint.find_weights(name)
+    row, path = loading.find_weights(name)
     file = path.stat()
     place = choose_device(options.get("device", "auto"), options.get("dtype", "auto"))
     version = (

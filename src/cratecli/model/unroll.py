@@ -1,6 +1,7 @@
 """The base of every model: it can be unrolled, one `LayerState` a layer."""
 
-from abc import ABC, abstractmethod
+import hashlib
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from cratecli.geometry import Grid
 from cratecli.model.blocks import Projection
+from cratecli.model.engine import Model, Place
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,29 +62,8 @@ class LayerState:
         return scores.softmax(dim=-1)[:, :, self.prefix :]
 
 
-@dataclass(frozen=True)
-class WeightsId:
-    """Name the weights a model was loaded from, and the SHA-256 of their file, in hexadecimal."""
-
-    name: str
-    sha256: str
-
-
-class WhiteBox(nn.Module, ABC):
-    """Any model that `unroll` can walk through layer by layer.
-
-    `weights` is set by whoever loads it, and `least_confidence` and `least_agreement`, 0–1, where they were measured
-    for them: with less confidence `--heads auto`, or `agree` and mask heads, find nothing. `labels` name its classes,
-    in the order of the logits, where its checkpoint does. `image_size` and `patch_size` are in px; `mean` and `std`
-    normalise the red, green and blue channels, 0–1.
-    """
-
-    weights: WeightsId | None = None
-    labels: tuple[str, ...] = ()
-    least_confidence: float = (
-        0.1  # low, both: what texture reaches, and what photos, differs from model to model
-    )
-    least_agreement: float = 0.12
+class WhiteBox(nn.Module, Model):
+    """Any model of torch's that `unroll` can walk through layer by layer; see `Model` for what it tells of itself."""
 
     def __init__(
         self,
@@ -100,16 +81,27 @@ class WhiteBox(nn.Module, ABC):
         self.mean, self.std = mean, std
 
     @property
-    def paper_layer(self) -> int:
-        """Give the layer that the paper's figures show: the penultimate of a CRATE (-2), the last of a ViT (-1).
+    def place(self) -> Place:
+        """Tell where the parameters are, and in which number format."""
+        parameter = next(self.parameters())
+        return Place("torch", str(parameter.device), str(parameter.dtype).removeprefix("torch."))
 
-        (2308.16271, B.1.) Of other models it is the last.
-        """
-        return -1
+    def weights_digest(self) -> str:
+        """Name the weights by the SHA-256 of their file, or, where they have none, of their numbers."""
+        if self.weights:
+            return self.weights.sha256
+        together = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            together.update(name.encode() + tensor.detach().cpu().double().numpy().tobytes())
+        return together.hexdigest()
 
     @abstractmethod
     def unroll(self, images: Float[Tensor, "b 3 h w"]) -> Iterator[LayerState]:
         """Yield each layer's state before its attention is computed, then one with the final tokens."""
+
+    def classify(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b c"]:
+        """Turn the final tokens of an unrolling into class scores; without a classifier, the class token."""
+        return tokens[:, 0]
 
 
 def patch_grid(images: Float[Tensor, "b 3 h w"], patch_size: int) -> Grid:

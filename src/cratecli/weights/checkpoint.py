@@ -1,13 +1,11 @@
 """Load a model from a verified checkpoint file: every known wrapping and layout, and no code unpickled."""
 
 import json
-import os
 import warnings
 import zipfile
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from math import isqrt
 from pathlib import Path
 from pickle import UnpicklingError
@@ -23,12 +21,13 @@ from cratecli.errors import UsageError, WeightsError
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.device import choose_device
-from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.weights import fetch, registry
+from cratecli.model.engine import WeightsId
+from cratecli.model.unroll import WhiteBox
+from cratecli.weights import fetch
 from cratecli.weights.class_names import class_names
-from cratecli.weights.download import explained
+from cratecli.weights.graphs import is_graph
 from cratecli.weights.layouts import LAYOUTS, find_layout, rename
-from cratecli.weights.registry import Checkpoint
+from cratecli.weights.loading import find_weights
 from cratecli.weights.rows import TIMM
 
 _LISTED = 6  # how many tensor names an error spells out
@@ -243,6 +242,10 @@ def load_model(
     """
     place, number = choose_device(device, dtype)
     row, path = find_weights(name_or_file)
+    if is_graph(path):
+        raise UsageError(
+            f"{path} is an ONNX graph, and this needs the model itself, by its name or checkpoint file"
+        )
     sha256 = fetch.fingerprint(path)[1] if row is None else fetch.verified(row, path)
     tensors = read_tensors(path)
     model: WhiteBox
@@ -259,35 +262,6 @@ def load_model(
         if row is not None and (measured := getattr(row, bound)) is not None:
             setattr(model, bound, measured)
     return model.eval().requires_grad_(False).to(place, number)
-
-
-def cached_model(name_or_file: str | Path | None = None) -> WhiteBox:
-    """Load a model as `load_model` does, once: the last one is kept, until its file or its registry row changes.
-
-    Raises what `load_model` raises.
-    """
-    row, path = find_weights(name_or_file)
-    with explained(f"{path}: cannot be read", "check the file"):
-        file = path.stat()
-    version = (path.resolve(), file.st_size, file.st_mtime_ns, file.st_ino)
-    return _load_version(None if name_or_file is None else str(name_or_file), row, version)
-
-
-@lru_cache(maxsize=1)
-def _load_version(name_or_file: str | None, *_version: object) -> WhiteBox:
-    return load_model(name_or_file)
-
-
-def find_weights(name_or_file: str | Path | None) -> tuple[Checkpoint | None, Path]:
-    """Find the registry's row, and the file, unread, behind a name; a checkpoint file has no row.
-
-    `None` is the default model. Raises `UsageError` for an unknown name, `WeightsError` when its file is not here.
-    """
-    if name_or_file is not None and os.path.isfile(name_or_file):  # noqa: PTH113 - Path.is_file raises for a name too long
-        return None, Path(name_or_file)
-    name = registry.default_name() if name_or_file is None else str(name_or_file)
-    row = registry.load_registry().find(name)
-    return row, fetch.present(row)
 
 
 def _build_crate(config: CrateConfig, tensors: Tensors, path: Path) -> Crate:

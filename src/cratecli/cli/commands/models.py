@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cratecli.cli.commands import models_export
 from cratecli.cli.console import put, stdout_is_terminal, tell
 from cratecli.errors import UsageError, WeightsError
 
@@ -39,6 +40,9 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A model of the list."
 MaybeName = Annotated[
     str | None, typer.Argument(metavar="[NAME]", help="A model of the list.", autocompletion=_complete)
 ]
+
+
+app.command("export")(models_export.export)
 
 
 @app.command("list")

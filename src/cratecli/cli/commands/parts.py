@@ -77,7 +77,7 @@ def parts(
     from cratecli.tasks.parts_run import choose_vocabulary, parts_run
     from cratecli.tasks.records import parts_record
 
-    model = running.load()
+    model = running.load_either()
     choice = choose_vocabulary(model, asked, parts=parts_, save=save_parts, names=names)
     report.starts(model, str(choice.recipe), choice.recipe.sizes)
     with run.desk(model) as desk:
