@@ -19,9 +19,9 @@ from PIL import Image
 from cratecli.cli.app import main
 from cratecli.errors import InputError
 from cratecli.runs.manifest import MANIFEST
-from cratecli.weights import checkpoint
+from cratecli.weights import checkpoint, loading
 from tests.support.environment import environment
-from tests.support.once import get_command, load_once
+from tests.support.once import get_command, load_graph_once, load_once
 from tests.support.photos import photo
 from tests.support.runs import read_rows
 from tests.support.waiting import PATIENCE
@@ -210,6 +210,7 @@ def here(
     monkeypatch.chdir(machine.desk)
     monkeypatch.setattr(typer.main, "get_command", get_command)
     monkeypatch.setattr(checkpoint, "load_model", load_once)
+    monkeypatch.setattr(loading, "load_graph", load_graph_once)
 
     def run(*arguments: str | Path, stdin: bytes = b"", **more: str) -> Done:
         with monkeypatch.context() as patch:

@@ -103,8 +103,8 @@ Device = Annotated[
 Engine = Annotated[
     Literal["auto", "torch", "onnx"],
     typer.Option(
-        help="What runs the model: auto is onnxruntime, which starts at once, for a few photos on the CPU "
-        "where the model has a graph, and torch for many.",
+        help="What runs the model: auto is onnxruntime, which starts at once, on the CPU for the built-in model "
+        "and exports; else torch."
     ),
 ]
 Dtype = Annotated[

@@ -161,8 +161,8 @@ class Running:
 
         return load_model(self.model, device=self.device, dtype=self.dtype)
 
-    def load_either(self, engine: "EngineChoice" = "auto", plan: "Plan | None" = None) -> "Model":
-        """Load the model for an engine, or for the one that suits a plan. Raises what `loading.load` raises."""
+    def load_either(self, engine: "EngineChoice", plan: "Plan") -> "Model":
+        """Load the model for an engine; see `load_for`. Raises what `loading.load` raises."""
         from cratecli.runs.engines import load_for
 
         return load_for(plan, self.model, engine=engine, device=self.device, dtype=self.dtype)

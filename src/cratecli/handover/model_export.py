@@ -120,13 +120,15 @@ RunExport = Callable[[np.ndarray], Sequence[np.ndarray]]
 def compare(model: WhiteBox, facts: GraphFacts, run: RunExport) -> dict[str, float]:
     """Compare an export with the model on two photos: of every output the largest error, as a share of its largest.
 
-    Both photos are shown together, at each size that the export takes, or at the model's own and its half again.
+    They are shown together, and one alone, at each size that the export takes, or at the model's own, at its half again
+    and at a small one.
     """
     errors = dict.fromkeys(output_names(facts), 0.0)
-    for grid in _grids(model, facts):
-        batch = np.stack(
-            [images.fit(photo, grid, model.patch_size, model.mean, model.std) for photo in photos()]
-        )
+    shown = [
+        np.stack([images.fit(photo, grid, model.patch_size, model.mean, model.std) for photo in photos()])
+        for grid in _grids(model, facts)
+    ]
+    for batch in (*shown, shown[0][1:]):
         for name, right, found in zip(
             errors, _right(model, facts, batch), run(batch.astype(facts.dtype)), strict=True
         ):
@@ -152,7 +154,11 @@ def _grids(model: WhiteBox, facts: GraphFacts) -> list[Grid]:
     if facts.sizes is not None:
         return [Grid(height // patch, width // patch) for height, width in facts.sizes]
     size, side = Size(*photos()[0].shape[:2]), model.image_size
-    shown = (fit_grid(size, side, patch), fit_grid(size, side * 3 // 2, patch), fit_grid(size, patch, patch))
+    shown = (
+        fit_grid(size, side, patch),
+        fit_grid(size, side * 3 // 2, patch),
+        fit_grid(size, 2 * patch, patch),
+    )
     return list(dict.fromkeys(shown))
 
 

@@ -31,7 +31,7 @@ class GraphFacts(Record):
 
     version: str = Field(description="The version of crate.")
     weights: str | None = Field(
-        description="The name of the model that was exported, or its checkpoint's path."
+        description="The name of the model that was exported, or of its checkpoint's file."
     )
     weights_sha256: str = Field(description="SHA-256 of the checkpoint file, hexadecimal.")
     config: dict[str, Any] = Field(description="The config of a CRATE; of a ViT its heads.")

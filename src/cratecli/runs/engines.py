@@ -1,4 +1,4 @@
-"""Which engine runs the model of a run: the one that began it, or the one that suits how many photos there are."""
+"""Which engine runs the model of a run: a run that was stopped goes on with the one that began it."""
 
 from pathlib import Path
 
@@ -9,18 +9,14 @@ from cratecli.weights.loading import EngineChoice, load
 
 
 def load_for(
-    plan: Plan | None,
+    plan: Plan,
     name_or_file: str | Path | None = None,
     *,
     engine: EngineChoice = "auto",
     device: str = "auto",
     dtype: str = "auto",
 ) -> Model:
-    """Load a model for an engine; `auto` resumes a plan with the one that began it, else goes by its photos' number.
-
-    Without a plan there may be any number. Raises what `loading.load` raises.
-    """
-    if engine == "auto" and plan and plan.resume and plan.manifest and device in ("auto", "cpu"):
+    """Load a model for an engine; `auto` resumes a plan with the one that began it. Raises what `load` raises."""
+    if engine == "auto" and plan.resume and plan.manifest and device in ("auto", "cpu"):
         engine = engine_in(plan.manifest) or engine
-    photos = None if plan is None else len(plan.jobs)
-    return load(name_or_file, engine=engine, device=device, dtype=dtype, photos=photos)
+    return load(name_or_file, engine=engine, device=device, dtype=dtype)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -24,7 +25,7 @@ from cratecli.version import __version__
 
 OPSET = 18  # which onnxruntime has known since 1.14
 LARGEST = 2_000_000_000  # bytes of an ONNX file: protobuf holds no more
-_FOLDED = 128  # bytes: shapes are computed beforehand, weights are left as they are stored
+_FOLDED = 16  # numbers of a tensor: shapes are computed beforehand, weights are left as they are stored
 _INSTALL = "run: pip install 'cratecli[onnx]'"
 
 Number = Literal["float32", "float16"]
@@ -61,6 +62,9 @@ class _Stored(nn.Module):
 
     def __init__(self, answers: _Answers) -> None:
         super().__init__()
+        for module in answers.model.modules():
+            if isinstance(module, ISTA):
+                module.fold(False)  # a checkpoint has the dictionary
         self.stored = deepcopy(answers.model).half()
         self._answers = [answers]  # in a list: its numbers are not in the graph
 
@@ -78,7 +82,7 @@ def facts_of(model: WhiteBox, choice: ExportChoice) -> GraphFacts:
         tied = state.projection.query is state.projection.key
     return GraphFacts(
         version=__version__,
-        weights=model.weights.name if model.weights else None,
+        weights=Path(model.weights.name).name if model.weights else None,
         weights_sha256=model.weights_digest(),
         config=dict(model.constants),
         depth=model.depth,
@@ -110,17 +114,18 @@ def trace(model: WhiteBox, facts: GraphFacts, *, stored: bool = False) -> Export
     With `stored` its float16 numbers are made float32 as they are used. Raises `UsageError` for a model that cannot be
     traced at sizes that are not fixed.
     """
-    answers = _Answers(model, facts.layers, tied=facts.tied).eval()
+    answers = _Answers(deepcopy(model), facts.layers, tied=facts.tied).eval()
     whole: nn.Module = _Stored(answers).eval() if stored else answers
     number = getattr(torch, facts.dtype)
     if number != torch.float32:
-        whole = deepcopy(whole).to(number)
+        whole = whole.to(number)
     patch = facts.patch_size
     fixed = facts.sizes is not None and len(facts.sizes) == 1
     height, width = facts.sizes[0] if facts.sizes else (3 * patch, 5 * patch)
     sides: dict[int, Any] = {0: Dim("batch", min=1, max=1 << 16)}
     if not fixed:
-        sides |= {2: patch * Dim("rows", min=1, max=1 << 10), 3: patch * Dim("cols", min=1, max=1 << 10)}
+        # From two patches on: torch treats an axis of one as special. An ONNX graph takes that too.
+        sides |= {2: patch * Dim("rows", min=2, max=1 << 10), 3: patch * Dim("cols", min=2, max=1 << 10)}
     images = torch.zeros(2, 3, height, width, dtype=number)
     with _quiet(), torch.no_grad():
         try:
@@ -185,8 +190,20 @@ def as_onnx(program: ExportedProgram, facts: GraphFacts) -> Any:
     return whole
 
 
-def without_weights(whole: Any, checkpoint: bytes, name: str) -> None:
-    """Let the initializers of a traced `stored` model be those of a safetensors file `name` beside it.
+def own_graph(model: Crate, checkpoint: bytes, name: str) -> bytes:
+    """Make the graph that stands beside a model's float16 checkpoint, a file `name` whose tensors have our names.
+
+    It gives every layer, takes any size, and holds no weights: they are read from that file.
+    """
+    facts = facts_of(model, ExportChoice(tuple(range(model.depth))))
+    whole = as_onnx(trace(model, facts, stored=True), facts)
+    _take_weights_from(checkpoint, name, whole)
+    content: bytes = whole.SerializeToString(deterministic=True)
+    return content
+
+
+def _take_weights_from(checkpoint: bytes, name: str, whole: Any) -> None:
+    """Let the initializers of a traced `stored` model be the tensors of a safetensors file beside it.
 
     Raises `ValueError` where one of them is not in the file, or other than there.
     """
@@ -194,36 +211,24 @@ def without_weights(whole: Any, checkpoint: bytes, name: str) -> None:
 
     length = int.from_bytes(checkpoint[:8], "little")
     header: Mapping[str, Any] = json.loads(checkpoint[8 : 8 + length])
-    renamed = {}
+    renamed: dict[str, str] = {}
     for each in whole.graph.initializer:
-        known = header.get(each.name.removeprefix("stored."))
-        if known is None:
-            if len(each.raw_data) > _FOLDED:
-                raise ValueError(f"{each.name} is not in {name}")
+        own = each.name.removeprefix("stored.")
+        if own not in header:
+            if len(each.raw_data) > 8 * _FOLDED:
+                raise ValueError(f"{own} is not in {name}")
             continue
-        start, end = (8 + length + place for place in known["data_offsets"])
-        if list(each.dims) != known["shape"] or each.raw_data != checkpoint[start:end]:
-            raise ValueError(f"{each.name} is not what {name} holds")
-        renamed[each.name] = each.name.removeprefix("stored.")
-        each.name = renamed[each.name]
+        start, end = (8 + length + place for place in header[own]["data_offsets"])
+        if list(each.dims) != header[own]["shape"] or each.raw_data != checkpoint[start:end]:
+            raise ValueError(f"{own} is not what {name} holds")
+        renamed[each.name] = each.name = own
         each.ClearField("raw_data")
         each.data_location = onnx.TensorProto.EXTERNAL
-        places = {"location": name, "offset": start, "length": end - start}
-        del each.external_data[:]
-        for key, value in places.items():
+        for key, value in {"location": name, "offset": start, "length": end - start}.items():
             each.external_data.add(key=key, value=str(value))
     for node in whole.graph.node:
         for place, given in enumerate(node.input):
             node.input[place] = renamed.get(given, given)
-
-
-def stored_copy(model: Crate) -> Crate:
-    """Copy a model as its checkpoint holds it: ISTA's dictionaries are not folded."""
-    copied = deepcopy(model)
-    for module in copied.modules():
-        if isinstance(module, ISTA):
-            module.fold(False)
-    return copied
 
 
 @contextmanager

@@ -95,6 +95,7 @@ def _runner(session: Any) -> Run:
     only = onnxruntime.RunOptions()
     only.log_severity_level = _QUIET
     only.only_execute_path_to_fetches = True
+    only.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def run(names: Sequence[str], images: np.ndarray) -> list[np.ndarray]:
         arrays: list[Any] = session.run(list(names), {IMAGES: images}, only)
@@ -112,6 +113,7 @@ def _session(content: bytes, beside: dict[str, bytes], path: Path) -> Any:
     options.log_severity_level = _QUIET
     options.intra_op_num_threads = threads()
     options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # which would plan for the largest of all batches, at twice the memory
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if beside:
         options.add_external_initializers_from_files_in_memory(

@@ -14,7 +14,6 @@ from cratecli.weights.gpu import gpu_here
 from cratecli.weights.registry import Checkpoint
 
 EngineChoice = Literal["auto", "torch", "onnx"]
-FEW = 8  # photos, for which starting torch takes longer than it saves: benchmarks/startup.md
 
 
 def find_weights(name_or_file: str | Path | None) -> tuple[Checkpoint | None, Path]:
@@ -35,23 +34,21 @@ def load(
     engine: EngineChoice = "auto",
     device: str = "auto",
     dtype: str = "auto",
-    photos: int | None = None,
 ) -> Model:
-    """Load a model for an engine; `auto` takes torch, but an ONNX file as it is, and for few photos a built-in graph.
+    """Load a model for an engine; `auto` is onnxruntime on the CPU for what has a graph, in the package or as a file.
 
-    `None` is the default model; `photos` is how many there are, if that is known. Raises `UsageError` for an engine
-    that does not run this model, or not there, and what `load_model` and `load_graph` raise.
+    So it starts at once, and is no slower (benchmarks/startup.md); all else is torch's. `None` is the default model.
+    Raises `UsageError` for an engine that does not run this model, or not there, and what `load_model` and `load_graph`
+    raise.
     """
-    if runs_as_graph(name_or_file, engine=engine, device=device, dtype=dtype, photos=photos):
+    if _runs_as_graph(name_or_file, engine=engine, device=device, dtype=dtype):
         return load_graph(name_or_file)
     from cratecli.weights import checkpoint
 
     return checkpoint.load_model(name_or_file, device=device, dtype=dtype)
 
 
-def runs_as_graph(
-    name_or_file: str | Path | None, *, engine: EngineChoice, device: str, dtype: str, photos: int | None
-) -> bool:
+def _runs_as_graph(name_or_file: str | Path | None, *, engine: EngineChoice, device: str, dtype: str) -> bool:
     """Tell whether onnxruntime shall run a model. Raises `UsageError` for what contradicts."""
     row, path = find_weights(name_or_file)
     fits = device in ("auto", "cpu") and dtype in ("auto", "float32")
@@ -67,12 +64,8 @@ def runs_as_graph(
         if not fits:
             raise UsageError(f"--engine onnx runs on the CPU, in float32: not on {device}, in {dtype}")
         return True
-    few = photos is not None and photos <= FEW
-    return engine == "auto" and few and fits and _has_graph(row) and (device == "cpu" or not gpu_here())
-
-
-def _has_graph(row: Checkpoint | None) -> bool:
-    return row is not None and row.graph_sha256 is not None and graphs.runtime_here()
+    has_graph = row is not None and row.graph_sha256 is not None and graphs.runtime_here()
+    return engine == "auto" and fits and has_graph and (device == "cpu" or not gpu_here())
 
 
 def load_graph(name_or_file: str | Path | None = None) -> GraphModel:
@@ -105,4 +98,4 @@ def cached_model(name_or_file: str | Path | None = None) -> Model:
 
 @lru_cache(maxsize=1)
 def _load_version(name_or_file: str | None, *_version: object) -> Model:
-    return load(name_or_file)
+    return load(name_or_file, engine="auto" if graphs.is_graph(name_or_file) else "torch")

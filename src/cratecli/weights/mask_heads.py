@@ -61,7 +61,7 @@ def load_head(path: Path, model: Model) -> LoadedHead:
         tensors = load(content)
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError):
         raise WeightsError(f"{path}: {_NONE}") from None
-    named, own = model.weights, model.weights_digest()
+    named, own = model.learned, model.original.sha256 if model.original else model.weights_digest()
     if config.model_sha256 != own:
         called = f"{named.name}" if named else "the model"
         raise UsageError(
