@@ -103,7 +103,7 @@ def test_every_object_is_called_what_the_model_sees(machine: Machine, here: Here
     lay_out(machine.desk)
     done = here("export", "run", "--as", "coco", "--label-from", "class", "-o", "all.json")
     assert (done.code, done.lines) == (0, ["all.json"])
-    assert done.err.splitlines()[0] == "crate: classes are those of models/m.safetensors, cpu float32"
+    assert done.err.splitlines()[0] == "crate: classes are those of models/m.safetensors, torch cpu float32"
     content = (machine.desk / "all.json").read_bytes()
     assert labels(content) == RIGHT
     assert json.loads(content)["info"]["crate"]["recipe"] == {"label_from": "class"}

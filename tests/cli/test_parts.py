@@ -118,7 +118,7 @@ def test_a_folder_in_a_process_of_its_own(machine: Machine) -> None:
     ]
     assert [name for name in machine.files() if not name.startswith("in/")] == sorted(done.lines)
     assert done.err.startswith("crate: crate-nano, layers ")
-    assert ", k 2, foreground attention, refine none, seed 0, cpu float32" in done.err
+    assert ", k 2, foreground attention, refine none, seed 0, onnx cpu float32" in done.err
     assert done.err.count("\n") == 1
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from cratecli.cli import console
 from cratecli.model.crate import Crate
-from cratecli.weights import checkpoint
+from cratecli.weights import checkpoint, loading
 from tests.cli.conftest import TO_STDOUT, Done, Here, Machine, failed, never, picture
 from tests.support.waiting import PATIENCE
 from tests.support.warm import warm_crate
@@ -516,7 +516,7 @@ def test_an_interruption_has_its_code(machine: Machine, here: Here, monkeypatch:
     def interrupted(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "load_model", interrupted)
+    monkeypatch.setattr(loading, "load", interrupted)
     assert here("segment", machine.photo("photo.png")) == Done(130, b"", "crate: interrupted\n")
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from cratecli.model.engine import Model
 from cratecli.runs.manifest import engine_in
 from cratecli.runs.plan import Plan
-from cratecli.weights.loading import EngineChoice, load
+from cratecli.weights import loading
+from cratecli.weights.loading import EngineChoice
 
 
 def load_for(
@@ -19,4 +20,4 @@ def load_for(
     """Load a model for an engine; `auto` resumes a plan with the one that began it. Raises what `load` raises."""
     if engine == "auto" and plan.resume and plan.manifest and device in ("auto", "cpu"):
         engine = engine_in(plan.manifest) or engine
-    return load(name_or_file, engine=engine, device=device, dtype=dtype)
+    return loading.load(name_or_file, engine=engine, device=device, dtype=dtype)
