@@ -18,6 +18,8 @@ from PIL import Image
 
 from cratecli.cli.app import main
 from cratecli.errors import InputError
+from cratecli.model.crate import Crate
+from cratecli.model.graph import GraphModel
 from cratecli.runs.manifest import MANIFEST
 from cratecli.weights import checkpoint, loading
 from tests.support.environment import environment
@@ -157,9 +159,15 @@ def failed(done: Done, code: int, reason: str) -> None:
     assert done.err.endswith("\n")
 
 
-def never(*_arguments: object) -> None:
+def never(*_arguments: object, **_options: object) -> None:
     """Stand in for the model where it must not run."""
     raise InputError("looked at again")
+
+
+def see_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no model run any more, whatever its engine."""
+    monkeypatch.setattr(Crate, "unroll", never)
+    monkeypatch.setattr(GraphModel, "states", never)
 
 
 def inputs(done: Done) -> list[str]:

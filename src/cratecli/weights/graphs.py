@@ -109,6 +109,7 @@ def _session(content: bytes, beside: dict[str, bytes], path: Path) -> Any:
         import onnxruntime
     except ImportError as error:
         raise WeightsError(f"{path}: onnxruntime cannot be imported ({error}); {_INSTALL}") from None
+    onnxruntime.disable_telemetry_events()  # which builds for Windows have
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _QUIET
     options.intra_op_num_threads = threads()
