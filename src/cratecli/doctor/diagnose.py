@@ -7,8 +7,9 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from importlib import import_module, metadata
+from io import StringIO
 from pathlib import Path
 
 from cratecli.doctor import models
@@ -40,7 +41,8 @@ def diagnose() -> list[Finding]:
     findings: list[Finding] = []
     for name, check in _CHECKS.items():
         try:
-            with warnings.catch_warnings(action="ignore"):
+            # Some libraries print why they cannot be imported, which a finding says.
+            with warnings.catch_warnings(action="ignore"), redirect_stderr(StringIO()):
                 for finding in check():
                     findings.append(finding)  # one by one: a check that fails had findings before
         except CrateError as error:

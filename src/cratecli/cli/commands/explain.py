@@ -96,6 +96,8 @@ def _settings(made: "Provenance") -> Iterator[tuple[str, Any]]:
     others = {
         name: getattr(made, name) for name in ("as_", *get_type_hints(PictureOptions), *_OTHERS, *ENGINE)
     }
+    if made.device is not None and made.engine is None:
+        others["engine"] = "torch"  # there was no other
     for name, value in (selection | others | {"model": made.weights}).items():
         if value is not None:
             yield flag_of(name.rstrip("_")).long, value
