@@ -11,6 +11,7 @@ import torch
 
 import cratecli
 from cratecli.emergence.features import View
+from cratecli.emergence.masks import iou
 from cratecli.emergence.observe import observe
 from cratecli.emergence.observe_graph import observe_graph
 from cratecli.errors import InputError, UsageError, WeightsError
@@ -21,6 +22,7 @@ from cratecli.model.unroll import WhiteBox
 from cratecli.runs.cache import identity
 from cratecli.weights import graphs, loading
 from cratecli.weights.registry import load_registry
+from tests.support.photos import photo
 
 ROW = load_registry().find("crate-nano")
 
@@ -81,6 +83,21 @@ def test_a_clicked_patch_is_no_matter_of_the_class_token(graph: GraphModel) -> N
         silent.patch_attention(0)
 
 
+def test_questions_in_python_take_a_graph(graph: GraphModel, model: WhiteBox) -> None:
+    shown = photo(36, 48)
+    look = cratecli.look(shown, graph)
+    mask = cratecli.segment(look, sizes=[32]).mask
+    assert iou(mask, cratecli.segment(shown, model, sizes=[32]).mask) >= 0.999
+    assert mask.any()
+    many = list(cratecli.segment_many([shown] * 3, graph, sizes=[32], batch_size=2))
+    assert [(each.mask == mask).all() for each in many] == [True] * 3
+    theirs = cratecli.heads(shown, model, sizes=[32]).attention
+    np.testing.assert_allclose(cratecli.heads(look, sizes=[32]).attention, theirs, atol=1e-6)
+    assert len(cratecli.objects(look, sizes=[32], min_best=0.0)) > 0
+    with pytest.raises(UsageError, match="crate-nano is an ONNX graph, which holds no trace"):
+        cratecli.layers(look)
+
+
 def test_what_a_graph_lacks_is_refused(graph: GraphModel) -> None:
     images = np.zeros((1, 3, 16, 16), np.float32)
     with pytest.raises(UsageError, match="crate-nano is an ONNX graph, which holds no trace"):
@@ -96,6 +113,8 @@ def test_what_a_graph_lacks_is_refused(graph: GraphModel) -> None:
         observe_graph(some, images, [2])
     with pytest.raises(FloatingPointError):
         observe_graph(graph, np.full_like(images, np.nan), [0])
+    with pytest.raises(WeightsError, match=r"model\.onnx: cannot be run: .*images"):
+        graph._run(["logits"], images[:, :2])
     with pytest.raises(UsageError, match="says of itself cannot be"):
         GraphModel(graph.facts.model_copy(update={"layers": [8]}), graph._run, WeightsId("f.onnx", "0"))
 

@@ -105,7 +105,7 @@ def filled(mask: Mask) -> Mask:
     for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         open_[edge] = True
     open_[0] = False  # the mask itself
-    return ~open_[labels]
+    return np.asarray(~open_[labels])
 
 
 def bounding_box(mask: Mask) -> Box | None:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from cratecli.errors import UsageError, WeightsError, validation_message
-from cratecli.model.engine import WeightsId
+from cratecli.model.engine import WeightsId, out_of_memory
 from cratecli.model.graph import IMAGES, METADATA, GraphFacts, GraphModel, Run
 from cratecli.weights import fetch
 from cratecli.weights.download import explained
@@ -81,15 +81,15 @@ def _graph(content: bytes, beside: dict[str, bytes], path: Path, weights: Weight
     wanted = {name(layer) for layer in facts.layers for name in facts.output_names()}
     if [each.name for each in session.get_inputs()] != [IMAGES] or not wanted <= given:
         raise WeightsError(f"{path}: its inputs and outputs are not what it says of itself")
-    return GraphModel(facts, _runner(session), weights)
+    return GraphModel(facts, _runner(session, path), weights)
 
 
 def runner(content: bytes, path: Path) -> Run:
     """Give what runs a graph; `path` stands for it in errors. Raises `WeightsError`, as `load_graph` does."""
-    return _runner(_session(content, {}, path))
+    return _runner(_session(content, {}, path), path)
 
 
-def _runner(session: Any) -> Run:
+def _runner(session: Any, path: Path) -> Run:
     import onnxruntime
 
     only = onnxruntime.RunOptions()
@@ -98,7 +98,12 @@ def _runner(session: Any) -> Run:
     only.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def run(names: Sequence[str], images: np.ndarray) -> list[np.ndarray]:
-        arrays: list[Any] = session.run(list(names), {IMAGES: images}, only)
+        try:
+            arrays: list[Any] = session.run(list(names), {IMAGES: images}, only)
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            raise WeightsError(f"{path}: cannot be run: {_reason(error)}") from None
         return arrays
 
     return run
@@ -123,8 +128,11 @@ def _session(content: bytes, beside: dict[str, bytes], path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has no base of its errors
-        reason = " ".join(str(error).split())[:_REASON]
-        raise WeightsError(f"{path}: cannot be read as an ONNX graph: {reason}") from None
+        raise WeightsError(f"{path}: cannot be read as an ONNX graph: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:_REASON]
 
 
 def runtime_here() -> bool:
