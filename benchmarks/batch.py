@@ -27,7 +27,7 @@ from page import command_line, publish, table_header, table_row
 
 from cratecli import segment as segment_one
 from cratecli.emergence import refine
-from cratecli.emergence.features import observe
+from cratecli.emergence.observe import observe
 from cratecli.io import images
 from cratecli.io.formats.png import encode_mask
 from cratecli.model.config import ARCHITECTURES

@@ -26,9 +26,10 @@ import torch
 from models import built_in, one_thread
 from page import command_line, publish, table_header, table_row
 
-from cratecli.emergence.features import absolute_layers, observe
+from cratecli.emergence.features import absolute_layers
 from cratecli.emergence.maskcut import EPSILON, cuts, mask_of, second_eigenvector
 from cratecli.emergence.masks import iou
+from cratecli.emergence.observe import observe
 from cratecli.geometry import Grid
 from cratecli.io import images
 

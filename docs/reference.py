@@ -23,6 +23,7 @@ from cratecli.doctor.finding import Finding
 from cratecli.evaluation.records import EvaluationRecord, MeasureRecord, RowRecord
 from cratecli.explorer.records import ExploreRecord
 from cratecli.handover.records import ExportRecord
+from cratecli.model.graph import GraphFacts
 from cratecli.runs.manifest import ManifestObject, ManifestRow
 from cratecli.runs.provenance import Provenance, Selection
 from cratecli.runs.records import FailureRecord, PlannedRecord, Rle
@@ -131,6 +132,7 @@ RECORDS: dict[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     ),
     "`crate models list --json`": ("A model.", (ModelRecord,)),
     "`crate doctor --json`": ("A finding.", (Finding,)),
+    "`crate models export`": ("What an exported file says of itself.", (GraphFacts,)),
 }
 """What programs read, by where it is printed or written."""
 

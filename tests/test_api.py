@@ -21,7 +21,8 @@ def test_the_public_surface() -> None:
     assert set(cratecli.__all__) == {
         *("CrateError", "InputError", "OutputError", "UsageError", "RegistryError"),
         *("NothingMatchedError", "WeightsError", "DeviceError"),
-        *("load_model", "WhiteBox", "LayerState", "WeightsId", "prepare", "look", "Look"),
+        *("load_model", "load_graph", "Model", "WhiteBox", "GraphModel", "LayerState", "WeightsId"),
+        *("prepare", "look", "Look"),
         *("segment", "segment_many", "Segmentation", "SegmentOptions", "Recipe", "Keep"),
         *("draw", "PictureOptions"),
         *("objects", "objects_many", "Object", "ObjectOptions", "CutOptions", "ObjectRecipe", "Box", "Size"),

@@ -158,7 +158,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "parts_scale": {"ROUNDS": {2: 1}, "ORDERS": ((2, 1),)},
     "serve": {"EACH": 1, "TURNS": 1, "CLIENTS": (2,), "served": served},
     "speed": {"CONFIG": CONFIG, "LAYER": 1, "PAIRS": 1, "SIDE": 64, "LARGE": 64},
-    "startup": {"TURNS": 1, "COMMANDS": {"import": ("-c", "import cratecli")}},
+    "startup": {
+        "TURNS": 1,
+        "COMMANDS": {"import": ("-c", "import cratecli")},
+        "PHOTOS": {"a": ["raccoon.jpg"]},
+        "MASKS": ("-c", "pass", "{out}"),
+    },
     "train_speed": {"BATCH": 2, "PAIRS": 1},
 }
 """What makes a case small, by the names of its module."""

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cratecli.weights import graphs
+from cratecli.weights.registry import BUILT_IN, load_registry
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 WIDTH = 100  # characters of a line of prose
@@ -49,10 +52,15 @@ def test_prose_wraps(page: Path) -> None:
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
+    whole = onnx.load(
+        graphs.graph_file(load_registry().find(BUILT_IN))
+    )  # with the weights, as an export has them
+    onnx.save(whole, tmp_path / "nano.onnx")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names: dict[str, object] = {}
     for block in blocks:
         exec(block, names)

@@ -16,7 +16,6 @@ LONGER = {
     "emergence/parts.py": "one algorithm, from tokens to named parts",
     "runs/batch.py": "one engine, whose threads and memory limits hang together",
     "tasks/records.py": "the fields of every record, each with its description",
-    "weights/checkpoint.py": "one way in, with all that is refused on it",
 }
 """The files that are longer, and why."""
 

@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from cratecli.evaluation.voc import evaluate_voc
     from cratecli.explorer.explore import explore
     from cratecli.geometry import Box, Size
-    from cratecli.model.unroll import LayerState, WeightsId, WhiteBox
-    from cratecli.runs.views import Look, look, prepare
+    from cratecli.model.engine import Model, WeightsId
+    from cratecli.model.graph import GraphModel
+    from cratecli.model.unroll import LayerState, WhiteBox
+    from cratecli.runs.tensors import prepare
+    from cratecli.runs.views import Look, look
     from cratecli.tasks.heads import HeadMaps, heads
     from cratecli.tasks.layers import LayerTrace, layers
     from cratecli.tasks.objects import Object, objects, objects_many
@@ -64,6 +67,7 @@ if TYPE_CHECKING:
     from cratecli.training.train import train
     from cratecli.training.watch import Trained, Watch
     from cratecli.weights.checkpoint import load_model
+    from cratecli.weights.loading import load_graph
 
 __all__ = [
     "Box",
@@ -74,6 +78,7 @@ __all__ = [
     "DeviceError",
     "Evaluation",
     "EvaluationOptions",
+    "GraphModel",
     "HeadMaps",
     "HeadRecipe",
     "InputError",
@@ -83,6 +88,7 @@ __all__ = [
     "LayerState",
     "LayerTrace",
     "Look",
+    "Model",
     "NothingMatchedError",
     "Object",
     "ObjectOptions",
@@ -121,6 +127,7 @@ __all__ = [
     "explore",
     "heads",
     "layers",
+    "load_graph",
     "load_model",
     "look",
     "objects",
@@ -152,15 +159,19 @@ _ROOMS = {
         "Box",
         "Size",
     ),
+    "model.engine": (
+        "Model",
+        "WeightsId",
+    ),
+    "model.graph": ("GraphModel",),
     "model.unroll": (
         "LayerState",
-        "WeightsId",
         "WhiteBox",
     ),
+    "runs.tensors": ("prepare",),
     "runs.views": (
         "Look",
         "look",
-        "prepare",
     ),
     "tasks.heads": (
         "HeadMaps",
@@ -215,6 +226,7 @@ _ROOMS = {
         "Watch",
     ),
     "weights.checkpoint": ("load_model",),
+    "weights.loading": ("load_graph",),
 }
 """Where public names live, so that `import cratecli` loads nothing that needs torch."""
 

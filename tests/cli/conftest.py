@@ -18,10 +18,12 @@ from PIL import Image
 
 from cratecli.cli.app import main
 from cratecli.errors import InputError
+from cratecli.model.crate import Crate
+from cratecli.model.graph import GraphModel
 from cratecli.runs.manifest import MANIFEST
-from cratecli.weights import checkpoint
+from cratecli.weights import checkpoint, loading
 from tests.support.environment import environment
-from tests.support.once import get_command, load_once
+from tests.support.once import get_command, load_graph_once, load_once
 from tests.support.photos import photo
 from tests.support.runs import read_rows
 from tests.support.waiting import PATIENCE
@@ -157,9 +159,15 @@ def failed(done: Done, code: int, reason: str) -> None:
     assert done.err.endswith("\n")
 
 
-def never(*_arguments: object) -> None:
+def never(*_arguments: object, **_options: object) -> None:
     """Stand in for the model where it must not run."""
     raise InputError("looked at again")
+
+
+def see_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no model run any more, whatever its engine."""
+    monkeypatch.setattr(Crate, "unroll", never)
+    monkeypatch.setattr(GraphModel, "states", never)
 
 
 def inputs(done: Done) -> list[str]:
@@ -210,6 +218,7 @@ def here(
     monkeypatch.chdir(machine.desk)
     monkeypatch.setattr(typer.main, "get_command", get_command)
     monkeypatch.setattr(checkpoint, "load_model", load_once)
+    monkeypatch.setattr(loading, "load_graph", load_graph_once)
 
     def run(*arguments: str | Path, stdin: bytes = b"", **more: str) -> Done:
         with monkeypatch.context() as patch:

@@ -105,6 +105,7 @@ def test_no_package_that_works_is_no_crash(machine: Machine) -> None:
         again = f"install it again: pip install --force-reinstall {name}"
         assert found[name] == [("problem", f"cannot be imported: ImportError: undefined symbol; {again}")]
     assert found["image formats"][0][0] == found["device"][0][0] == found["models"][0][0] == "problem"
+    assert found["onnxruntime"][0][0] == found["engine"][0][0] == "problem"
 
 
 def test_models_that_are_missing_damaged_or_left_over(machine: Machine, here: Here) -> None:

@@ -23,7 +23,7 @@ from cratecli.evaluation.records import EvaluationRecord
 from cratecli.evaluation.result import Evaluation, Measure, ResultRow
 from cratecli.evaluation.scores import ScoreStore
 from cratecli.geometry import Box
-from cratecli.model.unroll import WeightsId
+from cratecli.model.engine import WeightsId
 from tests.cli.conftest import Here, Machine, failed
 from tests.support.painted import coco, devkit, labelled, pairs, save
 from tests.support.photos import photo
@@ -81,7 +81,7 @@ def test_a_table_of_what_segment_makes(machine: Machine, here: Here) -> None:
     done = here("evaluate", "saliency", "own", *MASKS, "-m", "crate-nano")
     assert done.code == 0, done.err
     assert done.err.startswith(
-        "crate: crate-nano, layers 4,5,6,7, sizes 32, heads auto, keep otsu, refine none, cpu"
+        "crate: crate-nano, layers 4,5,6,7, sizes 32, heads auto, keep otsu, refine none, torch cpu"
     )
     header, row, *rest = done.lines
     assert header.split() == ["model", "IoU", "maxFβ", "MAE", "accuracy", "CorLoc"]

@@ -565,7 +565,7 @@ def test_all_that_the_issue_names_is_told(photos: Machine, here: Here) -> None:
     assert mask["orientation"] == "upright, EXIF applied"
     assert (mask["seed"], run["seed"], parts["seed"]) == (0, 0, 5)
     assert run["weights_sha256"] == mask["weights_sha256"]
-    assert set(mask["libraries"]) >= {"torch", "numpy", "pillow"}
+    assert set(mask["libraries"]) >= {"onnxruntime", "numpy", "pillow"}
 
 
 def test_no_torch_is_loaded(machine: Machine) -> None:

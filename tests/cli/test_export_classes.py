@@ -17,7 +17,7 @@ from cratecli.io.formats.record import annotate
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.runs.manifest import ManifestRow
-from cratecli.runs.views import model_inputs
+from cratecli.runs.tensors import model_inputs
 from cratecli.weights.checkpoint import load_model
 from cratecli.weights.store import store_model
 from tests.cli.conftest import Here, Machine, failed
@@ -103,7 +103,7 @@ def test_every_object_is_called_what_the_model_sees(machine: Machine, here: Here
     lay_out(machine.desk)
     done = here("export", "run", "--as", "coco", "--label-from", "class", "-o", "all.json")
     assert (done.code, done.lines) == (0, ["all.json"])
-    assert done.err.splitlines()[0] == "crate: classes are those of models/m.safetensors, cpu float32"
+    assert done.err.splitlines()[0] == "crate: classes are those of models/m.safetensors, torch cpu float32"
     content = (machine.desk / "all.json").read_bytes()
     assert labels(content) == RIGHT
     assert json.loads(content)["info"]["crate"]["recipe"] == {"label_from": "class"}

@@ -27,7 +27,7 @@ def test_a_sheet_to_a_pipe(shared: Machine) -> None:
     assert done.code == 0
     sheet = picture(done.out)
     assert (sheet.format, sheet.mode, sheet.size) == ("PNG", "RGB", extent(2))
-    assert done.err.startswith("crate: crate-nano, layers 6,7, sizes 32, cpu float32")
+    assert done.err.startswith("crate: crate-nano, layers 6,7, sizes 32, onnx cpu float32")
     assert done.err.splitlines(keepends=True)[1:] == [TO_STDOUT]
     assert shared.files() == ["photo.jpg"]
 

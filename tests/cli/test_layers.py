@@ -32,7 +32,7 @@ def test_a_sheet_to_a_pipe(shared: Machine) -> None:
     assert done.code == 0
     sheet = picture(done.out)
     assert (sheet.format, sheet.mode, sheet.size) == ("PNG", "RGB", extent(1))
-    assert done.err == "crate: crate-nano, layers 0,1,2,3,4,5,6,7, sizes 32, cpu float32\n" + TO_STDOUT
+    assert done.err == "crate: crate-nano, layers 0,1,2,3,4,5,6,7, sizes 32, torch cpu float32\n" + TO_STDOUT
     assert shared.files() == ["photo.jpg"]
 
 

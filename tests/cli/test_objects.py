@@ -13,9 +13,7 @@ from pycocotools.coco import COCO
 
 import cratecli
 from cratecli.cli import outputs
-from cratecli.errors import InputError
-from cratecli.model.crate import Crate
-from tests.cli.conftest import Here, Machine, failed, picture
+from tests.cli.conftest import Here, Machine, failed, picture, see_nothing
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -233,10 +231,7 @@ def test_a_second_run_needs_no_inference(
     kept = ("--features-cache", "kept", "--jsonl", "-q", *QUICK)
     first = here("objects", photo, *kept)
 
-    def never(*_arguments: object) -> None:
-        raise InputError("looked at again")
-
-    monkeypatch.setattr(Crate, "unroll", never)
+    see_nothing(monkeypatch)
     assert here("objects", photo, *kept) == first
     assert (
         here(

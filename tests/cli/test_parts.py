@@ -19,7 +19,7 @@ from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.tasks.parts import Album
 from cratecli.tasks.parts_pictures import SHEET
-from tests.cli.conftest import Done, Here, Machine, failed, never, picture
+from tests.cli.conftest import Done, Here, Machine, failed, picture, see_nothing
 from tests.support.checkpoints import released
 
 CONFIG = CrateConfig(patch_size=4, width=12, heads=3, depth=3, image_size=16, classes=0)
@@ -118,7 +118,7 @@ def test_a_folder_in_a_process_of_its_own(machine: Machine) -> None:
     ]
     assert [name for name in machine.files() if not name.startswith("in/")] == sorted(done.lines)
     assert done.err.startswith("crate: crate-nano, layers ")
-    assert ", k 2, foreground attention, refine none, seed 0, cpu float32" in done.err
+    assert ", k 2, foreground attention, refine none, seed 0, onnx cpu float32" in done.err
     assert done.err.count("\n") == 1
 
 
@@ -623,7 +623,7 @@ def test_what_was_seen_answers_other_questions(
     kept = ("--features-cache", "kept", "--size", "32", "-q")
     assert here("parts", "in", "-o", "out", "--save-parts", "v", *kept).code == 0
     before = tree(machine, "out/")
-    monkeypatch.setattr(Crate, "unroll", never)
+    see_nothing(monkeypatch)
     assert here("parts", "in", "-o", "out", *kept).code == 0
     assert tree(machine, "out/") == before
     assert here("parts", "in", "-o", "out", "--parts", "v", *kept[:2], "-q").code == 0

@@ -15,9 +15,8 @@ import torch
 from PIL import Image
 
 from cratecli.cli import console
-from cratecli.model.crate import Crate
-from cratecli.weights import checkpoint
-from tests.cli.conftest import TO_STDOUT, Done, Here, Machine, failed, never, picture
+from cratecli.weights import loading
+from tests.cli.conftest import TO_STDOUT, Done, Here, Machine, failed, picture, see_nothing
 from tests.support.waiting import PATIENCE
 from tests.support.warm import warm_crate
 
@@ -312,12 +311,12 @@ def test_the_model_is_loaded_once(machine: Machine, here: Here, monkeypatch: pyt
         machine.photo(f"in/{number}.png")
     loads: list[object] = []
 
-    def counted(path: Path) -> Any:
-        loads.append(path)
-        return read(path)
+    def counted(name: str | None, **options: Any) -> Any:
+        loads.append(name)
+        return load(name, **options)
 
-    read = checkpoint.read_tensors
-    monkeypatch.setattr(checkpoint, "read_tensors", counted)
+    load = loading.load
+    monkeypatch.setattr(loading, "load", counted)
     assert here("segment", "in", "--batch-size", "1", *QUICK).code == 0
     assert len(loads) == 1
 
@@ -331,7 +330,7 @@ def test_what_was_seen_answers_other_questions(
     plain = here("segment", "in", "-o", "plain", "--size", "32,48", "-q")
     first = here("segment", "in", "-o", "out", *kept)
     assert (first.code, first.err) == (0, "")
-    monkeypatch.setattr(Crate, "unroll", never)
+    see_nothing(monkeypatch)
     assert here("segment", "in", "-o", "out", *kept) == first
     for number in range(2):
         mask, other = ((machine.desk / folder / f"{number}.png").read_bytes() for folder in ("out", "plain"))
@@ -362,7 +361,7 @@ def test_what_was_damaged_is_looked_at_again(
     for damaged in (whole[:-9], whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:], b""):
         entry.write_bytes(damaged)
         with monkeypatch.context() as patch:
-            patch.setattr(Crate, "unroll", never)
+            see_nothing(patch)
             failed(here("segment", photo, *kept), 1, "looked at again")
         assert here("segment", photo, *kept) == first
         assert entry.read_bytes() == whole
@@ -516,7 +515,7 @@ def test_an_interruption_has_its_code(machine: Machine, here: Here, monkeypatch:
     def interrupted(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "load_model", interrupted)
+    monkeypatch.setattr(loading, "load", interrupted)
     assert here("segment", machine.photo("photo.png")) == Done(130, b"", "crate: interrupted\n")
 
 

@@ -119,16 +119,16 @@ def test_a_photo_in_base64_is_a_photo_through_a_pipe(machine: Machine, here: Her
 
 
 def test_a_warm_answer_loads_no_model(machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cratecli.weights import checkpoint
+    from cratecli.weights import loading
 
     machine.photo("photo.png")
-    loads, load = [], checkpoint.load_model
+    loads, load = [], loading.load
 
     def counted(*given: Any, **named: Any) -> Any:
         loads.append(given)
         return load(*given, **named)
 
-    monkeypatch.setattr(checkpoint, "load_model", counted)
+    monkeypatch.setattr(loading, "load", counted)
     assert len(asked(here, *[{"input": "photo.png", **QUICK}] * 3)) == 3
     assert len(loads) == 1
 
@@ -314,7 +314,7 @@ def at_work(machine: Machine, *options: str) -> Iterator[subprocess.Popen[str]]:
     with machine.start("worker", *options, program=[warm_crate()], stdin=subprocess.PIPE) as process:
         assert process.stderr
         try:
-            assert process.stderr.readline() == "crate: crate-nano, cpu float32: ready\n"
+            assert process.stderr.readline() == "crate: crate-nano, onnx cpu float32: ready\n"
             yield process
         finally:
             process.kill()

@@ -10,7 +10,7 @@ from cratecli.emergence.confidence import BIAS, expected_iou, signs, soft_iou
 from cratecli.emergence.heads import finest_tokens, token_features
 from cratecli.emergence.rules import Keep
 from cratecli.emergence.superpixels import Superpixels
-from cratecli.model.unroll import WeightsId
+from cratecli.model.engine import WeightsId
 from cratecli.tasks.ranker import confidence_weights, ranker
 from cratecli.weights.checkpoint import load_model
 from tests.support.views import COLS, ROWS, blob, view

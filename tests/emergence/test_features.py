@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from cratecli.emergence.coding import coding_rate
-from cratecli.emergence.features import View, absolute_layers, observe
+from cratecli.emergence.features import View, absolute_layers
+from cratecli.emergence.observe import observe
 from cratecli.geometry import Grid, PatchClicks
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate

@@ -7,14 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from cratecli.emergence.features import View, observe
+from cratecli.emergence.features import View
 from cratecli.emergence.heads import agree
+from cratecli.emergence.observe import observe
 from cratecli.emergence.tiles import join, observe_in_tiles
 from cratecli.geometry import Grid, Size, fit_grid
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import LayerState
-from cratecli.runs.views import model_inputs
+from cratecli.runs.tensors import model_inputs
 from cratecli.weights.checkpoint import load_model
 
 
@@ -89,7 +90,7 @@ class Small(Crate):
 def test_tiles_are_cut_until_they_fit(grid: Grid, mirrored: bool) -> None:
     model = Small(20)
     image = torch.randn(1, 3, grid.rows * 4, grid.cols * 4)
-    view = observe_in_tiles(model, image, [1, 0], mirrored=mirrored, trace=True)
+    view = observe_in_tiles(observe, model, image, [1, 0], mirrored=mirrored, trace=True)
     assert view.grid == grid
     assert max(rows * cols for rows, cols in model.shown) <= 20
     for part in (view.attention, view.tokens, view.coding_rate, view.zero_fraction):
@@ -99,14 +100,14 @@ def test_tiles_are_cut_until_they_fit(grid: Grid, mirrored: bool) -> None:
 
 def test_a_tile_of_the_models_own_size_is_not_cut() -> None:
     with pytest.raises(MemoryError, match="own size"):
-        observe_in_tiles(Small(3), torch.randn(1, 3, 48, 48), [0])
+        observe_in_tiles(observe, Small(3), torch.randn(1, 3, 48, 48), [0])
 
 
 def test_other_errors_are_not_cut_smaller() -> None:
     model = Small(100)
     image = torch.full((1, 3, 48, 48), torch.nan)
     with pytest.raises(FloatingPointError):
-        observe_in_tiles(model, image, [0])
+        observe_in_tiles(observe, model, image, [0])
 
 
 def test_tiles_see_much_the_same_as_the_whole() -> None:
@@ -120,7 +121,7 @@ def test_tiles_see_much_the_same_as_the_whole() -> None:
     grid = fit_grid(Size(240, 320), 192, model.patch_size)
     image = model_inputs([photo], grid, model)
     layers = range(model.depth)
-    (one,), tiled = observe(model, image, layers), observe_in_tiles(model, image, layers)
+    (one,), tiled = observe(model, image, layers), observe_in_tiles(observe, model, image, layers)
     first, second = (agree([view]).log_attention.ravel() for view in (one, tiled))
     assert np.corrcoef(first, second)[0, 1] > 0.8
     cosine = (one.unit_tokens() * tiled.unit_tokens()).sum(axis=-1) / model.depth

@@ -9,7 +9,7 @@ from cratecli.errors import InputError, NothingMatchedError
 from cratecli.evaluation import coco as task
 from cratecli.evaluation.coco import OURS, PUBLISHED, evaluate_coco
 from cratecli.geometry import Box
-from cratecli.model.unroll import WeightsId
+from cratecli.model.engine import WeightsId
 from tests.support.painted import GREEN, RED, Painter, coco, paint
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.

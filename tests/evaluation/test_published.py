@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cratecli.evaluation.published import COCO, VOC, published
-from cratecli.model.unroll import WeightsId
+from cratecli.model.engine import WeightsId
 from cratecli.weights.registry import load_registry
 
 PAGE = Path(__file__).parents[2] / "docs/compare.md"

@@ -9,7 +9,7 @@ from cratecli.errors import InputError, UsageError
 from cratecli.evaluation import voc as task
 from cratecli.evaluation.voc import AGREE, BEST_MASS, BEST_TOP, evaluate_voc
 from cratecli.geometry import Box
-from cratecli.model.unroll import WeightsId
+from cratecli.model.engine import WeightsId
 from tests.support.painted import Painter, devkit, labelled, save
 
 SIDE = 40  # px, 5 × 5 patches: 60 % are 15, three rows

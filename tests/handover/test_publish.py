@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from cratecli.errors import CrateError, InputError, UsageError, WeightsError
 from cratecli.handover.publish import CARD, CONFIG, prepare_publication, publish
 from cratecli.model.config import ARCHITECTURES
-from cratecli.model.unroll import WeightsId
+from cratecli.model.engine import WeightsId
 from cratecli.records import Record
 from cratecli.training.recipe import TrainRecipe
 from cratecli.training.records import LastRow, MeasuresRow, OpeningRow

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from cratecli.errors import DeviceError, UsageError
-from cratecli.model.device import choose_device, out_of_memory
+from cratecli.model.device import choose_device
+from cratecli.model.engine import out_of_memory
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, *, cuda: int, mps: bool) -> None:

@@ -12,7 +12,7 @@ import pytest
 from cratecli.emergence.features import View
 from cratecli.errors import OutputError, UsageError
 from cratecli.geometry import Grid
-from cratecli.model.unroll import WeightsId
+from cratecli.model.engine import WeightsId
 from cratecli.runs.cache import FeatureCache, MemoryCache, ViewCache, fingerprint
 from cratecli.runs.views import FLAT, Question, flat, look, views_of
 from tests.support.models import CONFIG, Counting, small_crate

@@ -10,7 +10,7 @@ from cratecli.model.mask_head import MaskHead, MaskHeadConfig
 from cratecli.model.unroll import WhiteBox
 from cratecli.training.composites import Cutout, TaughtPicture
 from cratecli.training.material import Material
-from cratecli.weights.mask_heads import store_head, weights_sha256
+from cratecli.weights.mask_heads import store_head
 
 
 def disc_photo(seed: int, height: int = 72, width: int = 96) -> RGB:
@@ -49,7 +49,7 @@ def head_config(model: WhiteBox, *, token_width: int, **more: object) -> MaskHea
     fields = {"size": 16, "width": 32} | more
     return MaskHeadConfig.from_dict(
         {
-            "model_sha256": weights_sha256(model),
+            "model_sha256": model.weights_digest(),
             "layers": (0, 1),
             "heads": model.heads,
             "token_width": token_width,

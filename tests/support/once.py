@@ -12,15 +12,16 @@ from PIL import Image
 
 from cratecli.cli import app
 from cratecli.model.device import choose_device
+from cratecli.model.graph import GraphModel
 from cratecli.model.unroll import WhiteBox
-from cratecli.weights import checkpoint
+from cratecli.weights import checkpoint, graphs, loading
 from tests.support.photos import photo
 from tests.support.sizes import ask_at_small_sizes
 
 get_command = cache(typer.main.get_command)
 """What parses the command line: built once for all runs in this process."""
 
-_load = checkpoint.load_model
+_load, _load_graph = checkpoint.load_model, loading.load_graph
 
 
 @lru_cache(maxsize=4)
@@ -30,7 +31,7 @@ def _loaded(name: str | Path | None, options: tuple[tuple[str, Any], ...], *_fil
 
 def load_once(name: str | Path | None = None, **options: Any) -> WhiteBox:
     """Load a model as `load_model` does, but once for all runs in this process: until its file or row changes."""
-    row, path = checkpoint.find_weights(name)
+    row, path = loading.find_weights(name)
     file = path.stat()
     place = choose_device(options.get("device", "auto"), options.get("dtype", "auto"))
     version = (
@@ -43,6 +44,19 @@ def load_once(name: str | Path | None = None, **options: Any) -> WhiteBox:
         checkpoint.read_tensors,
     )
     return _loaded(name, tuple(options.items()), *version)
+
+
+@lru_cache(maxsize=4)
+def _graph(name: str | Path | None, *_file: object) -> GraphModel:
+    return _load_graph(name)
+
+
+def load_graph_once(name: str | Path | None = None) -> GraphModel:
+    """Load a graph as `load_graph` does, but once; on one thread, which forks survive."""
+    assert graphs.threads() == 1
+    row, path = loading.find_weights(name)
+    file = path.stat()
+    return _graph(name, row, path.resolve(), file.st_size, file.st_mtime_ns, file.st_ino)
 
 
 # Not `layers`, which leaves a thread behind: with it, forks hung.
@@ -60,7 +74,8 @@ COMMANDS = (
 def warm_up(folder: Path) -> None:
     """Run every question once in a folder: forks find what this process built or imported for it."""
     ask_at_small_sizes()
-    vars(typer.main)["get_command"], vars(checkpoint)["load_model"] = get_command, load_once
+    vars(typer.main)["get_command"] = get_command
+    vars(checkpoint)["load_model"], vars(loading)["load_graph"] = load_once, load_graph_once
     given, place = sys.argv, Path.cwd()
     os.chdir(folder)
     for seed, name in enumerate(("a.png", "b.png")):

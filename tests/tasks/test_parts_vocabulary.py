@@ -21,7 +21,7 @@ from cratecli.emergence.rules import Foreground
 from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
-from cratecli.model.unroll import WeightsId
+from cratecli.model.engine import WeightsId
 from cratecli.tasks.parts_vocabulary import FORMAT, Saved, load_vocabulary, save_vocabulary
 from cratecli.tasks.recipes import PartRecipe
 

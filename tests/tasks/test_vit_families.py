@@ -61,6 +61,7 @@ def test_heads_and_layers_show_the_same_attention(seen: Look) -> None:
 
 def test_the_maps_are_those_of_the_unrolling(seen: Look) -> None:
     """Prefix tokens are left out, and the grid is the photo's, row by row."""
+    assert isinstance(seen.model, UnrolledViT)
     images = cratecli.prepare(PHOTO, seen.model, size=size_of(seen))
     maps = cratecli.heads(seen, layers=[-1], sizes=[size_of(seen)]).attention[0]
     with torch.inference_mode():

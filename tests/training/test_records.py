@@ -6,7 +6,7 @@ import math
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from cratecli.model.unroll import WeightsId
+from cratecli.model.engine import WeightsId
 from cratecli.training.records import LastRow, LossRow, MeasuresRow, MetricsRow, OpeningRow, TrainedRecord
 from tests.support.toy import RECIPE
 

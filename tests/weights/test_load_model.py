@@ -11,10 +11,12 @@ from safetensors.torch import load_file, save_file
 from cratecli.errors import DeviceError, UsageError, WeightsError
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
+from cratecli.model.engine import Model
 from cratecli.model.unroll import WhiteBox
 from cratecli.model.vit import UnrolledViT
 from cratecli.weights import fetch, registry
-from cratecli.weights.checkpoint import cached_model, load_model
+from cratecli.weights.checkpoint import load_model
+from cratecli.weights.loading import cached_model
 from cratecli.weights.store import store_model
 
 
@@ -140,7 +142,7 @@ def test_a_name_that_is_registered_anew_is_loaded_anew(
 ) -> None:
     monkeypatch.setenv("CRATE_MODEL", "mine")
     sizes = "patch_size = 4\nwidth = 12\nheads = 3\ndepth = 1\nimage_size = 8\nclasses = 2"
-    models: list[WhiteBox] = []
+    models: list[Model] = []
     hashes = []
     for name, step_size in (("a", 0.1), ("b", 0.1), ("b", 0.2)):
         file = tmp_path / name if (tmp_path / name).exists() else store(tmp_path / name)

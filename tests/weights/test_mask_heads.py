@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cratecli.errors import UsageError, WeightsError
-from cratecli.model.unroll import WeightsId
-from cratecli.weights.mask_heads import load_head, weights_sha256
+from cratecli.model.engine import WeightsId
+from cratecli.weights.mask_heads import load_head
 from cratecli.weights.store import store_model
 from tests.support.mask_heads import head_config, stored_head
 from tests.support.models import CONFIG, small_crate
@@ -42,7 +42,7 @@ def test_a_head_belongs_to_its_model(file: Path) -> None:
     named.weights = WeightsId("mine", "1" * 64)
     with pytest.raises(UsageError, match="not to mine"):
         load_head(file, named)
-    assert weights_sha256(named) == "1" * 64
+    assert named.weights_digest() == "1" * 64
 
 
 def test_tensors_are_checked_one_by_one(file: Path) -> None:

@@ -17,9 +17,9 @@ from cratecli.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from cratecli.evaluation.protocol import EvaluationProtocol, Judged
     from cratecli.evaluation.result import Evaluation
-    from cratecli.model.unroll import WhiteBox
+    from cratecli.model.engine import Model
 
-    ChooseProtocol = Callable[[WhiteBox], EvaluationProtocol[Any]]
+    ChooseProtocol = Callable[[Model], EvaluationProtocol[Any]]
 
 Data = Annotated[Path, typer.Argument(metavar="PATH", help="The folder of the data set.")]
 

@@ -75,7 +75,10 @@ Rle = Annotated[bool, typer.Option("--rle", help="Put the mask into the record, 
 Model = Annotated[
     str | None,
     typer.Option(
-        "-m", "--model", metavar="NAME|FILE", help="A model of `crate models list`, or a checkpoint file."
+        "-m",
+        "--model",
+        metavar="NAME|FILE",
+        help="A model of `crate models list`, a checkpoint file, or an export, FILE.onnx.",
     ),
 ]
 Output = Annotated[
@@ -111,6 +114,13 @@ SheetOrArrays = Annotated[
 ]
 Device = Annotated[
     str, typer.Option(envvar="CRATE_DEVICE", metavar="auto|cpu|cuda[:N]|mps", help="Where the model runs.")
+]
+Engine = Annotated[
+    Literal["auto", "torch", "onnx"],
+    typer.Option(
+        help="What runs the model: auto is onnxruntime, which starts at once, on the CPU for the built-in model "
+        "and exports; else torch."
+    ),
 ]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16"],

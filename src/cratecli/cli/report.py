@@ -16,7 +16,7 @@ from cratecli.geometry import Size, fit_grid
 from cratecli.wording import count_of
 
 if TYPE_CHECKING:
-    from cratecli.model.unroll import WhiteBox
+    from cratecli.model.engine import Model
     from cratecli.records import Record
     from cratecli.runs.batch import Outcomes
     from cratecli.runs.jobs import Failure, SeenPhoto
@@ -62,7 +62,7 @@ class Report:
         if not self._quiet:
             tell(text)
 
-    def starts(self, model: "WhiteBox", how: str, sizes: Iterable[int]) -> None:
+    def starts(self, model: "Model", how: str, sizes: Iterable[int]) -> None:
         """Say which model runs, how and where, and which short sides (px) are not whole patches."""
         from cratecli.runs.views import describe
 

@@ -19,12 +19,15 @@ from cratecli.files import MOST_TEXT, bounded, read_text_bytes
 from cratecli.wording import count_of
 
 if TYPE_CHECKING:
+    from cratecli.model.engine import Model
     from cratecli.model.unroll import WhiteBox
     from cratecli.runs.batch import Desk, Outcomes
     from cratecli.runs.inputs import Inputs
     from cratecli.runs.jobs import SeenPhoto
     from cratecli.runs.outputs import Outputs
+    from cratecli.runs.plan import Plan
     from cratecli.runs.session import Written
+    from cratecli.weights.loading import EngineChoice
 
 Result = TypeVar("Result")
 
@@ -153,10 +156,16 @@ class Running:
         )
 
     def load(self) -> "WhiteBox":
-        """Load the model. Raises what `load_model` raises."""
+        """Load the model for torch. Raises what `load_model` raises."""
         from cratecli.weights.checkpoint import load_model
 
         return load_model(self.model, device=self.device, dtype=self.dtype)
+
+    def load_either(self, engine: "EngineChoice", plan: "Plan") -> "Model":
+        """Load the model for an engine; see `load_for`. Raises what `loading.load` raises."""
+        from cratecli.runs.engines import load_for
+
+        return load_for(plan, self.model, engine=engine, device=self.device, dtype=self.dtype)
 
 
 @dataclass(frozen=True)
@@ -257,7 +266,7 @@ class Run:
             note(f"would be kept, as it {reason}: {path}")
 
     @contextmanager
-    def desk(self, model: "WhiteBox") -> "Iterator[Desk]":
+    def desk(self, model: "Model") -> "Iterator[Desk]":
         """Listen for signals, and give what the engine works with."""
         from cratecli.io.opening import MAX_PIXELS
         from cratecli.runs.batch import Desk

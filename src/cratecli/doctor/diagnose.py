@@ -7,8 +7,9 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from importlib import import_module, metadata
+from io import StringIO
 from pathlib import Path
 
 from cratecli.doctor import models
@@ -24,6 +25,7 @@ _PACKAGES = {
     "pillow": "PIL",
     "opencv-python-headless": "cv2",
     "numpy": "numpy",
+    "onnxruntime": "onnxruntime",
     "huggingface_hub": "huggingface_hub",
     "safetensors": "safetensors",
 }
@@ -39,7 +41,8 @@ def diagnose() -> list[Finding]:
     findings: list[Finding] = []
     for name, check in _CHECKS.items():
         try:
-            with warnings.catch_warnings(action="ignore"):
+            # Some libraries print why they cannot be imported, which a finding says.
+            with warnings.catch_warnings(action="ignore"), redirect_stderr(StringIO()):
                 for finding in check():
                     findings.append(finding)  # one by one: a check that fails had findings before
         except CrateError as error:
@@ -98,6 +101,17 @@ def _device() -> Iterator[Finding]:
     yield fine("threads", f"torch uses {torch.get_num_threads()} on {cores} cores")
 
 
+def _engine() -> Iterator[Finding]:
+    """Load the built-in model's graph, which answers without torch."""
+    from cratecli.weights import graphs
+    from cratecli.weights.gpu import gpu_here
+    from cratecli.weights.registry import BUILT_IN, load_registry, registry_files
+
+    graphs.load_own_graph(load_registry(registry_files()[:1]).find(BUILT_IN))
+    where = "torch, on the GPU" if gpu_here() else "onnxruntime"
+    yield fine("engine", f"auto is {where} for {BUILT_IN}, and torch for other checkpoints")
+
+
 def _formats() -> Iterator[Finding]:
     from cratecli.io.support import HEIC, readable_formats
 
@@ -132,6 +146,7 @@ _CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "temporary files": models.temporary,
     "packages": _packages,
     "device": _device,
+    "engine": _engine,
     "image formats": _formats,
     "folders": models.folders,
     "models": models.models,

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-PRECISION = 0.01  # ε of the rate distortion
+from cratecli.emergence.features import PRECISION
 
 
 def coding_rate(subspaces: Float[Tensor, "b k n p"], precision: float = PRECISION) -> Float[Tensor, " b"]:

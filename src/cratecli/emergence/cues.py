@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from cratecli.emergence.coding import PRECISION
 from cratecli.emergence.crf import Kernel, Masks, density
+from cratecli.emergence.features import PRECISION
 from cratecli.emergence.superpixels import Superpixels
 
 Cue = Float[np.ndarray, " maps"]

@@ -1,16 +1,14 @@
-"""Extract features from one forward pass: class-token attention and subspace tokens on the patch grid."""
+"""Features of one forward pass: class-token attention and subspace tokens on the patch grid. Imports no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
-from cratecli.emergence.coding import coding_rate, zero_fraction
-from cratecli.geometry import Grid, PatchClicks
-from cratecli.model.unroll import LayerState, WhiteBox
+from cratecli.geometry import Grid, Patch, PatchClicks
+
+PRECISION = 0.01  # ε of the rate distortion (2306.01129), wherever a coding rate is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,71 +71,48 @@ def absolute_layers(layers: Sequence[int], depth: int) -> tuple[int, ...]:
     return tuple(layer % depth for layer in layers)
 
 
-def observe(
-    model: WhiteBox,
-    images: Float[Tensor, "b 3 h w"],
+def as_views(
+    kept: Mapping[int, Sequence[np.ndarray]],
     layers: Sequence[int],
-    *,
-    mirrored: bool = False,
-    trace: bool = False,
-    clicks: PatchClicks | None = None,
+    clicked: Mapping[int, Float[np.ndarray, "b k rows cols"]],
 ) -> list[View]:
-    """Unroll the model over normalised images, and return one view of the given layers per image.
+    """Put what was kept of each layer (the parts of a `View`, each with an axis of images first) into views.
 
-    `layers` count from 0; the pass stops at the last of them, or with `trace`, which measures coding rate and zero
-    fraction, one later. With `mirrored` the model sees each image mirrored left to right, and the features are
-    mirrored back. `clicks` are patches of the images as they are given. Raises `FloatingPointError` where attention is
-    not finite.
+    Raises `FloatingPointError` where attention is not finite.
     """
-    kept: dict[int, tuple[np.ndarray, ...]] = {}
-    clicked: dict[int, np.ndarray] = {}
-    zeros: dict[int, np.ndarray] = {}
-    unknown = np.full(len(images), np.nan, np.float32)
-    with torch.inference_mode():
-        for state in model.unroll(images.flip(-1) if mirrored else images):
-            if trace and state.index - 1 in layers:
-                zeros[state.index - 1] = zero_fraction(state.tokens).float().numpy()
-            if state.index in layers:
-                attention = torch.unflatten(state.class_attention(), -1, tuple(state.grid))
-                tokens = state.subspaces.transpose(1, 2).flatten(2)[:, state.prefix :]
-                tokens = torch.unflatten(tokens, 1, tuple(state.grid)).float()
-                if mirrored:
-                    attention, tokens = attention.flip(-1), tokens.flip(2)
-                rate = coding_rate(state.subspaces).float().numpy() if trace else unknown
-                kept[state.index] = attention.cpu().numpy(), tokens.cpu().numpy(), rate
-                if clicks is not None:
-                    clicked[state.index] = clicked_attention(state, clicks, mirrored=mirrored)
-            if state.index == max(layers) + trace:
-                break
-    maps = [*(attention for attention, _, _ in kept.values()), *clicked.values()]
+    maps = [*(parts[0] for parts in kept.values()), *clicked.values()]
     if not all(np.isfinite(each).all() for each in maps):
         raise FloatingPointError("the model's attention is not finite")
-    parts = [(*kept[layer], zeros.get(layer, unknown)) for layer in layers]
+    parts = [kept[layer] for layer in layers]
     views = [
         View(*(np.stack([part[image] for part in each]) for each in zip(*parts, strict=True)))
-        for image in range(len(images))
+        for image in range(len(maps[0]))
     ]
-    if clicks is None:
+    if not clicked:
         return views
     together = np.stack([clicked[layer] for layer in layers], axis=1)
     return [replace(view, clicked=own) for view, own in zip(views, together, strict=True)]
 
 
 def clicked_attention(
-    state: LayerState, clicks: PatchClicks, *, mirrored: bool = False
+    attention_of: Callable[[int], Float[np.ndarray, "b k m"]],
+    grid: Grid,
+    clicks: PatchClicks,
+    *,
+    mirrored: bool = False,
 ) -> Float[np.ndarray, "b k rows cols"]:
-    """Combine the attention of clicked patches per head: see `together`; with `mirrored` the tokens are of the mirror
-    image, the clicks and the result are not.
+    """Combine the attention of clicked patches, counted row by row, per head: see `together`.
+
+    With `mirrored` it is that of the mirror image; the clicks and the result are not.
     """
-    rows, cols = state.grid
 
-    def maps(patches: Sequence[tuple[int, int]]) -> list[np.ndarray]:
-        places = [row * cols + (cols - 1 - col if mirrored else col) for row, col in patches]
-        return [state.patch_attention(place).cpu().numpy() for place in places]
+    def maps(patches: Sequence[Patch]) -> list[np.ndarray]:
+        return [
+            attention_of(row * grid.cols + (grid.cols - 1 - col if mirrored else col)) for row, col in patches
+        ]
 
-    joined = together(maps(clicks.on), maps(clicks.off)).reshape(
-        -1, state.projection.key.shape[1], rows, cols
-    )
+    joined = together(maps(clicks.on), maps(clicks.off))
+    joined = joined.reshape(*joined.shape[:2], *grid)
     return joined[..., ::-1] if mirrored else joined
 
 

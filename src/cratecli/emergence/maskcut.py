@@ -13,9 +13,9 @@ eigenvector `D^½ 1` is known and deflated, and Lanczos computes the next in ten
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import ndimage
 
 from cratecli.emergence.masks import iou
 
@@ -89,7 +89,7 @@ def mask_of(vector: Float[np.ndarray, "rows cols"]) -> Bool[np.ndarray, "rows co
     corners = foreground[[0, 0, -1, -1], [0, -1, 0, -1]]
     if corners.sum() >= 3 or not foreground.flat[_first_largest(np.abs(vector))]:
         foreground, vector = ~foreground, -vector
-    labels = ndimage.label(foreground)[0]
+    _, labels = cv2.connectedComponents(foreground.astype(np.uint8), connectivity=4)
     return np.asarray(labels == labels.flat[_first_largest(vector)])
 
 

@@ -6,7 +6,6 @@ from typing import Literal
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import ndimage
 
 from cratecli.arrays import Mask
 from cratecli.emergence.rules import Keep
@@ -88,16 +87,25 @@ def clean(mask: Mask, *, smallest: float = 0.0, largest: bool = False, fill_hole
     `smallest` is a share of the image, 0–1: smaller components are dropped. The three steps run in that order.
     """
     if fill_holes:
-        mask = ndimage.binary_fill_holes(mask)
+        mask = filled(mask)
     if largest:
         mask = next(components(mask), mask)
     if smallest > 0 and mask.any():
-        labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-        areas = np.bincount(labels.reshape(-1), minlength=count + 1)
-        large = areas >= smallest * mask.size
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+        large = stats[:, cv2.CC_STAT_AREA] >= smallest * mask.size
         large[0] = False
         mask = large[labels]
     return mask
+
+
+def filled(mask: Mask) -> Mask:
+    """Fill the holes of a mask: what is outside it, and 4-connected to no pixel on the frame."""
+    count, labels = cv2.connectedComponents((~mask).astype(np.uint8), connectivity=4)
+    open_ = np.zeros(count, bool)
+    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        open_[edge] = True
+    open_[0] = False  # the mask itself
+    return np.asarray(~open_[labels])
 
 
 def bounding_box(mask: Mask) -> Box | None:

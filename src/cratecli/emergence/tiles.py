@@ -1,23 +1,26 @@
 """Extract features of images that do not fit into memory from overlapping tiles, and join them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
-from cratecli.emergence.features import View, observe
+from cratecli.emergence.features import View
 from cratecli.geometry import Grid
-from cratecli.model.device import out_of_memory
-from cratecli.model.unroll import WhiteBox, patch_grid
+from cratecli.model.engine import Model, out_of_memory
 
 TILE = 5 / 8  # of the longer side: two tiles overlap by a quarter of it
 
 
+Observe = Callable[..., list[View]]
+"""What observes images by an engine: `observe`, or `observe_graph`."""
+
+
 def observe_in_tiles(
-    model: WhiteBox,
-    image: Float[Tensor, "1 3 h w"],
+    observe: Observe,
+    model: Model,
+    image: Any,
     layers: Sequence[int],
     *,
     mirrored: bool = False,
@@ -25,30 +28,31 @@ def observe_in_tiles(
 ) -> View:
     """Observe one normalised image in two overlapping tiles, each split again if it does not fit into memory.
 
-    Each tile is an image to the model. Raises `MemoryError` if even a tile of the model's own input size does not
-    fit, and what `observe` raises.
+    `image` is what `observe` takes, `1 3 h w`; each tile is an image to the model. Raises `MemoryError` if even a tile
+    of the model's own input size does not fit, and what `observe` raises.
     """
-    grid = patch_grid(image, model.patch_size)
+    grid = Grid(*(int(side) // model.patch_size for side in image.shape[-2:]))
     if grid.patches <= (model.image_size // model.patch_size) ** 2 or max(grid) < 4:
         raise MemoryError("a tile of the model's own size is too large")
     axis = int(grid.cols > grid.rows)
     length = math.ceil(grid[axis] * TILE)
     views = []
     for start in (0, grid[axis] - length):
-        tile = image.narrow(2 + axis, start * model.patch_size, length * model.patch_size)
-        views.append(_observe(model, tile, layers, mirrored=mirrored, trace=trace))
+        part = slice(start * model.patch_size, (start + length) * model.patch_size)
+        tile = image[..., part] if axis else image[..., part, :]
+        views.append(_observe(observe, model, tile, layers, mirrored=mirrored, trace=trace))
     return join(views[0], views[1], grid, axis)
 
 
 def _observe(
-    model: WhiteBox, tile: Float[Tensor, "1 3 h w"], layers: Sequence[int], *, mirrored: bool, trace: bool
+    observe: Observe, model: Model, tile: Any, layers: Sequence[int], *, mirrored: bool, trace: bool
 ) -> View:
     try:
         return observe(model, tile, layers, mirrored=mirrored, trace=trace)[0]
     except Exception as error:
         if not out_of_memory(error):
             raise
-    return observe_in_tiles(model, tile, layers, mirrored=mirrored, trace=trace)
+    return observe_in_tiles(observe, model, tile, layers, mirrored=mirrored, trace=trace)
 
 
 def join(first: View, second: View, grid: Grid, axis: int) -> View:

@@ -27,7 +27,7 @@ from cratecli.geometry import Size
 from cratecli.io import datasets
 from cratecli.io.datasets import CocoSet, Pair
 from cratecli.io.formats.record import annotate
-from cratecli.model.unroll import WhiteBox
+from cratecli.model.engine import Model
 from cratecli.runs.views import Question
 from cratecli.tasks.object_recipes import MOST_PATCHES, choose_cut_recipe
 from cratecli.tasks.options import CutOptions
@@ -165,7 +165,7 @@ def _measures(word: str, precision: Precision) -> list[Measure]:
     ]
 
 
-def coco_protocol(path: Path, model: WhiteBox, **asked: Unpack[CutOptions]) -> CocoProtocol:
+def coco_protocol(path: Path, model: Model, **asked: Unpack[CutOptions]) -> CocoProtocol:
     """Read COCO's annotations. Raises `InputError`, `UsageError`, and `NothingMatchedError` without an object."""
     recipe = choose_cut_recipe(model, **asked)
     coco = datasets.coco(path)
@@ -175,7 +175,7 @@ def coco_protocol(path: Path, model: WhiteBox, **asked: Unpack[CutOptions]) -> C
 
 
 def evaluate_coco(
-    path: str | Path, model: WhiteBox | str | Path | None = None, **asked: Unpack[CocoOptions]
+    path: str | Path, model: Model | str | Path | None = None, **asked: Unpack[CocoOptions]
 ) -> Evaluation:
     """Evaluate MaskCut on COCO: `path` has `images/` and `instances.json`, or `val2017` and `annotations`.
 

@@ -26,7 +26,7 @@ from cratecli.io import datasets, images
 from cratecli.io.datasets import Pair
 from cratecli.io.formats.indexed import VOID
 from cratecli.io.truth import read_labels
-from cratecli.model.unroll import WhiteBox
+from cratecli.model.engine import Model
 from cratecli.runs.batch import DecodedPhoto, Desk
 from cratecli.runs.cache import FeatureCache
 from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
@@ -181,7 +181,7 @@ def _stacked(tables: Sequence[Int[np.ndarray, "predicted true"]]) -> Int[np.ndar
 
 def parts_protocol(
     path: Path,
-    model: WhiteBox,
+    model: Model,
     *,
     images: str | None = None,
     masks: str | None = None,
@@ -193,7 +193,7 @@ def parts_protocol(
 
 
 def evaluate_parts(
-    path: str | Path, model: WhiteBox | str | Path | None = None, **asked: Unpack[PartsOptions]
+    path: str | Path, model: Model | str | Path | None = None, **asked: Unpack[PartsOptions]
 ) -> Evaluation:
     """Evaluate a model's parts of `path/images` against the labels in `path/masks_part`, 0 for the background.
 

@@ -20,7 +20,7 @@ from cratecli.evaluation.scores import Scores, ScoreStore
 from cratecli.geometry import Size, fit_grid
 from cratecli.io import images
 from cratecli.io.datasets import Pair
-from cratecli.model.unroll import WhiteBox
+from cratecli.model.engine import Model
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, work_through
 from cratecli.runs.cache import identity
 from cratecli.runs.jobs import Job, SeenPhoto
@@ -56,7 +56,7 @@ class EvaluationProtocol(ABC, Generic[Scores]):
     scores_type: ClassVar[type[Any]]
     passes: ClassVar[int] = 1
 
-    model: WhiteBox
+    model: Model
     data: Path
     pairs: Sequence[Pair]
 
@@ -127,8 +127,8 @@ class EvaluationProtocol(ABC, Generic[Scores]):
         """Choose the file for scores in a folder, named after all that decides them; without one, memory."""
         if folder is None:
             return ScoreStore(self.scores_type)
-        dtype = str(next(self.model.parameters()).dtype)
-        decisive = [FORMAT, __version__, self.name, self.settings, identity(self.model), dtype]
+        numbers = self.model.place.numbers
+        decisive = [FORMAT, __version__, self.name, self.settings, identity(self.model), numbers]
         digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
         return ScoreStore(self.scores_type, folder / f"{self.name}-{digest[:16]}.jsonl", resume=resume)
 

@@ -6,7 +6,7 @@ In percent. Its CRATE-S/8, and the ViTs it trained itself or names without a fil
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from cratecli.model.unroll import WeightsId
+from cratecli.model.engine import WeightsId
 
 VOC_PHOTOS, COCO_PHOTOS = 1449, 5000  # of VOC12's val and of COCO's val2017
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cratecli.evaluation.records import EvaluationRecord, MeasureRecord, ProtocolName, RowRecord
-from cratecli.model.unroll import WeightsId
+from cratecli.model.engine import WeightsId
 
 DIGITS = 6  # of a number in a record
 

@@ -11,7 +11,7 @@ from cratecli.evaluation.options import RunOptions
 from cratecli.evaluation.protocol import EvaluationProtocol, Judged, JudgedPhoto
 from cratecli.evaluation.result import Evaluation
 from cratecli.evaluation.scores import Scores
-from cratecli.model.unroll import WhiteBox
+from cratecli.model.engine import Model
 from cratecli.runs.batch import Desk
 from cratecli.runs.jobs import Failure
 from cratecli.runs.views import as_model
@@ -57,7 +57,7 @@ def run_protocol(
 def evaluate(
     choose_protocol: Callable[..., EvaluationProtocol[Any]],
     path: str | Path,
-    model: WhiteBox | str | Path | None,
+    model: Model | str | Path | None,
     *,
     batch_size: int = 8,
     **asked: Any,

@@ -37,7 +37,7 @@ from cratecli.geometry import Box, Size
 from cratecli.io import datasets
 from cratecli.io.datasets import Pair
 from cratecli.io.truth import Doubt, read_mask, read_true_mask
-from cratecli.model.unroll import WhiteBox
+from cratecli.model.engine import Model
 from cratecli.runs.views import Question
 from cratecli.tasks.options import NO_HEAD, MaskOptions
 from cratecli.tasks.recipes import Recipe, choose_recipe
@@ -229,7 +229,7 @@ def _compare(mask: Mask, soft: Soft, truth: Mask) -> MaskScores:
 
 def saliency_protocol(
     path: Path,
-    model: WhiteBox,
+    model: Model,
     *,
     off_centre: bool = False,
     mean_of_heads: bool = False,
@@ -271,12 +271,12 @@ def saliency_protocol(
 
 
 def evaluate_saliency(
-    path: str | Path, model: WhiteBox | str | Path | None = None, **asked: Unpack[SaliencyOptions]
+    path: str | Path, model: Model | str | Path | None = None, **asked: Unpack[SaliencyOptions]
 ) -> Evaluation:
     """Evaluate a model's masks of `path/images` against `path/masks`; see `cratecli.io.truth` for how these are read.
 
     `images` and `masks` name other folders in `path`; those of DUTS, ECSSD, HKU-IS, DUT-OMRON and MSRA10K are found.
-    `model` is what `load_model` gave, any other `WhiteBox`, or a name or file; none is the default model. What is
+    `model` is what `load_model` gave, any other `Model`, or a name or file; none is the default model. What is
     left out is chosen as `segment` does; see `SaliencyOptions`. Raises `InputError` for a broken data set, or the first
     broken photo, `NothingMatchedError` for an empty one, `UsageError` for an option that makes no sense, and what
     `load_model` raises.

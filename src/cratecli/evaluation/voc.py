@@ -27,7 +27,7 @@ from cratecli.geometry import Size
 from cratecli.io import datasets
 from cratecli.io.datasets import Pair
 from cratecli.io.truth import read_labels
-from cratecli.model.unroll import WhiteBox
+from cratecli.model.engine import Model
 from cratecli.runs.views import Question
 from cratecli.tasks.options import OneSizeOptions
 from cratecli.tasks.recipes import ViewRecipe, choose_voc_recipe
@@ -135,7 +135,7 @@ def _best(masks: Bool[np.ndarray, "k height width"], labels: Labels) -> float:
 
 
 def voc_protocol(
-    path: Path, model: WhiteBox, *, split: str = VAL, **asked: Unpack[OneSizeOptions]
+    path: Path, model: Model, *, split: str = VAL, **asked: Unpack[OneSizeOptions]
 ) -> VocProtocol:
     """List the photos of a VOCdevkit's split. Raises `InputError`, `NothingMatchedError`, `UsageError`."""
     recipe = choose_voc_recipe(model, **asked)
@@ -143,7 +143,7 @@ def voc_protocol(
 
 
 def evaluate_voc(
-    path: str | Path, model: WhiteBox | str | Path | None = None, **asked: Unpack[VocOptions]
+    path: str | Path, model: Model | str | Path | None = None, **asked: Unpack[VocOptions]
 ) -> Evaluation:
     """Evaluate a model's attention on a split of VOC's segmentation; `path` is a VOCdevkit folder, or a year's in it.
 

@@ -17,10 +17,11 @@ from cratecli.explorer.pack import Packed, levels, pack, runs, text_of
 from cratecli.geometry import Size, fit_grid
 from cratecli.io.formats.picture import encode
 from cratecli.io.sheet import heat
-from cratecli.model.unroll import WhiteBox
+from cratecli.model.engine import Model
 from cratecli.runs.batch import DecodedPhoto, Desk
 from cratecli.runs.jobs import Job
-from cratecli.runs.views import flat, model_inputs
+from cratecli.runs.tensors import model_inputs, white_box
+from cratecli.runs.views import flat
 from cratecli.tasks.layers import LayerTrace, trace_batch
 from cratecli.tasks.object_recipes import MOST_PATCHES, choose_object_recipe
 from cratecli.tasks.objects import find_objects
@@ -90,7 +91,7 @@ class PhotoData(BaseModel):
     size: int
 
 
-def segment_recipe(model: WhiteBox, recipe: ViewRecipe) -> Recipe:
+def segment_recipe(model: Model, recipe: ViewRecipe) -> Recipe:
     """Choose how `segment` is asked: as the model does best, the photo read as the recipe says."""
     return choose_recipe(model, range=recipe.range)
 
@@ -139,7 +140,7 @@ def look_into(photo: DecodedPhoto, views: Sequence[View], recipe: ViewRecipe, de
     )
 
 
-def facts_of(model: WhiteBox) -> dict[str, Any]:
+def facts_of(model: Model) -> dict[str, Any]:
     """Say what a page is told of the model, and the colours of its maps, red, green and blue, 0–255."""
     return {
         "model": model.weights.name if model.weights else "a model without a name",
@@ -169,14 +170,15 @@ def _logs(attention: Float[np.ndarray, "layers k rows cols"]) -> Packed:
     return pack(np.log(np.maximum(attention, LEAST)).reshape(layers, heads, math.prod(grid), 1))
 
 
-def _project(rgb: RGB, recipe: ViewRecipe, model: WhiteBox) -> Projections:
+def _project(rgb: RGB, recipe: ViewRecipe, model: Model) -> Projections:
     grid = fit_grid(Size(*rgb.shape[:2]), recipe.sizes[0], model.patch_size)
     if grid.patches > MOST_PATCHES:
         raise InputError(
             f"{grid.patches:,} patches are more than a page holds ({MOST_PATCHES:,}): choose a smaller size"
         )
     try:
-        return project(model, model_inputs([rgb], grid, model), recipe.layers)
+        box = white_box(model)
+        return project(box, model_inputs([rgb], grid, box), recipe.layers)
     except FloatingPointError as error:
         raise InputError(str(error)) from None
 

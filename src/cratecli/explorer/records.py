@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from cratecli.explorer.run import ExploredPhoto
-from cratecli.model.unroll import WhiteBox
+from cratecli.model.engine import Model
 from cratecli.records import Record
 from cratecli.tasks.recipes import ViewRecipe
 
@@ -23,7 +23,7 @@ class ExploreRecord(Record):
     weights_sha256: str | None = Field(description="SHA-256 of the checkpoint file, hexadecimal.")
 
 
-def explore_record(photo: ExploredPhoto, recipe: ViewRecipe, model: WhiteBox) -> ExploreRecord:
+def explore_record(photo: ExploredPhoto, recipe: ViewRecipe, model: Model) -> ExploreRecord:
     """Describe a photo of a page."""
     weights = model.weights
     return ExploreRecord(

@@ -14,7 +14,7 @@ from cratecli.explorer.photo import Card, card_of, facts_of, look_into, segment_
 from cratecli.geometry import Grid
 from cratecli.io.formats.pages import MARK, as_json, card_in, data_file
 from cratecli.io.formats.record import Annotated
-from cratecli.model.unroll import WhiteBox
+from cratecli.model.engine import Model
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.jobs import Job
 from cratecli.runs.plan import Plan
@@ -41,7 +41,7 @@ class ExploredPhoto:
     data: str
 
 
-def choose_explore_recipe(model: WhiteBox, **asked: Unpack[OneSizeOptions]) -> ViewRecipe:
+def choose_explore_recipe(model: Model, **asked: Unpack[OneSizeOptions]) -> ViewRecipe:
     """Take all layers at the size of `layers`, and what was asked for instead. Raises `UsageError`."""
     recipe = choose_layer_recipe(model, **asked)
     return ViewRecipe(recipe.layers, recipe.sizes[:1], range=recipe.range)
@@ -99,7 +99,7 @@ def explore_run(
             yield session.write(one_page(explored, desk.model, how).encode())
 
 
-def one_page(photos: Sequence[ExploredPhoto], model: WhiteBox, made: Provenance | None) -> str:
+def one_page(photos: Sequence[ExploredPhoto], model: Model, made: Provenance | None) -> str:
     """Write a page that holds all photos; it says how it was `made`, which cannot be done again of photos in memory."""
     cards: list[dict[str, Any]] = [photo.card.model_dump() for photo in photos]
     contents = {**facts_of(model), "cards": cards} | ({"crate": made.as_data()} if made else {})

@@ -12,12 +12,14 @@ from cratecli.geometry import Box, Grid, Size, fit_grid
 from cratecli.handover.finished_run import FinishedPhoto, FinishedRun, RunModel
 from cratecli.handover.photos import read_photo_again
 from cratecli.io.formats.record import Annotated, Annotation
-from cratecli.model.device import out_of_memory
+from cratecli.model.engine import out_of_memory
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.jobs import Failure, Job
-from cratecli.runs.views import describe, model_inputs
+from cratecli.runs.tensors import model_inputs
+from cratecli.runs.views import describe
 from cratecli.weights import fetch
-from cratecli.weights.checkpoint import find_weights, load_model
+from cratecli.weights.checkpoint import load_model
+from cratecli.weights.loading import find_weights
 
 MARGIN = 0.1
 """Room around an object's box, as a share of its longer side.

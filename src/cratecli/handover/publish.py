@@ -17,11 +17,12 @@ from cratecli.model.config import ARCHITECTURES, CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.training.folder import CHECKPOINT, METRICS
 from cratecli.training.records import LastRow, MeasuresRow, MetricsRow, OpeningRow
-from cratecli.weights.checkpoint import load_strictly, read_config, read_tensors, to_ours
+from cratecli.weights.checkpoint import read_config, read_tensors, to_ours
 from cratecli.weights.class_names import class_names
 from cratecli.weights.download import DownloadError, explained, reason
 from cratecli.weights.hub import MODEL_FILE, hub_client, parse_address
 from cratecli.weights.store import store_model
+from cratecli.weights.strict import load_strictly
 
 CONFIG, CARD = "config.json", "README.md"
 _ROW = TypeAdapter[MetricsRow](MetricsRow)

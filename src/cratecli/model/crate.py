@@ -92,7 +92,7 @@ class Crate(WhiteBox):
         """
         grid = patch_grid(images, self.patch_size)
         patches = self.stem(images)
-        tokens = torch.cat((self.class_token.expand(len(images), -1, -1), patches), dim=1)
+        tokens = torch.cat((self.class_token.expand(images.shape[0], -1, -1), patches), dim=1)
         tokens = tokens + resize_position_embedding(self.position_embedding, grid)
         if kept is not None:
             tokens = torch.cat((tokens[:, :1], tokens[:, 1:].gather(1, _each_channel(kept, tokens))), dim=1)
@@ -115,6 +115,10 @@ class Crate(WhiteBox):
         """Turn normalised tokens into class scores, or with `pre_logits` into the classifier's inputs."""
         features: Tensor = self.pre_logits(tokens[:, 0])
         return features if pre_logits else self.head(features)
+
+    def classify(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b c"]:
+        """Turn the final tokens of an unrolling into class scores; without classes, the normalised class token."""
+        return self.forward_head(self.norm(tokens))
 
     def forward(
         self, images: Float[Tensor, "b 3 h w"], kept: Int[Tensor, "b kept"] | None = None
@@ -167,6 +171,8 @@ def resize_position_embedding(
     At the native grid it is returned as it is; a smaller one is antialiased. The argument is never changed.
     """
     side = round((embedding.shape[1] - 1) ** 0.5)
+    if torch.compiler.is_compiling():  # a graph for any grid: nothing may depend on its sizes
+        return _resized_in_graph(embedding, side, grid)
     if grid == (side, side):
         return embedding
     square = torch.unflatten(embedding[:, 1:], 1, (side, side)).permute(0, 3, 1, 2)
@@ -174,3 +180,37 @@ def resize_position_embedding(
     fitted = functional.interpolate(square.float(), size=tuple(grid), mode="bicubic", antialias=smaller)
     patches = fitted.flatten(2).transpose(1, 2).to(embedding.dtype)
     return torch.cat((embedding[:, :1], patches), dim=1)
+
+
+def _resized_in_graph(embedding: Tensor, side: int, grid: Grid) -> Tensor:
+    """Fit a position embedding to a grid of any size as two products of matrices, which exported graphs can hold.
+
+    It is what torch's `interpolate` computes, the antialiased way where the grid is `smaller`.
+    """
+    square = torch.unflatten(embedding[:, 1:], 1, (side, side)).float()
+    rows, cols = (torch.full((), 1.0) * count for count in grid)
+    smaller = torch.minimum(rows, cols) < side
+    down, across = (_bicubic(side, count, smaller) for count in grid)
+    fitted = torch.einsum("ri,bijd,cj->brcd", down, square, across).flatten(1, 2).to(embedding.dtype)
+    return torch.cat((embedding[:, :1], fitted), dim=1)
+
+
+def _bicubic(side: int, count: int, smaller: Tensor) -> Tensor:
+    """Give the weights, `count × side`, of bicubic resampling (Keys, 1981): a row sums to 1.
+
+    Antialiased, the kernel (a = −0.5) is as wide as what a new patch covers, and cut off at the edges; else (a =
+    −0.75) the outermost patches stand for those beyond them.
+    """
+    ratio = side / count
+    centre = (torch.arange(count, dtype=torch.float32) + 0.5) * ratio
+    place = torch.arange(-2, side + 2, dtype=torch.float32) + 0.5
+    a = torch.where(smaller, -0.5, -0.75)
+    stretch = torch.where(smaller, torch.clamp(torch.full((), 1.0) * ratio, min=1.0), torch.ones(()))
+    far = ((place[None] - centre[:, None]) / stretch).abs()
+    inner = ((a + 2) * far - (a + 3)) * far * far + 1
+    outer = ((far - 5) * far + 8) * far * a - 4 * a
+    weights = torch.where(far <= 1, inner, torch.where(far < 2, outer, torch.zeros_like(far)))
+    within = weights[:, 2:-2]
+    edges = weights[:, :3].sum(1, keepdim=True), weights[:, -3:].sum(1, keepdim=True)
+    spread = torch.cat((edges[0], weights[:, 3:-3], edges[1]), dim=1) if side > 1 else torch.ones_like(within)
+    return torch.where(smaller, within / within.sum(1, keepdim=True), spread)

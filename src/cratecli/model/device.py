@@ -4,7 +4,6 @@ import torch
 
 from cratecli.errors import DeviceError, UsageError
 
-_EXHAUSTED = ("DefaultCPUAllocator", "out of memory", "Insufficient memory", "bad_alloc")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -32,10 +31,3 @@ def choose_device(
         raise DeviceError("mps is not available on this machine")
     automatic = torch.bfloat16 if kind == "cuda" else torch.float32
     return torch.device(device), _DTYPES.get(dtype, automatic)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out: torch's or NumPy's own, or one of a C++ library."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, Exception) and any(sign in str(error) for sign in _EXHAUSTED)

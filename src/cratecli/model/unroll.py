@@ -1,11 +1,11 @@
 """The base of every model: it can be unrolled, one `LayerState` a layer."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cratecli.geometry import Grid
 from cratecli.model.blocks import Projection
+from cratecli.model.engine import Model, Place
 
 _ROWS = 256  # queries that attend at once, where all patches do
 
@@ -75,32 +76,8 @@ class LayerState:
         return total[:, :, self.prefix :] / query.shape[2]
 
 
-@dataclass(frozen=True)
-class WeightsId:
-    """Name the weights a model was loaded from, and the SHA-256 of their file, in hexadecimal."""
-
-    name: str
-    sha256: str
-
-
-class WhiteBox(nn.Module, ABC):
-    """Any model that `unroll` can walk through layer by layer.
-
-    `weights` is set by whoever loads it, and `least_confidence` and `least_agreement`, 0–1, where they were measured
-    for them: with less confidence `--heads auto`, or `agree` and mask heads, find nothing. `labels` name its classes,
-    in the order of the logits, where its checkpoint does. `image_size` and `patch_size` are in px; `mean` and `std`
-    normalise the red, green and blue channels, 0–1. Where `has_class_token` is false, class attention is the mean over
-    patches; with `pooling`, the last layer is a pooling head, whose one learned query stands for every patch's.
-    """
-
-    weights: WeightsId | None = None
-    has_class_token: bool = True
-    pooling: bool = False
-    labels: tuple[str, ...] = ()
-    least_confidence: float = (
-        0.1  # low, both: what texture reaches, and what photos, differs from model to model
-    )
-    least_agreement: float = 0.12
+class WhiteBox(nn.Module, Model):
+    """Any model of torch's that `unroll` can walk through layer by layer; see `Model` for what it tells of itself."""
 
     def __init__(
         self,
@@ -118,21 +95,27 @@ class WhiteBox(nn.Module, ABC):
         self.mean, self.std = mean, std
 
     @property
-    def paper_layer(self) -> int:
-        """Give the layer that the paper's figures show: the penultimate of a CRATE (-2), the last of a ViT (-1).
+    def place(self) -> Place:
+        """Tell where the parameters are, and in which number format."""
+        parameter = next(self.parameters())
+        return Place("torch", str(parameter.device), str(parameter.dtype).removeprefix("torch."))
 
-        (2308.16271, B.1.) Of other models it is the last.
-        """
-        return -1
-
-    @property
-    def constants(self) -> Mapping[str, Any]:
-        """Give what decides a forward pass besides the weights, and stands in no file of tensors."""
-        return {"heads": self.heads}
+    def weights_digest(self) -> str:
+        """Name the weights by the SHA-256 of their file, or, where they have none, of their numbers."""
+        if self.weights:
+            return self.weights.sha256
+        together = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            together.update(name.encode() + tensor.detach().cpu().double().numpy().tobytes())
+        return together.hexdigest()
 
     @abstractmethod
     def unroll(self, images: Float[Tensor, "b 3 h w"]) -> Iterator[LayerState]:
         """Yield each layer's state before its attention is computed, then one with the final tokens."""
+
+    def classify(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b c"]:
+        """Turn the final tokens of an unrolling into class scores; without a classifier, the class token."""
+        return tokens[:, 0]
 
 
 def patch_grid(images: Float[Tensor, "b 3 h w"], patch_size: int) -> Grid:

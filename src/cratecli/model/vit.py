@@ -73,6 +73,10 @@ class UnrolledViT(WhiteBox):
         """Give the class scores; for a model without classes, the pooled features."""
         for state in self.unroll(images):
             tokens = state.tokens
+        return self.classify(tokens)
+
+    def classify(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b c"]:
+        """Turn the final tokens of an unrolling into class scores; without classes, into pooled features."""
         logits: Tensor = self.vit.forward_head(self.vit.norm(tokens))
         return logits
 

@@ -19,8 +19,7 @@ from cratecli.geometry import Grid, Size
 from cratecli.io import images
 from cratecli.io.formats.record import Annotated
 from cratecli.io.opening import MAX_PIXELS
-from cratecli.model.device import out_of_memory
-from cratecli.model.unroll import WhiteBox
+from cratecli.model.engine import Model, out_of_memory
 from cratecli.runs.cache import ViewCache, fingerprint
 from cratecli.runs.jobs import Failure, Job, Skipped, deliver
 from cratecli.runs.ledger import Ledger
@@ -45,7 +44,7 @@ class Desk:
     `stopping` is asked between batches whether to end early; `note` gets lines that users should read.
     """
 
-    model: WhiteBox
+    model: Model
     batch_size: int = 8
     cache: ViewCache | None = None
     ledger: Ledger | None = None

@@ -13,7 +13,7 @@ from cratecli.emergence.features import View
 from cratecli.errors import OutputError
 from cratecli.files import replacing
 from cratecli.geometry import Grid
-from cratecli.model.unroll import WhiteBox
+from cratecli.model.engine import Model
 
 FORMAT = 1  # of an entry: a change of what `observe` gives takes the next number
 _PARTS = ("attention", "tokens", "coding_rate", "zero_fraction")
@@ -55,10 +55,10 @@ class FeatureCache:
     and whether the photo was mirrored. It is float32, with a checksum: a damaged entry counts as none.
     """
 
-    def __init__(self, folder: Path, model: WhiteBox) -> None:
+    def __init__(self, folder: Path, model: Model) -> None:
         """Open a folder, which need not be there yet, for one model."""
         self.folder = folder
-        self._model = [identity(model), str(next(model.parameters()).dtype)]
+        self._model = [identity(model), model.place.numbers]
 
     def load(self, photo: str, layer: int, grid: Grid, mirrored: bool, *, trace: bool) -> View | None:
         """Find one layer of a photo, named by its `fingerprint`; with `trace`, only one that was traced."""
@@ -100,17 +100,12 @@ def _digest(parts: dict[str, np.ndarray]) -> bytes:
     return together.digest()
 
 
-def identity(model: WhiteBox) -> str:
+def identity(model: Model) -> str:
     """Tell a model from all that would see otherwise, by its weights and the constants that no file holds.
 
     It is a SHA-256 in hexadecimal; the device and the number format are no part of it.
     """
-    together = hashlib.sha256()
-    if model.weights:
-        together.update(model.weights.sha256.encode())
-    else:
-        for name, tensor in sorted(model.state_dict().items()):
-            together.update(name.encode() + tensor.detach().cpu().double().numpy().tobytes())
+    together = hashlib.sha256(model.weights_digest().encode())
     together.update(json.dumps([dict(model.constants), model.mean, model.std], sort_keys=True).encode())
     return together.hexdigest()
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, get_args
 
 from annotated_types import Len
 from pydantic import Field, ValidationError
@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from cratecli.errors import InputError, validation_message
 from cratecli.files import open_file
 from cratecli.io.formats import record
+from cratecli.model.engine import Engine
 from cratecli.records import Record
 from cratecli.runs.records import Rle
 
@@ -146,6 +147,16 @@ def is_run_folder(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return first.startswith("../") or Path(first).is_absolute()
+
+
+def engine_in(manifest: Path) -> Engine | None:
+    """Tell which engine began a run, by the first row of its manifest, if that says so."""
+    try:
+        with open_file(manifest) as stream:
+            made = next((line.row.made for line in read_lines(stream)), {})
+    except (OSError, ValueError):
+        return None
+    return next((each for each in get_args(Engine) if each == made.get("engine")), None)
 
 
 def outputs_in(folder: Path) -> list[str]:

@@ -16,9 +16,10 @@ from cratecli.runs.manifest import MANIFEST
 from cratecli.version import __version__
 
 if TYPE_CHECKING:
-    from cratecli.model.unroll import WhiteBox
+    from cratecli.model.engine import Model
 
-_LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "opencv-python-headless", "pillow")
+_ENGINES: Mapping[str, tuple[str, ...]] = {"torch": ("torch",), "onnx": ("onnxruntime",)}
+_LIBRARIES = ("numpy", "scipy", "scikit-learn", "opencv-python-headless", "pillow")
 _MATTING = ("pymatting", "numba")
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, serialize_by_alias=True, validate_by_name=True)
 
@@ -98,6 +99,7 @@ class Provenance(BaseModel):
     weights_sha256: str | None = Field(
         default=None, description="SHA-256 of the checkpoint file, hexadecimal."
     )
+    engine: str | None = Field(default=None, description="What ran the model: torch or onnx (onnxruntime).")
     device: str | None = Field(default=None, description="Where the model ran: cpu, cuda:0, mps.")
     dtype: str | None = Field(default=None, description="The model's number format: float32 or bfloat16.")
     batch_size: int | None = Field(
@@ -128,6 +130,7 @@ class Provenance(BaseModel):
             | {
                 "photos",
                 "weights_sha256",
+                "engine",
                 "dtype",
                 "crop",
                 "margin",
@@ -184,7 +187,7 @@ class Provenance(BaseModel):
 def provenance(
     command: Command,
     recipe: Mapping[str, Any],
-    model: "WhiteBox",
+    model: "Model",
     batch_size: int,
     *,
     inputs: Sequence[str] | None = None,
@@ -193,7 +196,7 @@ def provenance(
     """Say how a command makes its outputs with a model; `inputs` are given for outputs made of several photos."""
     from cratecli.runs.cache import identity
 
-    parameter = next(model.parameters())
+    engine, device, dtype = model.place
     weights = model.weights
     return Provenance(
         command=command,
@@ -201,11 +204,12 @@ def provenance(
         seed=recipe.get("seed", 0),
         weights=weights.name if weights else None,
         weights_sha256=weights.sha256 if weights else identity(model),
-        device=str(parameter.device),
-        dtype=str(parameter.dtype).removeprefix("torch."),
+        engine=engine,
+        device=device,
+        dtype=dtype,
         batch_size=batch_size,
         inputs=None if inputs is None else list(inputs),
-        libraries=_libraries(_MATTING if options.get("matting") else ()),
+        libraries=_libraries(_ENGINES[engine], _MATTING if options.get("matting") else ()),
         **options,
     )
 
@@ -243,5 +247,5 @@ def relative(path: str | Path, target: Path | None) -> str:
 
 
 @cache
-def _libraries(more: tuple[str, ...] = ()) -> dict[str, str]:
-    return {name: version(name) for name in (*_LIBRARIES, *more)}
+def _libraries(engine: tuple[str, ...], more: tuple[str, ...] = ()) -> dict[str, str]:
+    return {name: version(name) for name in (*engine, *_LIBRARIES, *more)}

@@ -1,25 +1,25 @@
-"""One forward pass, many questions: photos become views, and views are kept for the next question."""
+"""One forward pass, many questions: photos become views, and views are kept for the next question. Imports no torch."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-import torch
-from jaxtyping import Float
 
 from cratecli.arrays import RGB
-from cratecli.emergence.features import View, absolute_layers, observe
+from cratecli.emergence.features import View, absolute_layers
+from cratecli.emergence.observe_graph import observe_graph
 from cratecli.emergence.tiles import observe_in_tiles
 from cratecli.errors import InputError, UsageError
 from cratecli.geometry import Clicks, Grid, PatchClicks, Size, fit_grid
 from cratecli.io import images
 from cratecli.io.ranges import Range
-from cratecli.model.device import out_of_memory
-from cratecli.model.unroll import WhiteBox
+from cratecli.model.engine import Model, out_of_memory
+from cratecli.model.graph import GraphModel
 from cratecli.runs.cache import MemoryCache, ViewCache, fingerprint
-from cratecli.weights.checkpoint import cached_model
+from cratecli.weights.loading import cached_model
 
 FLAT = 8  # levels of 255, in every channel: photos that show something span a hundred
 
@@ -71,14 +71,14 @@ class Look:
     """
 
     rgb: RGB
-    model: WhiteBox
+    model: Model
     cache: ViewCache = field(default_factory=MemoryCache, repr=False)
     range: str = "auto"
 
 
 def look(
     image: "images.PhotoLike | Look",
-    model: WhiteBox | str | Path | None = None,
+    model: Model | str | Path | None = None,
     range: str | None = None,
 ) -> Look:
     """Open a photo for several questions: a path, a Pillow image or an upright RGB array (0–255).
@@ -105,21 +105,21 @@ def look(
     return Look(images.as_rgb(image, range=chosen), ready, range=chosen)
 
 
-def as_model(model: WhiteBox | str | Path | None) -> WhiteBox:
+def as_model(model: Model | str | Path | None) -> Model:
     """Take a model as Python callers have it: loaded, or a name or file of one; none is the default model."""
-    return model if isinstance(model, WhiteBox) else cached_model(model or None)
+    return model if isinstance(model, Model) else cached_model(model or None)
 
 
-def describe(model: WhiteBox, *how: str) -> str:
+def describe(model: Model, *how: str) -> str:
     """Say in one line which model runs, how, and where."""
-    place = next(model.parameters())
+    place = model.place
     name = model.weights.name if model.weights else "a model without a name"
-    return ", ".join([name, *how, f"{place.device} {str(place.dtype).removeprefix('torch.')}"])
+    return ", ".join([name, *how, f"{place.engine} {place.device} {place.dtype}"])
 
 
 def views_of(
     photos: Sequence[RGB],
-    model: WhiteBox,
+    model: Model,
     question: Question,
     *,
     cache: ViewCache | None = None,
@@ -172,9 +172,19 @@ def views_of(
     return views
 
 
+def observe(model: Model, batch: Any, layers: Sequence[int], **how: Any) -> list[View]:
+    """Observe a batch of `model_inputs` by the engine that the model is of; see `emergence.observe`."""
+    if isinstance(model, GraphModel):
+        return observe_graph(model, batch, layers, **how)
+    from cratecli.emergence import observe as unrolled
+    from cratecli.runs.tensors import white_box
+
+    return unrolled.observe(white_box(model), batch, layers, **how)
+
+
 def _observe(
-    model: WhiteBox,
-    batch: torch.Tensor,
+    model: Model,
+    batch: Any,
     layers: Sequence[int],
     *,
     mirrored: bool,
@@ -197,7 +207,7 @@ def _observe(
     height, width = batch.shape[-2:]  # what the error held on to is free again here
     note(f"out of memory at {height} × {width} px: seen in overlapping tiles")
     try:
-        return [observe_in_tiles(model, batch, layers, mirrored=mirrored, trace=trace)]
+        return [observe_in_tiles(observe, model, batch, layers, mirrored=mirrored, trace=trace)]
     except FloatingPointError as error:
         raise InputError(str(error)) from None
     except MemoryError:
@@ -217,23 +227,14 @@ def _recall(
     return View.stack(kept)
 
 
-def prepare(
-    image: images.PhotoLike, model: WhiteBox, size: int | None = None
-) -> Float[torch.Tensor, "1 3 h w"]:
-    """Make a photo into what `model.unroll` takes: on the patch grid, normalised, on the model's device.
-
-    `size` is the input's short side in px; none is the model's own. The aspect is kept to the nearest patch.
-    """
-    rgb = images.as_rgb(image)
-    grid = fit_grid(Size(*rgb.shape[:2]), size or model.image_size, model.patch_size)
-    return model_inputs([rgb], grid, model)
-
-
-def model_inputs(photos: Sequence[RGB], grid: Grid, model: WhiteBox) -> torch.Tensor:
-    """Fit photos to one grid, as a batch on the model's device and in its number format."""
+def model_inputs(photos: Sequence[RGB], grid: Grid, model: Model) -> Any:
+    """Fit photos to one grid, as a batch that the model's engine takes; see `tensors.model_inputs` for torch's."""
     fitted = np.stack([images.fit(photo, grid, model.patch_size, model.mean, model.std) for photo in photos])
-    parameter = next(model.parameters())
-    return torch.from_numpy(fitted).to(parameter.device, parameter.dtype)
+    if isinstance(model, GraphModel):
+        return fitted
+    from cratecli.runs import tensors
+
+    return tensors.as_inputs(fitted, model)
 
 
 def flat(photo: RGB, grid: Grid) -> bool:

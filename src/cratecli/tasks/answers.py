@@ -7,7 +7,7 @@ from typing import Protocol
 from cratecli.errors import UsageError
 from cratecli.io.formats import Ending
 from cratecli.io.formats.picture import KINDS
-from cratecli.model.unroll import WhiteBox
+from cratecli.model.engine import Model
 from cratecli.records import Record
 from cratecli.runs.batch import Desk
 from cratecli.runs.jobs import Failure, Job
@@ -112,7 +112,7 @@ class AskedObjects:
 _NO_RUN = "nothing is skipped, or combined, without a manifest"
 
 
-def settle(request: Request, model: WhiteBox) -> AskedMask | AskedObjects:
+def settle(request: Request, model: Model) -> AskedMask | AskedObjects:
     """Settle what a request asks of a model. Raises `UsageError` for what makes no sense."""
     if request.command == "objects":
         recipe = choose_object_recipe(model, **request.asked)

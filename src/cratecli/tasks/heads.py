@@ -18,7 +18,7 @@ from cratecli.io import images
 from cratecli.io.formats import ArrayEnding
 from cratecli.io.formats.tensors import Arrays
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat
-from cratecli.model.unroll import WeightsId, WhiteBox
+from cratecli.model.engine import Model, WeightsId
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import ViewCache
 from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
@@ -57,7 +57,7 @@ class HeadMaps:
 
 def heads(
     image: images.PhotoLike | Look,
-    model: WhiteBox | str | Path | None = None,
+    model: Model | str | Path | None = None,
     **asked: Unpack[ViewOptions],
 ) -> HeadMaps:
     """Look at every head of some layers in a photo: a path, a Pillow image, an upright RGB array (0–255), or a `Look`.
@@ -70,14 +70,14 @@ def heads(
 
 
 def heads_batch(
-    photos: Sequence[RGB], model: WhiteBox, recipe: ViewRecipe, cache: ViewCache | None = None
+    photos: Sequence[RGB], model: Model, recipe: ViewRecipe, cache: ViewCache | None = None
 ) -> list[HeadMaps]:
     """Look at every head of the recipe's layers, in upright RGB photos."""
     seen = views_of(photos, model, _question(recipe), cache=cache)
     return [_score(views, recipe, model) for views in seen]
 
 
-def _score(views: Sequence[View], recipe: ViewRecipe, model: WhiteBox) -> HeadMaps:
+def _score(views: Sequence[View], recipe: ViewRecipe, model: Model) -> HeadMaps:
     saliency, layers = agree(views), absolute_layers(recipe.layers, model.depth)
     return HeadMaps(mean_attention(views), saliency.scores, saliency.shares, layers, model.weights)
 

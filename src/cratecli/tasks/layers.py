@@ -21,7 +21,7 @@ from cratecli.io.formats.png import overlay
 from cratecli.io.formats.tensors import Arrays
 from cratecli.io.plot import Curve, plot_layers
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat, stack
-from cratecli.model.unroll import WeightsId, WhiteBox
+from cratecli.model.engine import Model, WeightsId
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import ViewCache
 from cratecli.runs.jobs import Job
@@ -59,7 +59,7 @@ class LayerTrace:
 
 def layers(
     image: images.PhotoLike | Look,
-    model: WhiteBox | str | Path | None = None,
+    model: Model | str | Path | None = None,
     **asked: Unpack[LayerOptions],
 ) -> LayerTrace:
     """Trace one photo through the layers: a path, a Pillow image, an upright RGB array (0–255), or a `Look`.
@@ -72,7 +72,7 @@ def layers(
 
 
 def trace_batch(
-    photos: Sequence[RGB], model: WhiteBox, recipe: LayerRecipe, cache: ViewCache | None = None
+    photos: Sequence[RGB], model: Model, recipe: LayerRecipe, cache: ViewCache | None = None
 ) -> list[LayerTrace]:
     """Trace upright RGB photos through the layers; of several sizes the first counts."""
     seen = views_of(photos, model, _question(recipe), cache=cache)
@@ -83,7 +83,7 @@ def _question(recipe: LayerRecipe) -> Question:
     return Question(recipe.layers, recipe.sizes[:1], trace=True, most_patches=MOST_PATCHES)
 
 
-def _trace(view: View, recipe: LayerRecipe, model: WhiteBox) -> LayerTrace:
+def _trace(view: View, recipe: LayerRecipe, model: Model) -> LayerTrace:
     attention = mean_attention([view]).mean(axis=1)
     return LayerTrace(
         coding_rate=view.coding_rate,

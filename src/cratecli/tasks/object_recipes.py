@@ -9,12 +9,12 @@ from cratecli.tasks.options import CutOptions, ObjectOptions
 from cratecli.tasks.recipes import TAU, ObjectRecipe, defaults, settled
 
 if TYPE_CHECKING:
-    from cratecli.model.unroll import WhiteBox
+    from cratecli.model.engine import Model
 
 MOST_PATCHES = 16_384  # of a grid that MaskCut cuts: their affinity takes a gigabyte
 
 
-def choose_object_recipe(model: "WhiteBox", **asked: Unpack[ObjectOptions]) -> ObjectRecipe:
+def choose_object_recipe(model: "Model", **asked: Unpack[ObjectOptions]) -> ObjectRecipe:
     """Take the model's defaults for `objects`, and what was asked for instead. Raises `UsageError`.
 
     What only MaskCut uses is refused by candidates, and more than one size by MaskCut.
@@ -30,6 +30,6 @@ def choose_object_recipe(model: "WhiteBox", **asked: Unpack[ObjectOptions]) -> O
     return replace(recipe, attention=recipe.layers)
 
 
-def choose_cut_recipe(model: "WhiteBox", **asked: Unpack[CutOptions]) -> ObjectRecipe:
+def choose_cut_recipe(model: "Model", **asked: Unpack[CutOptions]) -> ObjectRecipe:
     """Take MaskCut as `evaluate` has it, at one size, and what was asked for instead. Raises `UsageError`."""
     return ObjectRecipe(**settled(model, CutOptions, defaults(model).cuts, asked))

@@ -25,7 +25,7 @@ from cratecli.io.formats.indexed import encode_labels, tint, voc_palette
 from cratecli.io.formats.picture import encode
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.io.sheet import Framed, frame
-from cratecli.model.unroll import WhiteBox
+from cratecli.model.engine import Model
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import FeatureCache, ViewCache
 from cratecli.runs.in_order import work_in_order
@@ -69,7 +69,7 @@ class Object:
 
 def objects(
     image: images.PhotoLike | Look,
-    model: WhiteBox | str | Path | None = None,
+    model: Model | str | Path | None = None,
     **asked: Unpack[ObjectOptions],
 ) -> list[Object]:
     """Find the objects of one photo, the best first (by MaskCut in the order they were cut); it may have none.
@@ -85,7 +85,7 @@ def objects(
 @overload
 def objects_many(
     photos: Iterable[images.PhotoLike],
-    model: WhiteBox | str | Path | None = ...,
+    model: Model | str | Path | None = ...,
     *,
     batch_size: int = ...,
     cache: str | Path | None = ...,
@@ -95,7 +95,7 @@ def objects_many(
 @overload
 def objects_many(
     photos: Iterable[images.PhotoLike],
-    model: WhiteBox | str | Path | None = ...,
+    model: Model | str | Path | None = ...,
     *,
     batch_size: int = ...,
     cache: str | Path | None = ...,
@@ -104,7 +104,7 @@ def objects_many(
 ) -> Iterator[list[Object] | CrateError]: ...
 def objects_many(
     photos: Iterable[images.PhotoLike],
-    model: WhiteBox | str | Path | None = None,
+    model: Model | str | Path | None = None,
     *,
     batch_size: int = 8,
     cache: str | Path | None = None,
@@ -124,7 +124,7 @@ def objects_many(
 
 
 def objects_batch(
-    photos: Sequence[RGB], model: WhiteBox, recipe: ObjectRecipe, cache: ViewCache | None = None
+    photos: Sequence[RGB], model: Model, recipe: ObjectRecipe, cache: ViewCache | None = None
 ) -> list[list[Object]]:
     """Find the objects of upright RGB photos; those that share a grid go through the model together."""
     seen = views_of(photos, model, _question(recipe), cache=cache)

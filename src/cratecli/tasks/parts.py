@@ -26,7 +26,7 @@ from cratecli.errors import InputError, OutputError
 from cratecli.files import TEMPORARY
 from cratecli.geometry import Box, Size
 from cratecli.io import images
-from cratecli.model.unroll import WhiteBox
+from cratecli.model.engine import Model
 from cratecli.runs.cache import ViewCache, fingerprint
 from cratecli.runs.limits import temporary_folder
 from cratecli.runs.views import Look, Question, as_model, look, views_of
@@ -104,7 +104,7 @@ def features_of(views: Sequence[View], recipe: PartRecipe) -> PhotoFeatures:
 
 
 def features_batch(
-    photos: Sequence[RGB], model: WhiteBox, recipe: PartRecipe, cache: ViewCache | None = None
+    photos: Sequence[RGB], model: Model, recipe: PartRecipe, cache: ViewCache | None = None
 ) -> list[PhotoFeatures]:
     """Show upright RGB photos to the model, and keep what parts are learned from."""
     seen = views_of(photos, model, question_of(recipe), cache=cache)
@@ -189,7 +189,7 @@ class Album:
 
 def parts(
     photos: Iterable[images.PhotoLike | Look],
-    model: WhiteBox | str | Path | None = None,
+    model: Model | str | Path | None = None,
     **asked: Unpack[PartOptions],
 ) -> list[PartMap]:
     """Find the parts that photos share: paths, Pillow images, upright RGB arrays (0–255), or `Look`s at one model.

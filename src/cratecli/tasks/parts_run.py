@@ -10,7 +10,7 @@ from cratecli.emergence.parts import Vocabulary, in_order, rename
 from cratecli.errors import UsageError
 from cratecli.io.formats.png import encode_rgb
 from cratecli.io.sheet import Tile
-from cratecli.model.unroll import WhiteBox
+from cratecli.model.engine import Model
 from cratecli.runs.batch import Desk, Outcomes
 from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
 from cratecli.runs.limits import temporary_folder
@@ -64,7 +64,7 @@ class VocabularyChoice:
 
 
 def choose_vocabulary(
-    model: WhiteBox,
+    model: Model,
     asked: PartOptions,
     *,
     parts: Path | None = None,

@@ -15,7 +15,7 @@ from cratecli.emergence.pca import Components
 from cratecli.emergence.rules import Foreground
 from cratecli.errors import InputError, OutputError, UsageError, validation_message
 from cratecli.files import replacing
-from cratecli.model.unroll import WhiteBox
+from cratecli.model.engine import Model
 from cratecli.runs.cache import identity
 from cratecli.tasks.recipes import PartRecipe
 
@@ -43,7 +43,7 @@ class Saved:
     recipe: PartRecipe
 
 
-def save_vocabulary(path: Path, saved: Saved, model: WhiteBox) -> None:
+def save_vocabulary(path: Path, saved: Saved, model: Model) -> None:
     """Write a vocabulary whole or not at all. Raises `OutputError`."""
     words = saved.vocabulary
     arrays = {
@@ -77,7 +77,7 @@ def save_vocabulary(path: Path, saved: Saved, model: WhiteBox) -> None:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
-def load_vocabulary(path: Path, model: WhiteBox) -> Saved:
+def load_vocabulary(path: Path, model: Model) -> Saved:
     """Read a vocabulary that was learned with `model`.
 
     Raises `InputError` for a file that is missing, broken or no vocabulary, `UsageError` for another model's.

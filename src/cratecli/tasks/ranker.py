@@ -7,7 +7,7 @@ from typing import Any
 
 from cratecli.emergence.chooser import Ranker
 from cratecli.emergence.confidence import Signs
-from cratecli.model.unroll import WeightsId
+from cratecli.model.engine import WeightsId
 
 
 @cache

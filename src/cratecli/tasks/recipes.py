@@ -24,7 +24,7 @@ from cratecli.tasks.options import (
 )
 
 if TYPE_CHECKING:
-    from cratecli.model.unroll import WhiteBox
+    from cratecli.model.engine import Model
 
 THUMBNAIL = 128  # px: a model trained on images smaller than this sees a photo at several sizes
 BASE = 64  # px: what that model's sizes are multiples of, if it was not trained on even smaller ones
@@ -197,7 +197,7 @@ class Defaults:
     voc: ViewRecipe
 
 
-def defaults(model: "WhiteBox") -> Defaults:
+def defaults(model: "Model") -> Defaults:
     """Choose what the paper does, or for a model trained on thumbnails what `benchmarks/` found best.
 
     The paper (2308.16271, B.1–B.4): the penultimate layer of a CRATE, the last of a ViT; 60 % of the attention's mass;
@@ -232,7 +232,7 @@ def defaults(model: "WhiteBox") -> Defaults:
     )
 
 
-def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
+def choose_recipe(model: "Model", **asked: Unpack[SegmentOptions]) -> Recipe:
     """Take the model's defaults for `segment`, and what was asked for instead. Raises `UsageError`.
 
     Heads that are named see the photo once at each size, not mirrored too where a size stands twice, and may have any
@@ -260,30 +260,28 @@ def choose_recipe(model: "WhiteBox", **asked: Unpack[SegmentOptions]) -> Recipe:
     return Recipe(**values)
 
 
-def choose_view_recipe(model: "WhiteBox", **asked: Unpack[ViewOptions]) -> ViewRecipe:
+def choose_view_recipe(model: "Model", **asked: Unpack[ViewOptions]) -> ViewRecipe:
     """Take the layers and sizes that `segment` looks at, and what was asked for instead. Raises `UsageError`."""
     default = defaults(model).segment
     return ViewRecipe(**settled(model, ViewOptions, ViewRecipe(default.layers, default.sizes), asked))
 
 
-def choose_layer_recipe(model: "WhiteBox", **asked: Unpack[LayerOptions]) -> LayerRecipe:
+def choose_layer_recipe(model: "Model", **asked: Unpack[LayerOptions]) -> LayerRecipe:
     """Take all layers at the largest size of `segment`, and what was asked for instead. Raises `UsageError`."""
     return LayerRecipe(**settled(model, LayerOptions, defaults(model).layers, asked))
 
 
-def choose_part_recipe(model: "WhiteBox", **asked: Unpack[PartOptions]) -> PartRecipe:
+def choose_part_recipe(model: "Model", **asked: Unpack[PartOptions]) -> PartRecipe:
     """Take the model's defaults for `parts`, and what was asked for instead. Raises `UsageError`."""
     return PartRecipe(**settled(model, PartOptions, defaults(model).parts, asked))
 
 
-def choose_voc_recipe(model: "WhiteBox", **asked: Unpack[OneSizeOptions]) -> ViewRecipe:
+def choose_voc_recipe(model: "Model", **asked: Unpack[OneSizeOptions]) -> ViewRecipe:
     """Take the paper's layer and a square of 480 px, and what was asked for instead. Raises `UsageError`."""
     return ViewRecipe(**settled(model, OneSizeOptions, defaults(model).voc, asked))
 
 
-def settled(
-    model: "WhiteBox", options: type, default: ViewRecipe, asked: Mapping[str, Any]
-) -> dict[str, Any]:
+def settled(model: "Model", options: type, default: ViewRecipe, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Give the values of a recipe's fields: the default's, and what was asked for, layers counted from 0."""
     if unknown := sorted(asked.keys() - get_type_hints(options).keys()):
         raise TypeError(f"unexpected keyword argument {unknown[0]!r}")

@@ -1,25 +1,27 @@
 """What the questions print of each photo with `--json`, `--jsonl` and the worker, as typed records."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from annotated_types import Len
 from pydantic import Field
 
-from cratecli.emergence.parts import Vocabulary
-from cratecli.model.unroll import WeightsId, WhiteBox
 from cratecli.records import Record
-from cratecli.runs.jobs import Job
 from cratecli.runs.records import Rle
 from cratecli.tasks.choices import as_lists
-from cratecli.tasks.heads import HeadsPhoto
-from cratecli.tasks.layers import LayersPhoto
-from cratecli.tasks.objects import ObjectsPhoto
 from cratecli.tasks.options import Finder
-from cratecli.tasks.parts_album import PartsPhoto
-from cratecli.tasks.recipes import ObjectRecipe, PartRecipe, Recipe, ViewRecipe
-from cratecli.tasks.segment import SegmentedPhoto
+
+if TYPE_CHECKING:
+    from cratecli.emergence.parts import Vocabulary
+    from cratecli.model.engine import Model, WeightsId
+    from cratecli.runs.jobs import Job
+    from cratecli.tasks.heads import HeadsPhoto
+    from cratecli.tasks.layers import LayersPhoto
+    from cratecli.tasks.objects import ObjectsPhoto
+    from cratecli.tasks.parts_album import PartsPhoto
+    from cratecli.tasks.recipes import ObjectRecipe, PartRecipe, Recipe, ViewRecipe
+    from cratecli.tasks.segment import SegmentedPhoto
 
 Box = Annotated[list[int], Len(4, 4)]
 _INPUT = Field(
@@ -203,7 +205,7 @@ class PartsFile(Record):
     images: list[PartsRecord] = Field(description="The photos, in the order of the inputs.")
 
 
-def segment_record(photo: SegmentedPhoto, recipe: Recipe, kind: str, *, rle: bool) -> SegmentRecord:
+def segment_record(photo: "SegmentedPhoto", recipe: "Recipe", kind: str, *, rle: bool) -> SegmentRecord:
     """Describe a photo that was segmented; `rle` puts the mask into it."""
     result, objects = photo.segmentation, photo.annotated.objects
     mask: dict[str, Any] = {"rle": Rle(**objects[0].rle) if objects else None} if rle else {}
@@ -236,7 +238,7 @@ def segment_record(photo: SegmentedPhoto, recipe: Recipe, kind: str, *, rle: boo
     )
 
 
-def objects_record(photo: ObjectsPhoto, recipe: ObjectRecipe, model: WhiteBox) -> ObjectsRecord:
+def objects_record(photo: "ObjectsPhoto", recipe: "ObjectRecipe", model: "Model") -> ObjectsRecord:
     """Describe a photo whose objects were looked for."""
     return ObjectsRecord(
         input=photo.job.name,
@@ -258,7 +260,7 @@ def objects_record(photo: ObjectsPhoto, recipe: ObjectRecipe, model: WhiteBox) -
     )
 
 
-def heads_record(photo: HeadsPhoto, recipe: ViewRecipe) -> HeadsRecord:
+def heads_record(photo: "HeadsPhoto", recipe: "ViewRecipe") -> HeadsRecord:
     """Describe a photo whose heads were scored."""
     maps = photo.maps
     return HeadsRecord(
@@ -272,7 +274,7 @@ def heads_record(photo: HeadsPhoto, recipe: ViewRecipe) -> HeadsRecord:
     )
 
 
-def layers_record(photo: LayersPhoto) -> LayersRecord:
+def layers_record(photo: "LayersPhoto") -> LayersRecord:
     """Describe a photo that was traced through the layers."""
     trace = photo.trace
     return LayersRecord(
@@ -286,7 +288,7 @@ def layers_record(photo: LayersPhoto) -> LayersRecord:
     )
 
 
-def parts_record(photo: PartsPhoto) -> PartsRecord:
+def parts_record(photo: "PartsPhoto") -> PartsRecord:
     """Describe a photo whose parts were labelled."""
     height, width = photo.rgb.shape[:2]
     return PartsRecord(
@@ -308,9 +310,9 @@ def parts_record(photo: PartsPhoto) -> PartsRecord:
 
 
 def parts_file(
-    vocabulary: Vocabulary,
-    recipe: PartRecipe,
-    model: WhiteBox,
+    vocabulary: "Vocabulary",
+    recipe: "PartRecipe",
+    model: "Model",
     made: dict[str, Any],
     images: Sequence[PartsRecord],
 ) -> PartsFile:
@@ -330,7 +332,7 @@ def parts_file(
     )
 
 
-def _target(job: Job) -> str | None:
+def _target(job: "Job") -> str | None:
     return None if job.target is None else str(job.target)
 
 
@@ -338,6 +340,6 @@ def _rounded(values: np.ndarray) -> list[list[float]]:
     return [[round(float(value), 4) for value in row] for row in values]
 
 
-def _named(weights: WeightsId | None) -> dict[str, Any]:
+def _named(weights: "WeightsId | None") -> dict[str, Any]:
     """Say which weights a record is of."""
     return {"weights": weights and weights.name, "weights_sha256": weights and weights.sha256}

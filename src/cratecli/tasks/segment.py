@@ -20,7 +20,7 @@ from cratecli.geometry import Box, Clicks, Size
 from cratecli.io import images
 from cratecli.io.formats.picture import encode
 from cratecli.io.formats.record import Annotated, annotate
-from cratecli.model.unroll import WeightsId, WhiteBox
+from cratecli.model.engine import Model, WeightsId
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import FeatureCache, ViewCache
 from cratecli.runs.in_order import work_in_order
@@ -85,7 +85,7 @@ class Segmentation:
 
 def segment(
     image: images.PhotoLike | Look,
-    model: WhiteBox | str | Path | None = None,
+    model: Model | str | Path | None = None,
     **asked: Unpack[SegmentOptions],
 ) -> Segmentation:
     """Segment one photo: a path, a Pillow image, an upright RGB array (0–255), or a `Look`.
@@ -102,7 +102,7 @@ def segment(
 @overload
 def segment_many(
     photos: Iterable[images.PhotoLike],
-    model: WhiteBox | str | Path | None = ...,
+    model: Model | str | Path | None = ...,
     *,
     batch_size: int = ...,
     cache: str | Path | None = ...,
@@ -112,7 +112,7 @@ def segment_many(
 @overload
 def segment_many(
     photos: Iterable[images.PhotoLike],
-    model: WhiteBox | str | Path | None = ...,
+    model: Model | str | Path | None = ...,
     *,
     batch_size: int = ...,
     cache: str | Path | None = ...,
@@ -121,7 +121,7 @@ def segment_many(
 ) -> Iterator[Segmentation | CrateError]: ...
 def segment_many(
     photos: Iterable[images.PhotoLike],
-    model: WhiteBox | str | Path | None = None,
+    model: Model | str | Path | None = None,
     *,
     batch_size: int = 8,
     cache: str | Path | None = None,
@@ -147,7 +147,7 @@ def segment_many(
 
 
 def segment_batch(
-    photos: Sequence[RGB], model: WhiteBox, recipe: Recipe, cache: ViewCache | None = None
+    photos: Sequence[RGB], model: Model, recipe: Recipe, cache: ViewCache | None = None
 ) -> list[Segmentation]:
     """Segment upright RGB photos; those that share their input grids go through the model together."""
     seen = views_of(photos, model, _question(recipe), cache=cache)
@@ -218,7 +218,7 @@ def segment_run(
         yield from write_combined(session, picture, str(recipe), made)
 
 
-def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -> Segmentation:
+def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: Model) -> Segmentation:
     """Turn one photo's views of the recipe's layers into its mask."""
     size = Size(*photo.shape[:2])
     if recipe.clicks:
@@ -244,7 +244,7 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
     if head:
         soft, cut = drawn_by_head(recipe.head, photo, views, recipe.layers, model), EDGE
     elif recipe.heads == "auto":
-        weights = confidence_weights(model.weights, frame=recipe.frame)
+        weights = confidence_weights(model.learned, frame=recipe.frame)
         confidence = confidence_.expected_iou(confidence_.signs(judged, scores), weights)
         votes = chooser.votes(scores)
         soft, cut, cell = chooser.soft_mask(judged, votes, size), chooser.CUT, max(size) / chooser.FINEST
@@ -271,7 +271,7 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -
     )
 
 
-def _answer(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -> Segmentation:
+def _answer(photo: RGB, views: Sequence[View], recipe: Recipe, model: Model) -> Segmentation:
     """Make the mask that the attention of clicked patches votes for; `views` hold it in the class token's place."""
     clicks = Clicks(recipe.at, recipe.not_at)
     answer = clicks_.answer(views, photo, clicks, recipe.keep)

@@ -21,6 +21,7 @@ from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import DecodedPhoto, Desk, work_through
 from cratecli.runs.inputs import STDIN, Inputs, name_some
 from cratecli.runs.jobs import Failure, Job
+from cratecli.runs.tensors import white_box
 from cratecli.runs.views import Question, as_model
 from cratecli.tasks.ranker import ranker
 from cratecli.tasks.recipes import defaults
@@ -38,7 +39,7 @@ from cratecli.training.teacher import (
 )
 from cratecli.training.train_head import CHECKPOINT, train_head
 from cratecli.training.watch import UNWATCHED, Trained, Watch
-from cratecli.weights.mask_heads import load_head, weights_sha256
+from cratecli.weights.mask_heads import load_head
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def self_train(
     photos are or too few objects are sure, `InputError` for a photo that is not what it was, `OutputError`, and what
     `load_model` and `load_head` raise.
     """
-    ready, began = as_model(model), time.monotonic()
+    ready, began = white_box(as_model(model)), time.monotonic()
     inputs = photos if isinstance(photos, Inputs) else _inputs(photos, recursive=recursive)
     folder = RunFolder(Path(output), CHECKPOINT, begun=TAUGHT)
     paths = _paths(inputs, folder.path)
@@ -174,7 +175,7 @@ def _recipe(
 ) -> HeadRecipe:
     """Make the recipe of a new run, or check the one of the run in the folder. Raises `UsageError`."""
     names = hashlib.sha256("\0".join(map(str, paths)).encode("utf-8", "surrogateescape")).hexdigest()
-    given = dict(zip(GIVEN, (lessons.name, weights_sha256(model), names), strict=True))
+    given = dict(zip(GIVEN, (lessons.name, model.weights_digest(), names), strict=True))
     if folder is None:
         if named := next((name for name in changes if name in GIVEN), None):
             raise UsageError(f"{named} is no setting: an argument decides it")

@@ -7,7 +7,7 @@ from typing import Any
 from cratecli.errors import UsageError
 
 
-def _whole_numbers(text: str, option: str) -> tuple[int, ...]:
+def whole_numbers(text: str, option: str) -> tuple[int, ...]:
     """Read `3`, `-2,-1` or `0,3`. Raises `UsageError` that names the option."""
     try:
         return tuple(map(_whole, text.split(",")))
@@ -34,7 +34,7 @@ def _pixel(text: str, option: str) -> tuple[int, int]:
 
 def _whole_numbers_or(*words: str) -> Callable[[str, str], Any]:
     def read(text: str, option: str) -> Any:
-        return text if text in words else _whole_numbers(text, option)
+        return text if text in words else whole_numbers(text, option)
 
     return read
 
@@ -42,7 +42,7 @@ def _whole_numbers_or(*words: str) -> Callable[[str, str], Any]:
 def _whole_number_or_auto(text: str, option: str) -> int | str:
     if text == "auto":
         return text
-    numbers = _whole_numbers(text, option)
+    numbers = whole_numbers(text, option)
     if len(numbers) > 1:
         raise UsageError(f"{option} {text!r} is not one whole number, or auto")
     return numbers[0]
@@ -51,7 +51,7 @@ def _whole_number_or_auto(text: str, option: str) -> int | str:
 READ: Mapping[str, Callable[[str, str], Any]] = MappingProxyType(
     {
         "layers": _whole_numbers_or("all"),
-        "sizes": _whole_numbers,
+        "sizes": whole_numbers,
         "heads": _whole_numbers_or("auto", "agree", "all"),
         "at": _pixel,  # each of them
         "not_at": _pixel,

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from cratecli.errors import InputError, OutputError, UsageError
 from cratecli.files import remove_leftovers, replacing
-from cratecli.model.device import out_of_memory
+from cratecli.model.engine import out_of_memory
 from cratecli.training.recipe import LearningRecipe
 from cratecli.training.records import MetricsRow
 

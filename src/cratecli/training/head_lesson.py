@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cratecli.arrays import RGB
-from cratecli.emergence.features import View, observe
+from cratecli.emergence.features import View
 from cratecli.emergence.mask_head import head_inputs
+from cratecli.emergence.observe import observe
 from cratecli.geometry import Grid, Size, fit_grid
 from cratecli.io import images
 from cratecli.model.mask_head import CELL, HeadInputs, MaskHead, MaskHeadConfig

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
-from cratecli.model.unroll import WeightsId
+from cratecli.model.engine import WeightsId
 from cratecli.records import Record
 from cratecli.training.head_recipe import HeadRecipe
 from cratecli.training.recipe import TrainRecipe

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from cratecli.errors import InputError
-from cratecli.model.device import out_of_memory
+from cratecli.model.engine import out_of_memory
 from cratecli.training.folder import Progress, RunFolder, RunState
 from cratecli.training.lesson import InTraining, Lesson
 from cratecli.training.loader import DEAD_WORKER, KILLED

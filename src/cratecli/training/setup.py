@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cratecli.errors import UsageError
 from cratecli.model.crate import Crate
-from cratecli.model.unroll import WeightsId
+from cratecli.model.engine import WeightsId
 from cratecli.training.batches import Share, augmentation, steps_per_epoch, training_batches
 from cratecli.training.folder import RunFolder, RunState
 from cratecli.training.lesson import InTraining, Lesson

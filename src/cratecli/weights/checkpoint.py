@@ -1,13 +1,11 @@
 """Load a model from a verified checkpoint file: every known wrapping and layout, and no code unpickled."""
 
 import json
-import os
 import warnings
 import zipfile
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from math import isqrt
 from pathlib import Path
 from pickle import UnpicklingError
@@ -23,17 +21,18 @@ from cratecli.errors import UsageError, WeightsError
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.device import choose_device
-from cratecli.model.unroll import WeightsId, WhiteBox
-from cratecli.weights import fetch, registry
+from cratecli.model.engine import WeightsId
+from cratecli.model.unroll import WhiteBox
+from cratecli.weights import fetch
 from cratecli.weights.class_names import class_names
-from cratecli.weights.download import explained
+from cratecli.weights.graphs import is_graph
 from cratecli.weights.layouts import LAYOUTS, find_layout, rename
+from cratecli.weights.loading import find_weights
 from cratecli.weights.registry import Checkpoint
 from cratecli.weights.rows import TIMM
+from cratecli.weights.strict import list_names, load_strictly
 
-_LISTED = 6  # how many tensor names an error spells out
 _REASON = 200  # characters of a parser's own words
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _NO_TENSORS = "refused: it is not a file of plain tensors"
 
 
@@ -120,13 +119,13 @@ def to_ours(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor
     """
     layout = find_layout(tensors)
     if layout is None:
-        raise WeightsError(f"{path}: not a CRATE checkpoint; its tensors are {_listing(tensors)}")
+        raise WeightsError(f"{path}: not a CRATE checkpoint; its tensors are {list_names(tensors)}")
     try:
         renamed, unknown = rename(tensors, layout)
     except (RuntimeError, IndexError):
         raise WeightsError(f"{path}: a tensor has other dimensions than the {layout} layout") from None
     if unknown:
-        raise WeightsError(f"{path}: unexpected in the {layout} layout: {_listing(unknown)}")
+        raise WeightsError(f"{path}: unexpected in the {layout} layout: {list_names(unknown)}")
     return renamed, layout
 
 
@@ -192,39 +191,6 @@ def _read_shapes(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     }
 
 
-def _listing(names: Iterable[str]) -> str:
-    ordered = sorted(name if len(name) < 100 else f"{name[:99]}…" for name in names)
-    more = f" and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else ""
-    return ", ".join(ordered[:_LISTED]) + more
-
-
-def load_strictly(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Put tensors, as float32, into a model on the meta device.
-
-    Raises `WeightsError`, loading nothing, with the tensors that are missing, unexpected, misshapen or not finite.
-    """
-    expected = model.state_dict()
-    wrong = {
-        "missing": expected.keys() - tensors.keys(),
-        "unexpected": tensors.keys() - expected.keys(),
-        "misshapen": [
-            f"{name} {tuple(tensors[name].shape)} for {tuple(expected[name].shape)}"
-            for name in expected.keys() & tensors.keys()
-            if tensors[name].shape != expected[name].shape
-        ],
-        "not finite": [
-            name
-            for name, tensor in tensors.items()
-            if tensor.dtype not in _FLOATS or not tensor.float().isfinite().all()
-        ],
-    }
-    if any(wrong.values()):
-        faults = "; ".join(f"{kind}: {_listing(names)}" for kind, names in wrong.items() if names)
-        raise WeightsError(f"{path}: does not fit its architecture; {faults}")
-    plain = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
-    model.load_state_dict(plain, assign=True)
-
-
 def load_model(
     name_or_file: str | Path | None = None,
     heads: int | None = None,
@@ -243,6 +209,10 @@ def load_model(
     """
     place, number = choose_device(device, dtype)
     row, path = find_weights(name_or_file)
+    if is_graph(path):
+        raise UsageError(
+            f"{path} is an ONNX graph, and this needs the model itself, by its name or checkpoint file"
+        )
     sha256 = fetch.fingerprint(path)[1] if row is None else fetch.verified(row, path)
     tensors = read_tensors(path)
     model: WhiteBox
@@ -259,35 +229,6 @@ def load_model(
         if row is not None and (measured := getattr(row, bound)) is not None:
             setattr(model, bound, measured)
     return model.eval().requires_grad_(False).to(place, number)
-
-
-def cached_model(name_or_file: str | Path | None = None) -> WhiteBox:
-    """Load a model as `load_model` does, once: the last one is kept, until its file or its registry row changes.
-
-    Raises what `load_model` raises.
-    """
-    row, path = find_weights(name_or_file)
-    with explained(f"{path}: cannot be read", "check the file"):
-        file = path.stat()
-    version = (path.resolve(), file.st_size, file.st_mtime_ns, file.st_ino)
-    return _load_version(None if name_or_file is None else str(name_or_file), row, version)
-
-
-@lru_cache(maxsize=1)
-def _load_version(name_or_file: str | None, *_version: object) -> WhiteBox:
-    return load_model(name_or_file)
-
-
-def find_weights(name_or_file: str | Path | None) -> tuple[Checkpoint | None, Path]:
-    """Find the registry's row, and the file, unread, behind a name; a checkpoint file has no row.
-
-    `None` is the default model. Raises `UsageError` for an unknown name, `WeightsError` when its file is not here.
-    """
-    if name_or_file is not None and os.path.isfile(name_or_file):  # noqa: PTH113 - Path.is_file raises for a name too long
-        return None, Path(name_or_file)
-    name = registry.default_name() if name_or_file is None else str(name_or_file)
-    row = registry.load_registry().find(name)
-    return row, fetch.present(row)
 
 
 def _build_crate(config: CrateConfig, tensors: Tensors, path: Path) -> Crate:

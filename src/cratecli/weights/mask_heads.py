@@ -13,10 +13,10 @@ from safetensors.torch import load
 from torch import Tensor
 
 from cratecli.errors import UsageError, WeightsError
+from cratecli.model.engine import Model
 from cratecli.model.mask_head import MaskHead, MaskHeadConfig
-from cratecli.model.unroll import WhiteBox
-from cratecli.weights.checkpoint import load_strictly
 from cratecli.weights.store import store_tensors
+from cratecli.weights.strict import load_strictly
 
 LARGEST = 256 << 20  # bytes of a file: heads are small
 _KEY = "mask_head"  # of the config in the metadata: no model's file has it
@@ -48,7 +48,7 @@ def store_head(
     return store_tensors(path, tensors, metadata, dtype=dtype)
 
 
-def load_head(path: Path, model: WhiteBox) -> LoadedHead:
+def load_head(path: Path, model: Model) -> LoadedHead:
     """Load a head from its file, for the model that it belongs to.
 
     Raises `WeightsError` for a file that is not there, broken or no head, `UsageError` for another model's head.
@@ -61,7 +61,7 @@ def load_head(path: Path, model: WhiteBox) -> LoadedHead:
         tensors = load(content)
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError):
         raise WeightsError(f"{path}: {_NONE}") from None
-    named, own = model.weights, weights_sha256(model)
+    named, own = model.learned, model.original.sha256 if model.original else model.weights_digest()
     if config.model_sha256 != own:
         called = f"{named.name}" if named else "the model"
         raise UsageError(
@@ -73,16 +73,6 @@ def load_head(path: Path, model: WhiteBox) -> LoadedHead:
     load_strictly(network, tensors, path)
     network.eval().requires_grad_(False)
     return LoadedHead(network, path, hashlib.sha256(content).hexdigest())
-
-
-def weights_sha256(model: WhiteBox) -> str:
-    """Name a model by its file's SHA-256, or, where it has none, by the bytes of its weights."""
-    if model.weights:
-        return model.weights.sha256
-    together = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        together.update(name.encode() + tensor.detach().cpu().double().numpy().tobytes())
-    return together.hexdigest()
 
 
 def _content(path: Path) -> bytes:

@@ -34,7 +34,7 @@ class Checkpoint:
 
     `source` is `None` when the file cannot be downloaded and the user must bring it. `bytes` is exact,
     `approximate_bytes` as published. Below `least_confidence`, 0–1, `--heads auto` finds nothing, below
-    `least_agreement` `agree` and mask heads.
+    `least_agreement` `agree` and mask heads. `graph_sha256` is of its ONNX graph, if the package has one.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Checkpoint:
     note: str | None = None
     least_confidence: float | None = None
     least_agreement: float | None = None
+    graph_sha256: str | None = None
     unverified: bool = False
 
     @property

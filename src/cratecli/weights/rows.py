@@ -171,6 +171,9 @@ class RegistryRow(BaseModel):
         None,
         description="The same with heads `agree`, or a mask head, whose confidence is agreement × contrast.",
     )
+    graph_sha256: Annotated[str, matching("[0-9a-f]{64}", "64 lower-case hexadecimal digits")] | None = Field(
+        None, description="SHA-256 of the model's ONNX graph, beside the file in the package."
+    )
     unverified: Annotated[bool, Field(strict=True)] = Field(
         False, description="Whether the file's layout was never seen, so that loading may be refused."
     )

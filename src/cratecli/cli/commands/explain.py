@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cratecli.handover.explain import Explained
     from cratecli.runs.provenance import Provenance
 
-ENGINE = ("device", "dtype", "batch_size")
+ENGINE = ("engine", "device", "dtype", "batch_size")
 """What does not decide the outcome, but its last bits."""
 
 _OTHERS = ("head", "names", "parts", "save_parts", "max_pixels")
@@ -69,6 +69,8 @@ def spelt(explained: "Explained", commands: Mapping[str, typer.core.TyperCommand
     }
     words = list(map(as_path, explained.inputs))
     for flag, value in [*_settings(explained.made), ("--output", explained.output)]:
+        if flag == "--engine" and flag not in flags:
+            continue  # there is one engine only
         if flag not in flags:
             raise ValueError(f"{name} has no option {flag}")
         words += _spelt(flag, flags[flag], value)
@@ -94,6 +96,8 @@ def _settings(made: "Provenance") -> Iterator[tuple[str, Any]]:
     others = {
         name: getattr(made, name) for name in ("as_", *get_type_hints(PictureOptions), *_OTHERS, *ENGINE)
     }
+    if made.device is not None and made.engine is None:
+        others["engine"] = "torch"  # there was no other
     for name, value in (selection | others | {"model": made.weights}).items():
         if value is not None:
             yield flag_of(name.rstrip("_")).long, value

@@ -15,6 +15,7 @@ def heads(
     as_: options.SheetOrArrays = None,
     asked: ViewOptions,
     writing: Writing,
+    engine: options.Engine = "auto",
     running: Running,
 ) -> None:
     """Show what every head looks at: a row a photo and layer, a column a head, with the score of `--heads agree`.
@@ -32,7 +33,7 @@ def heads(
     from cratecli.tasks.recipes import choose_view_recipe
     from cratecli.tasks.records import heads_record
 
-    model = running.load()
+    model = running.load_either(engine, run.plan)
     recipe = choose_view_recipe(model, **asked)
     report.starts(model, str(recipe), recipe.sizes)
     with run.desk(model) as desk:

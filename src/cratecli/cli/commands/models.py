@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cratecli.cli.commands import models_export
 from cratecli.cli.commands.add import add, complete_name
 from cratecli.cli.commands.push import push
 from cratecli.cli.console import put, stdout_is_terminal, tell
@@ -29,6 +30,9 @@ Name = Annotated[
 MaybeName = Annotated[
     str | None, typer.Argument(metavar="[NAME]", help="A model of the list.", autocompletion=complete_name)
 ]
+
+
+app.command("export")(models_export.export)
 
 
 @app.command("list")

@@ -28,6 +28,7 @@ def objects(
     ending: options.PictureEnding = None,
     asked: ObjectOptions,
     writing: Writing,
+    engine: options.Engine = "auto",
     running: Running,
 ) -> None:
     """Find objects: masks, boxes and scores, several a photo, or none.
@@ -54,7 +55,7 @@ def objects(
     from cratecli.tasks.objects import objects_run
     from cratecli.tasks.records import objects_record
 
-    model = running.load()
+    model = running.load_either(engine, run.plan)
     recipe = choose_object_recipe(model, **asked)
     report.starts(model, str(recipe), recipe.sizes)
     with run.desk(model) as desk:

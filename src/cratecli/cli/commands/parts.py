@@ -47,6 +47,7 @@ def parts(
         ),
     ] = None,
     prune: options.Prune = False,
+    engine: options.Engine = "auto",
     running: Running,
 ) -> None:
     """Find the parts that photos share: the same part has the same colour in every one.
@@ -77,7 +78,7 @@ def parts(
     from cratecli.tasks.parts_run import choose_vocabulary, parts_run
     from cratecli.tasks.records import parts_record
 
-    model = running.load()
+    model = running.load_either(engine, run.plan)
     choice = choose_vocabulary(model, asked, parts=parts_, save=save_parts, names=names)
     report.starts(model, str(choice.recipe), choice.recipe.sizes)
     with run.desk(model) as desk:

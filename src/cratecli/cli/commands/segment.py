@@ -27,6 +27,7 @@ def segment(
     asked: SegmentOptions,
     rle: options.Rle = False,
     writing: Writing,
+    engine: options.Engine = "auto",
     running: Running,
 ) -> None:
     """Segment photos: the model's attention becomes one mask a photo.
@@ -58,7 +59,7 @@ def segment(
     from cratecli.tasks.records import segment_record
     from cratecli.tasks.segment import segment_run
 
-    model = running.load()
+    model = running.load_either(engine, run.plan)
     recipe = choose_recipe(model, **asked)
     report.starts(model, str(recipe), recipe.sizes)
     with run.desk(model) as desk:

@@ -23,6 +23,7 @@ LONGEST = 256 << 20  # bytes of a request: a photo of 190 MB in base64
 def worker(
     *,
     model: options.Model = None,
+    engine: options.Engine = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     max_pixels: options.MaxPixels = None,
@@ -37,9 +38,9 @@ def worker(
     from cratecli.io.opening import MAX_PIXELS
     from cratecli.runs.batch import Desk
     from cratecli.runs.views import describe
-    from cratecli.weights.checkpoint import load_model
+    from cratecli.weights.loading import load
 
-    loaded = load_model(model, device=device, dtype=dtype)
+    loaded = load(model, engine=engine, device=device, dtype=dtype)
     desk = Desk(loaded, 1, max_pixels=max_pixels or MAX_PIXELS)
     if not quiet:
         tell(f"{describe(loaded)}: ready")

@@ -1,0 +1,23 @@
+"""Which engine runs the model of a run: a run that was stopped goes on with the one that began it."""
+
+from pathlib import Path
+
+from cratecli.model.engine import Model
+from cratecli.runs.manifest import engine_in
+from cratecli.runs.plan import Plan
+from cratecli.weights import loading
+from cratecli.weights.loading import EngineChoice
+
+
+def load_for(
+    plan: Plan,
+    name_or_file: str | Path | None = None,
+    *,
+    engine: EngineChoice = "auto",
+    device: str = "auto",
+    dtype: str = "auto",
+) -> Model:
+    """Load a model for an engine; `auto` resumes a plan with the one that began it. Raises what `load` raises."""
+    if engine == "auto" and plan.resume and plan.manifest and device in ("auto", "cpu"):
+        engine = engine_in(plan.manifest) or engine
+    return loading.load(name_or_file, engine=engine, device=device, dtype=dtype)
