@@ -80,7 +80,7 @@ def test_what_the_options_say(machine: Machine, here: Here, monkeypatch: pytest.
         CRATE_TOKEN="another",
     )
     assert done.code == 0
-    assert done.err.startswith("crate: crate-nano, cpu float32: ready at http://127.0.0.1:")
+    assert done.err.startswith("crate: crate-nano, torch cpu float32: ready at http://127.0.0.1:")
     ((guard, _, limits, _),) = served
     assert isinstance(guard, Guard)
     assert guard._rules.token == "s3cret"
