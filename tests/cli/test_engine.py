@@ -103,9 +103,12 @@ def test_both_engines_see_the_same_mask(machine: Machine, here: Here, exported: 
     assert made(machine.desk / "file.png")["weights"] == "m.onnx"
 
 
-@pytest.mark.parametrize("engine", ["onnx", "torch"])
-def test_explain_names_the_engine(machine: Machine, here: Here, engine: str) -> None:
-    done = here("segment", machine.photo("photo.png"), "-o", "a.png", "--engine", engine, *QUICK)
+@pytest.mark.parametrize("words", [("--engine", "onnx"), ("--engine", "torch"), ("-m", "m.onnx")])
+def test_explain_names_the_engine(
+    machine: Machine, here: Here, exported: Path, words: tuple[str, str]
+) -> None:
+    done = here("segment", machine.photo("photo.png"), "-o", "a.png", *words, *QUICK)
+    engine = "torch" if "torch" in words else "onnx"
     assert f", {engine} cpu float32\n" in done.err
     (command,) = here("explain", "a.png", "-q").lines
     assert f" --engine {engine} " in command

@@ -5,7 +5,6 @@ from threading import Lock
 
 import cv2
 import numpy as np
-from scipy import ndimage
 
 from cratecli.arrays import RGB, Mask, Soft
 from cratecli.emergence.masks import bounding_box
@@ -32,6 +31,8 @@ def trimap(mask: Mask) -> Soft:
 
     The edge reaches as far into the mask as out of it, but in no piece further than half the way to its middle.
     """
+    from scipy import ndimage
+
     radius = float(np.clip(BAND * np.sqrt(np.count_nonzero(mask)), NARROWEST, WIDEST))
     within, around = (cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, 5) for side in (mask, ~mask))
     pieces, count = ndimage.label(mask, np.ones((3, 3)))

@@ -98,6 +98,8 @@ def _settings(made: "Provenance") -> Iterator[tuple[str, Any]]:
     }
     if made.device is not None and made.engine is None:
         others["engine"] = "torch"  # there was no other
+    if made.engine == "onnx":
+        others["dtype"] = None  # a graph has its own
     for name, value in (selection | others | {"model": made.weights}).items():
         if value is not None:
             yield flag_of(name.rstrip("_")).long, value
