@@ -51,6 +51,7 @@ class PhotoOptions:
     exclude: options.Exclude = None
     files_from: options.FilesFrom = None
     null: options.Null = False
+    column: options.Column = None
 
     def inputs(self) -> "Inputs":
         """Put together what was named and what the list says. Raises `UsageError`, and `InputError` for the list."""
@@ -65,7 +66,7 @@ class PhotoOptions:
         if self.list_name == STDIN and STDIN in (*named, *listed):
             raise UsageError("standard input can be read only once")
         patterns = (tuple(self.include or ()), tuple(self.exclude or ()))
-        return Inputs(named, listed, self.recursive, *patterns, self.list_name, self.null)
+        return Inputs(named, listed, self.recursive, *patterns, self.list_name, self.null, column=self.column)
 
     @property
     def piped(self) -> bool:
@@ -205,14 +206,14 @@ class Run:
             report.note(f"passed over, as crate made it: {name_some(passed)}; name a file to have it read")
         if self.plan.skipped:
             report.note(f"{count_of(self.plan.skipped, 'photo', ('has', 'have'))} an output already: skipped")
-        if len(self._stdin) > 1 and any(job.source is None and not job.number for job in self.plan.jobs):
+        if len(self._stdin) > 1 and any(job.piped and not job.number for job in self.plan.jobs):
             report.note(
                 f"standard input: holds {len(self._stdin)} photos; the first is used: "
                 "-o DIR/ or --jsonl takes them all"
             )
         if running.dry_run:
             self._rehearse()
-        if self.plan.failed and not self.plan.jobs:
+        if self.plan.failed and not self.plan.jobs and not self.plan.streams:
             with report:
                 self._tell_failed()
             raise typer.Exit(1)
@@ -228,12 +229,22 @@ class Run:
 
         with self._report:
             for job in self.plan.jobs:
-                target = self.plan.target if job.target is None else job.target
-                source, name = ("-" if path is None else str(path) for path in (job.source, target))
+                source, name = "-" if job.piped else job.name, job.output or self._shared
                 self._report.done(PlannedRecord(input=source, output=name), f"{source}\t{name}")
+            for stream in self.plan.streams:
+                name = self._shared if stream.folder is None else stream.output
+                self._report.done(PlannedRecord(input=stream.name, output=name), f"{stream.name}\t{name}")
             self._tell_failed()
             self._tell_gone()
         raise typer.Exit
+
+    @property
+    def _shared(self) -> str:
+        """Name the one file of all photos: `-` is stdout."""
+        plan = self.plan
+        if plan.target is None:
+            return "-"
+        return str(plan.target) if plan.destination is None else plan.destination.at("")
 
     def _tell_gone(self) -> None:
         """Say which photos are no longer there, and what pruning would remove of them."""

@@ -124,7 +124,7 @@ def look_into(photo: DecodedPhoto, views: Sequence[View], recipe: ViewRecipe, de
         auto=_answer(decide(rgb, views, segment_recipe(model, recipe), model)),
         trace=_traced(trace),
         objects=[ShownObject(score=round(each.score, 4), mask=runs(each.mask)) for each in found],
-        photo=quoted(as_path("-" if photo.job.source is None else str(photo.job.source))),
+        photo=quoted(as_path("-" if photo.job.piped else photo.job.name)),
         options=" ".join(map(quoted, options)),
         size=recipe.sizes[0],
     )

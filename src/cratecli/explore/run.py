@@ -17,7 +17,7 @@ from cratecli.io.formats.record import Annotated
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.jobs import Job
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
 from cratecli.runs.provenance import Provenance
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Question

@@ -11,9 +11,11 @@ from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
 from cratecli.errors import CrateError, InputError, OutputError
-from cratecli.files import ORPHAN, open_file, replacing, seen_from
+from cratecli.files import ORPHAN, open_file, replacing
+from cratecli.io import images
 from cratecli.io.formats.record import Annotated
 from cratecli.io.opening import MAX_PIXELS
+from cratecli.io.urls import is_url
 from cratecli.io.whole import is_whole
 from cratecli.locks import ByteLocks
 from cratecli.runs.gone import CHANGED, Missing, find_missing, key_of, remove_outputs
@@ -95,7 +97,7 @@ class Ledger:
         self._resume, self._overwrite = resume, overwrite
         inputs = {self.key(job): self._input(job) for job in jobs}
         keys = set(inputs)
-        self._folders = {self.folder, *also, *((self.folder / key).parent for key in keys)}
+        self._folders = {self.folder, *also, *((self.folder / key).parent for key in keys if not is_url(key))}
         with self._failing():
             self.folder.mkdir(parents=True, exist_ok=True)
             locks = self._locks = ByteLocks(self.folder / f".{self.manifest.name}.lock")
@@ -122,8 +124,24 @@ class Ledger:
         return shared
 
     def key(self, job: Job) -> str:
-        """Name a job's row: its output, or its input where it has none of its own, from the manifest's folder."""
-        return self._input(job) if job.target is None else key_of(self.manifest, job.target)
+        """Name a job's row: its output, or its input where it has none of its own, from the manifest's folder.
+
+        Outputs in a store are named by their URLs.
+        """
+        if job.target is None:
+            return self._input(job)
+        return (job.destination and job.output) or key_of(self.manifest, job.target)
+
+    def claim_whole(self, name: str) -> bool:
+        """Ask for a source of many photos, and tell whether it is in our hands alone. Raises `OutputError`."""
+        with self._threads, self._failing():
+            return self._opened.take(_place(f"all of {name}"))
+
+    def give_back_whole(self, name: str) -> None:
+        """Let go of a source of many photos."""
+        with self._threads, self._failing():
+            if self._locks is not None:
+                self._locks.release(_place(f"all of {name}"))
 
     def claim(self, job: Job) -> bool:
         """Ask for a photo, and tell whether it is in our hands alone. Raises `OutputError`."""
@@ -153,7 +171,7 @@ class Ledger:
             raise InputError(f"{job.name}: {taken}")
         same = ours and (known.input_sha256, known.options) == (sha256, self._options)
         believed = same and (recent or self._resume)
-        state = self._state(key, known) if believed or not self._overwrite else "broken"
+        state = self._state(job, key, known) if believed or not self._overwrite else "broken"
         if state == "as written" and believed and self.row(job):
             return True
         if state == "edited" and not self._overwrite:
@@ -284,10 +302,12 @@ class Ledger:
         """Close it."""
         self.close()
 
-    def _state(self, key: str, known: _Known) -> Literal["as written", "edited", "broken"]:
+    def _state(self, job: Job, key: str, known: _Known) -> Literal["as written", "edited", "broken"]:
         """Tell what became of a row's output: one that is edited is whole, a broken one may be gone."""
         if known.output_sha256 is None:
             return "as written"
+        if job.destination is not None:
+            return self._compared(known, job.written(images.BYTES_A_PIXEL * MAX_PIXELS))
         try:
             with open_file(self.folder / key) as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() == known.output_sha256:
@@ -296,6 +316,14 @@ class Ledger:
                 content = stream.read()
         except OSError:
             return "broken"
+        return self._compared(known, content)
+
+    def _compared(self, known: _Known, content: bytes | None) -> Literal["as written", "edited", "broken"]:
+        """Compare an output's bytes, if it is there, with those that were written."""
+        if content is None:
+            return "broken"
+        if hashlib.sha256(content).hexdigest() == known.output_sha256:
+            return "as written"
         with self._threads, self._failing():
             row = self._row_at(known)
         whole = row is not None and is_whole(content, max(MAX_PIXELS, row.height * row.width))
@@ -383,12 +411,7 @@ class Ledger:
 
     def _input(self, job: Job) -> str:
         """Name a job's input; of several photos in standard input each has a name of its own."""
-        return (
-            f"-/{stdin_stem(job.number)}" if job.source is None and job.number else self._within(job.source)
-        )
-
-    def _within(self, path: Path | None) -> str:
-        return "-" if path is None else seen_from(self.folder, path)
+        return f"-/{stdin_stem(job.number)}" if job.piped and job.number else job.seen_from(self.folder)
 
     @property
     def _opened(self) -> ByteLocks:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cratecli.files import seen_from
+from cratecli.io.urls import is_url
 from cratecli.runs.jobs import Job
 from cratecli.runs.manifest import MANIFEST
 from cratecli.version import __version__
@@ -84,7 +85,9 @@ class Provenance(BaseModel):
     photos: Selection | None = Field(
         default=None, description="How photos were chosen, for outputs of several."
     )
-    input: str | None = Field(default=None, description="The photo's path; `-` is standard input.")
+    input: str | None = Field(
+        default=None, description="The photo's path or URL; `-` is standard input, `a.tar::b.jpg` in a shard."
+    )
     input_sha256: str | None = Field(default=None, description="SHA-256 of the photo's file, hexadecimal.")
     inputs: list[str] | None = Field(default=None, description="Photos and folders, for outputs of several.")
     folder: str | None = Field(default=None, description="The folder that the whole run wrote.")
@@ -151,9 +154,9 @@ class Provenance(BaseModel):
 
         Where outputs are made of all inputs together, `folder` holds them all.
         """
-        source = "-" if job.source is None else job.source
-        about = {"input": relative(source, job.target), "input_sha256": sha256}
-        return self.seen_from(job.target, folder).model_copy(update=about | facts)
+        target = None if job.destination else job.target
+        about = {"input": job.seen_from(Path() if target is None else target.parent), "input_sha256": sha256}
+        return self.seen_from(target, folder).model_copy(update=about | facts)
 
     def seen_from(self, target: Path | None, folder: Path | None = None) -> "Provenance":
         """Make paths relative to the folder that an output lies in; without `target` to the working folder.
@@ -175,7 +178,9 @@ class Provenance(BaseModel):
             paths |= {"weights": relative(self.weights, target), "weights_are": "file"}
         if self.inputs is not None or folder is not None:
             inputs = self.inputs or []
-            paths["inputs"] = [p if Path(p).is_absolute() else relative(p, target) for p in inputs]
+            paths["inputs"] = [
+                p if Path(p).is_absolute() or is_url(p) else relative(p, target) for p in inputs
+            ]
         if folder is not None:
             paths["folder"] = relative(folder, target)
         return self.model_copy(update=paths)

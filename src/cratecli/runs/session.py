@@ -1,6 +1,6 @@
 """One run over photos: its plan, its ledger and the desk that the engine works at, open for as long as it lasts."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,14 +12,17 @@ from cratecli.emergence.features import View
 from cratecli.errors import OutputError
 from cratecli.io.formats.names import name_below
 from cratecli.io.formats.record import Annotated
+from cratecli.io.images import BYTES_A_PIXEL
 from cratecli.io.opening import MAX_PIXELS
+from cratecli.io.urls import is_url, shown
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, as_it_is, work_through
 from cratecli.runs.gone import AWAY, name_photos
 from cratecli.runs.inputs import name_some
 from cratecli.runs.jobs import Job, Skipped, deliver
 from cratecli.runs.ledger import Ledger
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
 from cratecli.runs.provenance import Command, Provenance, Selection, provenance
+from cratecli.runs.streams import ahead, streamed
 from cratecli.runs.views import Question
 
 Result = TypeVar("Result")
@@ -27,9 +30,9 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Written:
-    """A file that stands for the whole run: where it is, or, without a target, what standard output gets."""
+    """A file that stands for the whole run: its path or URL, or, without a target, what standard output gets."""
 
-    target: Path | None
+    target: Path | str | None
     content: bytes
 
 
@@ -46,7 +49,10 @@ def provenance_of(
             files_from=inputs.files_from,
             null=inputs.null,
         )
-        options |= {"inputs": inputs.named, "photos": selection}
+        options |= {
+            "inputs": [shown(each) if is_url(each) else each for each in inputs.named],
+            "photos": selection,
+        }
     most = None if desk.max_pixels == MAX_PIXELS else desk.max_pixels
     return provenance(command, recipe, desk.model, desk.batch_size, max_pixels=most, **options)
 
@@ -132,13 +138,22 @@ class Session:
         A pass that is not `recorded` believes no row, and writes none.
         """
         desk = self.desk if recorded else replace(self.desk, ledger=None)
-        with closing(
-            work_through(self.plan.jobs if jobs is None else jobs, desk, question, finish, prepare)
-        ) as outcomes:
+        with (
+            closing(self._jobs(self.plan.jobs if jobs is None else jobs, streams=jobs is None)) as some,
+            closing(work_through(some, desk, question, finish, prepare)) as outcomes,
+        ):
             for outcome in outcomes:
                 if isinstance(outcome, Skipped):
                     self._recall(outcome.job)
                 yield outcome
+
+    def _jobs(self, jobs: Sequence[Job], *, streams: bool) -> Generator[Job, None, None]:
+        """Give some photos, and those of the plan's streams, which are read ahead of the engine."""
+        yield from jobs
+        if streams and self.plan.streams:
+            most = BYTES_A_PIXEL * self.desk.max_pixels
+            stopping, note = self.desk.stopping, self.desk.note
+            yield from ahead(streamed(self.plan.streams, self._ledger, most, note, stopping), stopping)
 
     def _recall(self, job: Job) -> None:
         """Keep the objects of a photo done before, where one file stands for all photos."""
@@ -161,18 +176,25 @@ class Session:
 
         Photos are named from the plan's root on.
         """
-        root = self.plan.root
-        jobs = [job for job in dict.fromkeys(self.plan.jobs) if job in self._annotated]
-        names = [
-            job.name if job.source is None or root is None else name_below(job.name, root) for job in jobs
-        ]
+        jobs = [job for job in dict.fromkeys((*self.plan.jobs, *self._annotated)) if job in self._annotated]
+        names = map(self._name, jobs)
         return [replace(self._annotated[job], name=name) for job, name in zip(jobs, names, strict=True)]
+
+    def _name(self, job: Job) -> str:
+        """Name a photo in a file of all."""
+        root = self.plan.root
+        if job.entry is not None:
+            return job.entry.title
+        return job.name if job.source is None or root is None else name_below(job.name, root)
 
     def write(self, content: bytes, target: Path | None = None) -> Written:
         """Write what stands for the whole run, to the plan's own target unless another is named.
 
         Raises `OutputError`.
         """
+        if target is None and self.plan.target is not None and self.plan.destination is not None:
+            self.plan.destination.write("", content)
+            return Written(self.plan.destination.at(""), content)
         target = target or self.plan.target
         deliver(target, content)
         return Written(target, content)

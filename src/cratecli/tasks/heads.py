@@ -22,7 +22,8 @@ from cratecli.model.unroll import WeightsId, WhiteBox
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import ViewCache
 from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
-from cratecli.runs.plan import HasJob, Plan, numbered
+from cratecli.runs.plan import numbered
+from cratecli.runs.planned import HasJob, Plan
 from cratecli.runs.refusals import refuse_inputs
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, look, views_of

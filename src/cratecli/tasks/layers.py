@@ -25,7 +25,7 @@ from cratecli.model.unroll import WeightsId, WhiteBox
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import ViewCache
 from cratecli.runs.jobs import Job
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, look, views_of
 from cratecli.tasks.arrays_run import ArraysPhoto, arrays_run

@@ -30,7 +30,7 @@ from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import FeatureCache, ViewCache
 from cratecli.runs.in_order import work_in_order
 from cratecli.runs.jobs import Job
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
 from cratecli.tasks.combined import write_combined

@@ -14,7 +14,8 @@ from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import Desk, Outcomes
 from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
 from cratecli.runs.limits import temporary_folder
-from cratecli.runs.plan import PARTS_FILE, SHEET_FILE, Plan
+from cratecli.runs.parts_plan import PARTS_FILE, SHEET_FILE
+from cratecli.runs.planned import Plan
 from cratecli.runs.provenance import Provenance
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.tasks.options import PartOptions, read_names

@@ -25,7 +25,7 @@ from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import FeatureCache, ViewCache
 from cratecli.runs.in_order import work_in_order
 from cratecli.runs.jobs import Job
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
 from cratecli.runs.refusals import refuse_replacing
 from cratecli.runs.session import Session, Written, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
@@ -180,8 +180,8 @@ def segment_run(
     A bad photo is a `Failure`, not the end. Raises `OutputError` when an output cannot be written, and `UsageError`
     where one would take the place of the background.
     """
-    if len(plan.jobs) > 1:
-        refuse_clicks(recipe.at, f"here are {len(plan.jobs)}")
+    if len(plan.jobs) > 1 or plan.streams:
+        refuse_clicks(recipe.at, f"here are {len(plan.jobs)}" if plan.jobs else "here may be many")
     drawn = picture if isinstance(picture, PictureChoice) else None
     if drawn and drawn.background and drawn.background.sha256:
         refuse_replacing(plan.jobs, Path(drawn.background.named))

@@ -1,5 +1,6 @@
 """`crate objects`: several objects a photo, with boxes and scores."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
@@ -48,7 +49,7 @@ def objects(
     else:
         ended, written = choose_ending(output, ending, kind), True
         outputs = one_each(output, "object", records=report.records, piped=photos.piped, ending=ended)
-    run = Run(photos, outputs, running, report, writing)
+    run = Run(photos, replace(outputs, streamed=True), running, report, writing)
 
     from cratecli.tasks.object_recipes import choose_object_recipe
     from cratecli.tasks.objects import objects_run
@@ -63,6 +64,6 @@ def objects(
         ):
             if not photo.annotated.objects:
                 report.note(f"{photo.job.name}: no object found")
-            target = photo.job.target
+            place = photo.job.output
             record = objects_record(photo, recipe, model)
-            report.done(record, photo.content if target is None else str(target))
+            report.done(record, photo.content if place is None else place)

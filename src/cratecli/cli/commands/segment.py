@@ -1,5 +1,6 @@
 """`crate segment`: one mask a photo."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
@@ -52,7 +53,7 @@ def segment(
         picture = choose_picture(asked_kind, shown, output, ending)
         kind, written = picture.kind, True
         outputs = one_each(output, kind, records=report.records, piped=photos.piped, ending=picture.ending)
-    run = Run(photos, outputs, running, report, writing)
+    run = Run(photos, replace(outputs, streamed=True), running, report, writing)
 
     from cratecli.tasks.recipes import choose_recipe
     from cratecli.tasks.records import segment_record
@@ -63,8 +64,8 @@ def segment(
     report.starts(model, str(recipe), recipe.sizes)
     with run.desk(model) as desk:
         for photo in run.follow(segment_run(run.plan, desk, recipe, picture=picture if written else None)):
-            result, target = photo.segmentation, photo.job.target
+            result, place = photo.segmentation, photo.job.output
             if result.empty:
                 report.note(f"{photo.job.name}: left empty, confidence {result.confidence:.2f}")
             record = segment_record(photo, recipe, kind, rle=rle)
-            report.done(record, photo.content if target is None else str(target))
+            report.done(record, photo.content if place is None else place)

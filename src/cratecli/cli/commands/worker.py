@@ -17,7 +17,7 @@ from cratecli.errors import CrateError, UsageError
 
 if TYPE_CHECKING:
     from cratecli.runs.batch import Desk, Outcomes
-    from cratecli.runs.plan import Plan
+    from cratecli.runs.planned import Plan
     from cratecli.runs.session import Written
     from cratecli.tasks.requests import Request
 
@@ -110,7 +110,7 @@ def _done(fields: dict[str, Any], desk: "Desk") -> dict[str, Any]:
     from cratecli.io.urls import refuse_url
     from cratecli.runs.inputs import is_folder
     from cratecli.runs.jobs import Job
-    from cratecli.runs.plan import Plan
+    from cratecli.runs.planned import Plan
     from cratecli.tasks.requests import read_request
 
     request = read_request(fields)

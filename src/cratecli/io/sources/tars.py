@@ -1,0 +1,176 @@
+"""Stream the photos of tar archives, as WebDataset's shards are, member by member: nothing is unpacked."""
+
+import io
+import re
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import BinaryIO, cast
+
+from cratecli.errors import InputError
+from cratecli.io import images
+from cratecli.io.sources.entry import Entry, Reading, failing, held, refuse_large
+from cratecli.wording import count_of
+
+ENDINGS = (".tar", ".tar.gz", ".tgz")
+LONGEST_HEADER = 1 << 20  # bytes of a name, or of an extended header
+MOST_OUT = 1 << 30  # bytes that a compressed archive may unpack to,
+MOST_RATIO = 100  # or this many times its own; photos hardly shrink
+_CHUNK = 1 << 16
+_FIELD = re.compile(r"[a-z_]+\.", re.I)
+_LONG_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+_LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+
+
+class _Inflated(io.RawIOBase):
+    """What a gzip stream unpacks to; a bomb is refused before memory or time is spent on it."""
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self._stream, self._name = stream, name
+        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._read = self._given = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
+        while True:
+            content = self._inflate.unconsumed_tail
+            if self._inflate.eof:  # another member of the same stream may follow
+                content = self._inflate.unused_data or self._stream.read(_CHUNK)
+                if not content:
+                    return 0
+                self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            elif not content:
+                content = self._stream.read(_CHUNK)
+                self._read += len(content)
+                if not content:
+                    raise InputError(f"{self._name}: its compressed data are cut short")
+            found = self._inflate.decompress(content, len(buffer))
+            self._given += len(found)
+            if self._given > max(MOST_OUT, MOST_RATIO * self._read):
+                raise InputError(
+                    f"{self._name}: unpacks to over {MOST_RATIO} times its size: refused as a bomb"
+                )
+            if found:
+                buffer[: len(found)] = found
+                return len(found)
+
+
+def tar_entries(stream: BinaryIO, reading: Reading) -> Iterator[Entry]:
+    """Read the photos of a tar archive as they come, from a stream, which may be compressed by gzip.
+
+    A photo is a regular file with the extension of one; the column are WebDataset's fields that hold photos, `;`
+    between: what follows the first dot of a name. Without it, members of fields that name something else, as `1.mask.png`,
+    are passed over, as is all that is no photo. A member that is refused, for its name or its size, is an entry that
+    cannot be read. Raises `InputError` for an archive that is broken or cut short, after what could be read.
+    """
+    name, archive = reading.name, reading.archive
+    fields = None if reading.column is None else set(reading.column.lower().split(";"))
+    buffered = (
+        stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stream))
+    )
+    if buffered.peek(2)[:2] == b"\x1f\x8b":
+        buffered = io.BufferedReader(_Inflated(buffered, name), 1 << 17)
+    broken: list[str] = []
+
+    class Header(tarfile.TarInfo):
+        """A member's header, which may not be long, and whose faults are not passed over."""
+
+        @classmethod
+        def frombuf(cls, buf: "bytes | bytearray", encoding: str, errors: str) -> "Header":
+            try:
+                header = super().frombuf(buf, encoding, errors)
+            except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+                raise
+            except tarfile.HeaderError as error:
+                broken.append("it is cut short" if not len(buf) or len(buf) < 512 else str(error))
+                raise
+            if header.size < 0:
+                broken.append("a member of negative size")
+                raise tarfile.HeaderError(broken[-1])
+            if header.type in (*_LONG_HEADERS, *_LONG_NAMES) and header.size > LONGEST_HEADER:
+                broken.append(f"a header of {header.size:,} bytes")
+                raise tarfile.HeaderError(broken[-1])
+            return header
+
+    passed, taken = Counter[str](), 0
+    try:
+        with tarfile.open(fileobj=buffered, mode="r|", tarinfo=Header, errorlevel=1) as tar:
+            for header in tar:
+                vars(tar)["members"] = []  # else it keeps them all
+                within = header.name.removeprefix("./")
+                if header.isdir():
+                    continue
+                if (reason := _refusal(header, within)) is None and not _is_photo(within, fields):
+                    passed[_field(within) or "no extension"] += 1
+                    continue
+                label = f"{name}::{within}"
+                taken += 1
+                if reason is not None:
+                    yield Entry(label, within, failing(InputError(f"{label}: {reason}")), archive)
+                    continue
+                try:
+                    refuse_large(header.size, label, reading.most)
+                except InputError as error:
+                    yield Entry(label, within, failing(error), archive)
+                    continue
+                member = tar.extractfile(header)
+                content = b"" if member is None else member.read()
+                yield Entry(label, within, held(content), archive, nbytes=len(content))
+    except tarfile.TarError as error:
+        raise InputError(f"{name}: a broken archive: {broken[-1] if broken else error}") from None
+    except (EOFError, zlib.error) as error:
+        raise InputError(f"{name}: a broken archive: {error}") from None
+    if broken:
+        raise InputError(f"{name}: a broken archive, after {count_of(taken, 'photo')}: {broken[-1]}")
+    if dotted := sum(count for field, count in passed.items() if _ending(field) in images.EXTENSIONS):
+        named = ", ".join(sorted(field for field in passed if _ending(field) in images.EXTENSIONS)[:3])
+        reading.note(
+            f"{name}: passed over {count_of(dotted, 'picture')} of other fields ({named}); --column takes them"
+        )
+    if not taken:
+        raise InputError(f"{name}: no photo in it")
+
+
+def _refusal(header: tarfile.TarInfo, within: str) -> str | None:
+    """Say why a member is not read, whatever it is."""
+    if header.issym() or header.islnk():
+        return "a link, not a file" if _is_photo(within, None) else None
+    if not header.isreg():
+        return "a device or a pipe, not a file"
+    if header.issparse():
+        return "a sparse file"
+    if leads_out(within):
+        return "its name leads out of the archive"
+    return None
+
+
+def leads_out(within: str) -> bool:
+    """Tell whether a name is absolute, or climbs out of its folder, on any system.
+
+    >>> [leads_out(each) for each in ("a/b.jpg", "../b.jpg", "/b.jpg", "a\\\\..\\\\b.jpg", "C:/b.jpg")]
+    [False, True, True, True, True]
+    """
+    parts = re.split(r"[/\\]", within)
+    return not parts[0] or ".." in parts or re.match(r"[A-Za-z]:", within) is not None or "\0" in within
+
+
+def _field(within: str) -> str:
+    """Give WebDataset's field of a member: what follows the first dot of its name."""
+    return PurePosixPath(within).name.partition(".")[2].lower()
+
+
+def _ending(field: str) -> str:
+    return f".{field.rpartition('.')[2]}"
+
+
+def _is_photo(within: str, fields: set[str] | None) -> bool:
+    if PurePosixPath(within).name.startswith("."):
+        return False
+    field = _field(within)
+    if fields is not None:
+        return field in fields
+    return _ending(field) in images.EXTENSIONS and _FIELD.match(field) is None
