@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cratecli.runs.batch import Outcomes
     from cratecli.runs.jobs import Failure, SeenPhoto
     from cratecli.runs.planned import Plan
-    from cratecli.runs.session import Written
+    from cratecli.runs.portions import Written
 
 Result = TypeVar("Result")
 
@@ -97,11 +97,12 @@ class Report:
     ) -> "Iterator[Result]":
         """Give what is done, tell of what failed and of files of the whole run, and draw how far it is.
 
-        Without a `total` nobody knows how many there are. Ends the program where the run was asked to end, or with `--fail-fast` at the first failure. Raises the
-        `OutputError` that ends the run; where photos are left, it says how many.
+        Without a `total` nobody knows how many there are. Ends the program where the run was asked to end, or with
+        `--fail-fast` at the first failure. Raises the `OutputError` that ends the run; where photos are left, it says
+        how many.
         """
         from cratecli.runs.jobs import Failure, SeenPhoto, Skipped
-        from cratecli.runs.session import Written
+        from cratecli.runs.portions import Written
 
         before, bad = self._photos + self._skipped, self._failed
 

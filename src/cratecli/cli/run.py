@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cratecli.runs.inputs import Inputs
     from cratecli.runs.jobs import SeenPhoto
     from cratecli.runs.outputs import Outputs
-    from cratecli.runs.session import Written
+    from cratecli.runs.portions import Written
 
 Result = TypeVar("Result")
 

@@ -15,6 +15,8 @@ from cratecli.io.formats.names import bare, common_root, name_below, plain, safe
 from cratecli.io.formats.record import Annotated, check_size, restore
 from cratecli.io.formats.table import Info
 from cratecli.io.ranges import Range
+from cratecli.io.sources.entry import is_entry, title_of
+from cratecli.io.urls import is_url
 from cratecli.runs.gone import find_missing
 from cratecli.runs.manifest import MANIFEST, Line, ManifestRow, read_manifest
 from cratecli.runs.provenance import relative
@@ -38,7 +40,8 @@ class FinishedPhoto:
     the photo's path, `sha256` that of its bytes. `name` is its name inside an annotation file, `file` its path in
     an output folder, without an extension; neither leads out of its folder. `range` says how its numbers were read,
     `model` which model saw it, if its row says so. `output` is what the run wrote of it, with its hash then, and
-    whether that is the one mask of `segment`. `score`, 0–1, is the mean of its objects', 0 without any.
+    whether that is the one mask of `segment`. `score`, 0–1, is the mean of its objects', 0 without any. A photo that is
+    no file of its own is an `entry`: its URL, or its name in a shard or table.
     """
 
     number: int
@@ -54,11 +57,16 @@ class FinishedPhoto:
     output_sha256: str | None = None
     is_mask: bool = False
     score: float = 0.0
+    entry: str | None = None
 
     @property
     def shown(self) -> str:
         """Give the photo's path as the user would write it, without the detour through the manifest's folder."""
-        return os.path.normpath(self.source)
+        return self.entry or os.path.normpath(self.source)
+
+    def seen_from(self, target: Path | None) -> str:
+        """Give the photo's path, or URL, as what is written at `target` names it."""
+        return self.entry if self.entry and is_url(self.entry) else relative(self.shown, target)
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,14 @@ class FinishedRun:
     def doubtful_first(self) -> "FinishedRun":
         """Order the photos by their scores: first those without an object, then those with the lowest."""
         return replace(self, photos=tuple(sorted(self.photos, key=lambda photo: photo.score)))
+
+    def naming_sources(self, target: Path | None) -> "FinishedRun":
+        """Name the sources of photos as what is written at `target` does."""
+
+        def change(photo: FinishedPhoto, annotated: Annotated) -> Annotated:
+            return replace(annotated, source=photo.seen_from(target))
+
+        return replace(self, changes=(*self.changes, change))
 
     def __iter__(self) -> Iterator[Annotated]:
         """Yield the annotated photos, under the names that formats use."""
@@ -151,7 +167,8 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
     if not last:
         raise NothingMatchedError(f"{manifest}: no photo was done")
     place = real_folder(manifest.parent)
-    paths = [place / each for _, line in last.values() for each in (line.row.input, line.row.output) if each]
+    named_in_rows = [each for _, line in last.values() for each in (line.row.input, line.row.output) if each]
+    paths = [place / each.partition("::")[0] for each in named_in_rows if not is_url(each)]
     missing = find_missing({source: source for source in last}, place)
     gone, away = missing.gone, missing.away
     before = _named_before(place, last, made) if prune and gone else ()
@@ -210,6 +227,19 @@ def _is_named(source: Path, name: str, root: Path) -> bool:
     return name in (within, safe(within))
 
 
+def _entry(source: str, place: Path) -> str | None:
+    """Name a photo that is no file of its own from the working folder on."""
+    if not is_entry(source):
+        return None
+    return source if is_url(source) else os.path.normpath(place / source)
+
+
+def _top(outputs: Sequence[str | None]) -> str:
+    """Give the part that the URLs of outputs share, up to a slash; outputs with paths have none."""
+    folders = [each.rpartition("/")[0] for each in outputs if each is not None and is_url(each)]
+    return f"{os.path.commonpath(folders)}/".replace(":/", "://", 1) if folders else ""
+
+
 def _asked(made: dict[str, Any]) -> tuple[object, object]:
     return made.get("command"), made.get("as")
 
@@ -243,17 +273,22 @@ def _named(
     rows = [line.row for _, line in lines]
     outputs = Counter(row.output for row in rows)
     own = [row.output if outputs[row.output] == 1 else None for row in rows]
+    titles = {row.input: title_of(row.input) if is_entry(row.input) else row.input for row in rows}
+    top = _top(own)
     root = common_root(
-        str(place / row.input) for row, output in zip(rows, own, strict=True) if output is None
+        str(place / titles[row.input]) for row, output in zip(rows, own, strict=True) if output is None
     )
     names: dict[str, ManifestRow] = {}
     for row, output in zip(rows, own, strict=True):
-        in_tree = PurePosixPath(output or "").parent / PurePosixPath(row.input).name
-        name = safe(str(in_tree)) if output is not None else name_below(str(place / row.input), root or ".")
+        in_tree = (
+            PurePosixPath((output or "").removeprefix(top)).parent / PurePosixPath(titles[row.input]).name
+        )
+        title = str(place / titles[row.input])
+        name = safe(str(in_tree)) if output is not None else name_below(title, root or ".")
         if (first := names.setdefault(name, row)) is not row:
             raise UsageError(f"{first.input} and {row.input} would both be called {name}: run them apart")
     files = [
-        stem if output is None else bare(safe(output))
+        stem if output is None else bare(safe(output.removeprefix(top)))
         for stem, output in zip(stems(list(names)), own, strict=True)
     ]
     photos = [
@@ -267,9 +302,12 @@ def _named(
             file,
             _range(made[line.row.options]),
             _model(made[line.row.options], place),
-            None if line.row.output is None else Path(os.path.normpath(place / line.row.output)),
+            None
+            if line.row.output is None or is_url(line.row.output)
+            else Path(os.path.normpath(place / line.row.output)),
             line.row.output_sha256,
             _asked(made[line.row.options]) == ("segment", "mask"),
+            entry=_entry(line.row.input, place),
         )
         for (number, line), name, file in zip(lines, names, files, strict=True)
     ]

@@ -84,6 +84,6 @@ def refuse_url(name: str, what: str = "read", *, piped: str = "crate segment -")
     """
     if is_url(name):
         if what != "read":
-            raise UsageError(f"{shown(name)}: URLs cannot be {what} here: give a path, and upload it")
+            raise UsageError(f"{shown(name)}: URLs cannot be {what} yet: give a path, and upload it")
         so = f", as by: curl -s {shown(name)} | {piped}" if name.startswith(("http", "ftp")) else ""
-        raise UsageError(f"{shown(name)}: URLs cannot be read here: download it first{so}")
+        raise UsageError(f"{shown(name)}: URLs cannot be read yet: download it first{so}")

@@ -84,7 +84,12 @@ class ManifestRow(Record):
             )
             for each in self.objects
         ]
-        return record.Annotated(self.input, self.height, self.width, objects)
+        about: dict[str, Any] = {
+            "confidence": self.made.get("confidence"),
+            "source": self.input,
+            "sha256": self.input_sha256,
+        }
+        return record.Annotated(self.input, self.height, self.width, objects, **about)
 
     @property
     def key(self) -> str:

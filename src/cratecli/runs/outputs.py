@@ -63,7 +63,7 @@ def plan_run(inputs: Inputs, outputs: Outputs) -> Plan:
         )
     if planned.destination is not None and not outputs.streamed:
         raise UsageError(
-            f"{shown(outputs.named or '')}: URLs cannot be written here: give a path, and upload it"
+            f"{shown(outputs.named or '')}: URLs cannot be written yet: give a path, and upload it"
         )
     if outputs.only_stdout and planned.streams:
         raise UsageError("the photos of shards and tables go to a folder, or to one file: give -o")

@@ -17,7 +17,7 @@ from cratecli.runs.inputs import STDIN, Inputs, is_folder, refuse_no_path
 from cratecli.runs.jobs import Job, stdin_stem
 from cratecli.runs.naming import Place, name_outputs
 from cratecli.runs.planned import Plan
-from cratecli.runs.refusals import refuse_collisions, refuse_ending, refuse_inputs
+from cratecli.runs.refusals import refuse_collisions, refuse_ending, refuse_inputs, refuse_reading
 from cratecli.runs.streams import streams_of
 
 
@@ -133,14 +133,16 @@ def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, 
     """
     refuse_no_path(output)
     name = f"{_title(inputs, kind)}.{ending}"
-    destination = None
+    destination = root = place = None
     if output is None:
         target = None if to_stdout else Path(name)
     else:
         url = f"{output}{name}" if is_url(output) and means_folder(output) else output
         destination = Destination.of(url) if is_url(url) else None
+        root = Destination.of(output) if is_url(output) else None
         into = Path(url if destination is None else destination.url)
         target = into / name if destination is None and means_folder(output) else into
+        place = target.parent if means_folder(output) and ending != "json" else None
         if ending_of(target.name) != ending and target.suffix.lower() != f".{ending}":
             raise UsageError(f"{target}: {ending.upper()} is written: let the name end with .{ending}")
     jobs: list[Job] = []
@@ -166,13 +168,17 @@ def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, 
         raise inputs.none_found(passed)
     if target is not None:
         refuse_inputs(target, jobs)
+    streams = streams_of(packed, place, ending, root, whole=True)
+    written = {target, *(stream.whole for stream in streams)} - {None}
+    refuse_reading(written, [each.path for each in packed])
     whole = () if output is None or target is None else (target,)  # a file without a name may not be made
     return Plan(
         tuple(jobs),
-        target=target,
+        place if packed else None,
+        target,
         whole=whole,
         passed=tuple(passed),
-        streams=streams_of(packed, None),
+        streams=streams,
         destination=destination,
     )
 

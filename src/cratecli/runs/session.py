@@ -1,8 +1,9 @@
 """One run over photos: its plan, its ledger and the desk that the engine works at, open for as long as it lasts."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -18,22 +19,15 @@ from cratecli.io.urls import is_url, shown
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, as_it_is, work_through
 from cratecli.runs.gone import AWAY, name_photos
 from cratecli.runs.inputs import name_some
-from cratecli.runs.jobs import Job, Skipped, deliver
+from cratecli.runs.jobs import Failure, Job, Skipped, deliver
 from cratecli.runs.ledger import Ledger
 from cratecli.runs.planned import Plan
+from cratecli.runs.portions import Portion, Written
 from cratecli.runs.provenance import Command, Provenance, Selection, provenance
-from cratecli.runs.streams import ahead, streamed
+from cratecli.runs.streams import PATIENCE, Stream, ahead, streamed
 from cratecli.runs.views import Question
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Written:
-    """A file that stands for the whole run: its path or URL, or, without a target, what standard output gets."""
-
-    target: Path | str | None
-    content: bytes
 
 
 def provenance_of(
@@ -69,7 +63,7 @@ class Session:
         `InputError` for a manifest that is none.
         """
         self.plan = plan
-        self._annotated: dict[Job, Annotated] = {}
+        self._done: dict[Job, Annotated | None] = {}  # none: its row has it
         self._ledger: Ledger | None = None
         if plan.manifest is not None and made is not None:
             self._ledger = Ledger(plan.manifest, made)
@@ -124,6 +118,42 @@ class Session:
             kept = f"{_named(ledger, ledger.edited)}{left}; delete them{way} to have them made again"
             self.desk.note(f"changed since they were made, and kept: {kept}")
 
+    def portions(self, finished: Callable[[Stream], int | None]) -> Iterator[Portion]:
+        """Give the run's photos: all together, and apart those of streams that a file each stands for.
+
+        `finished` counts the photos of a file that is there, and as this run would make it.
+        """
+        own = [each for each in self.plan.streams if each.whole is not None]
+        rest = [each for each in self.plan.streams if each.whole is None]
+        if self.plan.jobs or rest or not own:
+            yield self._begun(Portion(self.plan.jobs, rest, self.plan.target, self.plan.destination))
+        waiting = own
+        while waiting and not self.desk.stopping():
+            elsewhere = []
+            for each in waiting:
+                if self._ledger and not self._ledger.claim_whole(each.name):
+                    elsewhere.append(each)
+                    continue
+                try:
+                    done = finished(each) if self.plan.resume else None
+                    yield self._begun(Portion((), (each,), each.whole, each.destination, done))
+                finally:
+                    if self._ledger:
+                        self._ledger.give_back_whole(each.name)
+            if len(elsewhere) == len(waiting):
+                time.sleep(PATIENCE)
+            waiting = elsewhere
+
+    def _begun(self, portion: Portion) -> Portion:
+        self._done.clear()
+        for each in self.plan.failed if portion.jobs else ():
+            self._note_failure(each)
+        return portion
+
+    def _note_failure(self, failure: Failure) -> None:
+        if failure.job.target is None:
+            self._done[failure.job] = Annotated(failure.job.name, 0, 0, (), error=str(failure.error))
+
     def work(
         self,
         question: Question | None,
@@ -131,37 +161,43 @@ class Session:
         jobs: Sequence[Job] | None = None,
         prepare: Callable[[Job, RGB], RGB] = as_it_is,
         *,
+        portion: Portion | None = None,
         recorded: bool = True,
     ) -> Outcomes[Result]:
-        """Work through the plan's photos, or some `jobs` of it; see `work_through`.
+        """Work through the plan's photos, some `jobs` of it, or a `portion`; see `work_through`.
 
         A pass that is not `recorded` believes no row, and writes none.
         """
         desk = self.desk if recorded else replace(self.desk, ledger=None)
+        if portion is None:
+            portion = Portion(
+                self.plan.jobs if jobs is None else jobs, self.plan.streams if jobs is None else ()
+            )
+        if portion.finished is not None:
+            yield from [Skipped(Job(None, None)) for _ in range(portion.finished)]
+            return
         with (
-            closing(self._jobs(self.plan.jobs if jobs is None else jobs, streams=jobs is None)) as some,
+            closing(self._jobs(portion)) as some,
             closing(work_through(some, desk, question, finish, prepare)) as outcomes,
         ):
             for outcome in outcomes:
-                if isinstance(outcome, Skipped):
-                    self._recall(outcome.job)
+                if isinstance(outcome, Skipped) and outcome.job.target is None:
+                    self._done[outcome.job] = None
+                elif isinstance(outcome, Failure):
+                    self._note_failure(outcome)
                 yield outcome
 
-    def _jobs(self, jobs: Sequence[Job], *, streams: bool) -> Generator[Job, None, None]:
-        """Give some photos, and those of the plan's streams, which are read ahead of the engine."""
-        yield from jobs
-        if streams and self.plan.streams:
+    def _jobs(self, portion: Portion) -> Generator[Job, None, None]:
+        """Give the photos of a portion; those of streams are read ahead of the engine."""
+        yield from portion.jobs
+        if portion.streams:
             most = BYTES_A_PIXEL * self.desk.max_pixels
             stopping, note = self.desk.stopping, self.desk.note
-            yield from ahead(streamed(self.plan.streams, self._ledger, most, note, stopping), stopping)
-
-    def _recall(self, job: Job) -> None:
-        """Keep the objects of a photo done before, where one file stands for all photos."""
-        if job.target is None and self._ledger and (row := self._ledger.row(job)):
-            self._annotated[job] = row.annotated
+            ledger = None if portion.streams[0].whole else self._ledger  # else it is claimed already
+            yield from ahead(streamed(portion.streams, ledger, most, note, stopping), stopping)
 
     def hand_over(
-        self, photo: DecodedPhoto, content: bytes | None, annotated: Annotated, **facts: object
+        self, photo: DecodedPhoto, content: bytes | None, annotated: Annotated, **facts: Any
     ) -> None:
         """Write a photo's own output, if it has one, then its row; where one file stands for all, keep its objects.
 
@@ -169,16 +205,40 @@ class Session:
         """
         self.desk.hand_over(photo, content, annotated, **facts)
         if photo.job.target is None:
-            self._annotated[photo.job] = annotated
+            self._done[photo.job] = (
+                None
+                if self._ledger
+                else replace(annotated, confidence=facts.get("confidence"), sha256=photo.sha256)
+            )
 
-    def annotated(self) -> list[Annotated]:
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Count the photos of the portion in hand that one file stands for, and those among them that failed."""
+        return len(self._done), sum(
+            each is not None and each.error is not None for each in self._done.values()
+        )
+
+    def annotated(self, folder: Path | None = None, *, failed: bool = False) -> Iterator[Annotated]:
         """Give the objects of all photos that are done, by this run or an earlier one, in the plan's order.
 
-        Photos are named from the plan's root on.
+        Photos are named from the plan's root on, their sources from `folder` on; those that `failed` may be among them.
+        Rows of a manifest are read again, one after the other.
         """
-        jobs = [job for job in dict.fromkeys((*self.plan.jobs, *self._annotated)) if job in self._annotated]
-        names = map(self._name, jobs)
-        return [replace(self._annotated[job], name=name) for job, name in zip(jobs, names, strict=True)]
+        order = {job: place for place, job in enumerate(self.plan.jobs)}
+        streams = {stream.title: place for place, stream in enumerate(self.plan.streams, len(order))}
+
+        def place(job: Job) -> tuple[int, int]:
+            if job in order or job.entry is None:
+                return order.get(job, 0), 0
+            stem = job.entry.title.removesuffix(f"/{job.entry.member}")
+            return streams.get(stem, len(order) + len(streams)), job.number
+
+        for job in sorted(self._done, key=place):
+            found = self._done[job]
+            if found is None and self._ledger and (row := self._ledger.row(job)):
+                found = row.annotated
+            if found is not None and (failed or found.error is None):
+                yield replace(found, name=self._name(job), source=job.seen_from(folder or Path()))
 
     def _name(self, job: Job) -> str:
         """Name a photo in a file of all."""

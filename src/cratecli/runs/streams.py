@@ -23,13 +23,17 @@ HELD = 64_000_000  # or as many as have these bytes
 
 @dataclass(frozen=True)
 class Stream:
-    """A source of many photos in a run: the folder that their outputs fill, if each has one, and their `ending`."""
+    """A source of many photos in a run: the folder that their outputs fill, if each has one, and their `ending`.
+
+    Else one file may stand for all of them: the `whole`.
+    """
 
     packed: Packed
     title: str
     folder: Path | None = None
     ending: str = "png"
     destination: Destination | None = None
+    whole: Path | None = None
 
     @property
     def name(self) -> str:
@@ -38,24 +42,25 @@ class Stream:
 
     @property
     def output(self) -> str:
-        """Name the folder of its outputs as the user would."""
-        if self.folder is None or self.destination is None:
-            return f"{self.folder}/"
-        return self.destination.at(f"{self.folder.relative_to(Path(self.destination.url)).as_posix()}/")
+        """Name the folder of its outputs, or their file, as the user would."""
+        place, slash = (self.folder, "/") if self.whole is None else (self.whole, "")
+        if place is None or self.destination is None:
+            return f"{place}{slash}"
+        return self.destination.at(f"{place.relative_to(Path(self.destination.url)).as_posix()}{slash}")
 
     def jobs(self, most: int, note: Callable[[str], None]) -> Iterator[Job]:
         """Read its photos, of `most` bytes at most each, as jobs; what ends it early is a job that fails."""
         taken = set[str]()
         try:
-            for entry in self.packed.entries(most, note):
+            for number, entry in enumerate(self.packed.entries(most, note)):
                 named = replace(entry, title=f"{self.title}/{entry.member}")
                 if self.folder is None or leads_out(entry.member):
-                    yield Job(None, None, entry=named)
+                    yield Job(None, None, number, entry=named)
                 elif (target := self._target(self.folder, entry.member, taken)) is None:
                     twice = InputError(f"{entry.name}: another photo of this name came before")
-                    yield Job(None, None, entry=replace(named, read=failing(twice)))
+                    yield Job(None, None, number, entry=replace(named, read=failing(twice)))
                 else:
-                    yield Job(None, target, entry=named, destination=self.destination)
+                    yield Job(None, target, number, entry=named, destination=self.destination)
         except CrateError as error:
             whole = InputError(str(error))
             yield Job(None, None, entry=Entry(self.name, "", failing(whole), title=self.title))
@@ -76,9 +81,12 @@ def streams_of(
     into: Path | None,
     ending: str = "png",
     destination: Destination | None = None,
+    *,
+    whole: bool = False,
 ) -> tuple[Stream, ...]:
     """Give each source a folder for its outputs, named after it below the place that all share; none without `into`.
 
+    Or give it a file for the `whole`, named so.
     Sources that differ in their endings only, or in the case of letters, keep their endings.
     """
     packed = list({each.source: each for each in packed}.values())
@@ -90,7 +98,9 @@ def streams_of(
         for title, end in zip(titles, ends, strict=True)
     ]
     return tuple(
-        Stream(each, title, None if into is None else into / title, ending, destination)
+        Stream(each, title, None, ending, destination, into / f"{title}.{ending}")
+        if whole and into is not None
+        else Stream(each, title, None if into is None else into / title, ending, destination)
         for each, title in zip(packed, titles, strict=True)
     )
 

@@ -26,11 +26,12 @@ from cratecli.runs.cache import FeatureCache, ViewCache
 from cratecli.runs.in_order import work_in_order
 from cratecli.runs.jobs import Job
 from cratecli.runs.planned import Plan
+from cratecli.runs.portions import Written
 from cratecli.runs.refusals import refuse_replacing
-from cratecli.runs.session import Session, Written, provenance_of
+from cratecli.runs.session import Session, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
 from cratecli.tasks.choices import refuse_clicks
-from cratecli.tasks.combined import write_combined
+from cratecli.tasks.combined import portions, write_combined
 from cratecli.tasks.drawn import EDGE, drawn_by_head, head_id
 from cratecli.tasks.options import Combined, SegmentOptions, is_combined
 from cratecli.tasks.pictures import PictureChoice, draw_picture
@@ -214,8 +215,9 @@ def segment_run(
             session.hand_over(photo, content, annotated, **facts)
             return SegmentedPhoto(photo.job, result, annotated, content or b"", cropped)
 
-        yield from session.work(_question(recipe), finish)
-        yield from write_combined(session, picture, str(recipe), made)
+        for portion in portions(session, picture, made):
+            yield from session.work(_question(recipe), finish, portion=portion)
+            yield from write_combined(session, picture, str(recipe), made, portion)
 
 
 def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -> Segmentation:

@@ -30,7 +30,10 @@ WORST = 10  # photos in the table of lowest IoU
 
 def export(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run's output folder, or the manifest.jsonl in it.")
+        Path,
+        typer.Argument(
+            metavar="RUN", help="A run's output folder, the manifest in it, or a .parquet or .tar of it."
+        ),
     ],
     *,
     as_: Annotated[FormatName, typer.Option("--as", help="The format of the files.")],
@@ -119,6 +122,7 @@ def export(
     from cratecli.handover import export as task
     from cratecli.handover.changes import Changes, changed
     from cratecli.handover.finished_run import read_run
+    from cratecli.handover.packed_run import manifest_of
     from cratecli.io.formats.table import FORMATS, OneFile, coco_format, label_studio_format
     from cratecli.runs.inputs import name_some
     from cratecli.runs.jobs import Failure
@@ -136,8 +140,10 @@ def export(
         raise UsageError(f"--photos is for yolo, whose labels lie beside the photos; {as_} needs none")
     target = _target(form, run, as_, output, records=report.records)
     done: list[Exported] = []
-    with report:
-        finished = read_run(run, prune=prune)
+    with report, manifest_of(run) as (manifest, failed):
+        finished = read_run(manifest, prune=prune)
+        if failed:
+            report.note(f"{run}: {count_of(failed, 'photo')} had failed, and left out")
         tell_gone(finished, report, pruned=prune)
         finished, spoilt = take_edited(finished, report, wanted=edited)
         finished, left_out = changed(finished, asked, device=device, note=report.note)
@@ -147,7 +153,9 @@ def export(
         given |= ({} if ids_from is None else {"ids_from": ids_from}) | (
             {"polygons": True} if polygons else {}
         )
-        made = exported(as_, finished.manifest, target, given)
+        made = exported(as_, run if run.is_file() else finished.manifest, target, given)
+        if as_ in (FormatName.PARQUET, FormatName.WEBDATASET):
+            finished = finished.naming_sources(target)
         finished = replace(finished, info={**finished.info, "crate": made, **finished.root_seen_from(target)})
         if as_ in (FormatName.COCO, FormatName.COCO_RESULTS):
             form = coco_format(as_, _ids(ids_from, finished), polygons=polygons)

@@ -10,7 +10,7 @@ from cratecli.cli.groups import grouped
 from cratecli.cli.outputs import one_each, one_for_all, wants_combined
 from cratecli.cli.run import PhotoOptions, Run, Running, Writing
 from cratecli.io.formats import Ending
-from cratecli.tasks.options import Combined, ObjectOptions, is_combined
+from cratecli.tasks.options import COMBINED_ENDINGS, Combined, ObjectOptions, is_combined
 
 As = Literal["overlay", "labels", Combined]
 
@@ -23,7 +23,8 @@ def objects(
     as_: Annotated[
         As | None,
         typer.Option(
-            "--as", help="What is written; for -o FILE.json a COCO dataset, else an overlay a photo."
+            "--as",
+            help="What is written; unless said, as -o FILE.json, .parquet or .tar ends, else an overlay a photo.",
         ),
     ] = None,
     ending: options.PictureEnding = None,
@@ -38,14 +39,16 @@ def objects(
     --size, --n, --min-score, --min-best and --refine is as measured best for the model and --by; --tau is MaskCut's.
     """
     report = running.report()
-    kind: As = as_ or ("coco" if wants_combined(output) else "overlay")
+    kind: As = as_ or wants_combined(output) or "overlay"
 
     from cratecli.tasks.pictures import choose_ending, refuse_pictures
 
     ended: Ending = "png"
     if is_combined(kind):
         refuse_pictures({}, ending)
-        outputs, written = one_for_all(output, "objects", records=report.records, ending="json")
+        outputs, written = one_for_all(
+            output, "objects", records=report.records, ending=COMBINED_ENDINGS[kind]
+        )
     else:
         ended, written = choose_ending(output, ending, kind), True
         outputs = one_each(output, "object", records=report.records, piped=photos.piped, ending=ended)

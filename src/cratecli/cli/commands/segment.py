@@ -9,7 +9,7 @@ from cratecli.cli import options
 from cratecli.cli.groups import grouped
 from cratecli.cli.outputs import one_each, one_for_all, wants_combined
 from cratecli.cli.run import PhotoOptions, Run, Running, Writing
-from cratecli.tasks.options import Combined, PictureOptions, SegmentOptions, is_combined
+from cratecli.tasks.options import COMBINED_ENDINGS, Combined, PictureOptions, SegmentOptions, is_combined
 
 As = Literal["mask", "soft", "soft16", "cutout", "overlay", Combined]
 
@@ -21,7 +21,10 @@ def segment(
     output: options.Output = None,
     as_: Annotated[
         As | None,
-        typer.Option("--as", help="What is written; for -o FILE.json a COCO dataset, else a mask a photo."),
+        typer.Option(
+            "--as",
+            help="What is written; unless said, as -o FILE.json, .parquet or .tar ends, else a mask a photo.",
+        ),
     ] = None,
     shown: PictureOptions,
     ending: options.PictureEnding = None,
@@ -42,13 +45,13 @@ def segment(
 
     from cratecli.tasks.pictures import PictureChoice, choose_picture, refuse_pictures
 
-    asked_kind: As | None = as_ or ("coco" if wants_combined(output) else None)
+    asked_kind: As | None = as_ or wants_combined(output)
     picture: PictureChoice | Combined
     kind: As
     if is_combined(asked_kind):
         refuse_pictures(shown, ending)
         kind = picture = asked_kind
-        outputs, written = one_for_all(output, "masks", records=report.records, ending="json")
+        outputs, written = one_for_all(output, "masks", records=report.records, ending=COMBINED_ENDINGS[kind])
     else:
         picture = choose_picture(asked_kind, shown, output, ending)
         kind, written = picture.kind, True

@@ -18,7 +18,7 @@ from cratecli.errors import CrateError, UsageError
 if TYPE_CHECKING:
     from cratecli.runs.batch import Desk, Outcomes
     from cratecli.runs.planned import Plan
-    from cratecli.runs.session import Written
+    from cratecli.runs.portions import Written
     from cratecli.tasks.requests import Request
 
 Result = TypeVar("Result")
@@ -175,7 +175,7 @@ def _objects(request: "Request", plan: "Plan", desk: "Desk") -> tuple[dict[str, 
 def _only(outcomes: "Outcomes[Result | Written]") -> Result:
     """Take the one outcome. Raises what failed."""
     from cratecli.runs.jobs import Failure, Skipped
-    from cratecli.runs.session import Written
+    from cratecli.runs.portions import Written
 
     (outcome,) = outcomes
     if isinstance(outcome, Failure):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,12 +37,19 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Annotated:
-    """Holds a photo's name, its upright size in px, and its annotated objects."""
+    """Holds a photo's name, its upright size in px, and its annotated objects; and what else a run says of it.
+
+    One that failed has an `error`, and 0 px. `confidence`, 0–1, is of its mask; `source` and `sha256` are of its bytes.
+    """
 
     name: str
     height: int
     width: int
     objects: Sequence[Annotation]
+    confidence: float | None = field(default=None, compare=False)
+    source: str | None = field(default=None, compare=False)
+    sha256: str | None = field(default=None, compare=False)
+    error: str | None = field(default=None, compare=False)
 
     @property
     def mask(self) -> Mask:

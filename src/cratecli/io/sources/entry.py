@@ -40,6 +40,16 @@ class Entry:
         return f"{seen_from(folder, self.archive)}::{self.member}"
 
 
+def title_of(name: str) -> str:
+    """Give the path that an entry's name stands for, in a tree of photos.
+
+    >>> title_of("../a.tar::x/1.jpg"), title_of("s3://bucket/a.parquet::00000012"), title_of("s3://bucket/b.jpg")
+    ('../a/x/1.jpg', 'bucket/a/00000012', 'bucket/b.jpg')
+    """
+    inside = re.sub(r"(?i)(?:\.(?:tar|tar\.gz|tgz|parquet|arrow))?::", "/", name, count=1)
+    return inside.partition("://")[2] if "://" in inside else inside
+
+
 @dataclass(frozen=True)
 class Reading:
     """How a source of many photos is read: its name, its path if it is on this machine, and the fields of photos.

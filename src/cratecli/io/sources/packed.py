@@ -13,7 +13,7 @@ from cratecli.errors import InputError, UsageError
 from cratecli.files import open_file
 from cratecli.io.sources import tables, tars
 from cratecli.io.sources.entry import Entry, Reading
-from cratecli.io.sources.stores import open_object, photo_at
+from cratecli.io.sources.stores import open_object, photo_at, version_of
 from cratecli.io.urls import is_url, path_of, shown
 
 Kind = Literal["tar", "parquet", "arrow", "dataset"]
@@ -51,6 +51,17 @@ class Packed:
     def count(self) -> int | None:
         """Count its photos, if that can be told without reading them."""
         return tables.count_rows(self.path) if self.path and self.kind == "parquet" else None
+
+    def version(self) -> str | None:
+        """Tell its state from others: by size and date, or as its store does; nothing where that cannot be told."""
+        try:
+            if self.path is None:
+                return version_of(self.source)
+            path = self.path / "state.json" if self.kind == "dataset" else self.path
+            status = path.stat()
+            return f"{status.st_size}-{status.st_mtime_ns}"
+        except (OSError, InputError):
+            return None
 
     def entries(self, most: int, note: Callable[[str], None]) -> Generator[Entry, None, None]:
         """Read its photos as they come, of `most` bytes at most each.

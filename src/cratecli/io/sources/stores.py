@@ -118,6 +118,29 @@ def read_object(url: str, most: int) -> bytes:
     return bytes(content)
 
 
+def version_of(url: str) -> str | None:
+    """Tell an object's state from others, if its store does: by size, and entity tag or date. Raises `InputError`."""
+    if protocol_of(url) in WEB:
+        return None
+    system, path = filesystem(url)
+    with explained(url):
+        about = system.info(path)
+    marks = (
+        "ETag",
+        "etag",
+        "md5Hash",
+        "md5",
+        "oid",
+        "blob_id",
+        "LastModified",
+        "mtime",
+        "last_modified",
+        "created",
+    )
+    known = next((str(about[mark]) for mark in marks if about.get(mark)), None)
+    return None if known is None else f"{about.get('size')}-{known}"
+
+
 @contextmanager
 def open_object(url: str) -> Iterator[BinaryIO]:
     """Open an object, to be read from its beginning; that of a store can be sought in. Raises `InputError`."""

@@ -6,8 +6,9 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from cratecli.errors import InputError
 from cratecli.io import images
@@ -20,8 +21,11 @@ MOST_OUT = 1 << 30  # bytes that a compressed archive may unpack to,
 MOST_RATIO = 100  # or this many times its own; photos hardly shrink
 _CHUNK = 1 << 16
 _FIELD = re.compile(r"[a-z_]+\.", re.I)
-_LONG_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
-_LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_LONG = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+"""The types of headers whose content is read into memory."""
 
 
 class _Inflated(io.RawIOBase):
@@ -46,8 +50,6 @@ class _Inflated(io.RawIOBase):
             elif not content:
                 content = self._stream.read(_CHUNK)
                 self._read += len(content)
-                if not content:
-                    raise InputError(f"{self._name}: its compressed data are cut short")
             found = self._inflate.decompress(content, len(buffer))
             self._given += len(found)
             if self._given > max(MOST_OUT, MOST_RATIO * self._read):
@@ -57,75 +59,93 @@ class _Inflated(io.RawIOBase):
             if found:
                 buffer[: len(found)] = found
                 return len(found)
+            if not content and not self._inflate.eof:
+                raise InputError(f"{self._name}: its compressed data are cut short")
+
+
+class _Archive:
+    """A tar archive in a stream, which may be compressed by gzip; faults of headers are not passed over."""
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self._name = name
+        self._whole = io.BufferedReader(cast(Any, stream))
+        packed = self._whole.peek(2)[:2] == b"\x1f\x8b"
+        self._stream = io.BufferedReader(_Inflated(self._whole, name), 1 << 17) if packed else self._whole
+        self.broken: list[str] = []
+
+    @contextmanager
+    def opened(self) -> Iterator[tarfile.TarFile]:
+        """Open it. Raises `InputError` for one that is broken, in the block too."""
+        broken = self.broken
+
+        class Header(tarfile.TarInfo):
+            """A member's header, which may not be long."""
+
+            @classmethod
+            def frombuf(cls, buf: "bytes | bytearray", encoding: str, errors: str) -> "Header":
+                try:
+                    header = super().frombuf(buf, encoding, errors)
+                except tarfile.HeaderError as error:
+                    if len(buf) < tarfile.BLOCKSIZE or any(buf):  # zeros are the end
+                        broken.append("it is cut short" if len(buf) < tarfile.BLOCKSIZE else str(error))
+                    raise
+                if header.size < 0 or (header.type in _LONG and header.size > LONGEST_HEADER):
+                    broken.append(f"a header that speaks of {header.size:,} bytes")
+                    raise tarfile.HeaderError(broken[-1])
+                return header
+
+        try:
+            with tarfile.open(fileobj=self._stream, mode="r|", tarinfo=Header, errorlevel=1) as tar:
+                yield tar
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            reason = broken[-1] if broken else " ".join(str(error).split())
+            raise InputError(f"{self._name}: a broken archive: {reason}") from None
+        finally:
+            with suppress(ValueError):
+                self._whole.detach()  # or it closes the stream, which is the caller's
+
+
+def global_header(stream: BinaryIO) -> dict[str, str]:
+    """Read the global header of a tar archive. Raises `InputError`."""
+    with _Archive(stream, "the archive").opened() as tar:
+        return dict(tar.pax_headers)
 
 
 def tar_entries(stream: BinaryIO, reading: Reading) -> Iterator[Entry]:
     """Read the photos of a tar archive as they come, from a stream, which may be compressed by gzip.
 
     A photo is a regular file with the extension of one; the column are WebDataset's fields that hold photos, `;`
-    between: what follows the first dot of a name. Without it, members of fields that name something else, as `1.mask.png`,
-    are passed over, as is all that is no photo. A member that is refused, for its name or its size, is an entry that
-    cannot be read. Raises `InputError` for an archive that is broken or cut short, after what could be read.
+    between: what follows the first dot of a name. Without it, members of fields that name something else, as
+    `1.mask.png`, are passed over, as is all that is no photo. A member that is refused, for its name or its size, is an
+    entry that cannot be read. Raises `InputError` for an archive that is broken or cut short, after what could be read.
     """
     name, archive = reading.name, reading.archive
     fields = None if reading.column is None else set(reading.column.lower().split(";"))
-    buffered = (
-        stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stream))
-    )
-    if buffered.peek(2)[:2] == b"\x1f\x8b":
-        buffered = io.BufferedReader(_Inflated(buffered, name), 1 << 17)
-    broken: list[str] = []
-
-    class Header(tarfile.TarInfo):
-        """A member's header, which may not be long, and whose faults are not passed over."""
-
-        @classmethod
-        def frombuf(cls, buf: "bytes | bytearray", encoding: str, errors: str) -> "Header":
-            try:
-                header = super().frombuf(buf, encoding, errors)
-            except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-                raise
-            except tarfile.HeaderError as error:
-                broken.append("it is cut short" if not len(buf) or len(buf) < 512 else str(error))
-                raise
-            if header.size < 0:
-                broken.append("a member of negative size")
-                raise tarfile.HeaderError(broken[-1])
-            if header.type in (*_LONG_HEADERS, *_LONG_NAMES) and header.size > LONGEST_HEADER:
-                broken.append(f"a header of {header.size:,} bytes")
-                raise tarfile.HeaderError(broken[-1])
-            return header
-
     passed, taken = Counter[str](), 0
-    try:
-        with tarfile.open(fileobj=buffered, mode="r|", tarinfo=Header, errorlevel=1) as tar:
-            for header in tar:
-                vars(tar)["members"] = []  # else it keeps them all
-                within = header.name.removeprefix("./")
-                if header.isdir():
-                    continue
-                if (reason := _refusal(header, within)) is None and not _is_photo(within, fields):
-                    passed[_field(within) or "no extension"] += 1
-                    continue
-                label = f"{name}::{within}"
-                taken += 1
+    shard = _Archive(stream, name)
+    with shard.opened() as tar:
+        for header in tar:
+            vars(tar)["members"] = []  # else it keeps them all
+            within = header.name.removeprefix("./")
+            if header.isdir():
+                continue
+            if (reason := _refusal(header, within)) is None and not _is_photo(within, fields):
+                passed[_field(within)] += 1
+                continue
+            label = f"{name}::{within}"
+            taken += 1
+            try:
                 if reason is not None:
-                    yield Entry(label, within, failing(InputError(f"{label}: {reason}")), archive)
-                    continue
-                try:
-                    refuse_large(header.size, label, reading.most)
-                except InputError as error:
-                    yield Entry(label, within, failing(error), archive)
-                    continue
-                member = tar.extractfile(header)
-                content = b"" if member is None else member.read()
-                yield Entry(label, within, held(content), archive, nbytes=len(content))
-    except tarfile.TarError as error:
-        raise InputError(f"{name}: a broken archive: {broken[-1] if broken else error}") from None
-    except (EOFError, zlib.error) as error:
-        raise InputError(f"{name}: a broken archive: {error}") from None
-    if broken:
-        raise InputError(f"{name}: a broken archive, after {count_of(taken, 'photo')}: {broken[-1]}")
+                    raise InputError(f"{label}: {reason}")
+                refuse_large(header.size, label, reading.most)
+            except InputError as error:
+                yield Entry(label, within, failing(error), archive)
+                continue
+            member = tar.extractfile(header)
+            content = b"" if member is None else member.read()
+            yield Entry(label, within, held(content), archive, nbytes=len(content))
+    if shard.broken:
+        raise InputError(f"{name}: a broken archive, after {count_of(taken, 'photo')}: {shard.broken[-1]}")
     if dotted := sum(count for field, count in passed.items() if _ending(field) in images.EXTENSIONS):
         named = ", ".join(sorted(field for field in passed if _ending(field) in images.EXTENSIONS)[:3])
         reading.note(
