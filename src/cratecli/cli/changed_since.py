@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cratecli.cli.report import Report
+from cratecli.wording import count_of
 
 if TYPE_CHECKING:
     from cratecli.handover.finished_run import FinishedRun
@@ -23,6 +24,12 @@ def tell_gone(run: "FinishedRun", report: Report, *, pruned: bool) -> None:
     if run.away:
         reason = "nor is another photo of their folders, so a disk may be away: exported all the same"
         report.note(f"not there, {reason}: {name_some(run.away)}")
+
+
+def tell_failed(run: Path, failed: int, report: Report) -> None:
+    """Say how many photos a file of rows has no masks of."""
+    if failed:
+        report.note(f"{run}: {count_of(failed, 'photo')} had failed: left out")
 
 
 def take_edited(run: "FinishedRun", report: Report, *, wanted: bool) -> "tuple[FinishedRun, list[Failure]]":

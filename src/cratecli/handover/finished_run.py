@@ -11,11 +11,11 @@ from typing import Any
 
 from cratecli.errors import InputError, NothingMatchedError, UsageError
 from cratecli.files import open_file, real_folder
-from cratecli.io.formats.names import bare, common_root, name_below, plain, safe, stems
+from cratecli.io.formats.names import bare, common_root, common_url, name_below, plain, safe, stems
 from cratecli.io.formats.record import Annotated, check_size, restore
 from cratecli.io.formats.table import Info
 from cratecli.io.ranges import Range
-from cratecli.io.sources.entry import is_entry, title_of
+from cratecli.io.sources.entry import entry_here, is_entry, title_of
 from cratecli.io.urls import is_url
 from cratecli.runs.gone import find_missing
 from cratecli.runs.manifest import MANIFEST, Line, ManifestRow, read_manifest
@@ -40,8 +40,7 @@ class FinishedPhoto:
     the photo's path, `sha256` that of its bytes. `name` is its name inside an annotation file, `file` its path in
     an output folder, without an extension; neither leads out of its folder. `range` says how its numbers were read,
     `model` which model saw it, if its row says so. `output` is what the run wrote of it, with its hash then, and
-    whether that is the one mask of `segment`. `score`, 0–1, is the mean of its objects', 0 without any. A photo that is
-    no file of its own is an `entry`: its URL, or its name in a shard or table.
+    whether that is the one mask of `segment`. `score`, 0–1, is its objects' mean, 0 without any. `entry`: see `Entry`.
     """
 
     number: int
@@ -167,16 +166,16 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
     if not last:
         raise NothingMatchedError(f"{manifest}: no photo was done")
     place = real_folder(manifest.parent)
-    named_in_rows = [each for _, line in last.values() for each in (line.row.input, line.row.output) if each]
-    paths = [place / each.partition("::")[0] for each in named_in_rows if not is_url(each)]
+    named = (each for _, line in last.values() for each in (line.row.input, line.row.output) if each)
+    paths = [place / each.partition("::")[0] for each in named if not is_url(each)]
     missing = find_missing({source: source for source in last}, place)
     gone, away = missing.gone, missing.away
     before = _named_before(place, last, made) if prune and gone else ()
     if prune:
         last = {source: row for source, row in last.items() if source not in gone}
     rows = {number: line.row for number, line in last.values()}
-    named = _named(place, list(last.values()), made)
-    photos = tuple(replace(photo, score=scores[photo.number]) for photo in named)
+    found = _named(place, list(last.values()), made)
+    photos = tuple(replace(photo, score=scores[photo.number]) for photo in found)
     ways = dict.fromkeys(rows[photo.number].options for photo in photos)
     info = {"description": f"crate {__version__}", "made": [made[options] for options in ways]}
     protected = frozenset(os.path.realpath(each) for each in (manifest, *paths))
@@ -186,7 +185,7 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
 
 
 def _shown(place: Path, sources: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(os.path.normpath(place / source) for source in sources))
+    return tuple(sorted(os.path.normpath(place / each) for each in sources))
 
 
 def _named_before(
@@ -227,19 +226,6 @@ def _is_named(source: Path, name: str, root: Path) -> bool:
     return name in (within, safe(within))
 
 
-def _entry(source: str, place: Path) -> str | None:
-    """Name a photo that is no file of its own from the working folder on."""
-    if not is_entry(source):
-        return None
-    return source if is_url(source) else os.path.normpath(place / source)
-
-
-def _top(outputs: Sequence[str | None]) -> str:
-    """Give the part that the URLs of outputs share, up to a slash; outputs with paths have none."""
-    folders = [each.rpartition("/")[0] for each in outputs if each is not None and is_url(each)]
-    return f"{os.path.commonpath(folders)}/".replace(":/", "://", 1) if folders else ""
-
-
 def _asked(made: dict[str, Any]) -> tuple[object, object]:
     return made.get("command"), made.get("as")
 
@@ -274,7 +260,7 @@ def _named(
     outputs = Counter(row.output for row in rows)
     own = [row.output if outputs[row.output] == 1 else None for row in rows]
     titles = {row.input: title_of(row.input) if is_entry(row.input) else row.input for row in rows}
-    top = _top(own)
+    top = common_url(each for each in own if each is not None and is_url(each))
     root = common_root(
         str(place / titles[row.input]) for row, output in zip(rows, own, strict=True) if output is None
     )
@@ -307,7 +293,7 @@ def _named(
             else Path(os.path.normpath(place / line.row.output)),
             line.row.output_sha256,
             _asked(made[line.row.options]) == ("segment", "mask"),
-            entry=_entry(line.row.input, place),
+            entry=entry_here(line.row.input, place),
         )
         for (number, line), name, file in zip(lines, names, files, strict=True)
     ]

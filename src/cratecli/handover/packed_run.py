@@ -33,7 +33,7 @@ _READERS: Mapping[str, _Reader] = {
 
 @contextmanager
 def manifest_of(run: Path) -> Iterator[tuple[Path, int]]:
-    """Give the manifest of a run, and how many photos of it had failed; a file of rows is written as one, for the block.
+    """Give the manifest of a run, and how many photos of it failed; of a file of rows one is written, for the block.
 
     Raises `InputError` for a file that is broken or not ours, and `OutputError` where none can be written.
     """

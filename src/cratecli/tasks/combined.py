@@ -5,17 +5,19 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from cratecli.arrays import RGB
+from cratecli.emergence.features import View
 from cratecli.errors import InputError
 from cratecli.files import open_file
 from cratecli.io.formats import coco, parquet, webdataset
 from cratecli.io.formats.png import encode_rgb
 from cratecli.io.formats.record import AnnotatedPhotos
 from cratecli.io.sources.stores import open_object
+from cratecli.runs.batch import DecodedPhoto, Outcomes, Result
 from cratecli.runs.portions import Portion, Written, write_portion
 from cratecli.runs.provenance import Provenance, relative
 from cratecli.runs.session import Session
 from cratecli.runs.streams import Stream
-from cratecli.runs.views import describe
+from cratecli.runs.views import Question, describe
 from cratecli.tasks.options import is_combined
 
 
@@ -32,7 +34,25 @@ _ROWS: Mapping[object, _Kind] = {
 }
 
 
-def portions(session: Session, kind: object, made: Provenance) -> Iterator[Portion]:
+def work_and_write(
+    session: Session,
+    question: Question,
+    finish: Callable[[DecodedPhoto, list[View]], Result],
+    kind: object,
+    *,
+    recipe: str,
+    made: Provenance,
+) -> Outcomes[Result | Written]:
+    """Work through a run's photos, and write the file of all, or those of its shards, if `kind` is of such.
+
+    Raises `OutputError`.
+    """
+    for portion in _portions(session, kind, made):
+        yield from session.work(question, finish, portion=portion)
+        yield from _write_combined(session, kind, recipe, made, portion)
+
+
+def _portions(session: Session, kind: object, made: Provenance) -> Iterator[Portion]:
     """Give the photos of a run as files of a kind hold them.
 
     The file of a shard is finished if it was made from a shard of the same size and date, or tag of its store, by the
@@ -54,7 +74,7 @@ def portions(session: Session, kind: object, made: Provenance) -> Iterator[Porti
     return session.portions(finished)
 
 
-def write_combined(
+def _write_combined(
     session: Session, kind: object, recipe: str, made: Provenance, portion: Portion
 ) -> Iterator[Written]:
     """Write the file of all photos that are done, earlier runs' included, if `kind` is one and the run ended.

@@ -34,7 +34,7 @@ from cratecli.runs.planned import Plan
 from cratecli.runs.portions import Written
 from cratecli.runs.session import Session, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
-from cratecli.tasks.combined import portions, write_combined
+from cratecli.tasks.combined import work_and_write
 from cratecli.tasks.object_recipes import MOST_PATCHES, choose_object_recipe
 from cratecli.tasks.options import Combined, ObjectOptions, Refine, is_combined
 from cratecli.tasks.ranker import piece_ranker
@@ -247,9 +247,7 @@ def objects_run(
             session.hand_over(photo, content, annotated)
             return ObjectsPhoto(photo.job, annotated, content or b"")
 
-        for portion in portions(session, kind, made):
-            yield from session.work(_question(recipe), finish, portion=portion)
-            yield from write_combined(session, kind, str(recipe), made, portion)
+        yield from work_and_write(session, _question(recipe), finish, kind, recipe=str(recipe), made=made)
 
 
 def _labels(rgb: RGB, objects: Sequence[Object]) -> Int[np.ndarray, "height width"]:

@@ -31,7 +31,7 @@ from cratecli.runs.refusals import refuse_replacing
 from cratecli.runs.session import Session, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
 from cratecli.tasks.choices import refuse_clicks
-from cratecli.tasks.combined import portions, write_combined
+from cratecli.tasks.combined import work_and_write
 from cratecli.tasks.drawn import EDGE, drawn_by_head, head_id
 from cratecli.tasks.options import Combined, SegmentOptions, is_combined
 from cratecli.tasks.pictures import PictureChoice, draw_picture
@@ -215,9 +215,7 @@ def segment_run(
             session.hand_over(photo, content, annotated, **facts)
             return SegmentedPhoto(photo.job, result, annotated, content or b"", cropped)
 
-        for portion in portions(session, picture, made):
-            yield from session.work(_question(recipe), finish, portion=portion)
-            yield from write_combined(session, picture, str(recipe), made, portion)
+        yield from work_and_write(session, _question(recipe), finish, picture, recipe=str(recipe), made=made)
 
 
 def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: WhiteBox) -> Segmentation:

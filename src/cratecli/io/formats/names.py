@@ -50,6 +50,16 @@ def common_root(paths: Iterable[str]) -> str | None:
         return None
 
 
+def common_url(urls: Iterable[str]) -> str:
+    """Give what some URLs share, up to a slash; nothing where there is none.
+
+    >>> common_url(["s3://b/out/a.png", "s3://b/out/sub/b.png"]), common_url([])
+    ('s3://b/out/', '')
+    """
+    folders = [url.rpartition("/")[0] for url in urls]
+    return f"{os.path.commonpath(folders)}/".replace(":/", "://", 1) if folders else ""
+
+
 def name_below(path: str, root: str) -> str:
     """Name a photo as annotation files do: its path from a folder on, or all of it where it lies elsewhere.
 

@@ -1,5 +1,6 @@
 """A photo that is no file of its own: an object in a store, on the web, a member of a shard, a row of a table."""
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,6 +39,16 @@ class Entry:
         if self.archive is None:
             return self.name
         return f"{seen_from(folder, self.archive)}::{self.member}"
+
+
+def entry_here(name: str, place: Path) -> str | None:
+    """Name a photo that is no file of its own from the working folder on; nothing for one that is a file.
+
+    A manifest in the folder `place` calls it by `name`.
+    """
+    if not is_entry(name):
+        return None
+    return name if is_url(name) else os.path.normpath(place / name)
 
 
 def title_of(name: str) -> str:
