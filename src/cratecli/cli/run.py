@@ -232,7 +232,7 @@ class Run:
                 source, name = "-" if job.piped else job.name, job.output or self._shared
                 self._report.done(PlannedRecord(input=source, output=name), f"{source}\t{name}")
             for stream in self.plan.streams:
-                name = self._shared if stream.folder is None else stream.output
+                name = stream.output or self._shared
                 self._report.done(PlannedRecord(input=stream.name, output=name), f"{stream.name}\t{name}")
             self._tell_failed()
             self._tell_gone()

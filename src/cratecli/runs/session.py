@@ -84,6 +84,8 @@ class Session:
             except BaseException:
                 self._ledger.close()
                 raise
+            if plan.destination is not None:
+                desk.note(f"what is done is noted in {plan.manifest}, which --resume and crate export go by")
             self._tell_gone(self._ledger, desk)
             if beside := self._ledger.beside:
                 names = _named(self._ledger, beside)

@@ -41,10 +41,12 @@ class Stream:
         return self.packed.name
 
     @property
-    def output(self) -> str:
+    def output(self) -> str | None:
         """Name the folder of its outputs, or their file, as the user would."""
         place, slash = (self.folder, "/") if self.whole is None else (self.whole, "")
-        if place is None or self.destination is None:
+        if place is None:
+            return None
+        if self.destination is None:
             return f"{place}{slash}"
         return self.destination.at(f"{place.relative_to(Path(self.destination.url)).as_posix()}{slash}")
 

@@ -63,7 +63,8 @@ def _portions(session: Session, kind: object, made: Provenance) -> Iterator[Port
         if (version := stream.packed.version()) is None or stream.whole is None:
             return None
         try:
-            with open_object(stream.output) if stream.destination else open_file(stream.whole) as file:
+            stored = stream.output if stream.destination else None
+            with open_file(stream.whole) if stored is None else open_object(stored) as file:
                 about = _ROWS[kind].about(file)
             of, then = about["of"], Provenance.model_validate(about["crate"])
             same = (of["version"], of["failed"], then.digest) == (version, 0, made.digest)

@@ -28,7 +28,7 @@ class Entry:
 
     name: str
     member: str
-    read: Read
+    read: Read = field(repr=False)
     archive: Path | None = None
     title: str = ""
     url: str = field(default="", repr=False)

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePath
 from typing import BinaryIO, Literal
@@ -27,7 +27,7 @@ _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 class Packed:
     """One source of many photos, a path or a URL; `column` is where photos are, if that was said."""
 
-    source: str
+    source: str = field(repr=False)
     kind: Kind
     column: str | None = None
 

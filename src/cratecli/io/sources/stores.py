@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -51,7 +51,8 @@ def explained(url: str, what: str = "cannot be read") -> Iterator[None]:
     except (CrateError, ImportError, MemoryError):
         raise
     except FileNotFoundError:
-        raise InputError(f"{shown(url)}: no such object") from None
+        absent = "no such object" if what == "cannot be read" else f"{what}: no such bucket"
+        raise InputError(f"{shown(url)}: {absent}") from None
     except PermissionError as error:
         raise InputError(f"{shown(url)}: {what}: access denied: {scrub(str(error))}") from None
     except Exception as error:  # every client has exceptions of its own
@@ -157,7 +158,7 @@ def open_object(url: str) -> Iterator[BinaryIO]:
 class Destination:
     """A place in a store that outputs go below. Objects are written whole: readers see the old one, or the new."""
 
-    url: str
+    url: str = field(repr=False)
 
     @classmethod
     def of(cls, output: str) -> "Destination":

@@ -146,11 +146,10 @@ def tar_entries(stream: BinaryIO, reading: Reading) -> Iterator[Entry]:
             yield Entry(label, within, held(content), archive, nbytes=len(content))
     if shard.broken:
         raise InputError(f"{name}: a broken archive, after {count_of(taken, 'photo')}: {shard.broken[-1]}")
-    if dotted := sum(count for field, count in passed.items() if _ending(field) in images.EXTENSIONS):
-        named = ", ".join(sorted(field for field in passed if _ending(field) in images.EXTENSIONS)[:3])
-        reading.note(
-            f"{name}: passed over {count_of(dotted, 'picture')} of other fields ({named}); --column takes them"
-        )
+    other = {field: number for field, number in passed.items() if _ending(field) in images.EXTENSIONS}
+    if other and fields is None:
+        named = f"{count_of(sum(other.values()), 'picture')} of other fields ({', '.join(sorted(other)[:3])})"
+        reading.note(f"{name}: passed over {named}; --column takes them")
     if not taken:
         raise InputError(f"{name}: no photo in it")
 
