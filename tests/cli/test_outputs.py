@@ -73,7 +73,7 @@ def test_urls_are_told_from_missing_files(machine: Machine, here: Here) -> None:
             ["--files-from", "s3://bucket/list"],
             "s3://bucket/list: URLs cannot be read yet: download it first",
         ),
-        (["a.jpg", "-o", "ftp://host/"], "ftp://host/: "),
+        (["a.jpg", "-o", "ftp://host/a.png"], "ftp://host/a.png: "),
     ):
         for command in ("segment", "objects", "parts", "heads", "layers"):
             done = here(command, *arguments, "-q")

@@ -80,10 +80,10 @@ def refuse_unknown(url: str, what: str = "read") -> None:
 def refuse_url(name: str, what: str = "read", *, piped: str = "crate segment -") -> None:
     """Raise `UsageError` for a URL, as of a web page or a bucket, where only paths are taken.
 
-    `piped` is the command that takes its bytes.
+    `piped` is the command that takes its bytes, if one does.
     """
     if is_url(name):
         if what != "read":
             raise UsageError(f"{shown(name)}: URLs cannot be {what} yet: give a path, and upload it")
-        so = f", as by: curl -s {shown(name)} | {piped}" if name.startswith(("http", "ftp")) else ""
+        so = f", as by: curl -s {shown(name)} | {piped}" if piped and name.startswith(("http", "ftp")) else ""
         raise UsageError(f"{shown(name)}: URLs cannot be read yet: download it first{so}")

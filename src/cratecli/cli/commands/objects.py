@@ -8,7 +8,8 @@ import typer
 from cratecli.cli import options
 from cratecli.cli.groups import grouped
 from cratecli.cli.outputs import one_each, one_for_all, wants_combined
-from cratecli.cli.run import PhotoOptions, Run, Running, Writing
+from cratecli.cli.photos import StreamOptions
+from cratecli.cli.run import Run, Running, Writing
 from cratecli.io.formats import Ending
 from cratecli.tasks.options import COMBINED_ENDINGS, Combined, ObjectOptions, is_combined
 
@@ -17,7 +18,7 @@ As = Literal["overlay", "labels", Combined]
 
 @grouped
 def objects(
-    photos: PhotoOptions,
+    photos: StreamOptions,
     *,
     output: options.Output = None,
     as_: Annotated[

@@ -8,7 +8,8 @@ import typer
 from cratecli.cli import options
 from cratecli.cli.groups import grouped
 from cratecli.cli.outputs import one_each, one_for_all, wants_combined
-from cratecli.cli.run import PhotoOptions, Run, Running, Writing
+from cratecli.cli.photos import StreamOptions
+from cratecli.cli.run import Run, Running, Writing
 from cratecli.tasks.options import COMBINED_ENDINGS, Combined, PictureOptions, SegmentOptions, is_combined
 
 As = Literal["mask", "soft", "soft16", "cutout", "overlay", Combined]
@@ -16,7 +17,7 @@ As = Literal["mask", "soft", "soft16", "cutout", "overlay", Combined]
 
 @grouped
 def segment(
-    photos: PhotoOptions,
+    photos: StreamOptions,
     *,
     output: options.Output = None,
     as_: Annotated[
