@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cratecli.runs import batch
-from tests.cli.conftest import Done, Here, Machine, failed, inputs, never, outputs
+from tests.cli.conftest import Done, Here, Machine, failed, inputs, never, outputs, picture
 from tests.support.runs import read_rows
 from tests.support.server import Answer, Server
 from tests.support.shards import jpeg, tar_of, write_parquet
@@ -170,7 +170,7 @@ def test_a_file_for_each_shard_is_kept_once_it_is_finished(
     again = here(*asked, "--resume")
     assert (again.code, again.lines, read) == (0, ["out/s-1.parquet"], [str(second)])
     assert (machine.desk / "out/s-0.parquet").read_bytes() == written
-    assert [row["key"] for row in rows_of(machine.desk / "out/s-1.parquet")] == ["s-1/9"]
+    assert [row["key"] for row in rows_of(machine.desk / "out/s-1.parquet")] == ["9"]
     other = here(*asked[:-5], "--size", "48", "--heads", "agree", "-q", "--resume")
     assert (other.code, len(other.lines)) == (0, 2)
 
@@ -295,3 +295,36 @@ def test_a_file_of_rows_that_is_not_ours_is_refused(machine: Machine, here: Here
         failed(here("export", name, "--as", "coco", "-o", "x.json", "-q"), 1, f"{name}: not a run of ours")
     write_parquet(path, [b"1"])
     failed(here("export", name, "--as", "coco", "-o", "x.json", "-q"), 1, f"{name}: not a run of ours")
+
+
+def test_files_of_rows_are_exported_from_a_store_and_never_over_themselves(
+    machine: Machine, here: Here, store: Any, server: Server
+) -> None:
+    shards(machine, 1)
+    assert here("segment", "s-0.tar", "-o", "memory://b/rows.parquet", *FAST).code == 0
+    server.answers["/rows.parquet?key=hunter2"] = Answer(store.cat_file("/b/rows.parquet"))
+    for run in ("memory://b/rows.parquet", f"{server.address}/rows.parquet?key=hunter2"):
+        assert here("export", run, "--as", "coco", "-o", "run.json", "-q").code == 0
+        read = (machine.desk / "run.json").read_text()
+        assert len(json.loads(read)["annotations"]) == 2
+        assert "hunter2" not in read
+    failed(
+        here("export", "memory://b/x", "--as", "coco", "-o", "x.json", "-q"),
+        2,
+        "only .parquet and .tar are read",
+    )
+    assert here("export", "memory://b/rows.parquet", "--as", "webdataset", "-o", "rows.tar", "-q").code == 0
+    again = here("export", "rows.tar", "--as", "webdataset", "-o", "rows.tar", "-q")
+    failed(again, 2, "rows.tar belongs to the run itself")
+
+
+def test_the_tools_that_they_are_for_read_rows(machine: Machine, here: Here) -> None:
+    iterators = pytest.importorskip("webdataset.tariterators", reason="webdataset is not installed")
+    shards(machine, 1, bad=1)
+    assert here("segment", "s-0.tar", "--as", "webdataset", "-o", "out/", *FAST).code == 1
+    with (machine.desk / "out/s-0.tar").open("rb") as stream:
+        opened = [{"url": "s-0.tar", "stream": stream}]
+        samples = list(iterators.group_by_keys(iterators.tar_file_expander(opened)))
+    assert [sample["__key__"] for sample in samples] == ["0", "1"]
+    assert picture(samples[0]["mask.png"]).size == (32, 24)
+    assert "not an image" in json.loads(samples[1]["json"])["error"]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cratecli.cli.report import Report
+from cratecli.io.urls import is_url, shown
 from cratecli.wording import count_of
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ def tell_gone(run: "FinishedRun", report: Report, *, pruned: bool) -> None:
         report.note(f"not there, {reason}: {name_some(run.away)}")
 
 
-def tell_failed(run: Path, failed: int, report: Report) -> None:
+def tell_failed(run: str, failed: int | None, report: Report) -> None:
     """Say how many photos a file of rows has no masks of."""
     if failed:
-        report.note(f"{run}: {count_of(failed, 'photo')} had failed: left out")
+        report.note(f"{shown(run) if is_url(run) else run}: {count_of(failed, 'photo')} had failed: left out")
 
 
 def take_edited(run: "FinishedRun", report: Report, *, wanted: bool) -> "tuple[FinishedRun, list[Failure]]":

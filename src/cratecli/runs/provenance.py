@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cratecli.files import seen_from
-from cratecli.io.urls import is_url
+from cratecli.io.urls import is_url, shown
 from cratecli.runs.jobs import Job
 from cratecli.runs.manifest import MANIFEST
 from cratecli.version import __version__
@@ -217,7 +217,7 @@ def provenance(
 
 def exported(
     kind: str,
-    manifest: Path,
+    manifest: Path | str,
     target: Path | None,
     options: Mapping[str, Any] | None = None,
     *,
@@ -227,15 +227,15 @@ def exported(
 
     Paths are relative to the file's folder.
     """
-    run = manifest.parent if manifest.name == MANIFEST else manifest
+    run = shown(manifest) if isinstance(manifest, str) and is_url(manifest) else Path(manifest)
+    if isinstance(run, Path):
+        run = relative(run.parent if run.name == MANIFEST else run, target)
     recipe = {
         name: relative(value, target) if name in EXPORT_PATHS else value
         for name, value in (options or {}).items()
     }
     within = None if folder is None else relative(folder, target)
-    made = Provenance(
-        command="export", as_=kind, inputs=[relative(run, target)], recipe=recipe, folder=within
-    )
+    made = Provenance(command="export", as_=kind, inputs=[run], recipe=recipe, folder=within)
     if recipe.get("orientation") == "raw":
         made = made.model_copy(update={"orientation": "as stored, EXIF not applied"})
     return made.as_data()

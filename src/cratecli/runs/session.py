@@ -64,6 +64,7 @@ class Session:
         """
         self.plan = plan
         self._done: dict[Job, Annotated | None] = {}  # none: its row has it
+        self._apart = False  # whether the file in hand is of one shard, and names photos as that does
         self._ledger: Ledger | None = None
         if plan.manifest is not None and made is not None:
             self._ledger = Ledger(plan.manifest, made)
@@ -148,6 +149,7 @@ class Session:
 
     def _begun(self, portion: Portion) -> Portion:
         self._done.clear()
+        self._apart = any(each.whole is not None for each in portion.streams)
         for each in self.plan.failed if portion.jobs else ():
             self._note_failure(each)
         return portion
@@ -246,7 +248,7 @@ class Session:
         """Name a photo in a file of all."""
         root = self.plan.root
         if job.entry is not None:
-            return job.entry.title
+            return job.entry.member if self._apart and job.entry.member else job.entry.title
         return job.name if job.source is None or root is None else name_below(job.name, root)
 
     def write(self, content: bytes, target: Path | None = None) -> Written:

@@ -16,6 +16,7 @@ from cratecli.cli.report import Report
 from cratecli.errors import InputError, UsageError
 from cratecli.files import read_text_bytes
 from cratecli.io.formats import FORMATS_WITH, FormatName, PhotosBeside
+from cratecli.io.urls import is_url, path_of
 
 if TYPE_CHECKING:
     from cratecli.handover.export import Exported
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 
 def export(
     run: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="RUN", help="A run's output folder, the manifest in it, or a .parquet or .tar of it."
+            metavar="RUN",
+            help="A run's output folder, the manifest in it, or a .parquet or .tar of it, by URL too.",
         ),
     ],
     *,
@@ -133,10 +135,13 @@ def export(
     together = isinstance(form, OneFile)
     if photos is not None and (isinstance(form, OneFile) or not form.photos):
         raise UsageError(f"--photos is for yolo, whose labels lie beside the photos; {as_} needs none")
-    target = _target(form, run, as_, output, records=report.records)
+    target = _target(
+        form, Path(path_of(run).name if is_url(run) else run), as_, output, records=report.records
+    )
     done: list[Exported] = []
     with report, manifest_of(run) as (manifest, failed):
         finished = read_run(manifest, prune=prune)
+        finished = replace(finished, protected=finished.protected | {os.path.realpath(run)})
         tell_failed(run, failed, report)
         tell_gone(finished, report, pruned=prune)
         finished, spoilt = take_edited(finished, report, wanted=edited)
@@ -147,7 +152,7 @@ def export(
         given |= ({} if ids_from is None else {"ids_from": ids_from}) | (
             {"polygons": True} if polygons else {}
         )
-        made = exported(as_, run if run.is_file() else finished.manifest, target, given)
+        made = exported(as_, run if failed is not None else finished.manifest, target, given)
         finished = finished.naming_sources(target)
         finished = replace(finished, info={**finished.info, "crate": made, **finished.root_seen_from(target)})
         form = _settled(as_, finished, report, ids_from, prefix, polygons=polygons)

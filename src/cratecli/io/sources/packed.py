@@ -11,6 +11,7 @@ from typing import BinaryIO, Literal
 
 from cratecli.errors import InputError, UsageError
 from cratecli.files import open_file
+from cratecli.io.images import EXTENSIONS
 from cratecli.io.sources import tables, tars
 from cratecli.io.sources.entry import Entry, Reading
 from cratecli.io.sources.stores import open_object, photo_at, version_of
@@ -19,6 +20,7 @@ from cratecli.io.urls import is_url, path_of, shown
 Kind = Literal["tar", "parquet", "arrow", "dataset"]
 
 _KINDS: dict[str, Kind] = {**dict.fromkeys(tars.ENDINGS, "tar"), ".parquet": "parquet", ".arrow": "arrow"}
+_PHOTOS = tuple(EXTENSIONS)
 MOST_SHARDS = 100_000
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
@@ -97,10 +99,13 @@ class Packed:
 
 def packed_kind(name: str) -> Kind | None:
     """Tell by its name what a source of many photos is; a folder is one if `datasets` saved it."""
-    if not is_url(name) and os.path.isdir(name):  # noqa: PTH112
+    url = is_url(name)
+    path = (shown(name) if url else name).lower()
+    if path.endswith(_PHOTOS):  # the most names of long lists
+        return None
+    if not url and os.path.isdir(name):  # noqa: PTH112
         return "dataset" if tables.is_saved_dataset(Path(name)) else None
-    path = shown(name) if is_url(name) else name
-    return next((kind for ending, kind in _KINDS.items() if path.lower().endswith(ending)), None)
+    return next((kind for ending, kind in _KINDS.items() if path.endswith(ending)), None)
 
 
 def unpacked(name: str, column: str | None) -> list[Packed]:

@@ -41,7 +41,7 @@ def _arrow(name: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _seekable(stream: BinaryIO) -> Iterator[BinaryIO]:
+def seekable(stream: BinaryIO) -> Iterator[BinaryIO]:
     """Give a stream that can be sought in: itself, or what a web server sends, in a temporary file."""
     if stream.seekable():
         yield stream
@@ -56,7 +56,7 @@ def _seekable(stream: BinaryIO) -> Iterator[BinaryIO]:
 def parquet_entries(stream: BinaryIO, reading: Reading) -> Iterator[Entry]:
     """Read the photos of a Parquet file, a few rows at a time; see `_entries`."""
     name, column = reading.name, reading.column
-    with _arrow(name) as arrow, _seekable(stream) as file:
+    with _arrow(name) as arrow, seekable(stream) as file:
         table = arrow.parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False, memory_map=False)
         chosen = choose_column(table.schema_arrow, column, name)
         _refuse_bombs(table.metadata, chosen, name)
@@ -76,7 +76,7 @@ def count_rows(path: Path) -> int | None:
 def arrow_entries(stream: BinaryIO, reading: Reading) -> Iterator[Entry]:
     """Read the photos of an Arrow file, a stream of batches as `datasets` writes it, or a file with an index."""
     name, column = reading.name, reading.column
-    with _arrow(name) as arrow, _seekable(stream) as file:
+    with _arrow(name) as arrow, seekable(stream) as file:
         magic = file.read(6)
         file.seek(0)
         reader = arrow.ipc.open_file(file) if magic == b"ARROW1" else arrow.ipc.open_stream(file)
