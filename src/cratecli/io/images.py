@@ -37,8 +37,8 @@ EXTENSIONS = frozenset(
 ON_BLACK = "all that shows is nearly white: its transparent ground is taken for black"
 BYTES_A_PIXEL = 16  # more than any format needs
 
-PhotoLike = RGB | Image.Image | str | Path
-"""A photo as Python callers pass it: an upright RGB array (0–255), a Pillow image, or a path."""
+PhotoLike = RGB | Image.Image | str | Path | bytes
+"""A photo as Python callers pass it: an upright RGB array (0–255), a Pillow image, a path or URL, or a file's bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class Decoded:
 
 
 def as_rgb(photo: PhotoLike, *, range: str = "auto") -> RGB:
-    """Convert a path, a URL or a Pillow image to an upright RGB array, 0–255; an array is taken as it is.
+    """Convert a path, a URL, bytes or a Pillow image to an upright RGB array, 0–255; an array is taken as it is.
 
     `range` says which numbers are black and white: see `Range.parse`.
     Raises `InputError` as `read` does, for an array that is not uint8 of (height, width, 3), and for anything else,
@@ -65,6 +65,9 @@ def as_rgb(photo: PhotoLike, *, range: str = "auto") -> RGB:
         with explained("the image"):
             photo.load()
             return _shown(photo, depths.held(photo), Range.parse(range))[0].rgb
+    if isinstance(photo, bytes):
+        refuse_large(len(photo), "the bytes")
+        return decode(photo, "the bytes", range=range).rgb
     if isinstance(photo, str | Path):
         if not is_url(str(photo)):
             return read(Path(photo), range=range)

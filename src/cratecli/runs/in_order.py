@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from pathlib import Path
+from reprlib import repr as short
 from typing import Literal
 
 from cratecli.emergence.features import View
@@ -30,8 +31,8 @@ def work_in_order(
     """
     if errors not in ("raise", "return"):
         raise UsageError(f"errors is {errors!r}, not 'raise' or 'return'")
-    if isinstance(photos, str | Path):
-        raise UsageError(f"photos is {str(photos)!r}, not a list of photos")
+    if isinstance(photos, str | Path | bytes):
+        raise UsageError(f"photos is {short(photos)}, not a list of photos")
     jobs = (_job(photo, number) for number, photo in enumerate(photos))
     waiting: dict[int, Result | CrateError] = {}
     due = 0

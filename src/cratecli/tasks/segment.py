@@ -89,7 +89,7 @@ def segment(
     model: WhiteBox | str | Path | None = None,
     **asked: Unpack[SegmentOptions],
 ) -> Segmentation:
-    """Segment one photo: a path, a Pillow image, an upright RGB array (0–255), or a `Look`.
+    """Segment one photo: a path or URL, a file's bytes, a Pillow image, an upright RGB array (0–255), or a `Look`.
 
     `model` is what `load_model` gave, or a name or file for it; none is the default model. What is left out of
     `SegmentOptions` is as measured best for the model; see `Keep.parse` for `keep`.
