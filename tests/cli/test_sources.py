@@ -121,6 +121,13 @@ def test_one_bad_row_of_fifty_is_a_row_with_an_error(machine: Machine, here: Her
     assert {row["input"] for row in found} == {f"rows.parquet::{number:08}" for number in range(50)}
 
 
+def test_outputs_of_another_command_are_named_before_they_are_replaced(machine: Machine, here: Here) -> None:
+    shards(machine, 1)
+    assert here("segment", "s-0.tar", "-o", "out", *FAST).code == 0
+    done = here("objects", "s-0.tar", "-o", "out", "--size", "32")
+    assert "of crate segment, and replaced, unless edited: out/s-0/0.png, out/s-0/1.png" in done.err
+
+
 @pytest.mark.parametrize("command", ["segment", "objects"])
 @pytest.mark.parametrize(("kind", "ending"), [("parquet", "parquet"), ("webdataset", "tar")])
 def test_files_of_rows_are_exported_as_the_run_would_be(

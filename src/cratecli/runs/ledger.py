@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -83,6 +83,7 @@ class Ledger:
         below: Iterable[Path] = (),
         prune: bool = False,
         overwrite: bool = False,
+        tops: Sequence[str] = (),
     ) -> bool:
         """Take up the manifest for some jobs, and tell whether another process is at work on it.
 
@@ -91,8 +92,9 @@ class Ledger:
         folders `also`. Photos `below` some folders that have a row and are not there are `missing`; to `prune`, rows
         and outputs of those that are gone are removed, but for outputs that are `kept`, each for a reason: one that was
         changed since loses its row, one that cannot be removed does not. Outputs of the same photos under other names
-        stay `beside`; `foreign` are those of other commands, whose places this run's take, by command. While others are
-        at work, none is looked for. Raises `OutputError`, and `InputError` for a manifest that is none.
+        stay `beside`; `foreign` are those of other commands, whose places this run's take, by command. Outputs that
+        are not known yet go below `tops`, the beginnings of their keys. While others are at work, none is looked for.
+        Raises `OutputError`, and `InputError` for a manifest that is none.
         """
         self._resume, self._overwrite = resume, overwrite
         inputs = {self.key(job): self._input(job) for job in jobs}
@@ -115,7 +117,8 @@ class Ledger:
                     sources = {key: known.input for key, known in self._rows.items()}
                     self.missing = find_missing(sources, self.folder, keys, below)
                     self.beside = self._beside(inputs)
-                    self.foreign = self._foreign(keys)
+                    below_tops = {key for key in self._rows if key.startswith(tuple(tops))}
+                    self.foreign = self._foreign(keys | below_tops)
                     pruned = self._prune() if prune else ()
                     locks.write_note(self._close_gaps(pruned))
                 locks.share(_ALIVE)

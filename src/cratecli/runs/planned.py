@@ -8,6 +8,7 @@ from typing import Protocol
 
 from cratecli.io.formats.names import common_root
 from cratecli.io.sources.stores import Destination
+from cratecli.runs.gone import key_of
 from cratecli.runs.inputs import Inputs
 from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.manifest import MANIFEST
@@ -79,6 +80,14 @@ class Plan:
         beside = {file.parent for job in self.jobs for file in self.files(job)[1:]}
         tops = (each.folder for each in self.streams if each.folder and each.destination is None)
         return beside | {Path(folder) for top in tops for folder, _, _ in os.walk(top)}
+
+    @property
+    def tops(self) -> list[str]:
+        """Give the beginnings of the keys of the outputs of streams, in the manifest."""
+        folders = [(stream.folder, stream.output) for stream in self.streams]
+        if self.manifest is None or self.destination is not None:
+            return [output for folder, output in folders if folder and output]
+        return [f"{key_of(self.manifest, folder)}/" for folder, _ in folders if folder]
 
     @property
     def root(self) -> str | None:

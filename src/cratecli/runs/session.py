@@ -77,6 +77,7 @@ class Session:
                     below=below,
                     prune=plan.prune,
                     overwrite=plan.overwrite,
+                    tops=plan.tops,
                 ):
                     at_work = f"another crate is at work on {plan.manifest}"
                     if not shared:

@@ -37,7 +37,7 @@ def segment(
     """Segment photos: the model's attention becomes one mask a photo.
 
     One photo goes to -o FILE, to a pipe, or to ./STEM.mask.png; several, or a folder's, to a folder, as the same tree,
-    with a manifest. A COCO file is one for all photos.
+    with a manifest. A COCO file is one for all photos; Parquet and WebDataset too, or one for each shard that is read.
     Pictures are PNG, WebP or JPEG, as -o FILE ends. --crop and --margin are of all kinds of pictures; --background and
     --matting of cut-outs, which are then written unless --as says otherwise.
     What is left out of --layer, --heads, --keep, --refine and --size is as measured best for the model.
