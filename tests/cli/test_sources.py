@@ -251,6 +251,7 @@ def test_a_store_that_takes_nothing_ends_the_run(
         (("segment", "s-0.tar", "-o", "x", "--at", "1,1"), 2, "here may be many"),
         (("segment", "ftp://host/a.jpg"), 2, "ftp:// is not read; known are"),
         (("segment", "s-0.tar", "-o", "http://host/"), 2, "a web server takes no files"),
+        (("segment", "no.tar", "-o", "x.parquet"), 1, "no.tar: no such file"),
         (("segment", "memory://none/"), 3, "no photo in memory://none/"),
         (
             ("segment", "http://me:pw@127.0.0.1:1/a.jpg?sig=1", "-o", "x.png"),
@@ -274,6 +275,7 @@ def test_what_cannot_be_is_said_in_one_line(
     (machine.desk / "a.jpg").write_bytes(jpeg())
     done = here(*arguments, "-q")
     failed(done, code, reason)
+    assert not (machine.desk / "x.parquet").exists()
     assert "pw" not in done.err
     assert "sig" not in done.err
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from cratecli.errors import InputError, NothingMatchedError, OutputError, UsageError
 from cratecli.io import images
+from cratecli.io.sources.entry import Entry, failing
 from cratecli.io.urls import shown
 from cratecli.runs.inputs import Inputs
 from cratecli.runs.jobs import Failure, Job
@@ -15,6 +16,7 @@ from cratecli.runs.obstacles import Disk
 from cratecli.runs.parts_plan import plan_parts
 from cratecli.runs.plan import plan, plan_one
 from cratecli.runs.planned import Plan
+from cratecli.runs.streams import Stream
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,16 @@ def plan_run(inputs: Inputs, outputs: Outputs) -> Plan:
     settled = _beside_existing(_set_apart(planned), outputs)
     if missing := _missing(settled.jobs):
         settled = replace(settled, jobs=(), failed=(*settled.failed, *missing))
+    if not settled.jobs and settled.streams and all(each.is_missing for each in settled.streams):
+        absent = map(_absent, settled.streams)
+        settled = replace(settled, streams=(), failed=(*settled.failed, *absent))
     return replace(settled, inputs=inputs)
+
+
+def _absent(stream: Stream) -> Failure:
+    """Say of a source of many photos that it is missing."""
+    reason = InputError(f"{stream.name}: no such file")
+    return Failure(Job(None, None, entry=Entry(stream.name, "", failing(reason), title=stream.title)), reason)
 
 
 def _paired(inputs: Inputs, outputs: Outputs) -> Plan:

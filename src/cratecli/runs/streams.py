@@ -41,6 +41,11 @@ class Stream:
         return self.packed.name
 
     @property
+    def is_missing(self) -> bool:
+        """Tell whether it is a file of this machine that is not there."""
+        return self.packed.path is not None and not self.packed.path.exists()
+
+    @property
     def output(self) -> str | None:
         """Name the folder of its outputs, or their file, as the user would."""
         place, slash = (self.folder, "/") if self.whole is None else (self.whole, "")
