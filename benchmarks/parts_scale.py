@@ -36,7 +36,7 @@ from cratecli.emergence.rules import Keep
 from cratecli.io import images
 from cratecli.runs.batch import Desk
 from cratecli.runs.jobs import Job
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
 from cratecli.runs.session import Session
 from cratecli.tasks.parts import Album, PhotoFeatures, features_batch, label
 from cratecli.tasks.parts_album import fill_album

@@ -3,8 +3,8 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -101,3 +101,10 @@ def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes left half written in a folder. Raises `OSError`."""
     for path in folder.glob(ORPHAN) if folder.is_dir() else ():
         path.unlink(missing_ok=True)
+
+
+def sweep(folders: Iterable[Path]) -> None:
+    """Remove what killed processes left half written in some folders, where it can be removed."""
+    for folder in folders:
+        with suppress(OSError):
+            remove_leftovers(folder)

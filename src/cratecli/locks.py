@@ -1,6 +1,7 @@
 """File locks between processes, on single bytes: the system releases them when a process ends, however it ends."""
 
 import errno
+import hashlib
 import os
 import sys
 from collections.abc import Iterator
@@ -78,3 +79,8 @@ class ByteLocks:
                 if error.errno not in _UNKNOWN:
                     raise
         return True
+
+
+def byte_of(first: int, name: str) -> int:
+    """Give a name its byte of a lock file, from a `first` on: only the number counts, nothing is there."""
+    return first + int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:7], "big")

@@ -52,6 +52,7 @@ GIVES: dict[str, list[str]] = {
         *(f"yolo/{place}" for place in ("images/a.jpg", "images/b.jpg", "labels/a.txt", "labels/b.txt")),
     ],
     "NumPy": ["arrays/a.npz", "arrays/b.npz", *MASKS, "shape.txt"],
+    "Shards": ["count.txt", "masks.tar", "shard.tar"],
     "A contact sheet": ["heads.png"],
     "Is this machine ready": ["doctor.json"],
 }
@@ -62,6 +63,7 @@ SAYS: dict[str, tuple[str, str]] = {
     "What `find` finds": ("areas.csv", r'(?m)^"photos/sub/c\.jpg",\d+,[\d.]+$'),
     "Which photos failed": ("failed.txt", r"^list\.txt: .+\n$"),
     "A worker that stays warm": ("box.json", r"^\[\s*\d"),
+    "Shards": ("count.txt", r"^5\n$"),
     "NumPy": ("shape.txt", r"^\(1, 36, 48\)\n$"),
     "Masks for YOLO": ("lowest.txt", r"^(0\.\d+|1)\n$"),
     "Is there anything in it": ("empty.txt", r"^true\n$"),
@@ -77,7 +79,7 @@ def lay_out(machine: Machine) -> None:
 
 
 def _lacking(block: str) -> list[str]:
-    tools = ("jq", "column", "curl", "timeout", "xargs", "make", "find")
+    tools = ("jq", "column", "curl", "timeout", "xargs", "make", "find", "tar")
     return [tool for tool in tools if re.search(rf"\b{tool}\b", block) and not shutil.which(tool)]
 
 

@@ -20,7 +20,7 @@ from cratecli.model.vit import UnrolledViT
 from cratecli.runs.batch import Desk
 from cratecli.runs.cache import FeatureCache
 from cratecli.runs.jobs import Failure, Job
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
 from cratecli.tasks.heads import HeadMaps, HeadsPhoto, heads_batch, heads_run, heads_sheet
 from cratecli.tasks.recipes import ViewRecipe, choose_recipe
 from cratecli.tasks.segment import segment_batch

@@ -26,7 +26,7 @@ from cratecli.model.vit import UnrolledViT
 from cratecli.runs.batch import Desk
 from cratecli.runs.cache import FeatureCache
 from cratecli.runs.jobs import Failure, Job
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
 from cratecli.tasks.layers import LayersPhoto, LayerTrace, layers_run, layers_sheet, trace_batch
 from cratecli.tasks.recipes import choose_layer_recipe
 from tests.support.models import CONFIG, Counting, small_crate, tiny_vit

@@ -28,7 +28,7 @@ from cratecli.model.vit import UnrolledViT
 from cratecli.runs.batch import Desk
 from cratecli.runs.cache import FeatureCache
 from cratecli.runs.jobs import Failure, Job
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
 from cratecli.tasks import objects as task
 from cratecli.tasks.object_recipes import choose_object_recipe
 from cratecli.tasks.objects import Object, ObjectsPhoto, Picture, objects_batch, objects_run

@@ -30,7 +30,7 @@ from cratecli.model.unroll import LayerState, WhiteBox, patch_grid
 from cratecli.runs.batch import Desk
 from cratecli.runs.cache import FeatureCache
 from cratecli.runs.jobs import Failure, Job
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
 from cratecli.runs.session import Session
 from cratecli.runs.views import Question, views_of
 from cratecli.tasks.parts import Album, PartMap, features_batch

@@ -21,8 +21,8 @@ from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import Desk
 from cratecli.runs.jobs import Failure, Job, Skipped
-from cratecli.runs.plan import Plan
-from cratecli.runs.session import Written
+from cratecli.runs.planned import Plan
+from cratecli.runs.portions import Written
 from cratecli.tasks.options import Refine, SegmentOptions
 from cratecli.tasks.pictures import PictureChoice
 from cratecli.tasks.recipes import Recipe, choose_recipe

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cratecli.cli.report import Report
+from cratecli.io.urls import is_url, shown
+from cratecli.wording import count_of
 
 if TYPE_CHECKING:
     from cratecli.handover.finished_run import FinishedRun
@@ -23,6 +25,12 @@ def tell_gone(run: "FinishedRun", report: Report, *, pruned: bool) -> None:
     if run.away:
         reason = "nor is another photo of their folders, so a disk may be away: exported all the same"
         report.note(f"not there, {reason}: {name_some(run.away)}")
+
+
+def tell_failed(run: str, failed: int | None, report: Report) -> None:
+    """Say how many photos a file of rows has no masks of."""
+    if failed:
+        report.note(f"{shown(run) if is_url(run) else run}: {count_of(failed, 'photo')} had failed: left out")
 
 
 def take_edited(run: "FinishedRun", report: Report, *, wanted: bool) -> "tuple[FinishedRun, list[Failure]]":

@@ -11,7 +11,10 @@ from cratecli.io.formats import ArrayEnding, Ending
 from cratecli.tasks.spelling import READ
 
 PhotoArguments = Annotated[
-    list[str] | None, typer.Argument(metavar="PHOTO...", help="Photos, folders, or `-` for stdin.")
+    list[str] | None,
+    typer.Argument(
+        metavar="PHOTO...", help="Photos, folders, `-` for stdin; URLs, shards and tables: docs/sources.md."
+    ),
 ]
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Look into the folders of folders too.")]
 Include = Annotated[
@@ -32,6 +35,12 @@ FilesFrom = Annotated[
 ]
 Null = Annotated[
     bool, typer.Option("-0", "--null", help="In the list, paths end with NUL, as `find -print0` writes.")
+]
+Column = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Where tables have photos: a column; or shards: fields, as in `jpg;png`."
+    ),
 ]
 Exists = Annotated[
     Literal["overwrite", "skip", "error"] | None,

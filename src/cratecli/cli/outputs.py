@@ -9,6 +9,7 @@ from cratecli.io.formats import ArrayEnding, array_ending_of
 
 if TYPE_CHECKING:
     from cratecli.runs.outputs import Outputs
+    from cratecli.tasks.options import Combined
 
 STDOUT = "-"
 _STDOUT_TOO = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -73,9 +74,12 @@ def sheet_or_arrays(
     return one_each(output, name, records=records, piped=piped, ending=form), False
 
 
-def wants_combined(output: str | None) -> bool:
-    """Tell whether an output's name asks for a COCO file."""
-    return output is not None and Path(output).suffix.lower() == ".json"
+def wants_combined(output: str | None) -> "Combined | None":
+    """Tell which file for all photos an output's name asks for, if any: a COCO dataset, Parquet or a shard."""
+    from cratecli.tasks.options import COMBINED_ENDINGS
+
+    ending = "" if output is None else Path(output).suffix.lower()
+    return next((kind for kind, each in COMBINED_ENDINGS.items() if ending == f".{each}"), None)
 
 
 def means_stdout(output: str | None) -> bool:

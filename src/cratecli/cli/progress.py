@@ -18,10 +18,10 @@ def somebody_looks() -> bool:
 class Bar:
     """A bar with the rate, what remains and what failed; nothing, where nobody looks."""
 
-    def __init__(self, total: int, *, wanted: bool) -> None:
-        """Draw it for `total` photos, if it is wanted, more than one, and stderr is a terminal."""
+    def __init__(self, total: int | None, *, wanted: bool) -> None:
+        """Draw it for `total` photos, if it is wanted, not one, and stderr is a terminal; it may not be known."""
         self._progress: Progress | None = None
-        if wanted and total > 1 and somebody_looks():
+        if wanted and (total is None or total > 1) and somebody_looks():
             self._progress = drawn("{task.fields[rate]}", "[red]{task.fields[failed]}")
             self._task: TaskID = self._progress.add_task("", total=total, rate="", failed="")
         self._failed = 0

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from cratecli.records import Record
     from cratecli.runs.batch import Outcomes
     from cratecli.runs.jobs import Failure, SeenPhoto
-    from cratecli.runs.plan import Plan
-    from cratecli.runs.session import Written
+    from cratecli.runs.planned import Plan
+    from cratecli.runs.portions import Written
 
 Result = TypeVar("Result")
 
@@ -84,12 +84,12 @@ class Report:
     ) -> "Iterator[Result]":
         """Follow a run over the photos of a plan, in one pass or several; see `through`."""
         self._order = {job.name: place for place, job in enumerate(plan.jobs)}
-        return self.through(outcomes, len(plan.jobs), stop, resumable=resumable, passes=passes)
+        return self.through(outcomes, plan.total, stop, resumable=resumable, passes=passes)
 
     def through(
         self,
         outcomes: "Outcomes[Result | SeenPhoto | Written]",
-        total: int,
+        total: int | None,
         stop: Stop,
         *,
         resumable: bool = False,
@@ -97,24 +97,31 @@ class Report:
     ) -> "Iterator[Result]":
         """Give what is done, tell of what failed and of files of the whole run, and draw how far it is.
 
-        Ends the program where the run was asked to end, or with `--fail-fast` at the first failure. Raises the
-        `OutputError` that ends the run; where photos are left, it says how many.
+        Without a `total` nobody knows how many there are. Ends the program where the run was asked to end, or with
+        `--fail-fast` at the first failure. Raises the `OutputError` that ends the run; where photos are left, it says
+        how many.
         """
         from cratecli.runs.jobs import Failure, SeenPhoto, Skipped
-        from cratecli.runs.session import Written
+        from cratecli.runs.portions import Written
 
         before, bad = self._photos + self._skipped, self._failed
 
         def counted() -> str:
-            left, failed = total - (self._photos + self._skipped - before), self._failed - bad
+            told, failed = self._photos + self._skipped - before, self._failed - bad
+            if total is None:
+                also = f", {failed} failed" if failed else ""
+                return (
+                    f"{told - failed} photos done{also}{'; --resume goes on from here' if resumable else ''}"
+                )
+            left = total - told
             way = "; --resume goes on from here" if resumable and left else ""
             also = f", {failed} failed" if failed else ""
             return f"{total - left - failed} of {total} photos done{also}, {left} left{way}"
 
         with (
-            _counting(counted if total > 1 else str),
+            _counting(counted if total is None or total > 1 else str),
             closing(outcomes),
-            Bar(total * passes, wanted=self._progress) as self._bar,
+            Bar(None if total is None else total * passes, wanted=self._progress) as self._bar,
         ):
             for outcome in outcomes:
                 if isinstance(outcome, Failure):
@@ -179,7 +186,8 @@ class Report:
     ) -> None:
         """Print the array, and end with 1 where a photo failed."""
         if self._json:
-            ordered = sorted(self._records, key=lambda record: self._order.get(record["input"], 0))
+            last = len(self._order)
+            ordered = sorted(self._records, key=lambda record: self._order.get(record["input"], last))
             put([json.dumps(ordered, indent=2)])
         if self._skipped:
             self.note(f"{count_of(self._skipped, 'photo', ('was', 'were'))} done before")

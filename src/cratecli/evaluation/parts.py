@@ -31,7 +31,7 @@ from cratecli.runs.batch import DecodedPhoto, Desk
 from cratecli.runs.cache import FeatureCache
 from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
 from cratecli.runs.limits import temporary_folder
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
 from cratecli.runs.session import Session
 from cratecli.tasks.options import PartOptions
 from cratecli.tasks.parts import Album

@@ -14,7 +14,8 @@ from cratecli.runs.batch import Desk
 from cratecli.runs.inputs import Inputs
 from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.outputs import Outputs, plan_run
-from cratecli.runs.plan import Plan, means_folder
+from cratecli.runs.plan import means_folder
+from cratecli.runs.planned import Plan
 from cratecli.runs.refusals import refuse_output
 from cratecli.runs.views import as_model
 from cratecli.tasks.options import OneSizeOptions

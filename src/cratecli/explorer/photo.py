@@ -161,7 +161,7 @@ def _words(job: Job) -> str:
         return quoted(as_path(job.called))
     if job.held is not None:
         return "PHOTO"
-    return quoted(as_path("-" if job.source is None else str(job.source)))
+    return quoted(as_path("-" if job.piped else job.name))
 
 
 def _logs(attention: Float[np.ndarray, "layers k rows cols"]) -> Packed:

@@ -17,9 +17,10 @@ from cratecli.io.formats.record import Annotated
 from cratecli.model.engine import Model
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.jobs import Job
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
+from cratecli.runs.portions import Written
 from cratecli.runs.provenance import Provenance
-from cratecli.runs.session import Session, Written, provenance_of
+from cratecli.runs.session import Session, provenance_of
 from cratecli.runs.views import Question
 from cratecli.tasks.options import OneSizeOptions
 from cratecli.tasks.recipes import ViewRecipe, choose_layer_recipe

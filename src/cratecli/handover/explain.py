@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from cratecli.errors import InputError
 from cratecli.files import real_folder
 from cratecli.io.formats import pages, picture, tensors
+from cratecli.io.sources.entry import is_entry
+from cratecli.io.urls import is_url
 from cratecli.runs.manifest import outputs_in
 from cratecli.runs.provenance import EXPORT_PATHS, Provenance
 from cratecli.version import __version__
@@ -98,7 +100,7 @@ def _explained(path: Path, content: Mapping[str, Any]) -> Explained:
             raise ValueError("a NUL ends a path")
         return (
             name
-            if name == "-" or Path(name).is_absolute()
+            if name == "-" or Path(name).is_absolute() or is_url(name)
             else os.path.relpath(real_folder(path.parent) / name)
         )
 
@@ -134,7 +136,11 @@ def _explained(path: Path, content: Mapping[str, Any]) -> Explained:
     ]
     doubts = [*_changed(record), *_weights(made), *_missing(made)]
     if together:
-        doubts += [f"{each}: no longer there" for each in inputs if each != "-" and not Path(each).exists()]
+        doubts += [
+            f"{each}: no longer there"
+            for each in inputs
+            if each != "-" and not is_url(each) and not Path(each).exists()
+        ]
         doubts += ["the photo came through standard input: pipe it in"] if "-" in inputs else []
     else:
         doubts += [doubt for each in inputs for doubt in _photo(each, record.input_sha256 or "")]
@@ -171,6 +177,8 @@ def _missing(made: Provenance) -> list[str]:
 def _photo(source: str, sha256: str) -> list[str]:
     if source == "-":
         return [f"the photo came through standard input: pipe in the one with sha256 {sha256}"]
+    if is_entry(source):
+        return [f"{source}: not looked at; its sha256 was {sha256}"]
     match _hash(source):
         case None:
             return [f"{source}: the photo is not there any more; its sha256 was {sha256}"]

@@ -10,10 +10,12 @@ from typing import Any
 
 from cratecli.errors import InputError, NothingMatchedError, UsageError
 from cratecli.files import open_file, real_folder
-from cratecli.io.formats.names import bare, common_root, name_below, plain, safe, stems
+from cratecli.io.formats.names import bare, common_root, common_url, name_below, plain, safe, stems
 from cratecli.io.formats.record import Annotated, check_size, restore
 from cratecli.io.formats.table import Info
 from cratecli.io.ranges import Range
+from cratecli.io.sources.entry import entry_here, is_entry, title_of
+from cratecli.io.urls import is_url
 from cratecli.runs.gone import find_missing
 from cratecli.runs.manifest import MANIFEST, Line, ManifestRow, read_manifest
 from cratecli.runs.provenance import relative
@@ -37,7 +39,7 @@ class FinishedPhoto:
     the photo's path, `sha256` that of its bytes. `name` is its name inside an annotation file, `file` its path in
     an output folder, without an extension; neither leads out of its folder. `range` says how its numbers were read,
     `model` which model saw it, if its row says so. `output` is what the run wrote of it, with its hash then, and
-    whether that is the one mask of `segment`. `score`, 0–1, is the mean of its objects', 0 without any.
+    whether that is the one mask of `segment`. `score`, 0–1, is its objects' mean, 0 without any. `entry`: see `Entry`.
     """
 
     number: int
@@ -53,11 +55,16 @@ class FinishedPhoto:
     output_sha256: str | None = None
     is_mask: bool = False
     score: float = 0.0
+    entry: str | None = None
 
     @property
     def shown(self) -> str:
         """Give the photo's path as the user would write it, without the detour through the manifest's folder."""
-        return os.path.normpath(self.source)
+        return self.entry or os.path.normpath(self.source)
+
+    def seen_from(self, target: Path | None) -> str:
+        """Give the photo's path, or URL, as what is written at `target` names it."""
+        return self.entry if self.entry and is_url(self.entry) else relative(self.shown, target)
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,14 @@ class FinishedRun:
     def doubtful_first(self) -> "FinishedRun":
         """Order the photos by their scores, the lowest first."""
         return replace(self, photos=tuple(sorted(self.photos, key=lambda photo: photo.score)))
+
+    def naming_sources(self, target: Path | None) -> "FinishedRun":
+        """Name the sources of photos as what is written at `target` does."""
+
+        def change(photo: FinishedPhoto, annotated: Annotated) -> Annotated:
+            return replace(annotated, source=photo.seen_from(target))
+
+        return replace(self, changes=(*self.changes, change))
 
     def __iter__(self) -> Iterator[Annotated]:
         """Yield the annotated photos, under the names that formats use."""
@@ -150,15 +165,16 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
     if not last:
         raise NothingMatchedError(f"{manifest}: no photo was done")
     place = real_folder(manifest.parent)
-    paths = [place / each for _, line in last.values() for each in (line.row.input, line.row.output) if each]
+    named = (each for _, line in last.values() for each in (line.row.input, line.row.output) if each)
+    paths = [place / each.partition("::")[0] for each in named if not is_url(each)]
     missing = find_missing({source: source for source in last}, place)
     gone, away = missing.gone, missing.away
     before = _named_before(place, last, made) if prune and gone else ()
     if prune:
         last = {source: row for source, row in last.items() if source not in gone}
     rows = {number: line.row for number, line in last.values()}
-    named = _named(place, list(last.values()), made)
-    photos = tuple(replace(photo, score=scores[photo.number]) for photo in named)
+    found = _named(place, list(last.values()), made)
+    photos = tuple(replace(photo, score=scores[photo.number]) for photo in found)
     ways = dict.fromkeys(rows[photo.number].options for photo in photos)
     info = {"description": f"crate {__version__}", "made": [made[options] for options in ways]}
     protected = frozenset(os.path.realpath(each) for each in (manifest, *paths))
@@ -168,7 +184,7 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
 
 
 def _shown(place: Path, sources: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(os.path.normpath(place / source) for source in sources))
+    return tuple(sorted(os.path.normpath(place / each) for each in sources))
 
 
 def _named_before(
@@ -242,17 +258,22 @@ def _named(
     rows = [line.row for _, line in lines]
     outputs = Counter(row.output for row in rows)
     own = [row.output if outputs[row.output] == 1 else None for row in rows]
+    titles = {row.input: title_of(row.input) if is_entry(row.input) else row.input for row in rows}
+    top = common_url(each for each in own if each is not None and is_url(each))
     root = common_root(
-        str(place / row.input) for row, output in zip(rows, own, strict=True) if output is None
+        str(place / titles[row.input]) for row, output in zip(rows, own, strict=True) if output is None
     )
     names: dict[str, ManifestRow] = {}
     for row, output in zip(rows, own, strict=True):
-        in_tree = PurePosixPath(output or "").parent / PurePosixPath(row.input).name
-        name = safe(str(in_tree)) if output is not None else name_below(str(place / row.input), root or ".")
+        in_tree = (
+            PurePosixPath((output or "").removeprefix(top)).parent / PurePosixPath(titles[row.input]).name
+        )
+        title = str(place / titles[row.input])
+        name = safe(str(in_tree)) if output is not None else name_below(title, root or ".")
         if (first := names.setdefault(name, row)) is not row:
             raise UsageError(f"{first.input} and {row.input} would both be called {name}: run them apart")
     files = [
-        stem if output is None else bare(safe(output))
+        stem if output is None else bare(safe(output.removeprefix(top)))
         for stem, output in zip(stems(list(names)), own, strict=True)
     ]
     photos = [
@@ -266,9 +287,12 @@ def _named(
             file,
             _range(made[line.row.options]),
             _model(made[line.row.options], place),
-            None if line.row.output is None else Path(os.path.normpath(place / line.row.output)),
+            None
+            if line.row.output is None or is_url(line.row.output)
+            else Path(os.path.normpath(place / line.row.output)),
             line.row.output_sha256,
             _asked(made[line.row.options]) == ("segment", "mask"),
+            entry=entry_here(line.row.input, place),
         )
         for (number, line), name, file in zip(lines, names, files, strict=True)
     ]

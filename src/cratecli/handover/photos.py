@@ -12,6 +12,8 @@ from cratecli.handover.finished_run import FinishedPhoto
 from cratecli.io import images
 from cratecli.io.formats import PhotosBeside
 from cratecli.io.formats.record import Annotated
+from cratecli.io.opening import MAX_PIXELS
+from cratecli.io.sources.packed import entry_at
 from cratecli.runs.jobs import deliver
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
@@ -20,7 +22,10 @@ _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUP
 
 def photo_content(photo: FinishedPhoto) -> bytes:
     """Read the bytes of a finished photo. Raises `InputError` unless they are those that were segmented."""
-    content = images.content(photo.source, photo.shown)
+    if photo.entry is None:
+        content = images.content(photo.source, photo.shown)
+    else:
+        content = entry_at(photo.entry).read(images.BYTES_A_PIXEL * MAX_PIXELS)
     if hashlib.sha256(content).hexdigest() != photo.sha256:
         raise InputError(f"{photo.shown}: not the photo of the run: its bytes have changed")
     return content

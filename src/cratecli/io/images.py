@@ -24,7 +24,7 @@ from cratecli.io.numbers import Numbers, to_levels
 from cratecli.io.opening import MAX_PIXELS, UnknownLayoutError, open_image, refuse_thin, without_bad_metadata
 from cratecli.io.ranges import Range
 from cratecli.io.tiff_tags import ORIENTATION, Tags, black_is_zero, read_tags
-from cratecli.io.urls import refuse_url
+from cratecli.io.urls import is_url
 
 EXTENSIONS = frozenset(
     {
@@ -37,8 +37,8 @@ EXTENSIONS = frozenset(
 ON_BLACK = "all that shows is nearly white: its transparent ground is taken for black"
 BYTES_A_PIXEL = 16  # more than any format needs
 
-PhotoLike = RGB | Image.Image | str | Path
-"""A photo as Python callers pass it: an upright RGB array (0–255), a Pillow image, or a path."""
+PhotoLike = RGB | Image.Image | str | Path | bytes
+"""A photo as Python callers pass it: an upright RGB array (0–255), a Pillow image, a path or URL, or a file's bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,20 +54,27 @@ class Decoded:
 
 
 def as_rgb(photo: PhotoLike, *, range: str = "auto") -> RGB:
-    """Convert a path or a Pillow image to an upright RGB array, 0–255; an array is taken as it is.
+    """Convert a path, a URL, bytes or a Pillow image to an upright RGB array, 0–255; an array is taken as it is.
 
     `range` says which numbers are black and white: see `Range.parse`.
     Raises `InputError` as `read` does, for an array that is not uint8 of (height, width, 3), and for anything else,
-    and `UsageError` for a URL.
+    and `UsageError` for a URL of a protocol that is not known, or whose package is missing.
     """
     if isinstance(photo, Image.Image):
         refuse_thin(photo.width, photo.height, "the image")
         with explained("the image"):
             photo.load()
             return _shown(photo, depths.held(photo), Range.parse(range))[0].rgb
+    if isinstance(photo, bytes):
+        refuse_large(len(photo), "the bytes")
+        return decode(photo, "the bytes", range=range).rgb
     if isinstance(photo, str | Path):
-        refuse_url(str(photo))
-        return read(Path(photo), range=range)
+        if not is_url(str(photo)):
+            return read(Path(photo), range=range)
+        from cratecli.io.sources.stores import photo_at
+
+        entry = photo_at(str(photo))
+        return decode(entry.read(BYTES_A_PIXEL * MAX_PIXELS), entry.name, range=range).rgb
     if not isinstance(photo, np.ndarray):
         raise InputError(f"a photo is {short(photo)}: neither a path, a Pillow image nor an array")
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:

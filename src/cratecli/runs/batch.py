@@ -21,7 +21,7 @@ from cratecli.io.formats.record import Annotated
 from cratecli.io.opening import MAX_PIXELS
 from cratecli.model.engine import Model, out_of_memory
 from cratecli.runs.cache import ViewCache, fingerprint
-from cratecli.runs.jobs import Failure, Job, Skipped, deliver
+from cratecli.runs.jobs import Failure, Job, Skipped
 from cratecli.runs.ledger import Ledger
 from cratecli.runs.limits import MemoryBudget, one_thread_each
 from cratecli.runs.views import Question, views_of
@@ -64,7 +64,7 @@ class Desk:
     ) -> None:
         """Write a photo's output, if it has one of its own, and then its row. Raises `OutputError`."""
         if content is not None:
-            deliver(photo.job.target, content)
+            photo.job.deliver(content)
         if self.ledger:
             self.ledger.record(photo.job, photo.sha256, content, annotated, **facts)
 
@@ -212,7 +212,9 @@ class _Pipeline(Generic[Result]):
             if job.held is not None:
                 rgb = self._prepare(job, images.as_rgb(job.held, range=self.desk.range))
                 return self._kept(DecodedPhoto(job, rgb, fingerprint(rgb)))
-            if job.source is None:
+            if job.entry is not None:
+                content = job.entry.read(images.BYTES_A_PIXEL * most)
+            elif job.source is None:
                 if not self.desk.stdin:
                     raise InputError("a photo is None: neither a path, a Pillow image nor an array")
                 content = self.desk.stdin[max(job.number - 1, 0)]

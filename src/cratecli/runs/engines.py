@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cratecli.model.engine import Model
 from cratecli.runs.manifest import engine_in
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
 from cratecli.weights import loading
 from cratecli.weights.loading import EngineChoice
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cratecli.files import real_folder, seen_from
+from cratecli.io.sources.entry import is_entry
+from cratecli.io.urls import is_url
 from cratecli.runs.manifest import ManifestRow, read_manifest
 
 CHANGED = "was changed since it was made"
@@ -37,7 +39,7 @@ def find_missing(
     places = {
         key: os.path.normpath(os.path.join(real, source))  # noqa: PTH118
         for key, source in sources.items()
-        if source != "-" and not source.startswith("-/")
+        if source != "-" and not source.startswith("-/") and not is_entry(source)
     }
     above = None if tops is None else [os.path.realpath(top) for top in tops]
     missing = {
@@ -111,7 +113,10 @@ def key_of(manifest: Path, output: Path) -> str:
 def name_photos(manifest: Path, sources: Iterable[str]) -> tuple[Path, ...]:
     """Name photos of rows, or outputs, as the user would: sorted, and each once."""
     folder = real_folder(manifest.parent)
-    return tuple(Path(os.path.normpath(folder / source)) for source in sorted(set(sources)))
+    return tuple(
+        Path(source) if is_url(source) else Path(os.path.normpath(folder / source))
+        for source in sorted(set(sources))
+    )
 
 
 def remove_outputs(folder: Path, row: ManifestRow) -> dict[str, str]:

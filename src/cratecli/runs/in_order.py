@@ -3,11 +3,14 @@
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from pathlib import Path
+from reprlib import repr as short
 from typing import Literal
 
 from cratecli.emergence.features import View
 from cratecli.errors import CrateError, UsageError
 from cratecli.io import images
+from cratecli.io.sources.stores import photo_at
+from cratecli.io.urls import is_url
 from cratecli.runs.batch import DecodedPhoto, Desk, Result, work
 from cratecli.runs.jobs import Failure, Job, Skipped
 from cratecli.runs.views import Question
@@ -28,12 +31,9 @@ def work_in_order(
     """
     if errors not in ("raise", "return"):
         raise UsageError(f"errors is {errors!r}, not 'raise' or 'return'")
-    if isinstance(photos, str | Path):
-        raise UsageError(f"photos is {str(photos)!r}, not a list of photos")
-    jobs = (
-        Job(Path(photo), None, number) if isinstance(photo, str | Path) else Job(None, None, number, photo)
-        for number, photo in enumerate(photos)
-    )
+    if isinstance(photos, str | Path | bytes):
+        raise UsageError(f"photos is {short(photos)}, not a list of photos")
+    jobs = (_job(photo, number) for number, photo in enumerate(photos))
     waiting: dict[int, Result | CrateError] = {}
     due = 0
 
@@ -55,3 +55,12 @@ def work_in_order(
                     raise result
                 yield result
                 due += 1
+
+
+def _job(photo: images.PhotoLike, number: int) -> Job:
+    """Make a job of a path, a URL or what is in memory. Raises `UsageError` for a URL that cannot be read."""
+    if not isinstance(photo, str | Path):
+        return Job(None, None, number, photo)
+    if is_url(str(photo)):
+        return Job(None, None, number, entry=photo_at(str(photo)))
+    return Job(Path(photo), None, number)

@@ -4,12 +4,17 @@ import os
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path, PurePath
 
 from cratecli.errors import InputError, NothingMatchedError, UsageError
 from cratecli.io import images
 from cratecli.io.own import ENDINGS, is_own
-from cratecli.io.urls import refuse_url
+from cratecli.io.sources.entry import is_inside
+from cratecli.io.sources.packed import Packed, expand, packed_kind, unpacked
+from cratecli.io.sources.stores import Found as FoundObject
+from cratecli.io.sources.stores import is_prefix, list_objects
+from cratecli.io.urls import is_url, refuse_unknown, shown
 from cratecli.runs.manifest import MANIFEST, is_run_folder, outputs_in
 
 STDIN = "-"
@@ -26,12 +31,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The input photos as the user names them: files and folders, the paths of a list, and patterns.
+    """The input photos as the user names them: files and folders, URLs, shards and tables, a list, and patterns.
 
     Patterns are the shell's, matched with a photo's name and its path within the folder. Without `include`, the
     photos of a folder are those with a known file extension. `files_from` is the list's file, `-` for standard
-    input, and `null` whether its paths end with NUL. Standard input holds `piped` photos, one after another. Raises
-    `UsageError` for what cannot be meant.
+    input, and `null` whether its paths end with NUL. Standard input holds `piped` photos, one after another. `column`
+    is where shards and tables have photos. Raises `UsageError` for what cannot be meant.
     """
 
     named: tuple[str, ...]
@@ -42,6 +47,7 @@ class Inputs:
     files_from: str | None = None
     null: bool = False
     piped: int = 1
+    column: str | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without looking."""
@@ -51,21 +57,49 @@ class Inputs:
         if "" in names:
             raise UsageError("a path is empty")
         for name in names:
-            refuse_url(name)
+            if is_url(name):
+                refuse_unknown(name)
 
     def __str__(self) -> str:
         """Say what was named."""
-        return ", ".join(self.named) or "the list"
+        return ", ".join(shown(each) if is_url(each) else each for each in self.named) or "the list"
+
+    @cached_property
+    def expanded(self) -> tuple[str, ...]:
+        """Give what was named, ranges of shards written out."""
+        return tuple(each for name in self.named for each in expand(name))
 
     @property
     def folders(self) -> tuple[Path, ...]:
         """Give those named that are folders; what a list holds is taken for photos."""
-        return tuple(Path(name) for name in self.named if is_folder(name))
+        return tuple(Path(name) for name in self.named if is_folder(name) and not packed_kind(name))
 
-    @property
+    @cached_property
+    def prefixes(self) -> tuple[str, ...]:
+        """Give the URLs named that stand for the photos below them. Raises `InputError` where that cannot be told."""
+        return tuple(name for name in self.expanded if is_url(name) and self._is_prefix(name))
+
+    def _is_prefix(self, url: str) -> bool:
+        photo = _ending(shown(url)) in images.EXTENSIONS
+        return not photo and not packed_kind(url) and not is_inside(url) and is_prefix(url)
+
+    @cached_property
+    def packed(self) -> tuple[Packed, ...]:
+        """Give the shards, tables and data sets, those of the list last. Raises `InputError` for one that is broken."""
+        names = (*self.expanded, *self.chosen)
+        return tuple(each for name in names if not is_inside(name) for each in unpacked(name, self.column))
+
+    @cached_property
     def loose(self) -> tuple[str, ...]:
         """Give the photos named one by one, those of the list last."""
-        return (*(name for name in self.named if not is_folder(name)), *self.chosen)
+        apart = {*map(str, self.prefixes)}
+        return tuple(
+            name
+            for name in (*self.expanded, *self.chosen)
+            if name not in apart
+            and (is_inside(name) or not packed_kind(name))
+            and not (name in self.named and is_folder(name))
+        )
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -78,17 +112,40 @@ class Inputs:
 
     @property
     def alone(self) -> bool:
-        """Tell whether one thing is named, photo or folder."""
-        return len(self.named) == 1 and not self.listed
+        """Tell whether one thing is named, photo, folder or shard."""
+        return len(self.expanded) == 1 and not self.listed
 
     def none_found(self, passed: Sequence[Path]) -> NothingMatchedError:
         """Say that there is no photo, and why there may be none."""
         reason = f"no photo in {self}"
         if passed:
             return NothingMatchedError(f"{reason} but what crate made; name files to have them read")
-        if not self.recursive and any(map(_has_folders, self.folders)):
+        if not self.recursive and (self.prefixes or any(map(_has_folders, self.folders))):
             return NothingMatchedError(f"{reason}; -r searches the folders in it too")
         return NothingMatchedError(reason)
+
+    def objects(self, url: str) -> tuple[list[FoundObject], list[Packed]]:
+        """Find the photos below a URL, in order; where there is none, the shards and tables. Raises `InputError`."""
+        found = list_objects(url, recursive=self.recursive)
+        photos = [each for each in found if self._counts(each.within, images.EXTENSIONS)]
+        shards = (
+            []
+            if photos
+            else [each for each in found if packed_kind(each.within) and self._counts(each.within)]
+        )
+        return photos, [every for each in shards for every in unpacked(each.url, self.column)]
+
+    def shards(self, folder: Path) -> list[Packed]:
+        """Find the shards and tables of a folder that holds no photo, in order."""
+        pattern = "**/*" if self.recursive else "*"
+        found = sorted(path for path in folder.glob(pattern) if packed_kind(str(path)) and path.is_file())
+        return [
+            each
+            for path in found
+            if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+            and self._counts(path.relative_to(folder).as_posix())
+            for each in unpacked(str(path), self.column)
+        ]
 
     def photos(self, folder: Path, apart: str | None) -> Found:
         """Find a folder's photos, in order; the folder `apart`, a real path, is left out, as are hidden names.
@@ -176,8 +233,6 @@ def refuse_no_path(output: str | None) -> None:
     """Raise `UsageError` for an output that is no path."""
     if output == "":
         raise UsageError("a path is empty")
-    if output is not None:
-        refuse_url(output, "written")
 
 
 def is_folder(name: str) -> bool:

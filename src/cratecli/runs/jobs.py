@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cratecli.errors import CrateError, OutputError
-from cratecli.files import replacing
+from cratecli.files import replacing, seen_from
+from cratecli.io.sources.entry import Entry
+from cratecli.io.sources.stores import Destination
 
 if TYPE_CHECKING:
     from cratecli.io.images import PhotoLike
@@ -15,9 +17,10 @@ if TYPE_CHECKING:
 class Job:
     """One input photo and where its output goes. No source is standard input, no target standard output.
 
-    A photo that is in memory already, a Pillow image or an upright RGB array, is `held`; `number` counts the jobs of
-    Python callers, and the photos of a stream, from 1; 0 is a stream of one. A photo that was sent as bytes may have
-    been `called` something.
+    A photo that is in memory already, a Pillow image or an upright RGB array, is `held`; one that is no file of its
+    own is an `entry`. `number` counts the jobs of Python callers, and the photos of standard input, from 1; 0 is a
+    stream of one. A photo that was sent as bytes may have been `called` something. With a `destination` the target is
+    below it, in a store: a path that begins with its URL.
     """
 
     source: Path | None
@@ -25,6 +28,8 @@ class Job:
     number: int = 0
     held: "PhotoLike | None" = field(default=None, compare=False, repr=False)
     called: str = ""
+    entry: Entry | None = None
+    destination: Destination | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -33,9 +38,46 @@ class Job:
             return self.called
         if self.held is not None:
             return f"photo {self.number}"
+        if self.entry is not None:
+            return self.entry.name
         if self.source is None:
             return f"standard input, photo {self.number}" if self.number else "standard input"
         return str(self.source)
+
+    @property
+    def piped(self) -> bool:
+        """Tell whether it is standard input, or one of its photos."""
+        return self.source is None and self.entry is None and self.held is None
+
+    @property
+    def output(self) -> str | None:
+        """Name the output as the user would: a path or a URL; none where it has none of its own."""
+        if self.target is None or self.destination is None:
+            return None if self.target is None else str(self.target)
+        return self.destination.at(self._within_destination(self.destination))
+
+    def seen_from(self, folder: Path) -> str:
+        """Name the input from a folder on, as what is written there does: `-` is standard input."""
+        if self.entry is not None:
+            return self.entry.seen_from(folder)
+        return "-" if self.source is None else seen_from(folder, self.source)
+
+    def deliver(self, content: bytes) -> None:
+        """Write the output whole or not at all, if it has a place of its own. Raises `OutputError`."""
+        if self.target is None or self.destination is None:
+            deliver(self.target, content)
+        else:
+            self.destination.write(self._within_destination(self.destination), content)
+
+    def written(self, most: int) -> bytes | None:
+        """Read the output back from its destination; nothing where it is not there. Raises `OutputError`."""
+        if self.destination is None:
+            return None
+        return self.destination.read(self._within_destination(self.destination), most)
+
+    def _within_destination(self, destination: Destination) -> str:
+        within = (self.target or Path()).relative_to(Path(destination.url)).as_posix()
+        return "" if within == "." else within
 
 
 def stdin_stem(number: int) -> str:

@@ -3,21 +3,24 @@
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 from cratecli.errors import CrateError, InputError, OutputError
-from cratecli.files import open_file, remove_leftovers, seen_from
+from cratecli.files import open_file, sweep
+from cratecli.io import images
 from cratecli.io.formats.record import Annotated
 from cratecli.io.opening import MAX_PIXELS
+from cratecli.io.urls import is_url
 from cratecli.io.whole import is_whole
-from cratecli.locks import ByteLocks
+from cratecli.locks import ByteLocks, byte_of
 from cratecli.runs.gone import CHANGED, Missing, find_missing, key_of, remove_outputs
 from cratecli.runs.jobs import Job, stdin_stem
 from cratecli.runs.manifest import ManifestRow
+from cratecli.runs.neighbours import outputs_beside, outputs_of_others
 from cratecli.runs.provenance import Provenance
 from cratecli.runs.row_file import RowFile, StoredRow
 
@@ -40,6 +43,7 @@ class Ledger:
         """Prepare for one way of making outputs; nothing is read or written before `open`."""
         self.manifest, self.folder = manifest, Path(os.path.realpath(manifest.parent))
         self._made, self._options = made.as_data(), made.digest
+        self._command = str(self._made["command"])
         self._file = RowFile(manifest)
         self._began = 0  # bytes that it had before anybody now at work began
         self._resume = self._overwrite = False
@@ -63,6 +67,7 @@ class Ledger:
         below: Iterable[Path] = (),
         prune: bool = False,
         overwrite: bool = False,
+        tops: Sequence[str] = (),
     ) -> bool:
         """Take up the manifest for some jobs, and tell whether another process is at work on it.
 
@@ -71,27 +76,31 @@ class Ledger:
         folders `also`. Photos `below` some folders that have a row and are not there are `missing`; to `prune`, rows
         and outputs of those that are gone are removed, but for outputs that are `kept`, each for a reason: one that was
         changed since loses its row, one that cannot be removed does not. Outputs of the same photos under other names
-        stay `beside`; `foreign` are those of other commands, whose places this run's take, by command. While others are
-        at work, none is looked for. Raises `OutputError`, and `InputError` for a manifest that is none.
+        stay `beside`; `foreign` are those of other commands, whose places this run's take, by command. Outputs that
+        are not known yet go below `tops`, the beginnings of their keys. While others are at work, none is looked for.
+        Raises `OutputError`, and `InputError` for a manifest that is none.
         """
         self._resume, self._overwrite = resume, overwrite
         inputs = {self.key(job): self._input(job) for job in jobs}
         keys = set(inputs)
-        self._folders = {self.folder, *also, *((self.folder / key).parent for key in keys)}
+        self._folders = {self.folder, *also, *((self.folder / key).parent for key in keys if not is_url(key))}
         with self._failing():
             self.folder.mkdir(parents=True, exist_ok=True)
             locks = self._locks = ByteLocks(self.folder / f".{self.manifest.name}.lock")
             with locks.turn(_WRITING):
                 shared = not locks.take(_ALIVE)
                 if not shared:
-                    self._sweep()
+                    sweep(self._folders)
                     self._file.read_anew()
                     sources = {key: stored.input for key, stored in self._file.rows.items()}
                     others = {key: name for key, name in sources.items() if inputs.get(key, name) != name}
                     self._replaced = {key: n for key, n in others.items() if (self.folder / n).exists()}
                     self.missing = find_missing(sources, self.folder, keys, below)
-                    self.beside = self._beside(inputs)
-                    self.foreign = self._foreign(keys)
+                    self.beside = outputs_beside(self._file, self.folder, inputs, self._command)
+                    below_tops = {key for key in self._file.rows if key.startswith(tuple(tops))}
+                    self.foreign = outputs_of_others(
+                        self._file, self.folder, keys | below_tops, self._options, self._command
+                    )
                     pruned = self._prune() if prune else ()
                     locks.write_note(self._file.close_gaps(pruned))
                 locks.share(_ALIVE)
@@ -100,14 +109,30 @@ class Ledger:
         return shared
 
     def key(self, job: Job) -> str:
-        """Name a job's row: its output, or its input where it has none of its own, from the manifest's folder."""
-        return self._input(job) if job.target is None else key_of(self.manifest, job.target)
+        """Name a job's row: its output, or its input where it has none of its own, from the manifest's folder.
+
+        Outputs in a store are named by their URLs.
+        """
+        if job.target is None:
+            return self._input(job)
+        return (job.destination and job.output) or key_of(self.manifest, job.target)
+
+    def claim_whole(self, name: str) -> bool:
+        """Ask for a source of many photos, and tell whether it is in our hands alone. Raises `OutputError`."""
+        with self._threads, self._failing():
+            return self._opened.take(byte_of(_CLAIMS, f"all of {name}"))
+
+    def give_back_whole(self, name: str) -> None:
+        """Let go of a source of many photos."""
+        with self._threads, self._failing():
+            if self._locks is not None:
+                self._locks.release(byte_of(_CLAIMS, f"all of {name}"))
 
     def claim(self, job: Job) -> bool:
         """Ask for a photo, and tell whether it is in our hands alone. Raises `OutputError`."""
         key = self.key(job)
         with self._threads, self._failing():
-            if key in self._mine or not self._opened.take(_place(key)):
+            if key in self._mine or not self._opened.take(byte_of(_CLAIMS, key)):
                 return False
             self._mine.add(key)
             return True
@@ -131,7 +156,7 @@ class Ledger:
             raise InputError(f"{job.name}: {taken}")
         same = ours and (known.input_sha256, known.options) == (sha256, self._options)
         believed = same and (recent or self._resume)
-        state = self._state(key, known) if believed or not self._overwrite else "broken"
+        state = self._state(job, key, known) if believed or not self._overwrite else "broken"
         if state == "as written" and believed and self.row(job):
             return True
         if state == "edited" and not self._overwrite:
@@ -155,7 +180,7 @@ class Ledger:
         with self._threads, self._failing():
             if key in self._mine:
                 self._mine.remove(key)
-                self._opened.release(_place(key))
+                self._opened.release(byte_of(_CLAIMS, key))
 
     def record(
         self,
@@ -197,27 +222,6 @@ class Ledger:
             known = self._file.rows.get(self.key(job))
             return None if known is None else self._file.row_at(known)
 
-    def _beside(self, inputs: Mapping[str, str]) -> list[str]:
-        """List what was made of this run's photos under other names, and is still there; `inputs` by their keys."""
-        ours = set(inputs.values()) - {"-"}
-        others = [key for key, known in self._file.rows.items() if key not in inputs and known.input in ours]
-        alike = (key for key in others if self._file.command_of(key) == self._made["command"])
-        return sorted(key for key in alike if os.path.lexists(self.folder / key))
-
-    def _foreign(self, keys: Set[str]) -> dict[str, list[str]]:
-        """List, by command, the outputs of other commands in whose places outputs of this run go."""
-        theirs: dict[str, list[str]] = {}
-        for key in sorted(keys & self._file.rows.keys()):
-            theirs.setdefault(self._file.rows[key].options, []).append(key)
-        theirs.pop(self._options, None)
-        foreign: dict[str, list[str]] = {}
-        for places in theirs.values():  # rows of the same options are of one command
-            command = self._file.command_of(places[0])
-            if command not in (None, self._made["command"]):
-                there = [key for key in places if os.path.lexists(self.folder / key)]
-                foreign.setdefault(str(command), []).extend(there)
-        return {command: sorted(places) for command, places in foreign.items() if places}
-
     def _prune(self) -> set[str]:
         """Remove the outputs of rows whose photos are gone; gives the keys of the rows that go with them."""
         pruned = set[str]()
@@ -236,7 +240,7 @@ class Ledger:
         try:
             with suppress(OSError, CrateError), self._locks.turn(_WRITING):
                 if self._locks.take(_ALIVE):
-                    self._sweep()
+                    sweep(self._folders)
                     self._file.read_anew()
                     self._file.close_gaps()
         finally:
@@ -252,34 +256,33 @@ class Ledger:
         """Close it."""
         self.close()
 
-    def _state(self, key: str, known: StoredRow) -> Literal["as written", "edited", "broken"]:
+    def _state(self, job: Job, key: str, known: StoredRow) -> Literal["as written", "edited", "broken"]:
         """Tell what became of a row's output: one that is edited is whole, a broken one may be gone."""
         if known.output_sha256 is None:
             return "as written"
-        try:
-            with open_file(self.folder / key) as stream:
-                if hashlib.file_digest(stream, "sha256").hexdigest() == known.output_sha256:
-                    return "as written"
-                stream.seek(0)
-                content = stream.read()
-        except OSError:
+        content = self._stored(job, key)
+        if content is None:
             return "broken"
+        if hashlib.sha256(content).hexdigest() == known.output_sha256:
+            return "as written"
         with self._threads, self._failing():
             row = self._file.row_at(known)
         whole = row is not None and is_whole(content, max(MAX_PIXELS, row.height * row.width))
         return "edited" if whole else "broken"
 
-    def _sweep(self) -> None:
-        """Remove what killed processes left half written."""
-        for folder in self._folders:
-            with suppress(OSError):  # where nothing can be removed, its photos fail alone
-                remove_leftovers(folder)
+    def _stored(self, job: Job, key: str) -> bytes | None:
+        """Read an output, if it is there and can be read."""
+        if job.destination is not None:
+            return job.written(images.BYTES_A_PIXEL * MAX_PIXELS)
+        try:
+            with open_file(self.folder / key) as stream:
+                return stream.read()
+        except OSError:
+            return None
 
     def _input(self, job: Job) -> str:
         """Name a job's input; of several photos in standard input each has a name of its own."""
-        if job.source is None:
-            return f"-/{stdin_stem(job.number)}" if job.number else "-"
-        return seen_from(self.folder, job.source)
+        return f"-/{stdin_stem(job.number)}" if job.piped and job.number else job.seen_from(self.folder)
 
     @property
     def _opened(self) -> ByteLocks:
@@ -293,8 +296,3 @@ class Ledger:
             yield
         except OSError as error:
             raise OutputError(f"{self.manifest}: cannot be written: {error.strerror or error}") from None
-
-
-def _place(key: str) -> int:
-    """Give a photo its byte of the lock file: only the number counts."""
-    return _CLAIMS + int.from_bytes(hashlib.sha256(os.fsencode(key)).digest()[:7], "big")

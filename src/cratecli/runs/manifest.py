@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from cratecli.errors import InputError, validation_message
 from cratecli.files import open_file
 from cratecli.io.formats import record
+from cratecli.io.sources.entry import is_entry
 from cratecli.model.engine import Engine
 from cratecli.records import Record
 from cratecli.runs.records import Rle
@@ -39,10 +40,13 @@ class ManifestRow(Record):
     """One photo that is done. Paths are relative to the manifest's folder, with `/` between."""
 
     input: str = Field(
-        description="The photo's path; `-` is standard input, `-/stdin-0002` the second of its photos."
+        description="The photo's path or URL; `-` is standard input, `-/stdin-0002` the second of its photos; "
+        "`a.tar::b.jpg` is a member of a shard, `a.parquet::00000012` a row of a table, counted from 0."
     )
     input_sha256: str = Field(description="SHA-256 of the photo's file, hexadecimal.")
-    output: str | None = Field(description="The photo's output file; null where one file stands for all.")
+    output: str | None = Field(
+        description="The photo's output file, or its URL; null where one file stands for all."
+    )
     output_sha256: str | None = Field(description="SHA-256 of the output file, hexadecimal.")
     beside: dict[str, str] = Field(
         default={}, description="Files written beside the output, with the SHA-256 of each, hexadecimal."
@@ -81,9 +85,13 @@ class ManifestRow(Record):
             )
             for each in self.objects
         ]
-        sure = None if objects else self.made.get("confidence")
-        confidence = float(sure) if isinstance(sure, int | float) and 0 <= sure <= 1 else 0.0
-        return record.Annotated(self.input, self.height, self.width, objects, confidence)
+        sure = self.made.get("confidence")
+        about: dict[str, Any] = {
+            "confidence": float(sure) if isinstance(sure, int | float) and 0 <= sure <= 1 else None,
+            "source": self.input,
+            "sha256": self.input_sha256,
+        }
+        return record.Annotated(self.input, self.height, self.width, objects, **about)
 
     @property
     def key(self) -> str:
@@ -146,7 +154,7 @@ def is_run_folder(folder: Path) -> bool:
             first = next((each for each in inputs if each != "-"), "")
     except (OSError, ValueError):
         return False
-    return first.startswith("../") or Path(first).is_absolute()
+    return first.startswith("../") or Path(first).is_absolute() or is_entry(first)
 
 
 def engine_in(manifest: Path) -> Engine | None:

@@ -2,95 +2,23 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from cratecli.errors import UsageError
 from cratecli.files import real_place
 from cratecli.io.formats import ending_of
-from cratecli.io.formats.names import common_root
+from cratecli.io.sources.entry import Entry, is_inside
+from cratecli.io.sources.packed import Packed, entry_at, packed_kind
+from cratecli.io.sources.stores import Destination, photo_at
+from cratecli.io.urls import is_url, path_of, shown
 from cratecli.runs.inputs import STDIN, Inputs, is_folder, refuse_no_path
-from cratecli.runs.jobs import Failure, Job, stdin_stem
-from cratecli.runs.manifest import BESIDE, MANIFEST
+from cratecli.runs.jobs import Job, stdin_stem
 from cratecli.runs.naming import Place, name_outputs
-from cratecli.runs.refusals import real_sources, refuse_collisions, refuse_ending, refuse_inputs
-
-PARTS_FILE, SHEET_FILE = "parts.json", "sheet.png"  # what a run of parts writes beside its pictures
-
-
-class HasJob(Protocol):
-    """The result of a job."""
-
-    @property
-    def job(self) -> Job:
-        """Give the job."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run does: its jobs, the folder that its outputs fill, and the one file that stands for all.
-
-    Without a `target` there is a file a job; with neither, or with a `target` that is not named, standard output.
-    `trees` are folders that each hold a picture of every photo, the one of the targets first. The files `whole` stand
-    for the run. To `resume`, the manifest's rows of earlier runs are believed; to `prune`, those of photos that are
-    gone are dropped; to `overwrite`, outputs that were edited since are made again too. `skipped` photos were left out
-    because their output is there, `failed` ones because they, or their outputs, cannot be. `inputs` is what the user
-    named, and `passed` what was passed over there.
-    """
-
-    jobs: tuple[Job, ...]
-    place: Path | None = None
-    target: Path | None = None
-    trees: tuple[Path, ...] = ()
-    whole: tuple[Path, ...] = ()
-    resume: bool = False
-    prune: bool = False
-    overwrite: bool = False
-    skipped: int = 0
-    failed: tuple[Failure, ...] = ()
-    inputs: Inputs | None = None
-    passed: tuple[Path, ...] = ()
-
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        return {job.name: place for place, job in reversed(list(enumerate(self.jobs)))}
-
-    def place_of(self, done: HasJob) -> int:
-        """Give the place of a job's result among the inputs: outcomes come as they are done."""
-        return self._places[done.job.name]
-
-    def files(self, job: Job) -> tuple[Path, ...]:
-        """Give the files that are written of a photo alone, its target first."""
-        if job.target is None:
-            return ()
-        if not self.trees:
-            return (job.target,)
-        within = job.target.relative_to(self.trees[0])
-        return tuple(tree / within for tree in self.trees)
-
-    @property
-    def also(self) -> set[Path]:
-        """Give the folders of the outputs beside targets."""
-        return {file.parent for job in self.jobs for file in self.files(job)[1:]}
-
-    @property
-    def root(self) -> str | None:
-        """Give the folder that names of photos in one file for all are relative to: the one named, or the innermost."""
-        if self.inputs is not None and self.inputs.alone and self.inputs.folders:
-            return str(self.inputs.folders[0])
-        return common_root(job.name for job in self.jobs if job.source is not None)
-
-    @property
-    def manifest(self) -> Path | None:
-        """Give where the manifest lies: in the folder, or beside the file of several photos, or of one to resume."""
-        if self.place is not None:
-            return self.place / MANIFEST
-        folders_or_several = self.inputs is not None and (self.inputs.folders or not self.inputs.alone)
-        if self.target and (folders_or_several or len(self.jobs) > 1 or self.resume or self.prune):
-            return self.target.with_suffix(f".{MANIFEST}")
-        return None
+from cratecli.runs.planned import Plan
+from cratecli.runs.refusals import refuse_collisions, refuse_ending, refuse_inputs, refuse_reading
+from cratecli.runs.streams import streams_of
 
 
 def plan(
@@ -116,48 +44,85 @@ def plan(
     outputs that collide or would overwrite an input.
     """
     refuse_no_path(output)
-    into = None if output is None else Path(output)
+    destination = Destination.of(output) if output is not None and is_url(output) else None
+    into = None if output is None else Path(output if destination is None else destination.url)
     folders, loose = inputs.folders, inputs.loose
+    many = not inputs.alone or bool(folders or inputs.prefixes or inputs.packed)
     if output is not None and not means_folder(output):
-        refuse_ending(Path(output), ending, several=bool(folders) or not inputs.alone)
-    fills = output is not None and (means_folder(output) or bool(folders) or not inputs.alone)
+        refuse_ending(Path(output), ending, several=many)
+    fills = output is not None and (means_folder(output) or many)
     if into is not None and fills and os.path.lexists(into) and not is_folder(str(into)):
         raise UsageError(f"{into} is a file: several photos, or a folder's, go into a folder")
     place = into
-    drafts: list[tuple[Path | None, int, Place]] = []
+    drafts: list[tuple[Job, Place]] = []
     passed: list[Path] = []
+    packed = list(inputs.packed)
+
+    def filled(name: str) -> Path:
+        """Choose the folder for the outputs of a folder called so."""
+        return Path(f"{name}-{kind}s") if into is None else into if inputs.alone else into / name
+
     for folder in folders:
-        name = folder.resolve().name
         if into is not None and folder.resolve() == into.resolve():
             raise UsageError(
                 f"{folder} is an input: choose another output, or masks become photos of the next run"
             )
-        here = Path(f"{name}-{kind}s") if into is None else into if inputs.alone else into / name
+        here = filled(folder.resolve().name)
         found = inputs.photos(folder, os.path.realpath(apart or into or here))
+        packed += [] if found.photos or found.passed else inputs.shards(folder)
         drafts += [
-            (path, 0, Place(here / path.parent.relative_to(folder), path.name, ending))
+            (Job(path, None), Place(here / path.parent.relative_to(folder), path.name, ending))
             for path in found.photos
         ]
         passed += found.passed
         place = here if inputs.alone else into
-    if place is not None and folders and os.path.lexists(place) and not is_folder(str(place)):
+    for url in inputs.prefixes:
+        here = filled(path_of(url).name)
+        photos, shards = _below(inputs, url, destination)
+        packed += shards
+        for entry, within in photos:
+            drafts.append((Job(None, None, entry=entry), Place(here / within.parent, within.name, ending)))
+        place = here if inputs.alone else into
+    if packed and place is None:
+        place = filled(packed[0].place.name) if inputs.alone else Path(f"{kind}s")
+    if place is not None and many and os.path.lexists(place) and not is_folder(str(place)):
         raise UsageError(f"{place} is a file: a folder's pictures go into a folder: give -o FOLDER")
     one: list[Job] = []
-    if loose and inputs.alone and (output is None or not means_folder(output)):
+    if loose and not many and (output is None or not means_folder(output)):
         target = into or (None if to_stdout else Path(f"{_stem(loose[0])}.{kind}.{ending}"))
         numbers = inputs.numbers(loose[0]) if records and target is None else (0,)
-        one, place = [Job(_source(loose[0]), target, number) for number in numbers], None
+        one = [replace(_job(loose[0], number), target=target, destination=destination) for number in numbers]
+        place = None
     elif loose:
         drafts += _loose(inputs, loose, into, kind, ending)
     drafts = list(_once(drafts))
-    targets = name_outputs([draft for *_, draft in drafts])
+    targets = name_outputs([draft for _, draft in drafts])
     jobs = [
-        Job(source, target, number) for (source, number, _), target in zip(drafts, targets, strict=True)
+        replace(job, target=target, destination=destination)
+        for (job, _), target in zip(drafts, targets, strict=True)
     ] + one
-    if not jobs:
+    if not jobs and not packed:
         raise inputs.none_found(passed)
     refuse_collisions(jobs)
-    return Plan(tuple(jobs), place, passed=tuple(passed))
+    streams = streams_of(packed, place, ending, destination)
+    return Plan(tuple(jobs), place, passed=tuple(passed), streams=streams, destination=destination)
+
+
+def _below(
+    inputs: Inputs, url: str, destination: Destination | None
+) -> tuple[list[tuple[Entry, Path]], list[Packed]]:
+    """Find the photos below a URL, and their paths from there on, or else the shards; what is written is left out.
+
+    Raises `UsageError` where outputs would go among the photos.
+    """
+    photos, shards = inputs.objects(url)
+    if destination is not None:
+        if url.rstrip("/") == destination.url:
+            raise UsageError(
+                f"{shown(url)} is an input: choose another output, or masks become photos of the next run"
+            )
+        photos = [each for each in photos if not each.url.startswith(f"{destination.url}/")]
+    return [(photo_at(each.url), _inside(Path(each.within))) for each in photos], shards
 
 
 def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, ending: str = "png") -> Plan:
@@ -168,31 +133,54 @@ def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, 
     """
     refuse_no_path(output)
     name = f"{_title(inputs, kind)}.{ending}"
+    destination = root = place = None
     if output is None:
         target = None if to_stdout else Path(name)
-    elif means_folder(output):
-        target = Path(output) / name
     else:
-        target = Path(output)
+        url = f"{output}{name}" if is_url(output) and means_folder(output) else output
+        destination = Destination.of(url) if is_url(url) else None
+        root = Destination.of(output) if is_url(output) else None
+        into = Path(url if destination is None else destination.url)
+        target = into / name if destination is None and means_folder(output) else into
+        place = target.parent if means_folder(output) and ending != "json" else None
         if ending_of(target.name) != ending and target.suffix.lower() != f".{ending}":
             raise UsageError(f"{target}: {ending.upper()} is written: let the name end with .{ending}")
     jobs: list[Job] = []
     passed: list[Path] = []
-    for each in inputs.named:
-        if not is_folder(each):
-            jobs += [Job(_source(each), None, number) for number in inputs.numbers(each)]
-        else:
+    packed = list(inputs.packed)
+    loose = {*inputs.loose}
+    for each in inputs.expanded:
+        if each in inputs.prefixes:
+            photos, shards = _below(inputs, each, None)
+            jobs += [Job(None, None, entry=entry) for entry, _ in photos]
+            packed += shards
+        elif each in loose:
+            jobs += [_job(each, number) for number in inputs.numbers(each)]
+        elif is_folder(each) and packed_kind(each) is None:
             found = inputs.photos(Path(each), None)
+            packed += [] if found.photos or found.passed else inputs.shards(Path(each))
             jobs += [Job(path, None) for path in found.photos]
             passed += found.passed
-    jobs += [Job(_source(each), None, number) for each in inputs.chosen for number in inputs.numbers(each)]
+    chosen = [each for each in inputs.chosen if each in loose]
+    jobs += [_job(each, number) for each in chosen for number in inputs.numbers(each)]
     jobs = list(_once(jobs))
-    if not jobs:
+    if not jobs and not packed:
         raise inputs.none_found(passed)
     if target is not None:
         refuse_inputs(target, jobs)
+    streams = streams_of(packed, place, ending, root, whole=True)
+    written = {target, *(stream.whole for stream in streams)} - {None}
+    refuse_reading(written, [each.path for each in packed])
     whole = () if output is None or target is None else (target,)  # a file without a name may not be made
-    return Plan(tuple(jobs), target=target, whole=whole, passed=tuple(passed))
+    return Plan(
+        tuple(jobs),
+        place if packed else None,
+        target,
+        whole=whole,
+        passed=tuple(passed),
+        streams=streams,
+        destination=destination,
+    )
 
 
 def _title(inputs: Inputs, kind: str) -> str:
@@ -201,69 +189,60 @@ def _title(inputs: Inputs, kind: str) -> str:
         return kind
     if inputs.folders:
         return f"{inputs.folders[0].resolve().name}-{kind}"
+    if inputs.prefixes or inputs.packed:
+        place = inputs.packed[0].place if inputs.packed else path_of(inputs.prefixes[0])
+        return f"{place.name}-{kind}"
     return f"{_stem(inputs.named[0])}.{kind}"
 
 
-def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None, ending: str = "png") -> Plan:
-    """Plan a run of parts: the folder for everything it writes, and in it each photo's place.
-
-    Without `output` it is `./FOLDER-parts` for one folder, else `./parts`; `save` is where a vocabulary is saved.
-    Raises what `plan` raises.
-    """
-    refuse_no_path(output)
-    alone = inputs.alone and bool(inputs.folders)
-    place = Path(output or (f"{inputs.folders[0].resolve().name}-parts" if alone else "parts"))
-    if place.is_file() or place.suffix.lower() in (".png", ".jpg", ".json"):
-        raise UsageError(f"{place} is a file, or named like one: parts fill a folder")
-    if any(Path(name).resolve() == place.resolve() for name in inputs.named):
-        raise UsageError(
-            f"{place} is an input: choose another output, or the sheet becomes a photo of the next run"
-        )
-    planned = plan(inputs, f"{place / kind}{os.sep}", kind, to_stdout=False, ending=ending, apart=place)
-    trees = tuple(place / tree for tree in (kind, *BESIDE.get(kind, ())))
-    planned = replace(planned, place=place, trees=trees)
-    sources = real_sources(planned.jobs)
-    whole = (place / SHEET_FILE, place / PARTS_FILE)
-    written = [*whole, *(file for job in planned.jobs for file in planned.files(job))]
-    if taken := [path for path in written if os.path.realpath(path) in sources]:
-        raise UsageError(f"{taken[0]} is an input: choose another output")
-    if save and os.path.realpath(save) in map(os.path.realpath, written):
-        raise UsageError(f"{save} is written by this run anyway: choose another file for the vocabulary")
-    return replace(planned, whole=whole if save is None else (*whole, save))
-
-
-_Named = TypeVar("_Named", bound=Job | tuple[Path | None, int] | tuple[Path | None, int, Place])
+_Named = TypeVar("_Named", bound=Job | tuple[Job, Place])
 
 
 def _once(named: Iterable[_Named]) -> Iterator[_Named]:
     """Take each photo once, whatever it is called: the first time that it is named."""
     taken = set[tuple[str | None, int]]()
     for each in named:
-        source, number = (each.source, each.number) if isinstance(each, Job) else each[:2]
-        if (photo := (None if source is None else real_place(source), number)) not in taken:
+        job = each if isinstance(each, Job) else each[0]
+        place = job.entry.url if job.entry else None if job.source is None else real_place(job.source)
+        if (photo := (place, job.number)) not in taken:
             taken.add(photo)
             yield each
 
 
 def _loose(
     inputs: Inputs, loose: Sequence[str], into: Path | None, kind: str, ending: str
-) -> list[tuple[Path | None, int, Place]]:
+) -> list[tuple[Job, Place]]:
     """Place photos named one by one: into a folder as a tree, else side by side in the working folder."""
-    numbered = list(_once((_source(name), number) for name in loose for number in inputs.numbers(name)))
-    paths = [source or Path(stdin_stem(number)) for source, number in numbered]
+    jobs = list(_once(_job(name, number) for name in loose for number in inputs.numbers(name)))
+    paths = [
+        Path(job.entry.title) if job.entry else job.source or Path(stdin_stem(job.number)) for job in jobs
+    ]
     if into is None:
         within = [Path(path.name) for path in paths]
     elif inputs.listed:
         within = [_inside(path) for path in paths]
     else:
-        absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - links stay
-        shared = os.path.commonpath([path.parent for path in absolute])
-        within = [path.relative_to(shared) for path in absolute]
+        within = _below_shared(paths, [job.entry is not None for job in jobs])
     ending = f"{kind}.{ending}" if into is None else ending
     return [
-        (source, number, Place((into or Path()) / path.parent, path.name, ending))
-        for (source, number), path in zip(numbered, within, strict=True)
+        (job, Place((into or Path()) / path.parent, path.name, ending))
+        for job, path in zip(jobs, within, strict=True)
     ]
+
+
+def _below_shared(paths: Sequence[Path], entries: Sequence[bool]) -> list[Path]:
+    """Give paths below the folder that all of their kind share: files, and what is none."""
+    places = [
+        Path("/", path) if entry else Path(os.path.abspath(path))  # noqa: PTH100 - links stay
+        for path, entry in zip(paths, entries, strict=True)
+    ]
+    shared = {
+        kind: os.path.commonpath(
+            [place.parent for place, is_kind in zip(places, entries, strict=True) if is_kind == kind]
+        )
+        for kind in set(entries)
+    }
+    return [_inside(place.relative_to(shared[entry])) for place, entry in zip(places, entries, strict=True)]
 
 
 def _inside(path: Path) -> Path:
@@ -276,12 +255,23 @@ def _inside(path: Path) -> Path:
     return Path(*(part for part in parts if part not in ("..", path.anchor)))
 
 
-def _source(name: str) -> Path | None:
-    return None if name == STDIN else Path(name)
+def _job(name: str, number: int = 0) -> Job:
+    """Make a job of a photo that is named by itself: a path, a URL, one inside a shard, standard input."""
+    if name == STDIN:
+        return Job(None, None, number)
+    if is_url(name) or (is_inside(name) and not os.path.lexists(name)):
+        return Job(None, None, number, entry=entry_at(name))
+    return Job(Path(name), None, number)
 
 
 def _stem(name: str) -> str:
-    return stdin_stem(0) if name == STDIN else Path(name).stem
+    if name == STDIN:
+        return stdin_stem(0)
+    return (
+        path_of(name).stem
+        if is_url(name)
+        else Path(name.rpartition("::")[2] if is_inside(name) else name).stem
+    )
 
 
 def means_folder(output: str) -> bool:

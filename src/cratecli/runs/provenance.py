@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cratecli.files import seen_from
+from cratecli.io.urls import is_url, shown
 from cratecli.runs.jobs import Job
 from cratecli.runs.manifest import MANIFEST
 from cratecli.version import __version__
@@ -85,7 +86,9 @@ class Provenance(BaseModel):
     photos: Selection | None = Field(
         default=None, description="How photos were chosen, for outputs of several."
     )
-    input: str | None = Field(default=None, description="The photo's path; `-` is standard input.")
+    input: str | None = Field(
+        default=None, description="The photo's path or URL; `-` is standard input, `a.tar::b.jpg` in a shard."
+    )
     input_sha256: str | None = Field(default=None, description="SHA-256 of the photo's file, hexadecimal.")
     inputs: list[str] | None = Field(default=None, description="Photos and folders, for outputs of several.")
     folder: str | None = Field(default=None, description="The folder that the whole run wrote.")
@@ -154,9 +157,9 @@ class Provenance(BaseModel):
 
         Where outputs are made of all inputs together, `folder` holds them all.
         """
-        source = "-" if job.source is None else job.source
-        about = {"input": relative(source, job.target), "input_sha256": sha256}
-        return self.seen_from(job.target, folder).model_copy(update=about | facts)
+        target = None if job.destination else job.target
+        about = {"input": job.seen_from(Path() if target is None else target.parent), "input_sha256": sha256}
+        return self.seen_from(target, folder).model_copy(update=about | facts)
 
     def seen_from(self, target: Path | None, folder: Path | None = None) -> "Provenance":
         """Make paths relative to the folder that an output lies in; without `target` to the working folder.
@@ -178,7 +181,9 @@ class Provenance(BaseModel):
             paths |= {"weights": relative(self.weights, target), "weights_are": "file"}
         if self.inputs is not None or folder is not None:
             inputs = self.inputs or []
-            paths["inputs"] = [p if Path(p).is_absolute() else relative(p, target) for p in inputs]
+            paths["inputs"] = [
+                p if Path(p).is_absolute() or is_url(p) else relative(p, target) for p in inputs
+            ]
         if folder is not None:
             paths["folder"] = relative(folder, target)
         return self.model_copy(update=paths)
@@ -216,7 +221,7 @@ def provenance(
 
 def exported(
     kind: str,
-    manifest: Path,
+    manifest: Path | str,
     target: Path | None,
     options: Mapping[str, Any] | None = None,
     *,
@@ -226,15 +231,15 @@ def exported(
 
     Paths are relative to the file's folder.
     """
-    run = manifest.parent if manifest.name == MANIFEST else manifest
+    run = shown(manifest) if isinstance(manifest, str) and is_url(manifest) else Path(manifest)
+    if isinstance(run, Path):
+        run = relative(run.parent if run.name == MANIFEST else run, target)
     recipe = {
         name: relative(value, target) if name in EXPORT_PATHS else value
         for name, value in (options or {}).items()
     }
     within = None if folder is None else relative(folder, target)
-    made = Provenance(
-        command="export", as_=kind, inputs=[relative(run, target)], recipe=recipe, folder=within
-    )
+    made = Provenance(command="export", as_=kind, inputs=[run], recipe=recipe, folder=within)
     if recipe.get("orientation") == "raw":
         made = made.model_copy(update={"orientation": "as stored, EXIF not applied"})
     return made.as_data()

@@ -15,8 +15,12 @@ class FailureRecord(Record):
 class PlannedRecord(Record):
     """Where a photo would go: what `--dry-run` prints with `--json` or `--jsonl`."""
 
-    input: str = Field(description="The photo's path; `-` is standard input.")
-    output: str = Field(description="The output's path; `-` is standard output.")
+    input: str = Field(
+        description="The photo's path or URL, or that of a shard or table; `-` is standard input."
+    )
+    output: str = Field(
+        description="The output's path or URL; `-` is standard output, a folder that of all photos in a shard or table."
+    )
 
 
 class Rle(Record):

@@ -1,7 +1,7 @@
 """Refuse outputs that would replace an input or one another, or whose names say something else than is written."""
 
 import os
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 from cratecli.errors import UsageError
@@ -47,6 +47,13 @@ def refuse_replacing(jobs: Sequence[Job], read: Path) -> None:
     place = os.path.realpath(read)
     if taken := [job.target for job in jobs if job.target and os.path.realpath(job.target) == place]:
         raise UsageError(f"{taken[0]} is read by this run: choose another output")
+
+
+def refuse_reading(targets: Iterable[Path | None], sources: Iterable[Path | None]) -> None:
+    """Raise `UsageError` for an output that is one of the shards or tables that photos come from."""
+    read = {os.path.realpath(each) for each in sources if each is not None}
+    if taken := [each for each in targets if each is not None and os.path.realpath(each) in read]:
+        raise UsageError(f"{taken[0]} is an input: choose another output")
 
 
 def refuse_collisions(jobs: Sequence[Job]) -> None:

@@ -1,8 +1,9 @@
 """One run over photos: its plan, its ledger and the desk that the engine works at, open for as long as it lasts."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -12,25 +13,21 @@ from cratecli.emergence.features import View
 from cratecli.errors import OutputError
 from cratecli.io.formats.names import name_below
 from cratecli.io.formats.record import Annotated
+from cratecli.io.images import BYTES_A_PIXEL
 from cratecli.io.opening import MAX_PIXELS
+from cratecli.io.urls import is_url, shown
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, as_it_is, work_through
 from cratecli.runs.gone import AWAY, name_photos
 from cratecli.runs.inputs import name_some
-from cratecli.runs.jobs import Job, Skipped, deliver
+from cratecli.runs.jobs import Failure, Job, Skipped, deliver
 from cratecli.runs.ledger import Ledger
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
+from cratecli.runs.portions import Portion, Written
 from cratecli.runs.provenance import Command, Provenance, Selection, provenance
+from cratecli.runs.streams import PATIENCE, Stream, ahead, streamed
 from cratecli.runs.views import Question
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Written:
-    """A file that stands for the whole run: where it is, or, without a target, what standard output gets."""
-
-    target: Path | None
-    content: bytes
 
 
 def provenance_of(
@@ -46,7 +43,10 @@ def provenance_of(
             files_from=inputs.files_from,
             null=inputs.null,
         )
-        options |= {"inputs": inputs.named, "photos": selection}
+        options |= {
+            "inputs": [shown(each) if is_url(each) else each for each in inputs.named],
+            "photos": selection,
+        }
     most = None if desk.max_pixels == MAX_PIXELS else desk.max_pixels
     return provenance(command, recipe, desk.model, desk.batch_size, max_pixels=most, **options)
 
@@ -63,7 +63,8 @@ class Session:
         `InputError` for a manifest that is none.
         """
         self.plan = plan
-        self._annotated: dict[Job, Annotated] = {}
+        self._done: dict[Job, Annotated | None] = {}  # none: its row has it
+        self._apart = False  # whether the file in hand is of one shard, and names photos as that does
         self._ledger: Ledger | None = None
         if plan.manifest is not None and made is not None:
             self._ledger = Ledger(plan.manifest, made)
@@ -76,6 +77,7 @@ class Session:
                     below=below,
                     prune=plan.prune,
                     overwrite=plan.overwrite,
+                    tops=plan.tops,
                 ):
                     at_work = f"another crate is at work on {plan.manifest}"
                     if not shared:
@@ -84,6 +86,8 @@ class Session:
             except BaseException:
                 self._ledger.close()
                 raise
+            if plan.destination is not None:
+                desk.note(f"what is done is noted in {plan.manifest}, which --resume and crate export go by")
             self._tell_gone(self._ledger, desk)
             if beside := self._ledger.beside:
                 names = _named(self._ledger, beside)
@@ -118,6 +122,43 @@ class Session:
             kept = f"{_named(ledger, ledger.edited)}{left}; delete them{way} to have them made again"
             self.desk.note(f"changed since they were made, and kept: {kept}")
 
+    def portions(self, finished: Callable[[Stream], int | None]) -> Iterator[Portion]:
+        """Give the run's photos: all together, and apart those of streams that a file each stands for.
+
+        `finished` counts the photos of a file that is there, and as this run would make it.
+        """
+        own = [each for each in self.plan.streams if each.whole is not None]
+        rest = [each for each in self.plan.streams if each.whole is None]
+        if self.plan.jobs or rest or not own:
+            yield self._begun(Portion(self.plan.jobs, rest, self.plan.target, self.plan.destination))
+        waiting = own
+        while waiting and not self.desk.stopping():
+            elsewhere = []
+            for each in waiting:
+                if self._ledger and not self._ledger.claim_whole(each.name):
+                    elsewhere.append(each)
+                    continue
+                try:
+                    done = finished(each) if self.plan.resume else None
+                    yield self._begun(Portion((), (each,), each.whole, each.destination, done))
+                finally:
+                    if self._ledger:
+                        self._ledger.give_back_whole(each.name)
+            if len(elsewhere) == len(waiting):
+                time.sleep(PATIENCE)
+            waiting = elsewhere
+
+    def _begun(self, portion: Portion) -> Portion:
+        self._done.clear()
+        self._apart = any(each.whole is not None for each in portion.streams)
+        for each in self.plan.failed if portion.jobs else ():
+            self._note_failure(each)
+        return portion
+
+    def _note_failure(self, failure: Failure) -> None:
+        if failure.job.target is None:
+            self._done[failure.job] = Annotated(failure.job.name, 0, 0, (), error=str(failure.error))
+
     def work(
         self,
         question: Question | None,
@@ -125,28 +166,43 @@ class Session:
         jobs: Sequence[Job] | None = None,
         prepare: Callable[[Job, RGB], RGB] = as_it_is,
         *,
+        portion: Portion | None = None,
         recorded: bool = True,
     ) -> Outcomes[Result]:
-        """Work through the plan's photos, or some `jobs` of it; see `work_through`.
+        """Work through the plan's photos, some `jobs` of it, or a `portion`; see `work_through`.
 
         A pass that is not `recorded` believes no row, and writes none.
         """
         desk = self.desk if recorded else replace(self.desk, ledger=None)
-        with closing(
-            work_through(self.plan.jobs if jobs is None else jobs, desk, question, finish, prepare)
-        ) as outcomes:
+        if portion is None:
+            portion = Portion(
+                self.plan.jobs if jobs is None else jobs, self.plan.streams if jobs is None else ()
+            )
+        if portion.finished is not None:
+            yield from [Skipped(Job(None, None)) for _ in range(portion.finished)]
+            return
+        with (
+            closing(self._jobs(portion)) as some,
+            closing(work_through(some, desk, question, finish, prepare)) as outcomes,
+        ):
             for outcome in outcomes:
-                if isinstance(outcome, Skipped):
-                    self._recall(outcome.job)
+                if isinstance(outcome, Skipped) and outcome.job.target is None:
+                    self._done[outcome.job] = None
+                elif isinstance(outcome, Failure):
+                    self._note_failure(outcome)
                 yield outcome
 
-    def _recall(self, job: Job) -> None:
-        """Keep the objects of a photo done before, where one file stands for all photos."""
-        if job.target is None and self._ledger and (row := self._ledger.row(job)):
-            self._annotated[job] = row.annotated
+    def _jobs(self, portion: Portion) -> Generator[Job, None, None]:
+        """Give the photos of a portion; those of streams are read ahead of the engine."""
+        yield from portion.jobs
+        if portion.streams:
+            most = BYTES_A_PIXEL * self.desk.max_pixels
+            stopping, note = self.desk.stopping, self.desk.note
+            ledger = None if portion.streams[0].whole else self._ledger  # else it is claimed already
+            yield from ahead(streamed(portion.streams, ledger, most, note, stopping), stopping)
 
     def hand_over(
-        self, photo: DecodedPhoto, content: bytes | None, annotated: Annotated, **facts: object
+        self, photo: DecodedPhoto, content: bytes | None, annotated: Annotated, **facts: Any
     ) -> None:
         """Write a photo's own output, if it has one, then its row; where one file stands for all, keep its objects.
 
@@ -154,25 +210,56 @@ class Session:
         """
         self.desk.hand_over(photo, content, annotated, **facts)
         if photo.job.target is None:
-            self._annotated[photo.job] = annotated
+            self._done[photo.job] = (
+                None
+                if self._ledger
+                else replace(annotated, confidence=facts.get("confidence"), sha256=photo.sha256)
+            )
 
-    def annotated(self) -> list[Annotated]:
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Count the photos of the portion in hand that one file stands for, and those among them that failed."""
+        return len(self._done), sum(
+            each is not None and each.error is not None for each in self._done.values()
+        )
+
+    def annotated(self, folder: Path | None = None, *, failed: bool = False) -> Iterator[Annotated]:
         """Give the objects of all photos that are done, by this run or an earlier one, in the plan's order.
 
-        Photos are named from the plan's root on.
+        Photos are named from the plan's root on, their sources from `folder` on; those that `failed` may be among them.
+        Rows of a manifest are read again, one after the other.
         """
+        order = {job: place for place, job in enumerate(self.plan.jobs)}
+        streams = {stream.title: place for place, stream in enumerate(self.plan.streams, len(order))}
+
+        def place(job: Job) -> tuple[int, int]:
+            if job in order or job.entry is None:
+                return order.get(job, 0), 0
+            stem = job.entry.title.removesuffix(f"/{job.entry.member}")
+            return streams.get(stem, len(order) + len(streams)), job.number
+
+        for job in sorted(self._done, key=place):
+            found = self._done[job]
+            if found is None and self._ledger and (row := self._ledger.row(job)):
+                found = row.annotated
+            if found is not None and (failed or found.error is None):
+                yield replace(found, name=self._name(job), source=job.seen_from(folder or Path()))
+
+    def _name(self, job: Job) -> str:
+        """Name a photo in a file of all."""
         root = self.plan.root
-        jobs = [job for job in dict.fromkeys(self.plan.jobs) if job in self._annotated]
-        names = [
-            job.name if job.source is None or root is None else name_below(job.name, root) for job in jobs
-        ]
-        return [replace(self._annotated[job], name=name) for job, name in zip(jobs, names, strict=True)]
+        if job.entry is not None:
+            return job.entry.member if self._apart and job.entry.member else job.entry.title
+        return job.name if job.source is None or root is None else name_below(job.name, root)
 
     def write(self, content: bytes, target: Path | None = None) -> Written:
         """Write what stands for the whole run, to the plan's own target unless another is named.
 
         Raises `OutputError`.
         """
+        if target is None and self.plan.target is not None and self.plan.destination is not None:
+            self.plan.destination.write("", content)
+            return Written(self.plan.destination.at(""), content)
         target = target or self.plan.target
         deliver(target, content)
         return Written(target, content)

@@ -10,7 +10,7 @@ from cratecli.io.formats.pages import as_json
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import Desk
 from cratecli.runs.jobs import Failure, Job
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
 from cratecli.serve.limits import Limits
 from cratecli.serve.queue import Photo
 from cratecli.tasks.answers import Answer, AskedMask, AskedObjects

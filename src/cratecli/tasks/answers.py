@@ -11,7 +11,7 @@ from cratecli.model.engine import Model
 from cratecli.records import Record
 from cratecli.runs.batch import Desk
 from cratecli.runs.jobs import Failure, Job
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
 from cratecli.tasks.object_recipes import choose_object_recipe
 from cratecli.tasks.objects import PICTURES, ObjectsPhoto, Picture, objects_run
 from cratecli.tasks.options import PictureOptions, SegmentOptions

@@ -9,7 +9,7 @@ from cratecli.io.formats import ArrayEnding
 from cratecli.io.formats.record import Annotated
 from cratecli.io.formats.tensors import Arrays, encode
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
 from cratecli.runs.provenance import Command
 from cratecli.runs.session import Session, provenance_of
 from cratecli.runs.views import Question

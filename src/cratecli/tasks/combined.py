@@ -1,29 +1,110 @@
 """What stands in one file for all photos of a run: COCO datasets and results, contact sheets."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 from cratecli.arrays import RGB
-from cratecli.io.formats import coco
+from cratecli.emergence.features import View
+from cratecli.errors import InputError
+from cratecli.files import open_file
+from cratecli.io.formats import coco, parquet, webdataset
 from cratecli.io.formats.png import encode_rgb
+from cratecli.io.formats.record import AnnotatedPhotos
+from cratecli.io.sources.stores import open_object
+from cratecli.runs.batch import DecodedPhoto, Outcomes, Result
+from cratecli.runs.portions import Portion, Written, write_portion
 from cratecli.runs.provenance import Provenance, relative
-from cratecli.runs.session import Session, Written
-from cratecli.runs.views import describe
+from cratecli.runs.session import Session
+from cratecli.runs.streams import Stream
+from cratecli.runs.views import Question, describe
 from cratecli.tasks.options import is_combined
 
 
-def write_combined(session: Session, kind: object, recipe: str, made: Provenance) -> Iterator[Written]:
-    """Write the COCO file of all photos that are done, earlier runs' included, if `kind` is one and the run ended.
+class _Kind(NamedTuple):
+    """A kind of file with a row a photo: how it is written, and how it is told how it was made."""
+
+    write: Callable[[AnnotatedPhotos, Mapping[str, Any], BinaryIO], None]
+    about: Callable[[BinaryIO], dict[str, Any]]
+
+
+_ROWS: Mapping[object, _Kind] = {
+    "parquet": _Kind(parquet.write, parquet.about),
+    "webdataset": _Kind(webdataset.write, webdataset.about),
+}
+
+
+def work_and_write(
+    session: Session,
+    question: Question,
+    finish: Callable[[DecodedPhoto, list[View]], Result],
+    kind: object,
+    *,
+    recipe: str,
+    made: Provenance,
+) -> Outcomes[Result | Written]:
+    """Work through a run's photos, and write the file of all, or those of its shards, if `kind` is of such.
 
     Raises `OutputError`.
     """
-    if not is_combined(kind) or session.desk.stopping() or not (photos := session.annotated()):
+    for portion in _portions(session, kind, made):
+        yield from session.work(question, finish, portion=portion)
+        yield from _write_combined(session, kind, recipe, made, portion)
+
+
+def _portions(session: Session, kind: object, made: Provenance) -> Iterator[Portion]:
+    """Give the photos of a run as files of a kind hold them.
+
+    The file of a shard is finished if it was made from a shard of the same size and date, or tag of its store, by the
+    same options, and no photo had failed: then the shard is not read.
+    """
+
+    def finished(stream: Stream) -> int | None:
+        if (version := stream.packed.version()) is None or stream.whole is None:
+            return None
+        try:
+            stored = stream.output if stream.destination else None
+            with open_file(stream.whole) if stored is None else open_object(stored) as file:
+                about = _ROWS[kind].about(file)
+            of, then = about["of"], Provenance.model_validate(about["crate"])
+            same = (of["version"], of["failed"], then.digest) == (version, 0, made.digest)
+            return int(of["photos"]) if same else None
+        except (OSError, ValueError, KeyError, TypeError, InputError):
+            return None
+
+    return session.portions(finished)
+
+
+def _write_combined(
+    session: Session, kind: object, recipe: str, made: Provenance, portion: Portion
+) -> Iterator[Written]:
+    """Write the file of all photos that are done, earlier runs' included, if `kind` is one and the run ended.
+
+    Raises `OutputError`.
+    """
+    if not is_combined(kind) or session.desk.stopping() or portion.finished is not None:
         return
-    about = made.seen_from(session.plan.target).as_data()
-    info = {"description": describe(session.desk.model, recipe), "crate": about}
-    if session.plan.root is not None:
-        info["root"] = relative(session.plan.root, session.plan.target)
-    yield session.write(coco.dataset(photos, info) if kind == "coco" else coco.results(photos))
+    plan, local = session.plan, portion.target if portion.destination is None else None
+    about = made.seen_from(local).as_data()
+    info: dict[str, Any] = {"description": describe(session.desk.model, recipe), "crate": about}
+    if kind in ("coco", "coco-results"):
+        if not (done := list(session.annotated())):
+            return
+        if plan.root is not None:
+            info["root"] = relative(plan.root, local)
+        yield session.write(coco.dataset(done, info) if kind == "coco" else coco.results(done))
+        return
+    photos, failed = session.counts
+    if len(portion.streams) == 1 and (version := portion.streams[0].packed.version()) is not None:
+        info["of"] = {
+            "source": portion.streams[0].name,
+            "version": version,
+            "photos": photos,
+            "failed": failed,
+        }
+    rows = session.annotated(Path() if local is None else local.parent, failed=True)
+    if photos:
+        yield write_portion(portion, lambda stream: _ROWS[kind].write(rows, info, stream))
 
 
 def write_sheet(

@@ -22,9 +22,11 @@ from cratecli.model.engine import Model, WeightsId
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import ViewCache
 from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
-from cratecli.runs.plan import HasJob, Plan, numbered
+from cratecli.runs.plan import numbered
+from cratecli.runs.planned import HasJob, Plan
+from cratecli.runs.portions import Written
 from cratecli.runs.refusals import refuse_inputs
-from cratecli.runs.session import Session, Written, provenance_of
+from cratecli.runs.session import Session, provenance_of
 from cratecli.runs.views import Look, Question, look, views_of
 from cratecli.tasks.arrays_run import ArraysPhoto, arrays_run
 from cratecli.tasks.combined import write_sheet

@@ -25,8 +25,9 @@ from cratecli.model.engine import Model, WeightsId
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import ViewCache
 from cratecli.runs.jobs import Job
-from cratecli.runs.plan import Plan
-from cratecli.runs.session import Session, Written, provenance_of
+from cratecli.runs.planned import Plan
+from cratecli.runs.portions import Written
+from cratecli.runs.session import Session, provenance_of
 from cratecli.runs.views import Look, Question, look, views_of
 from cratecli.tasks.arrays_run import ArraysPhoto, arrays_run
 from cratecli.tasks.combined import write_sheet

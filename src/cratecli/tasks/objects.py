@@ -30,10 +30,11 @@ from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import FeatureCache, ViewCache
 from cratecli.runs.in_order import work_in_order
 from cratecli.runs.jobs import Job
-from cratecli.runs.plan import Plan
-from cratecli.runs.session import Session, Written, provenance_of
+from cratecli.runs.planned import Plan
+from cratecli.runs.portions import Written
+from cratecli.runs.session import Session, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
-from cratecli.tasks.combined import write_combined
+from cratecli.tasks.combined import work_and_write
 from cratecli.tasks.object_recipes import MOST_PATCHES, choose_object_recipe
 from cratecli.tasks.options import Combined, ObjectOptions, Refine, is_combined
 from cratecli.tasks.ranker import piece_ranker
@@ -246,8 +247,7 @@ def objects_run(
             session.hand_over(photo, content, annotated)
             return ObjectsPhoto(photo.job, annotated, content or b"")
 
-        yield from session.work(_question(recipe), finish)
-        yield from write_combined(session, kind, str(recipe), made)
+        yield from work_and_write(session, _question(recipe), finish, kind, recipe=str(recipe), made=made)
 
 
 def _labels(rgb: RGB, objects: Sequence[Object]) -> Int[np.ndarray, "height width"]:

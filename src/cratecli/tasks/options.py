@@ -18,8 +18,13 @@ from cratecli.errors import UsageError
 from cratecli.io.ranges import Range
 from cratecli.wording import count_of
 
-Combined = Literal["coco", "coco-results"]
-"""Outputs that are one file for all photos."""
+Combined = Literal["coco", "coco-results", "parquet", "webdataset"]
+"""Outputs that are one file for all photos, or for all of a shard."""
+
+COMBINED_ENDINGS: Mapping[Combined, str] = MappingProxyType(
+    {"coco": "json", "coco-results": "json", "parquet": "parquet", "webdataset": "tar"}
+)
+"""How the names of such files end."""
 
 
 def is_combined(kind: object) -> TypeIs[Combined]:

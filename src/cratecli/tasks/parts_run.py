@@ -14,9 +14,11 @@ from cratecli.model.engine import Model
 from cratecli.runs.batch import Desk, Outcomes
 from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
 from cratecli.runs.limits import temporary_folder
-from cratecli.runs.plan import PARTS_FILE, SHEET_FILE, Plan
+from cratecli.runs.parts_plan import PARTS_FILE, SHEET_FILE
+from cratecli.runs.planned import Plan
+from cratecli.runs.portions import Written
 from cratecli.runs.provenance import Provenance
-from cratecli.runs.session import Session, Written, provenance_of
+from cratecli.runs.session import Session, provenance_of
 from cratecli.tasks.options import PartOptions, read_names
 from cratecli.tasks.parts import Album
 from cratecli.tasks.parts_album import PartsPhoto, fill_album, label_album, label_photos

@@ -333,7 +333,7 @@ def parts_file(
 
 
 def _target(job: "Job") -> str | None:
-    return None if job.target is None else str(job.target)
+    return job.output
 
 
 def _rounded(values: np.ndarray) -> list[list[float]]:

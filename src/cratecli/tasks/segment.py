@@ -25,12 +25,13 @@ from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import FeatureCache, ViewCache
 from cratecli.runs.in_order import work_in_order
 from cratecli.runs.jobs import Job
-from cratecli.runs.plan import Plan
+from cratecli.runs.planned import Plan
+from cratecli.runs.portions import Written
 from cratecli.runs.refusals import refuse_replacing
-from cratecli.runs.session import Session, Written, provenance_of
+from cratecli.runs.session import Session, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
 from cratecli.tasks.choices import refuse_clicks
-from cratecli.tasks.combined import write_combined
+from cratecli.tasks.combined import work_and_write
 from cratecli.tasks.drawn import EDGE, drawn_by_head, head_id
 from cratecli.tasks.options import Combined, SegmentOptions, is_combined
 from cratecli.tasks.pictures import PictureChoice, draw_picture
@@ -88,7 +89,7 @@ def segment(
     model: Model | str | Path | None = None,
     **asked: Unpack[SegmentOptions],
 ) -> Segmentation:
-    """Segment one photo: a path, a Pillow image, an upright RGB array (0–255), or a `Look`.
+    """Segment one photo: a path or URL, a file's bytes, a Pillow image, an upright RGB array (0–255), or a `Look`.
 
     `model` is what `load_model` gave, or a name or file for it; none is the default model. What is left out of
     `SegmentOptions` is as measured best for the model; see `Keep.parse` for `keep`.
@@ -180,8 +181,8 @@ def segment_run(
     A bad photo is a `Failure`, not the end. Raises `OutputError` when an output cannot be written, and `UsageError`
     where one would take the place of the background.
     """
-    if len(plan.jobs) > 1:
-        refuse_clicks(recipe.at, f"here are {len(plan.jobs)}")
+    if len(plan.jobs) > 1 or plan.streams:
+        refuse_clicks(recipe.at, f"here are {len(plan.jobs)}" if plan.jobs else "here may be many")
     drawn = picture if isinstance(picture, PictureChoice) else None
     if drawn and drawn.background and drawn.background.sha256:
         refuse_replacing(plan.jobs, Path(drawn.background.named))
@@ -214,8 +215,7 @@ def segment_run(
             session.hand_over(photo, content, annotated, **facts)
             return SegmentedPhoto(photo.job, result, annotated, content or b"", cropped)
 
-        yield from session.work(_question(recipe), finish)
-        yield from write_combined(session, picture, str(recipe), made)
+        yield from work_and_write(session, _question(recipe), finish, picture, recipe=str(recipe), made=made)
 
 
 def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: Model) -> Segmentation:

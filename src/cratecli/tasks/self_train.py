@@ -16,6 +16,7 @@ from cratecli.arrays import RGB
 from cratecli.emergence.features import View
 from cratecli.errors import NothingMatchedError, UsageError
 from cratecli.io import images
+from cratecli.io.urls import refuse_url
 from cratecli.model.mask_head import MaskHeadConfig
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.batch import DecodedPhoto, Desk, work_through
@@ -137,6 +138,10 @@ def _paths(inputs: Inputs, output: Path) -> list[Path]:
 
     Raises `NothingMatchedError` where none is, `InputError` where none is there, `UsageError` for standard input.
     """
+    for name in (*inputs.named, *inputs.listed):
+        refuse_url(name, piped="")
+    if packed := inputs.packed:
+        raise UsageError(f"{packed[0].name}: photos to learn from are files: unpack it first")
     if STDIN in inputs.loose:
         raise UsageError("photos to learn from are files: standard input cannot be read twice")
     passed: list[Path] = []

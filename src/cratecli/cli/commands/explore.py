@@ -7,7 +7,8 @@ import typer
 
 from cratecli.cli.groups import grouped
 from cratecli.cli.outputs import means_stdout, one_each, one_for_all
-from cratecli.cli.run import PhotoOptions, Run, Running, Writing
+from cratecli.cli.photos import PhotoOptions
+from cratecli.cli.run import Run, Running, Writing
 from cratecli.errors import UsageError
 from cratecli.tasks.options import OneSizeOptions
 

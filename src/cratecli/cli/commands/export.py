@@ -1,8 +1,6 @@
 """`crate export`: a finished run in the annotation formats of other tools. Imports no torch."""
 
-import math
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cratecli.cli import options
-from cratecli.cli.changed_since import take_edited, tell_gone, tell_leftovers
+from cratecli.cli.changed_since import take_edited, tell_failed, tell_gone, tell_leftovers
 from cratecli.cli.console import printable, put, stdout_kind
+from cratecli.cli.export_summary import sum_up
 from cratecli.cli.outputs import means_stdout
 from cratecli.cli.report import Report
 from cratecli.errors import InputError, UsageError
 from cratecli.files import read_text_bytes
 from cratecli.io.formats import FORMATS_WITH, FormatName, PhotosBeside
-from cratecli.wording import count_of
+from cratecli.io.urls import is_url, path_of
 
 if TYPE_CHECKING:
     from cratecli.handover.export import Exported
@@ -25,12 +24,14 @@ if TYPE_CHECKING:
     from cratecli.io.formats.coco import Ids
     from cratecli.io.formats.table import Format
 
-WORST = 10  # photos in the table of lowest IoU
-
 
 def export(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run's output folder, or the manifest.jsonl in it.")
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A run's output folder, the manifest in it, or a .parquet or .tar of it, by URL too.",
+        ),
     ],
     *,
     as_: Annotated[FormatName, typer.Option("--as", help="The format of the files.")],
@@ -119,8 +120,8 @@ def export(
     from cratecli.handover import export as task
     from cratecli.handover.changes import Changes, changed
     from cratecli.handover.finished_run import read_run
-    from cratecli.io.formats.table import FORMATS, OneFile, coco_format, label_studio_format
-    from cratecli.runs.inputs import name_some
+    from cratecli.handover.packed_run import manifest_of
+    from cratecli.io.formats.table import FORMATS, OneFile
     from cratecli.runs.jobs import Failure
     from cratecli.runs.provenance import exported
 
@@ -134,10 +135,14 @@ def export(
     together = isinstance(form, OneFile)
     if photos is not None and (isinstance(form, OneFile) or not form.photos):
         raise UsageError(f"--photos is for yolo, whose labels lie beside the photos; {as_} needs none")
-    target = _target(form, run, as_, output, records=report.records)
+    target = _target(
+        form, Path(path_of(run).name if is_url(run) else run), as_, output, records=report.records
+    )
     done: list[Exported] = []
-    with report:
-        finished = read_run(run, prune=prune)
+    with report, manifest_of(run) as (manifest, failed):
+        finished = read_run(manifest, prune=prune)
+        finished = replace(finished, protected=finished.protected | {os.path.realpath(run)})
+        tell_failed(run, failed, report)
         tell_gone(finished, report, pruned=prune)
         finished, spoilt = take_edited(finished, report, wanted=edited)
         finished, left_out = changed(finished, asked, device=device, note=report.note)
@@ -147,17 +152,10 @@ def export(
         given |= ({} if ids_from is None else {"ids_from": ids_from}) | (
             {"polygons": True} if polygons else {}
         )
-        made = exported(as_, finished.manifest, target, given)
+        made = exported(as_, run if failed is not None else finished.manifest, target, given)
+        finished = finished.naming_sources(target)
         finished = replace(finished, info={**finished.info, "crate": made, **finished.root_seen_from(target)})
-        if as_ in (FormatName.COCO, FormatName.COCO_RESULTS):
-            form = coco_format(as_, _ids(ids_from, finished), polygons=polygons)
-        elif as_ is FormatName.LABEL_STUDIO:
-            form = label_studio_format(_prefix(prefix, finished, report))
-        elif as_ in (FormatName.CVAT_IMAGES, FormatName.CVAT_MASKS) and (alike := _alike(finished)):
-            report.note(
-                f"CVAT knows photos by their names without extension, and would mix up {name_some(alike)}: "
-                "give them tasks of their own"
-            )
+        form = _settled(as_, finished, report, ids_from, prefix, polygons=polygons)
         for outcome in task.export(
             finished, form, target, lambda chunk: put([chunk]), photos=photos or "link"
         ):
@@ -176,7 +174,32 @@ def export(
             beside = task.beside_path(form, target)
             report.wrote(*([str(target)] if together else []), *([] if beside is None else [str(beside)]))
         if not quiet:
-            _sum_up([(each.photo.shown, each.iou) for each in done], report)
+            sum_up([(each.photo.shown, each.iou) for each in done], report)
+
+
+def _settled(
+    kind: FormatName,
+    run: "FinishedRun",
+    report: Report,
+    ids_from: str | None,
+    prefix: str | None,
+    *,
+    polygons: bool,
+) -> "Format":
+    """Give the format as it is for this run, and say what its tool would get wrong. Raises `InputError`."""
+    from cratecli.io.formats.table import FORMATS, coco_format, label_studio_format
+    from cratecli.runs.inputs import name_some
+
+    if kind in (FormatName.COCO, FormatName.COCO_RESULTS):
+        return coco_format(kind, _ids(ids_from, run), polygons=polygons)
+    if kind is FormatName.LABEL_STUDIO:
+        return label_studio_format(_prefix(prefix, run, report))
+    if kind in (FormatName.CVAT_IMAGES, FormatName.CVAT_MASKS) and (alike := _alike(run)):
+        report.note(
+            f"CVAT knows photos by their names without extension, and would mix up {name_some(alike)}: "
+            "give them tasks of their own"
+        )
+    return FORMATS[kind]
 
 
 def _refuse_others(kind: FormatName, **given: str | bool | None) -> None:
@@ -254,42 +277,3 @@ def _target(form: "Format", run: Path, kind: str, output: str | None, *, records
     if target.exists() and not target.is_file():
         raise UsageError(f"{target}: not a file, so it cannot be read again")
     return target
-
-
-def _sum_up(outcomes: list[tuple[str, float | None]], report: Report) -> None:
-    """Print the photos with the lowest IoU, its mean and its minimum."""
-    measured = sorted((iou, name) for name, iou in outcomes if iou is not None)
-    photos = f"{count_of(len(outcomes), 'photo')} exported"
-    if not measured:
-        if outcomes:
-            report.note(f"{photos}; pictures to look at have no IoU")
-        return
-    lowest, name = measured[0]
-    if lowest == 1:
-        report.note(f"{photos} and read again: nothing is lost, IoU 1")
-        return
-    _show([each for each in measured if each[0] < 1][:WORST])
-    mean = _short(sum(iou for iou, _ in measured) / len(measured))
-    report.note(f"{photos} and read again: IoU mean {mean}, lowest {_short(lowest)} ({name})")
-
-
-def _short(iou: float) -> str:
-    """Write four digits, rounded down, so that only a perfect IoU reads 1."""
-    return f"{math.floor(iou * 10_000) / 10_000:.4f}"
-
-
-def _show(rows: list[tuple[float, str]]) -> None:
-    """Print the table of IoU on stderr; a closed stderr is no error."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("IoU", justify="right")
-    table.add_column("photo", overflow="fold")
-    for iou, name in rows:
-        table.add_row(_short(iou), Text(printable(name)))
-    try:
-        Console(file=sys.stderr).print(table)
-    except (OSError, ValueError, AttributeError):
-        return

@@ -3,7 +3,8 @@
 from cratecli.cli import options
 from cratecli.cli.groups import grouped
 from cratecli.cli.outputs import choose_form, sheet_or_arrays
-from cratecli.cli.run import PhotoOptions, Run, Running, Writing
+from cratecli.cli.photos import PhotoOptions
+from cratecli.cli.run import Run, Running, Writing
 from cratecli.tasks.options import LayerOptions
 
 

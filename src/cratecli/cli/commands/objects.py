@@ -1,5 +1,6 @@
 """`crate objects`: several objects a photo, with boxes and scores."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
@@ -7,22 +8,24 @@ import typer
 from cratecli.cli import options
 from cratecli.cli.groups import grouped
 from cratecli.cli.outputs import one_each, one_for_all, wants_combined
-from cratecli.cli.run import PhotoOptions, Run, Running, Writing
+from cratecli.cli.photos import StreamOptions
+from cratecli.cli.run import Run, Running, Writing
 from cratecli.io.formats import Ending
-from cratecli.tasks.options import Combined, ObjectOptions, is_combined
+from cratecli.tasks.options import COMBINED_ENDINGS, Combined, ObjectOptions, is_combined
 
 As = Literal["overlay", "labels", Combined]
 
 
 @grouped
 def objects(
-    photos: PhotoOptions,
+    photos: StreamOptions,
     *,
     output: options.Output = None,
     as_: Annotated[
         As | None,
         typer.Option(
-            "--as", help="What is written; for -o FILE.json a COCO dataset, else an overlay a photo."
+            "--as",
+            help="What is written; unless said, as -o FILE.json, .parquet or .tar ends, else an overlay a photo.",
         ),
     ] = None,
     ending: options.PictureEnding = None,
@@ -38,18 +41,20 @@ def objects(
     --size, --n, --min-score, --min-best and --refine is as measured best for the model and --by; --tau is MaskCut's.
     """
     report = running.report()
-    kind: As = as_ or ("coco" if wants_combined(output) else "overlay")
+    kind: As = as_ or wants_combined(output) or "overlay"
 
     from cratecli.tasks.pictures import choose_ending, refuse_pictures
 
     ended: Ending = "png"
     if is_combined(kind):
         refuse_pictures({}, ending)
-        outputs, written = one_for_all(output, "objects", records=report.records, ending="json")
+        outputs, written = one_for_all(
+            output, "objects", records=report.records, ending=COMBINED_ENDINGS[kind]
+        )
     else:
         ended, written = choose_ending(output, ending, kind), True
         outputs = one_each(output, "object", records=report.records, piped=photos.piped, ending=ended)
-    run = Run(photos, outputs, running, report, writing)
+    run = Run(photos, replace(outputs, streamed=True), running, report, writing)
 
     from cratecli.tasks.object_recipes import choose_object_recipe
     from cratecli.tasks.objects import objects_run
@@ -64,6 +69,6 @@ def objects(
         ):
             if not photo.annotated.objects:
                 report.note(f"{photo.job.name}: no object found")
-            target = photo.job.target
+            place = photo.job.output
             record = objects_record(photo, recipe, model)
-            report.done(record, photo.content if target is None else str(target))
+            report.done(record, photo.content if place is None else place)

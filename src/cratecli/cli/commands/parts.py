@@ -9,7 +9,8 @@ from cratecli.cli import options
 from cratecli.cli.groups import grouped
 from cratecli.cli.options import flag_of
 from cratecli.cli.outputs import means_stdout
-from cratecli.cli.run import PhotoOptions, Run, Running
+from cratecli.cli.photos import PhotoOptions
+from cratecli.cli.run import Run, Running
 from cratecli.errors import UsageError
 from cratecli.io.formats import ARRAY_ENDINGS, ArrayEnding
 from cratecli.tasks.options import PartOptions, read_names

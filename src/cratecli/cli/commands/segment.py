@@ -1,5 +1,6 @@
 """`crate segment`: one mask a photo."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
@@ -7,20 +8,24 @@ import typer
 from cratecli.cli import options
 from cratecli.cli.groups import grouped
 from cratecli.cli.outputs import one_each, one_for_all, wants_combined
-from cratecli.cli.run import PhotoOptions, Run, Running, Writing
-from cratecli.tasks.options import Combined, PictureOptions, SegmentOptions, is_combined
+from cratecli.cli.photos import StreamOptions
+from cratecli.cli.run import Run, Running, Writing
+from cratecli.tasks.options import COMBINED_ENDINGS, Combined, PictureOptions, SegmentOptions, is_combined
 
 As = Literal["mask", "soft", "soft16", "cutout", "overlay", Combined]
 
 
 @grouped
 def segment(
-    photos: PhotoOptions,
+    photos: StreamOptions,
     *,
     output: options.Output = None,
     as_: Annotated[
         As | None,
-        typer.Option("--as", help="What is written; for -o FILE.json a COCO dataset, else a mask a photo."),
+        typer.Option(
+            "--as",
+            help="What is written; unless said, as -o FILE.json, .parquet or .tar ends, else a mask a photo.",
+        ),
     ] = None,
     shown: PictureOptions,
     ending: options.PictureEnding = None,
@@ -33,7 +38,7 @@ def segment(
     """Segment photos: the model's attention becomes one mask a photo.
 
     One photo goes to -o FILE, to a pipe, or to ./STEM.mask.png; several, or a folder's, to a folder, as the same tree,
-    with a manifest. A COCO file is one for all photos.
+    with a manifest. A COCO file is one for all photos; Parquet and WebDataset too, or one for each shard that is read.
     Pictures are PNG, WebP or JPEG, as -o FILE ends. --crop and --margin are of all kinds of pictures; --background and
     --matting of cut-outs, which are then written unless --as says otherwise.
     What is left out of --layer, --heads, --keep, --refine and --size is as measured best for the model.
@@ -42,18 +47,18 @@ def segment(
 
     from cratecli.tasks.pictures import PictureChoice, choose_picture, refuse_pictures
 
-    asked_kind: As | None = as_ or ("coco" if wants_combined(output) else None)
+    asked_kind: As | None = as_ or wants_combined(output)
     picture: PictureChoice | Combined
     kind: As
     if is_combined(asked_kind):
         refuse_pictures(shown, ending)
         kind = picture = asked_kind
-        outputs, written = one_for_all(output, "masks", records=report.records, ending="json")
+        outputs, written = one_for_all(output, "masks", records=report.records, ending=COMBINED_ENDINGS[kind])
     else:
         picture = choose_picture(asked_kind, shown, output, ending)
         kind, written = picture.kind, True
         outputs = one_each(output, kind, records=report.records, piped=photos.piped, ending=picture.ending)
-    run = Run(photos, outputs, running, report, writing)
+    run = Run(photos, replace(outputs, streamed=True), running, report, writing)
 
     from cratecli.tasks.recipes import choose_recipe
     from cratecli.tasks.records import segment_record
@@ -64,8 +69,8 @@ def segment(
     report.starts(model, str(recipe), recipe.sizes)
     with run.desk(model) as desk:
         for photo in run.follow(segment_run(run.plan, desk, recipe, picture=picture if written else None)):
-            result, target = photo.segmentation, photo.job.target
+            result, place = photo.segmentation, photo.job.output
             if result.empty:
                 report.note(f"{photo.job.name}: left empty, confidence {result.confidence:.2f}")
             record = segment_record(photo, recipe, kind, rle=rle)
-            report.done(record, photo.content if target is None else str(target))
+            report.done(record, photo.content if place is None else place)

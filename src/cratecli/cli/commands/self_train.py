@@ -10,7 +10,7 @@ from cratecli.cli import options
 from cratecli.cli.commands.train import read_changes, show_trained
 from cratecli.cli.console import tell
 from cratecli.cli.groups import grouped
-from cratecli.cli.run import PhotoOptions
+from cratecli.cli.photos import PhotoOptions
 from cratecli.cli.signals import finishing
 from cratecli.cli.train_progress import TrainProgress
 from cratecli.errors import UsageError

@@ -98,7 +98,7 @@ def _done(fields: dict[str, Any], desk: "Desk") -> dict[str, Any]:
     from cratecli.io.urls import refuse_url
     from cratecli.runs.inputs import is_folder
     from cratecli.runs.jobs import Job
-    from cratecli.runs.plan import Plan
+    from cratecli.runs.planned import Plan
     from cratecli.runs.refusals import refuse_output
     from cratecli.tasks.answers import only, settle
     from cratecli.tasks.requests import read_request

@@ -22,6 +22,8 @@ class FormatName(StrEnum):
     CVAT_IMAGES = "cvat-images"
     LABEL_STUDIO = "label-studio"
     NPZ = "npz"
+    PARQUET = "parquet"
+    WEBDATASET = "webdataset"
 
 
 _COCO = frozenset({FormatName.COCO, FormatName.COCO_RESULTS})

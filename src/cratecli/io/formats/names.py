@@ -4,6 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain, count
 from pathlib import PurePath, PurePosixPath
 from unicodedata import category
 
@@ -49,6 +50,16 @@ def common_root(paths: Iterable[str]) -> str | None:
         return None
 
 
+def common_url(urls: Iterable[str]) -> str:
+    """Give what some URLs share, up to a slash; nothing where there is none.
+
+    >>> common_url(["s3://b/out/a.png", "s3://b/out/sub/b.png"]), common_url([])
+    ('s3://b/out/', '')
+    """
+    folders = [url.rpartition("/")[0] for url in urls]
+    return f"{os.path.commonpath(folders)}/".replace(":/", "://", 1) if folders else ""
+
+
 def name_below(path: str, root: str) -> str:
     """Name a photo as annotation files do: its path from a folder on, or all of it where it lies elsewhere.
 
@@ -63,6 +74,38 @@ def bare(name: str) -> str:
     """Remove a path's extension."""
     path = PurePosixPath(name)
     return str(path.parent / path.stem)
+
+
+class Keys:
+    """Gives photos keys as they come: their names without extensions, or longer, none twice, ignoring case.
+
+    With `dotless` the last part of a key has no dot.
+
+    >>> key = Keys(dotless=True)
+    >>> [key(name) for name in ("a.1.jpg", "a.1.png", "sub/a.jpg", "sub/a.jpg")]
+    ['a_1', 'a_1_png', 'sub/a', 'sub/a_jpg']
+    """
+
+    def __init__(self, *, dotless: bool = False) -> None:
+        """Begin with none."""
+        self._taken = set[str]()
+        self._dotless = dotless
+
+    def __call__(self, name: str) -> str:
+        """Give the key of the next photo."""
+        longer = (f"{name}-{number}" for number in count(2))
+        key = next(
+            each for each in map(self._plain, chain((bare(name), name), longer)) if self._is_free(each)
+        )
+        self._taken.add(key.casefold())
+        return key
+
+    def _is_free(self, key: str) -> bool:
+        return key.casefold() not in self._taken
+
+    def _plain(self, key: str) -> str:
+        folder, slash, last = key.rpartition("/")
+        return f"{folder}{slash}{last.replace('.', '_')}" if self._dotless else key
 
 
 def stems(names: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -38,21 +38,24 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Annotated:
-    """Holds a photo's name, its upright size in px, and its annotated objects.
+    """Holds a photo's name, its upright size in px, and its annotated objects; and what else a run says of it.
 
-    `confidence`, 0–1, is that of a mask that was left empty; other photos have their objects' scores.
+    One that failed has an `error`, and 0 px. `confidence`, 0–1, is of its mask; `source` and `sha256` are of its bytes.
     """
 
     name: str
     height: int
     width: int
     objects: Sequence[Annotation]
-    confidence: float = 0.0
+    confidence: float | None = field(default=None, compare=False)
+    source: str | None = field(default=None, compare=False)
+    sha256: str | None = field(default=None, compare=False)
+    error: str | None = field(default=None, compare=False)
 
     @property
     def score(self) -> float:
-        """Compute the mean score of the objects; of a photo without any, it is its confidence."""
-        return fmean([each.score for each in self.objects] or [self.confidence])
+        """Compute the mean score of the objects; of a photo without any, it is its confidence, or 0."""
+        return fmean([each.score for each in self.objects] or [self.confidence or 0.0])
 
     @property
     def mask(self) -> Mask:

@@ -15,7 +15,9 @@ from cratecli.io.formats import (
     indexed,
     label_studio,
     npz,
+    parquet,
     png,
+    webdataset,
     yolo,
 )
 from cratecli.io.formats.compare import Projection, apart, by_class, classes_apart, united, whole
@@ -184,4 +186,6 @@ FORMATS: dict[str, Format] = {
         lambda photo, names, read: npz.encode(photo),
         lambda content, photo, names: npz.decode(content, photo.name),
     ),
+    FormatName.PARQUET: OneFile("parquet", parquet.write, lambda stream, photos: parquet.read(stream)),
+    FormatName.WEBDATASET: OneFile("tar", webdataset.write, lambda stream, photos: webdataset.read(stream)),
 }

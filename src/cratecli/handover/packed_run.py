@@ -1,0 +1,113 @@
+"""A run that was written as Parquet or as a WebDataset shard, as a manifest that can be read like any other."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO, NamedTuple
+
+from cratecli.errors import InputError, OutputError, UsageError
+from cratecli.files import TEMPORARY, open_file
+from cratecli.io.formats import parquet, webdataset
+from cratecli.io.formats.record import Annotated
+from cratecli.io.sources.entry import is_entry
+from cratecli.io.sources.stores import open_object
+from cratecli.io.sources.tables import seekable
+from cratecli.io.urls import is_url, shown
+from cratecli.runs.manifest import MANIFEST, ManifestRow
+
+
+class _Reader(NamedTuple):
+    """How a file is told how it was made, and how its rows are read."""
+
+    about: Callable[[BinaryIO], dict[str, Any]]
+    rows: Callable[[BinaryIO], Iterator[Annotated]]
+
+
+_READERS: Mapping[str, _Reader] = {
+    ".parquet": _Reader(parquet.about, parquet.read_all),
+    ".tar": _Reader(webdataset.about, webdataset.read_all),
+}
+
+
+@contextmanager
+def manifest_of(run: str) -> Iterator[tuple[Path, int | None]]:
+    """Give the manifest of a run; of a file of rows one is written, for the block, and the photos that failed counted.
+
+    Raises `InputError` for a file that is broken or not ours, `OutputError` where none can be written, and `UsageError`
+    for a URL that is of no such file.
+    """
+    reader = _READERS.get(PurePath(shown(run) if is_url(run) else run).suffix.lower())
+    if is_url(run) and reader is None:
+        raise UsageError(f"{shown(run)}: only .parquet and .tar are read by URL: download it first")
+    if reader is None or Path(run).is_dir():
+        yield Path(run), None
+        return
+    with _temporary() as folder:
+        failed = _unpack(run, reader, folder / MANIFEST)
+        yield folder / MANIFEST, failed
+
+
+@contextmanager
+def _opened(run: str) -> Iterator[BinaryIO]:
+    with open_object(run) if is_url(run) else open_file(Path(run)) as stream:
+        if PurePath(shown(run)).suffix.lower() == ".tar":
+            yield stream
+            return
+        with seekable(stream) as file:
+            yield file
+
+
+@contextmanager
+def _temporary() -> Iterator[Path]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="crate-")
+    except OSError as error:
+        raise OutputError(f"a temporary folder: cannot be made: {error.strerror}; {TEMPORARY}") from None
+    with folder as name:
+        yield Path(name)
+
+
+def _unpack(run: str, reader: _Reader, manifest: Path) -> int:
+    """Write the rows of a file as a manifest's; gives the number of photos that had failed. Raises `InputError`."""
+    name = shown(run) if is_url(run) else run
+    place, failed = Path() if is_url(run) else Path(os.path.realpath(Path(run).parent)), 0
+    try:
+        with _opened(run) as stream:
+            about = reader.about(stream)
+        made = (about.get("made") or [about.get("crate")])[0]
+        if not isinstance(made, dict):
+            raise ValueError("does not say how it was made")
+        options = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
+        with _opened(run) as stream, manifest.open("w", encoding="utf-8") as rows:
+            for photo in reader.rows(stream):
+                if photo.error is not None:
+                    failed += 1
+                    continue
+                facts = {} if photo.confidence is None else {"confidence": photo.confidence}
+                row = ManifestRow.of(
+                    photo,
+                    input=_source(place, photo.source or photo.name),
+                    input_sha256=photo.sha256 or "",
+                    output=None,
+                    output_sha256=None,
+                    options=options,
+                    made=made | facts,
+                )
+                rows.write(f"{row.to_json()}\n")
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror or error}") from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"{name}: not a run of ours: {' '.join(str(error).split())}") from None
+    return failed
+
+
+def _source(place: Path, source: str) -> str:
+    """Name a photo from anywhere: one on this machine was named from the file's folder on."""
+    if source == "-" or source.startswith("-/") or is_url(source):
+        return source
+    path = os.path.abspath(place / source)  # noqa: PTH100 - links stay
+    return path if is_entry(source) else Path(path).as_posix()

@@ -1,0 +1,1 @@
+"""Photos that are no files of their own: in object stores, on web servers, in shards and tables."""

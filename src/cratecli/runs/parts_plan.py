@@ -1,0 +1,44 @@
+"""Plan a run of parts: a folder with a picture of each photo, a sheet, and a file that says which parts there are."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from cratecli.errors import UsageError
+from cratecli.io.urls import refuse_url
+from cratecli.runs.inputs import Inputs, refuse_no_path
+from cratecli.runs.manifest import BESIDE
+from cratecli.runs.plan import plan
+from cratecli.runs.planned import Plan
+from cratecli.runs.refusals import real_sources
+
+PARTS_FILE, SHEET_FILE = "parts.json", "sheet.png"  # what a run of parts writes beside its pictures
+
+
+def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None, ending: str = "png") -> Plan:
+    """Plan a run of parts: the folder for everything it writes, and in it each photo's place.
+
+    Without `output` it is `./FOLDER-parts` for one folder, else `./parts`; `save` is where a vocabulary is saved.
+    Raises what `plan` raises.
+    """
+    refuse_no_path(output)
+    refuse_url(output or "", "written")
+    alone = inputs.alone and bool(inputs.folders)
+    place = Path(output or (f"{inputs.folders[0].resolve().name}-parts" if alone else "parts"))
+    if place.is_file() or place.suffix.lower() in (".png", ".jpg", ".json"):
+        raise UsageError(f"{place} is a file, or named like one: parts fill a folder")
+    if any(Path(name).resolve() == place.resolve() for name in inputs.named):
+        raise UsageError(
+            f"{place} is an input: choose another output, or the sheet becomes a photo of the next run"
+        )
+    planned = plan(inputs, f"{place / kind}{os.sep}", kind, to_stdout=False, ending=ending, apart=place)
+    trees = tuple(place / tree for tree in (kind, *BESIDE.get(kind, ())))
+    planned = replace(planned, place=place, trees=trees)
+    sources = real_sources(planned.jobs)
+    whole = (place / SHEET_FILE, place / PARTS_FILE)
+    written = [*whole, *(file for job in planned.jobs for file in planned.files(job))]
+    if taken := [path for path in written if os.path.realpath(path) in sources]:
+        raise UsageError(f"{taken[0]} is an input: choose another output")
+    if save and os.path.realpath(save) in map(os.path.realpath, written):
+        raise UsageError(f"{save} is written by this run anyway: choose another file for the vocabulary")
+    return replace(planned, whole=whole if save is None else (*whole, save))
