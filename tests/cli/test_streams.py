@@ -151,7 +151,7 @@ def test_a_stream_that_is_not_stderr_is_left_alone(capsys: pytest.CaptureFixture
 
 
 def test_crate_keeps_to_it(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    def speaking(path: Path, *given: object, **more: object) -> None:
+    def speaking(path: Path, *more: object, **named: object) -> None:
         os.write(2, b"past Python")
         raise InputError(f"{path}: no photo")
 
