@@ -100,6 +100,7 @@ def read_all(stream: BinaryIO) -> Iterator[Annotated]:
             if table.metadata.row_group(number).total_byte_size > MOST_GROUP:
                 raise ValueError("a group of rows unpacks to too much")
         for batch in table.iter_batches(ROWS, use_threads=False):
+            batch.validate(full=True)  # what reads cells trusts offsets, and would crash the process
             yield from map(photo_of, batch.to_pylist())
     except (arrow.ArrowException, OSError) as error:
         raise ValueError(f"not a Parquet file of ours ({_one_line(error)})") from None
