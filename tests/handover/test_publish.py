@@ -12,15 +12,15 @@ from safetensors.torch import load_file, save_file
 from cratecli.errors import CrateError, InputError, UsageError, WeightsError
 from cratecli.handover.publish import CARD, CONFIG, prepare_publication, publish
 from cratecli.model.config import ARCHITECTURES
-from cratecli.model.engine import WeightsId
 from cratecli.records import Record
 from cratecli.training.recipe import TrainRecipe
-from cratecli.training.records import LastRow, MeasuresRow, OpeningRow
+from cratecli.training.records import LastRow, MeasuresRow
 from cratecli.weights.checkpoint import read_tensors
 from cratecli.weights.hub import MODEL_FILE
 from cratecli.weights.store import store_model
 from tests.support.checkpoints import released
 from tests.support.hub import FakeHub, Repository, serving_hub
+from tests.support.metrics import opening_row
 from tests.support.models import CONFIG as SMALL
 from tests.support.models import small_crate
 
@@ -103,21 +103,8 @@ def run_folder(folder: Path, file: Path, *rows: Record) -> Path:
     return folder
 
 
-OPENING = OpeningRow(
-    recipe=TrainRecipe(model=WITH_CLASSES, epochs=3),
-    images=36,
-    left_out=0,
-    classes=2,
-    data="c0" * 32,
-    init=WeightsId("crate-nano", "da" * 32),
-    parameters=5000,
-    steps=1200,
-    dtype="no",
-    compiled=False,
-    device="cpu",
-    processes=1,
-    threads=2,
-    versions={"torch": "2.6"},
+OPENING = opening_row(TrainRecipe(model=WITH_CLASSES, epochs=3)).model_copy(
+    update={"classes": 2, "steps": 1200}
 )
 STEP = {"step": 1200, "epoch": 3.0, "seconds": 9.0, "images_per_second": 12.0}
 
@@ -126,7 +113,7 @@ def test_the_card_of_a_run_says_how_it_was_trained_and_how_well(tmp_path: Path, 
     measures = MeasuresRow.model_validate(STEP | {"judged_in": 1.0, "accuracy": 0.75, "agree IoU": 0.5})
     last = LastRow(step=1200, seconds=9.0, file="model.safetensors", sha256="c0" * 32)
     card = prepare_publication(run_folder(tmp_path / "run", file, OPENING, measures, last), "lab/crate").card
-    assert f"fine-tuned from `crate-nano` (sha256 {'da' * 32}); 1,200 of 1,200 steps" in card
+    assert f"fine-tuned from `crate-nano` (sha256 {'c0' * 32}); 1,200 of 1,200 steps" in card
     assert f"36 images of 2 classes; the SHA-256 of their names and sizes is {'c0' * 32}" in card
     assert {"| epochs | 3.0 |", "| accuracy | 0.75 |", "| agree IoU | 0.5 |"} <= set(card.splitlines())
     begun = prepare_publication(run_folder(tmp_path / "begun", file, OPENING), "lab/crate").card

@@ -6,28 +6,13 @@ import math
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from cratecli.model.engine import WeightsId
 from cratecli.training.records import LastRow, LossRow, MeasuresRow, MetricsRow, OpeningRow, TrainedRecord
+from tests.support.metrics import opening_row
 from tests.support.toy import RECIPE
 
 ROWS: TypeAdapter[MetricsRow] = TypeAdapter(MetricsRow)
 PLACE = {"step": 4, "epoch": 1.0, "seconds": 0.5, "images_per_second": 64.0}
-OPENING = OpeningRow(
-    recipe=RECIPE,
-    images=36,
-    left_out=0,
-    classes=3,
-    data="c0" * 32,
-    init=WeightsId("crate-nano", "c0" * 32),
-    parameters=5000,
-    steps=12,
-    dtype="no",
-    compiled=False,
-    device="cpu",
-    processes=1,
-    threads=2,
-    versions={"torch": "2.6"},
-)
+OPENING = opening_row(RECIPE)
 
 
 @pytest.mark.parametrize(
