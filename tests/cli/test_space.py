@@ -24,11 +24,11 @@ def address() -> Iterator[str]:
     """Start the demo, and give its address."""
     pytest.importorskip("gradio", reason="gradio is not installed")
     settings = {"GRADIO_ANALYTICS_ENABLED": "False", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-W", "ignore", ROOT / "examples/space/app.py"]
+    command = [sys.executable, "-W", "ignore", str(ROOT / "examples/space/app.py")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **settings}) as demo:
         try:
-            lines = iter(demo.stdout or ())
-            yield next(filter(None, (re.search(r"http://127\.0\.0\.1:\d+", line) for line in lines)))[0]
+            said = (re.search(r"http://127\.0\.0\.1:\d+", line) for line in demo.stdout or ())
+            yield next(each[0] for each in said if each)
         finally:
             demo.terminate()
 
