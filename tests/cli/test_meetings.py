@@ -55,6 +55,8 @@ def test_python_takes_a_photo_in_a_shard(
     for wrong in (f"{name}::2.jpg", "no.tar::1.jpg", "a\0.tar::1.jpg"):
         with pytest.raises(InputError):
             cratecli.look(wrong)
+    good, absent = cratecli.segment_many([f"{name}::1.jpg", f"{name}::2.jpg"], errors="return")
+    assert isinstance(absent, InputError) and not isinstance(good, cratecli.CrateError)
     (machine.desk / "f.tar").mkdir()
     with pytest.raises(InputError, match=r"f\.tar::1\.jpg: no such file"):
         as_rgb("f.tar::1.jpg")

@@ -13,7 +13,7 @@ from cratecli.errors import InputError, UsageError
 from cratecli.files import open_file
 from cratecli.io.images import EXTENSIONS
 from cratecli.io.sources import tables, tars
-from cratecli.io.sources.entry import Entry, Reading
+from cratecli.io.sources.entry import Entry, Reading, failing
 from cratecli.io.sources.stores import open_object, photo_at, version_of
 from cratecli.io.urls import is_url, kept_inside, path_of, shown
 
@@ -147,13 +147,14 @@ def entry_at(name: str) -> Entry:
     """Take a manifest's name of a photo that is no file of its own, or a user's, for the photo.
 
     One inside something is found by reading from the beginning on. Raises `UsageError` for a URL of a protocol that is
-    not known, or whose package is missing, and `InputError` for a path that leads into no shard or table.
+    not known, or whose package is missing; a path that leads into no shard or table cannot be read.
     """
     splits = ((name[: each.start()], name[each.end() :]) for each in re.finditer("::", name))
     found = next(((kind, *split) for split in splits if (kind := packed_kind(split[0]))), None)
     if found is None:
         if not is_url(name):
-            raise InputError(f"{name}: no such file")
+            absent = InputError(f"{name}: no such file")
+            return Entry(name, name, failing(absent), title=kept_inside(name).as_posix(), url=name)
         return photo_at(name)
     kind, source, member = found
     packed = Packed(source, kind)
