@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import cratecli
+from cratecli.cli import app
 from cratecli.errors import InputError
 from cratecli.io.images import as_rgb
 from cratecli.weights import graphs
@@ -88,3 +89,16 @@ def test_a_page_of_a_photo_in_a_shard_has_no_doubts(machine: Machine, here: Here
     (machine.desk / "a.tar").write_bytes(tar_of({"1.jpg": jpeg(1)}))
     assert here("explore", "a.tar::1.jpg", "--size", "32", "-q", "-o", "page.html").code == 0
     assert "no longer there" not in here("explain", "page.html").err
+
+
+def test_a_library_that_memory_does_not_hold_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(**_: object) -> None:
+        raise ImportError("libcrypto.so: failed to map segment from shared object")
+
+    monkeypatch.setattr(app, "app", load)
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("crate: out of memory")
