@@ -124,8 +124,8 @@ def _run() -> int:
         forget_stdout()
         tell(_explained(error))
         code = 1
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and _NO_THREAD not in str(error):
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if not isinstance(error, MemoryError) and not any(each in str(error) for each in _NO_MORE):
             raise
         tell("out of memory, or of threads: the system gives no more; raise its limits, or run fewer at once")
         code = 1
@@ -142,8 +142,10 @@ def _in_our_words(error: typer.TyperException) -> str:
     return text[:1].lower() + text[1:].rstrip(".") if text.isascii() else text
 
 
-_NO_THREAD = (
-    "can't start new thread"  # Python's words, for want of memory or where a container allows no more
+_NO_MORE = (
+    "can't start new thread",  # Python's words, for want of memory or where a container allows no more
+    "failed to map segment",  # the linker's, of a library for which there is no memory
+    "cannot allocate memory",
 )
 
 

@@ -139,7 +139,7 @@ def _explained(path: Path, content: Mapping[str, Any]) -> Explained:
         doubts += [
             f"{each}: no longer there"
             for each in inputs
-            if each != "-" and not is_url(each) and not Path(each).exists()
+            if each != "-" and not is_entry(each) and not Path(each).exists()
         ]
         doubts += ["the photo came through standard input: pipe it in"] if "-" in inputs else []
     else:

@@ -81,6 +81,8 @@ def _unpack(run: str, reader: _Reader, manifest: Path) -> int:
         made = (about.get("made") or [about.get("crate")])[0]
         if not isinstance(made, dict):
             raise ValueError("does not say how it was made")
+        if made.get("weights_are") == "file":  # named from the file's folder on, which the manifest is not in
+            made["weights"] = os.path.abspath(place / made["weights"])  # noqa: PTH100
         options = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
         with _opened(run) as stream, manifest.open("w", encoding="utf-8") as rows:
             for photo in reader.rows(stream):

@@ -23,8 +23,8 @@ from cratecli.io.microscopy import read_tiff
 from cratecli.io.numbers import Numbers, to_levels
 from cratecli.io.opening import MAX_PIXELS, UnknownLayoutError, open_image, refuse_thin, without_bad_metadata
 from cratecli.io.ranges import Range
+from cratecli.io.sources.entry import is_entry
 from cratecli.io.tiff_tags import ORIENTATION, Tags, black_is_zero, read_tags
-from cratecli.io.urls import is_url
 
 EXTENSIONS = frozenset(
     {
@@ -56,6 +56,8 @@ class Decoded:
 def as_rgb(photo: PhotoLike, *, range: str = "auto") -> RGB:
     """Convert a path, a URL, bytes or a Pillow image to an upright RGB array, 0–255; an array is taken as it is.
 
+    A path or URL may go on into a shard or a table, as `a.tar::b.jpg`.
+
     `range` says which numbers are black and white: see `Range.parse`.
     Raises `InputError` as `read` does, for an array that is not uint8 of (height, width, 3), and for anything else,
     and `UsageError` for a URL of a protocol that is not known, or whose package is missing.
@@ -69,11 +71,11 @@ def as_rgb(photo: PhotoLike, *, range: str = "auto") -> RGB:
         refuse_large(len(photo), "the bytes")
         return decode(photo, "the bytes", range=range).rgb
     if isinstance(photo, str | Path):
-        if not is_url(str(photo)):
+        if not is_entry(str(photo)) or os.path.lexists(photo):
             return read(Path(photo), range=range)
-        from cratecli.io.sources.stores import photo_at
+        from cratecli.io.sources.packed import entry_at
 
-        entry = photo_at(str(photo))
+        entry = entry_at(str(photo))
         return decode(entry.read(BYTES_A_PIXEL * MAX_PIXELS), entry.name, range=range).rgb
     if not isinstance(photo, np.ndarray):
         raise InputError(f"a photo is {short(photo)}: neither a path, a Pillow image nor an array")

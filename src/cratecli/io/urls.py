@@ -40,7 +40,9 @@ def shown(url: str) -> str:
     >>> shown("https://me:secret@host/a.jpg?X-Amz-Signature=1"), shown("s3://bucket/a b.jpg")
     ('https://host/a.jpg', 's3://bucket/a b.jpg')
     """
-    protocol, _, rest = url.partition("://")
+    protocol, between, rest = url.partition("://")
+    if not between:
+        return url
     if protocol.lower() in WEB:
         rest = re.split(r"[?#]", rest, maxsplit=1)[0]
     host, slash, path = rest.partition("/")
@@ -60,11 +62,23 @@ def scrub(text: str) -> str:
 def path_of(url: str) -> PurePosixPath:
     """Give the path that names of outputs are made of: host or bucket first, without a query.
 
-    >>> path_of("https://host/photos/a%20b.jpg?x=1").as_posix()
-    'host/photos/a b.jpg'
+    Whatever is quoted in it, it is `kept_inside`.
+
+    >>> [path_of(f"https://host/{name}").as_posix() for name in ("a%20b.jpg?x=1", "%00.jpg", "x/..%2f..%2fc.jpg")]
+    ['host/a b.jpg', 'host/%00.jpg', 'host/x/c.jpg']
     """
     named = shown(url).partition("://")[2]
-    return PurePosixPath(unquote(named) if protocol_of(url) in WEB else named)
+    return kept_inside(unquote(named) if protocol_of(url) in WEB else named)
+
+
+def kept_inside(name: str) -> PurePosixPath:
+    """Give a path less its roots and `..`, which lead out of a folder; a NUL, which no path can hold, is quoted.
+
+    >>> kept_inside("/a/../../b.jpg").as_posix()
+    'a/b.jpg'
+    """
+    path = PurePosixPath(name.replace("\0", "%00"))
+    return PurePosixPath(*(part for part in path.parts if part not in ("..", path.anchor)))
 
 
 def refuse_unknown(url: str, what: str = "read") -> None:

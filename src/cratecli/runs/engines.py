@@ -19,5 +19,9 @@ def load_for(
 ) -> Model:
     """Load a model for an engine; `auto` resumes a plan with the one that began it. Raises what `load` raises."""
     if engine == "auto" and plan.resume and plan.manifest and device in ("auto", "cpu"):
-        engine = engine_in(plan.manifest) or engine
+        began = engine_in(plan.manifest)
+        if began and loading.can_run(
+            began, name_or_file, dtype=dtype
+        ):  # the run may have asked another model
+            engine = began
     return loading.load(name_or_file, engine=engine, device=device, dtype=dtype)

@@ -1,5 +1,6 @@
 """Photos of a Python caller through the batch engine, their results in the order of the photos."""
 
+import os
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Literal
 from cratecli.emergence.features import View
 from cratecli.errors import CrateError, UsageError
 from cratecli.io import images
-from cratecli.io.sources.stores import photo_at
-from cratecli.io.urls import is_url
+from cratecli.io.sources.entry import is_entry
+from cratecli.io.sources.packed import entry_at
 from cratecli.runs.batch import DecodedPhoto, Desk, Result, work
 from cratecli.runs.jobs import Failure, Job, Skipped
 from cratecli.runs.views import Question
@@ -61,6 +62,6 @@ def _job(photo: images.PhotoLike, number: int) -> Job:
     """Make a job of a path, a URL or what is in memory. Raises `UsageError` for a URL that cannot be read."""
     if not isinstance(photo, str | Path):
         return Job(None, None, number, photo)
-    if is_url(str(photo)):
-        return Job(None, None, number, entry=photo_at(str(photo)))
+    if is_entry(str(photo)) and not os.path.lexists(photo):
+        return Job(None, None, number, entry=entry_at(str(photo)))
     return Job(Path(photo), None, number)

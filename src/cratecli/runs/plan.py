@@ -251,7 +251,7 @@ def _inside(path: Path) -> Path:
     >>> [_inside(Path(name)).as_posix() for name in ("./a/b.jpg", "../../x.jpg", "/abs/x.jpg")]
     ['a/b.jpg', 'x.jpg', 'abs/x.jpg']
     """
-    parts = Path(os.path.normpath(path)).parts
+    parts = Path(os.path.normpath(str(path).replace("\0", "%00"))).parts
     return Path(*(part for part in parts if part not in ("..", path.anchor)))
 
 

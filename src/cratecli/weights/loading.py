@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from cratecli.errors import UsageError
-from cratecli.model.engine import Model
+from cratecli.model.engine import Engine, Model
 from cratecli.model.graph import GraphModel
 from cratecli.weights import fetch, graphs, registry
 from cratecli.weights.download import explained
@@ -66,6 +66,15 @@ def _runs_as_graph(name_or_file: str | Path | None, *, engine: EngineChoice, dev
         return True
     has_graph = row is not None and row.graph_sha256 is not None and graphs.runtime_here()
     return engine == "auto" and fits and has_graph and (device == "cpu" or not gpu_here())
+
+
+def can_run(engine: Engine, name_or_file: str | Path | None = None, *, dtype: str = "auto") -> bool:
+    """Tell whether an engine can run a model at all. Raises what `find_weights` does."""
+    row, path = find_weights(name_or_file)
+    if graphs.is_graph(path):
+        return engine == "onnx"
+    has_graph = row is not None and row.graph_sha256 is not None
+    return engine == "torch" or (has_graph and dtype in ("auto", "float32"))
 
 
 def load_graph(name_or_file: str | Path | None = None) -> GraphModel:

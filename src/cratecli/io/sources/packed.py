@@ -13,9 +13,9 @@ from cratecli.errors import InputError, UsageError
 from cratecli.files import open_file
 from cratecli.io.images import EXTENSIONS
 from cratecli.io.sources import tables, tars
-from cratecli.io.sources.entry import Entry, Reading
+from cratecli.io.sources.entry import Entry, Reading, failing
 from cratecli.io.sources.stores import open_object, photo_at, version_of
-from cratecli.io.urls import is_url, path_of, shown
+from cratecli.io.urls import is_url, kept_inside, path_of, shown
 
 Kind = Literal["tar", "parquet", "arrow", "dataset"]
 
@@ -91,8 +91,8 @@ class Packed:
             return
         try:
             stream = open_file(self.path)
-        except OSError as error:
-            raise InputError(f"{self.name}: {error.strerror or error}") from None
+        except (OSError, ValueError) as error:  # Python's, of a NUL in a name
+            raise InputError(f"{self.name}: {getattr(error, 'strerror', None) or error}") from None
         with stream:
             yield stream
 
@@ -147,13 +147,18 @@ def entry_at(name: str) -> Entry:
     """Take a manifest's name of a photo that is no file of its own, or a user's, for the photo.
 
     One inside something is found by reading from the beginning on. Raises `UsageError` for a URL of a protocol that is
-    not known, or whose package is missing.
+    not known, or whose package is missing; a path that leads into no shard or table cannot be read.
     """
-    source, inside, member = name.partition("::")
-    if not inside or (kind := packed_kind(source)) is None:
+    splits = ((name[: each.start()], name[each.end() :]) for each in re.finditer("::", name))
+    found = next(((kind, *split) for split in splits if (kind := packed_kind(split[0]))), None)
+    if found is None:
+        if not is_url(name):
+            absent = InputError(f"{name}: no such file")
+            return Entry(name, name, failing(absent), title=kept_inside(name).as_posix(), url=name)
         return photo_at(name)
+    kind, source, member = found
     packed = Packed(source, kind)
-    title = f"{packed.place.name}/{member}"
+    title = f"{packed.place.name}/{kept_inside(member)}"
     label = f"{packed.name}::{member}"
     return Entry(label, member, partial(_found, packed, member), packed.path, title=title, url=name)
 
