@@ -200,7 +200,7 @@ def test_outputs_go_to_a_store_and_are_taken_up_again(
     asked = ("segment", "memory://b/photos/", "-r", "-o", "memory://b/masks/", *FAST[:-1])
     done = here(*asked)
     assert (done.code, done.lines) == (0, ["memory://b/masks/sub/0.png", "memory://b/masks/sub/1.png"])
-    assert "what is done is noted in masks.manifest.jsonl, which --resume" in done.err
+    assert "what is done is noted in b-masks.manifest.jsonl, which --resume" in done.err
     assert machine.files() == []
     store.pipe_file("/b/masks/sub/1.png", b"torn")
     assert here(*asked, "--resume").lines == ["memory://b/masks/sub/1.png"]
@@ -211,7 +211,7 @@ def test_outputs_go_to_a_store_and_are_taken_up_again(
     store.pipe_file("/b/masks/sub/0.png", edited)
     assert "changed since they were made, and kept" in here(*asked, "--resume").err
     assert store.cat_file("/b/masks/sub/0.png") == edited
-    assert here("export", "masks.manifest.jsonl", "--as", "coco", "-o", "run.json", "-q").code == 0
+    assert here("export", "b-masks.manifest.jsonl", "--as", "coco", "-o", "run.json", "-q").code == 0
     names = [each["file_name"] for each in json.loads((machine.desk / "run.json").read_text())["images"]]
     assert names == ["0.jpg", "1.jpg"]
 

@@ -58,7 +58,7 @@ def test_a_run_from_store_to_store_is_killed_and_taken_up(machine: Machine, lake
         members["7.jpg"] = b"no photo"
         lake.pipe_file(f"lake/in/{shard}.tar", tar_of(members))
     asked = ("segment", "s3://lake/in/{0..1}.tar", "-o", "s3://lake/masks/", "--batch-size", "2", *FAST)
-    manifest = machine.desk / "masks.manifest.jsonl"
+    manifest = machine.desk / "lake-masks.manifest.jsonl"
 
     def rows() -> list[str | None]:
         return [line.row.output for line in read_manifest(manifest)] if manifest.exists() else []
@@ -97,4 +97,4 @@ def test_photos_below_a_prefix(machine: Machine, lake: Any) -> None:
     assert sorted(found) == made  # no name begins with a dot
     denied = machine.crate("segment", "s3://no-such-bucket/a.jpg", "-o", "a.png", "-q", installed=True)
     assert (denied.code, denied.err) == (1, "crate: s3://no-such-bucket/a.jpg: no such object\n")
-    assert Path(machine.desk / "masks.manifest.jsonl").exists()
+    assert Path(machine.desk / "lake-photos-masks.manifest.jsonl").exists()

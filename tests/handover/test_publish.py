@@ -125,8 +125,8 @@ def test_the_card_of_a_run_says_how_it_was_trained_and_how_well(tmp_path: Path, 
 
 
 def test_a_name_that_is_none(file: Path) -> None:
-    for name in ("crate", "a/b/c", "../x", "lab/crate@v1 x"):
-        with pytest.raises(UsageError, match="hf:OWNER/NAME"):
+    for name in ("crate", "a/b/c", "../x", "lab/crate@v1"):
+        with pytest.raises(UsageError, match="write OWNER/NAME"):
             prepare_publication(file, name)
 
 

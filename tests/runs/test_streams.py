@@ -102,7 +102,7 @@ def test_urls_have_their_places_in_the_tree() -> None:
     assert [job.target for job in planned.jobs] == [Path("out/x/1.png"), Path("out/y/1.png")]
     stored = plan(Inputs(urls[:1]), "memory://c/masks/", "mask", to_stdout=False)
     assert [job.output for job in stored.jobs] == ["memory://c/masks/1.png"]
-    assert stored.manifest == Path("masks.manifest.jsonl")
+    assert stored.manifest == Path("c-masks.manifest.jsonl")
     single = plan(Inputs(("https://host/a%20b.jpg?key=1",)), None, "mask", to_stdout=False)
     assert [(job.name, job.target) for job in single.jobs] == [
         ("https://host/a%20b.jpg", Path("a b.mask.png"))

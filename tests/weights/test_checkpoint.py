@@ -1,6 +1,7 @@
 """Checkpoints: every wrapping and layout in, one strict model out; all else refused in one line."""
 
 import json
+import zipfile
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +20,7 @@ from cratecli.errors import WeightsError
 from cratecli.model.blocks import ISTA
 from cratecli.model.config import Attention, CrateConfig, Sparsifier
 from cratecli.model.crate import Crate
-from cratecli.weights.checkpoint import load_model, read_config
+from cratecli.weights.checkpoint import load_model, read_config, read_tensors
 from tests.support.checkpoints import released
 
 SMALL = CrateConfig(patch_size=4, width=12, heads=3, depth=2, image_size=16, classes=5)
@@ -303,3 +304,14 @@ def test_somebody_elses_model_is_no_crate(tmp_path: Path) -> None:
     write_bare(nn.Linear(2, 2).state_dict(), tmp_path / "m.pth")
     with pytest.raises(WeightsError, match="not a CRATE checkpoint; its tensors are bias, weight"):
         loaded(tmp_path / "m.pth", heads=3)
+
+
+def test_exports_are_no_checkpoints(tmp_path: Path) -> None:
+    """What `crate models export` writes is refused by its name, not as a broken file."""
+    (tmp_path / "m.onnx").write_bytes(b"graph")
+    with pytest.raises(WeightsError, match="is an ONNX graph, and this needs the model"):
+        read_tensors(tmp_path / "m.onnx")
+    with zipfile.ZipFile(tmp_path / "m.pt2", "w") as archive:
+        archive.writestr("m/archive_format", "pt2")
+    with pytest.raises(WeightsError, match=r"is a program of torch\.export: -m takes its model"):
+        read_tensors(tmp_path / "m.pt2")

@@ -87,7 +87,8 @@ Model = Annotated[
         "-m",
         "--model",
         metavar="NAME|FILE",
-        help="A model of `crate models list`, a checkpoint file, or an export, FILE.onnx.",
+        help="A model of `crate models list`, or a checkpoint file; of segment, objects, heads, parts and worker also "
+        "an export, FILE.onnx.",
     ),
 ]
 Output = Annotated[

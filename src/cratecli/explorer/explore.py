@@ -37,7 +37,7 @@ def explore(
     bad photo, and then writes nothing; `UsageError` for photos that one page does not hold, `OutputError`, and what
     `load_model` raises.
     """
-    one = isinstance(photos, str | Path | np.ndarray) or not isinstance(photos, Iterable)
+    one = isinstance(photos, str | Path | bytes | np.ndarray) or not isinstance(photos, Iterable)
     plan = _planned([photos] if one else list(photos), Path(output))  # type: ignore[list-item,arg-type]
     ready = as_model(model)
     recipe = choose_explore_recipe(ready, **asked)

@@ -178,9 +178,8 @@ def _ending(form: FileEach, photo: FinishedPhoto) -> str:
     """Give a photo's extension. Raises `InputError` for one that the format's tool does not read."""
     if (ending := PurePosixPath(photo.name).suffix).lower() not in form.endings:
         known = ", ".join(sorted(form.endings))
-        raise InputError(
-            f"{photo.shown}: the tool reads {known}, not {ending!r}: convert it, or --photos none"
-        )
+        what = f"not {ending!r}: convert it, or" if ending else "and it has no ending, as rows of tables:"
+        raise InputError(f"{photo.shown}: the tool reads {known}, {what} --photos none")
     return ending
 
 

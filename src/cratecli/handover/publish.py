@@ -48,7 +48,13 @@ def prepare_publication(source: str | Path, repository: str, *, licence: str | N
     stays float16. A run's card says on what, how and how well it was trained. `licence` is an identifier of the Hub,
     such as `apache-2.0`. Raises `UsageError`, `WeightsError`, and `InputError` for metrics that cannot be read.
     """
-    repository = parse_address(f"hf:{repository.removeprefix('hf:')}").repository
+    named = repository.removeprefix("hf:")
+    try:
+        repository, revision = parse_address(f"hf:{named}")
+    except UsageError:
+        revision = named
+    if revision is not None:
+        raise UsageError(f"{named!r} is no repository of the Hub: write OWNER/NAME")
     path = Path(source)
     run = _read_run(path) if path.is_dir() else None
     file = path / CHECKPOINT if run else path

@@ -100,11 +100,11 @@ class Plan:
     def manifest(self) -> Path | None:
         """Give where the manifest lies: in the folder, or beside the file of several photos, or of one to resume.
 
-        That of outputs in a store is in the working folder, and named after the last part of their URL.
+        That of outputs in a store is in the working folder, and named after the parts of their URL.
         """
         shared = self.place or self.target
         if self.destination is not None and shared is not None:
-            return Path(shared.name).with_suffix(f".{MANIFEST}")
+            return Path("-".join(shared.parts[1:])).with_suffix(f".{MANIFEST}")
         if self.place is not None:
             return self.place / MANIFEST
         several = len(self.jobs) > 1 or self.streams or self.resume or self.prune

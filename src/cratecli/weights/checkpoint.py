@@ -50,11 +50,17 @@ def read_tensors(path: Path) -> Tensors:
     Known wrappings are taken off. Raises `WeightsError` for a file of anything but tensors by name.
     """
     config = labels = None
+    if is_graph(path):
+        raise WeightsError(f"{path}: is an ONNX graph, and this needs the model that it was made of")
     try:
         with path.open("rb") as file:
             head = file.read(9)
         if zipped := head.startswith(b"PK"):
             _refuse_packed_records(path)
+            if _is_program(path):
+                raise WeightsError(
+                    f"{path}: is a program of torch.export: -m takes its model, or an ONNX export"
+                )
         if head[8:] == b"{":
             with safe_open(path, framework="pt", backend="pread") as stored:
                 about = stored.metadata() or {}
@@ -69,6 +75,8 @@ def read_tensors(path: Path) -> Tensors:
             # MAE's training script saves its options, an inert Namespace, beside the weights.
             with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals([Namespace]):
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+    except WeightsError:
+        raise
     except UnpicklingError:
         raise WeightsError(f"{path}: {_NO_TENSORS}") from None
     except Exception as error:  # a broken file makes its parser raise anything
@@ -85,6 +93,12 @@ def _refuse_packed_records(path: Path) -> None:
     stored = all(record.compress_type == zipfile.ZIP_STORED for record in records)
     if not stored or sum(record.file_size for record in records) > path.stat().st_size:
         raise ValueError("its records are compressed, or more than the file holds")
+
+
+def _is_program(path: Path) -> bool:
+    """Tell whether a zip file is a `.pt2` of torch.export."""
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/archive_format") for name in archive.namelist())
 
 
 def _is_npz(path: Path) -> bool:

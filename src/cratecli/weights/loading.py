@@ -62,7 +62,8 @@ def _runs_as_graph(name_or_file: str | Path | None, *, engine: EngineChoice, dev
         return True
     if engine == "onnx":
         if not fits:
-            raise UsageError(f"--engine onnx runs on the CPU, in float32: not on {device}, in {dtype}")
+            wrong = f"on {device}" if device not in ("auto", "cpu") else f"in {dtype}"
+            raise UsageError(f"--engine onnx runs on the CPU, in float32: not {wrong}")
         return True
     has_graph = row is not None and row.graph_sha256 is not None and graphs.runtime_here()
     return engine == "auto" and fits and has_graph and (device == "cpu" or not gpu_here())
