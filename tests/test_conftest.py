@@ -32,7 +32,9 @@ def test_what_needs_posix_is_known(tmp_path: Path) -> None:
     windows = frozenset({"fcntl", "resource"})
     tests = posix.ROOT / "tests"
     assert posix.lacking(tests / "test_locks.py", windows) == {"fcntl"}
-    assert posix.lacking(tests / "fuzz/test_checkpoint.py", windows) == {"resource"}  # by tests.support.survival
+    assert posix.lacking(tests / "fuzz/test_checkpoint.py", windows) == {
+        "resource"
+    }  # by tests.support.survival
     assert posix.lacking(tests / "test_conftest.py", windows) == frozenset()
     assert posix.lacking(tests / "test_locks.py", frozenset({"winreg"})) == frozenset()
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 README = (ROOT / "README.md").read_text()
 TOOLS = {"./check", ".venv/bin/mkdocs", ".venv/bin/pip", ".venv/bin/pytest"}
-"""What steps start in the environment that an earlier one made; and `python`, and the shell's own."""
+"""What steps start in the environment that an earlier one made; besides, `python` and `test`."""
 
 
 def steps(workflow: Path) -> Iterator[dict[str, Any]]:
@@ -64,7 +64,7 @@ def test_every_command_names_what_is_there(workflow: Path) -> None:
         assert each["name"]
         for line in each["run"].splitlines():
             (word, *_) = [part for part in line.split() if not re.match(r"\w+=", part)]
-            assert word in {"python", "command", "test", *TOOLS}, line
+            assert word in {"python", "test", *TOOLS}, line
         for named in re.findall(r"\.\[([\w,-]+)\]", each["run"]):
             assert set(named.split(",")) <= set(extras)
         for place in re.findall(r"(?:tests|src|docs)/[\w/.]+", each["run"]):

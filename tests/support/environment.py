@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_WINDOWS = ("COMSPEC", "PATHEXT", "SYSTEMROOT", "TEMP", "TMP", "WINDIR")
+_WINDOWS = (
+    ("COMSPEC", "PATHEXT", "SYSTEMROOT", "TEMP", "TMP", "WINDIR", "PYTHONUTF8") if os.name == "nt" else ()
+)
 KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "CRATE_FUZZ", *_WINDOWS)
 """The variables that are the machine's, where its programs, libraries and temporary files are; and ours for fuzzing."""
 
