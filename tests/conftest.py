@@ -11,7 +11,7 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
-from tests.support import sizes
+from tests.support import posix, sizes
 from tests.support.environment import forget_variables, inheriting_nothing
 from tests.support.server import Server, serving
 
@@ -32,6 +32,13 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Skip, with the reason, a module of tests that needs modules of POSIX where there are none: on Windows."""
+    if lacking := posix.lacking(module_path):
+        return posix.skipped(module_path, parent, f"needs {', '.join(sorted(lacking))}, which only POSIX has")
+    return None
 
 
 @pytest.fixture(scope="session")

@@ -60,12 +60,24 @@ def real_folder(folder: Path) -> Path:
     real = os.path.realpath(folder)
     if real == os.path.abspath(folder):  # noqa: PTH100 - links are what is asked for
         return folder
-    return Path(real if folder.is_absolute() else os.path.relpath(real))
+    return Path(real if folder.is_absolute() else relative_path(real))
 
 
 def seen_from(folder: Path, path: Path) -> str:
     """Give a path relative to a folder, with `/` between, so that it leads there whatever links are on either way."""
-    return Path(os.path.relpath(real_place(path), os.path.realpath(folder))).as_posix()
+    return Path(relative_path(real_place(path), os.path.realpath(folder))).as_posix()
+
+
+def relative_path(path: str | Path, folder: str | Path = os.curdir) -> str:
+    """Give a path relative to a folder; from another drive, which only Windows has, the whole path.
+
+    >>> relative_path("/d/a/x.jpg", "/d/b") == os.path.join("..", "a", "x.jpg")
+    True
+    """
+    try:
+        return os.path.relpath(path, folder)
+    except ValueError:
+        return os.path.abspath(path)  # noqa: PTH100 - links stay
 
 
 def _without_waiting(path: str, flags: int) -> int:

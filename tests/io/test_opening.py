@@ -14,6 +14,7 @@ from PIL import Image
 from cratecli.errors import InputError
 from cratecli.io import images, opening
 from tests.support import broken
+from tests.support.memory import STATUS
 
 
 def refused(content: bytes, name: str = "photo", **options: Any) -> str:
@@ -86,6 +87,7 @@ def test_a_bomb_is_refused(name: str) -> None:
     assert "89,478,485 pixels; --max-pixels" in said or "too large" in said
 
 
+@pytest.mark.skipif(not STATUS.exists(), reason="/proc tells the memory")
 def test_bombs_take_little_memory() -> None:
     script = """
 from cratecli.errors import InputError

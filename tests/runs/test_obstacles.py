@@ -7,7 +7,7 @@ import pytest
 
 from cratecli.errors import OutputError
 from cratecli.runs.jobs import deliver
-from cratecli.runs.obstacles import Disk
+from cratecli.runs.obstacles import Disk, forbidden_on_windows
 
 
 def refused(output: Path) -> bool:
@@ -99,3 +99,30 @@ def test_devices_are_for_who_names_them() -> None:
     Disk().refuse([Path(os.devnull)], regular=False)
     with pytest.raises(OutputError, match="a pipe or a device is in its place"):
         Disk().refuse([Path(os.devnull)])
+
+
+@pytest.mark.parametrize("name", ["a.png", "auxiliary.png", "com10.png", "con-1.png", ".nul", "é b.png"])
+def test_names_that_windows_takes(name: str, tmp_path: Path) -> None:
+    assert forbidden_on_windows(name) is None
+    Disk(windows=True).refuse([tmp_path / name, tmp_path / "new" / name])
+
+
+@pytest.mark.parametrize(
+    "name", ["a:b.png", "a?.png", "b\\c.png", "a\tb", "NUL.mask.png", "com1", "lpt² .png", "a."]
+)
+def test_names_that_windows_does_not_take(name: str, tmp_path: Path) -> None:
+    """A photo's name in an archive may be one; elsewhere it is a name as any other."""
+    outputs = [tmp_path / name, tmp_path / name / "a.png"]
+    for output in outputs:
+        with pytest.raises(OutputError, match="Windows") as refusal:
+            Disk(windows=True).refuse([output])
+        assert refusal.value.alone
+    Disk(windows=False).refuse(outputs)
+
+
+def test_a_drive_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows a path's last folder, `Z:`, can be missing too."""
+    monkeypatch.setattr("os.path.isdir", lambda _: False)
+    monkeypatch.setattr("os.path.lexists", lambda _: False)
+    with pytest.raises(OutputError, match=r"a\.png: cannot be written: there is no /"):
+        Disk(windows=True).refuse([Path("/out/deep/a.png")])

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "CRATE_FUZZ")
+_WINDOWS = (
+    ("COMSPEC", "PATHEXT", "SYSTEMROOT", "TEMP", "TMP", "WINDIR", "PYTHONUTF8") if os.name == "nt" else ()
+)
+KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "CRATE_FUZZ", *_WINDOWS)
 """The variables that are the machine's, where its programs, libraries and temporary files are; and ours for fuzzing."""
 
 
@@ -15,6 +18,7 @@ def environment(home: Path) -> dict[str, str]:
     """List all variables of a process whose user has a home of their own, and no settings."""
     return {name: os.environ[name] for name in KEPT if name in os.environ} | {
         "HOME": str(home),
+        **({"USERPROFILE": str(home)} if os.name == "nt" else {}),
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         "OMP_NUM_THREADS": "1",  # what is tested is small
@@ -29,7 +33,8 @@ def forget_variables() -> None:
         if name not in listed and not name.startswith("PYTEST_"):
             del os.environ[name]
     os.environ.update(listed)
-    time.tzset()
+    if hasattr(time, "tzset"):
+        time.tzset()
 
 
 @contextmanager
@@ -49,7 +54,8 @@ def inheriting_nothing() -> Iterator[None]:
 
 def _ignored() -> Iterator[signal.Signals]:
     """Find the signals that whoever started this process had it ignore, as the background of a shell script does."""
-    python_ignores = {signal.SIGPIPE, signal.SIGXFSZ}  # and `subprocess` gives back
+    names = ("SIGPIPE", "SIGXFSZ")  # which Python ignores, and `subprocess` gives back; Windows has neither
+    python_ignores = {getattr(signal, name) for name in names if hasattr(signal, name)}
     for each in signal.valid_signals() - python_ignores:
         if signal.getsignal(each) is signal.SIG_IGN:
             yield signal.Signals(each)

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import traceback
 import warnings
@@ -27,6 +28,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+import pytest
 from filelock import FileLock
 
 from tests.support.environment import environment
@@ -61,6 +63,9 @@ if code < 0:
 os._exit(code)
 """
 
+FORKS = sys.platform == "linux"
+"""Elsewhere `os.fork` is missing, or ends a process badly that has started threads, as libraries of macOS do."""
+
 IMPORTED = (
     *("cv2", "matplotlib.backends.backend_agg", "matplotlib.figure", "PIL.ImageDraw", "PIL.ImageFont"),
     *(
@@ -86,8 +91,10 @@ def warm_crate(*more: str) -> Path:
     """Start the process that forks, unless another process of these tests has. Gives the program `crate`.
 
     One that imports `more` modules is another process, a fork of the first. Both end with the process that runs the
-    tests: with pytest-xdist, the one that started this.
+    tests: with pytest-xdist, the one that started this. Where nothing is forked, the program is the installed one.
     """
+    if not FORKS:
+        return Path(sysconfig.get_path("scripts"), "crate")
     if run := os.environ.get("PYTEST_XDIST_TESTRUNUID"):
         runner, folder = os.getppid(), Path(tempfile.gettempdir(), f"crate-tests-{run[:12]}-{len(more)}")
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -117,7 +124,7 @@ _servers: list["subprocess.Popen[bytes]"] = []
 
 def warm_python() -> Path:
     """Give the program `python` of the process that forks: it takes `-c`, a script, and the script's arguments."""
-    return warm_crate().with_name("python")
+    return warm_crate().with_name("python") if FORKS else Path(sys.executable)
 
 
 class Ended(NamedTuple):
@@ -140,6 +147,8 @@ class Forked:
         err: str = "",
     ) -> None:
         """Call a function in `folder`, or `crate`; its streams are files beside it, or stderr is the path `err`."""
+        if not FORKS:
+            pytest.skip("a fork of a process with libraries loaded works on Linux only")
         name = f"{folder}-{next(_NUMBERS)}"
         self._streams = Path(f"{name}.out"), Path(err or f"{name}.err")
         self._server = socket.socket(socket.AF_UNIX)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from cratecli.evaluation.intervals import RESAMPLES, Bootstrap
 from cratecli.evaluation.records import ProtocolName
 from cratecli.evaluation.result import Evaluation, ResultRow
 from cratecli.evaluation.scores import Scores, ScoreStore
+from cratecli.files import relative_path
 from cratecli.geometry import Size, fit_grid
 from cratecli.io import images
 from cratecli.io.datasets import Pair
@@ -88,7 +88,7 @@ class EvaluationProtocol(ABC, Generic[Scores]):
         """Name the folders of photos and masks, as seen from the data set's."""
         pair = self.pairs[0]
         places = {"images": pair.image.parent, "masks": pair.truth.parent}
-        return {name: Path(os.path.relpath(each, self.data)).as_posix() for name, each in places.items()}
+        return {name: Path(relative_path(each, self.data)).as_posix() for name, each in places.items()}
 
     def findings(self, scores: Mapping[str, Scores]) -> tuple[str, ...]:
         """Say what the scores show besides the rows, a sentence each."""

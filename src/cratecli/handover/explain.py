@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cratecli.errors import InputError
-from cratecli.files import real_folder
+from cratecli.files import real_folder, relative_path
 from cratecli.io.formats import pages, picture, tensors
 from cratecli.io.sources.entry import is_entry
 from cratecli.io.urls import is_url
@@ -101,7 +101,7 @@ def _explained(path: Path, content: Mapping[str, Any]) -> Explained:
         return (
             name
             if name == "-" or Path(name).is_absolute() or is_url(name)
-            else os.path.relpath(real_folder(path.parent) / name)
+            else relative_path(real_folder(path.parent) / name)
         )
 
     record = Provenance.model_validate(content)
@@ -125,7 +125,7 @@ def _explained(path: Path, content: Mapping[str, Any]) -> Explained:
     together = record.inputs is not None or record.input is None
     named = record.inputs or [] if together else [record.input or "-"]
     inputs = tuple(map(here, named))
-    output = os.path.relpath(_first_of(path, record.sheet))
+    output = relative_path(_first_of(path, record.sheet))
     if record.folder is not None:
         output = here(_above(record.folder))
     listed = made.photos.files_from if made.photos else None

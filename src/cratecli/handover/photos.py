@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from cratecli.errors import InputError, OutputError
-from cratecli.files import open_file
+from cratecli.files import open_file, relative_path
 from cratecli.handover.finished_run import FinishedPhoto
 from cratecli.io import images
 from cratecli.io.formats import PhotosBeside
@@ -73,7 +73,7 @@ def put_photo(photo: FinishedPhoto, target: Path, how: PhotosBeside, content: by
     temporary = target.with_name(f".crate-{uuid4().hex}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        source = os.path.relpath(os.path.realpath(photo.source), os.path.realpath(target.parent))
+        source = relative_path(os.path.realpath(photo.source), os.path.realpath(target.parent))
         _link(temporary, source, target)
         try:
             temporary.replace(target)

@@ -231,18 +231,19 @@ def _loose(
 
 
 def _below_shared(paths: Sequence[Path], entries: Sequence[bool]) -> list[Path]:
-    """Give paths below the folder that all of their kind share: files, and what is none."""
+    """Give paths below the folder that all of their kind share: files of a drive, and what is no file."""
     places = [
         Path("/", path) if entry else Path(os.path.abspath(path))  # noqa: PTH100 - links stay
         for path, entry in zip(paths, entries, strict=True)
     ]
+    kinds = [(entry, place.drive) for place, entry in zip(places, entries, strict=True)]
     shared = {
         kind: os.path.commonpath(
-            [place.parent for place, is_kind in zip(places, entries, strict=True) if is_kind == kind]
+            [place.parent for place, is_kind in zip(places, kinds, strict=True) if is_kind == kind]
         )
-        for kind in set(entries)
+        for kind in set(kinds)
     }
-    return [_inside(place.relative_to(shared[entry])) for place, entry in zip(places, entries, strict=True)]
+    return [_inside(place.relative_to(shared[kind])) for place, kind in zip(places, kinds, strict=True)]
 
 
 def _inside(path: Path) -> Path:

@@ -8,6 +8,8 @@ from itertools import chain, count
 from pathlib import PurePath, PurePosixPath
 from unicodedata import category
 
+from cratecli.files import relative_path
+
 _UNWRITABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, undecodable bytes, line breaks
 _NONCHARACTERS = "\ufffe\uffff"  # refused by XML
 
@@ -66,7 +68,7 @@ def name_below(path: str, root: str) -> str:
     >>> name_below("in/sub/b.jpg", "in"), name_below("../x.jpg", "in")
     ('sub/b.jpg', 'x.jpg')
     """
-    within = os.path.relpath(path, root)
+    within = relative_path(path, root)
     return safe(path if PurePath(within).parts[0] == os.pardir else within)
 
 
