@@ -28,12 +28,10 @@ import torch
 import train_speed
 from batch import Clock, bare, recording, whole
 from gpu_bench import QUICK, Bench, Run, Sizes, machine, why
+from gpu_parity import parity, questions
 from gpu_passes import attention, compiled
 from models import one_thread, untrained
 from page import command_line, publish, table_header, table_row
-from safetensors.torch import load_file
-from speed import error
-from torch import Tensor
 
 from cratecli.errors import CrateError
 from cratecli.model.crate import Crate
@@ -43,65 +41,12 @@ from cratecli.weights.checkpoint import load_model
 
 ROOT = Path(__file__).parents[1]
 MINUTES = 6.0  # after which no section begins: with the installation, eight from a bare Python
-EXACT, TOKENS = 1e-5, 2e-4  # absolute, of float32: attention and features; tokens and class scores
-FEATURES = 2e-5  # CRATE-MAE's: the reference itself is 1.5e-5 from a run in float64
 PHOTO_SIDES = (240, 480, 720, 1080)  # px, the short side
 LEAST = 100  # MB that a batch must need, for memory to run out at a part of it
 REHEARSED = (
     "**Not yet run on a GPU.** This is a rehearsal on the CPU, with tiny models: "
     "what it checks is checked, but its speeds say nothing."
 )
-
-
-def differences(model: Crate, expected: dict[str, Tensor]) -> dict[str, float]:
-    """Give the largest differences from the released code: of class attention, tokens, and the model's answer."""
-    device, dtype = next(model.parameters()).device, next(model.parameters()).dtype
-    found = {"attention": 0.0, "tokens": 0.0, "answer": 0.0, "share": 0.0}
-
-    def compare(kind: str, actual: Tensor, right: Tensor) -> None:
-        found[kind] = max(found[kind], float((actual.float().cpu() - right).abs().max()))
-
-    with torch.inference_mode():
-        for state in model.unroll(expected["input"].to(device, dtype)):
-            if (right := expected.get(f"attn.{state.index}")) is not None:
-                row, attention = right[:, :, 0, 1:], state.class_attention()
-                compare("attention", attention, row)
-                found["share"] = max(found["share"], error(attention.cpu(), row))
-            before = f"tokens.{state.index - 1}" if state.index else "tokens.in"
-            if before in expected:
-                compare("tokens", state.tokens, expected[before])
-        features = model.forward_features(expected["input"].to(device, dtype))
-        if "features" in expected:
-            compare("answer", features, expected["features"])
-        else:
-            logits = model.forward_head(features, pre_logits=model.config.pre_logits)
-            compare("answer", logits, expected["logits"])
-    return found
-
-
-def parity(bench: Bench) -> Iterator[str]:
-    """Compare every family with the released code's arrays."""
-    share = "bfloat16: attention, share of the largest"
-    names = ("attention, float32", "tokens", "class scores or features", share, "bfloat16: tokens")
-    yield table_header("largest difference", *names, "float32")
-    for folder in sorted((ROOT / "tests/golden").iterdir()):
-        arrays = next(folder.glob("expected_jax.*"), folder / "expected.safetensors")
-        weights = next(path for path in folder.iterdir() if not path.name.startswith("expected"))
-        expected = load_file(arrays)
-        exact, rough = (
-            differences(cast(Crate, load_model(weights, heads=3, device=bench.device, dtype=word)), expected)
-            for word in ("float32", "bfloat16")
-        )
-        limit = FEATURES if "features" in expected else TOKENS
-        holds = exact["attention"] <= EXACT and exact["tokens"] <= TOKENS and exact["answer"] <= limit
-        jax = not any(name.startswith("attn.") for name in expected)  # those arrays hold no attention
-        cells = [
-            "–" if jax else f"{exact['attention']:.1e}",
-            f"{exact['tokens']:.1e}",
-            f"{exact['answer']:.1e}",
-        ]
-        cells += ["–" if jax else f"{rough['share']:.1e}", f"{rough['tokens']:.1e}"]
-        yield table_row(folder.name, *cells, bench.check(holds, f"parity of {folder.name}"))
 
 
 def crate(*words: str) -> tuple[int, str]:
@@ -251,6 +196,7 @@ def training(bench: Bench) -> Iterator[str]:
 SECTIONS: dict[str, Callable[[Bench], Iterator[str]]] = {
     "The machine": machine,
     "Parity with the released code": parity,
+    "Every question": questions,
     "Devices by name": devices,
     "Out of memory": exhausted,
     "Class attention, B/8": attention,

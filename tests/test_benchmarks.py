@@ -38,7 +38,7 @@ from tests.support.served import served
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
-HELPERS = {"gpu_bench", "gpu_passes", "literal", "measure", "models", "page", "photos"}
+HELPERS = {"gpu_bench", "gpu_parity", "gpu_passes", "literal", "measure", "models", "page", "photos"}
 BROWSER = {"explorer"}
 HEIGHT, WIDTH, COUNT = 48, 64, 3  # px, and photos of each data set
 
