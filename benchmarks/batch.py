@@ -68,14 +68,21 @@ def photos_of(data: Path) -> list[Path]:
 
 
 def whole(
-    model: WhiteBox, photos: Sequence[Path], batch_size: int = 8, done: Callable[[int], None] = lambda _: None
+    model: WhiteBox,
+    photos: Sequence[Path],
+    batch_size: int = 8,
+    done: Callable[[int], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Segment photos into a folder, as the command does; `done` gets the number of those that are done."""
+    """Segment photos into a folder, as the command does; `done` gets the number of those that are done.
+
+    `note` gets what the command says on the way, such as that memory ran out.
+    """
     with TemporaryDirectory() as place:
         planned = plan(Inputs(tuple(map(str, photos))), f"{place}/", "mask", to_stdout=False)
         recipe = choose_recipe(model)
         outcomes = segment.segment_run(
-            planned, Desk(model, batch_size), recipe, picture=PictureChoice("mask")
+            planned, Desk(model, batch_size, note=note), recipe, picture=PictureChoice("mask")
         )
         for count, outcome in enumerate(outcomes, 1):
             if not isinstance(outcome, segment.SegmentedPhoto):

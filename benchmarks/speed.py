@@ -20,6 +20,7 @@ from torch import Tensor
 
 from cratecli.model.config import ARCHITECTURES
 from cratecli.model.crate import Crate
+from cratecli.model.unroll import WhiteBox
 
 CONFIG = ARCHITECTURES["crate_base_demo_patch8_224"]
 LAYER = 10  # the penultimate one
@@ -33,7 +34,7 @@ def photo(side: int, dtype: torch.dtype) -> Tensor:
 
 
 @torch.inference_mode()
-def ours(model: Crate, image: Tensor) -> Tensor:
+def ours(model: WhiteBox, image: Tensor) -> Tensor:
     """Run the project's own pass."""
     return next(state for state in model.unroll(image) if state.index == LAYER).class_attention()
 

@@ -37,7 +37,7 @@ class Literal(nn.Module):
     def forward(self, images: Tensor, targets: Tensor) -> Tensor:
         """Give the loss."""
         model = self.model
-        mean, std = (torch.tensor(each)[:, None, None] for each in (model.mean, model.std))
+        mean, std = (images.new_tensor(each)[:, None, None] for each in (model.mean, model.std))
         tokens = next(model.unroll((images / 255 - mean) / std)).tokens
         for layer in model.layers:
             tokens = sparsify(layer, tokens + attend(layer, tokens)[1])
@@ -52,9 +52,10 @@ def make_step(
     bfloat16: bool = False,
 ) -> Step:
     """Make a step that gives its loss."""
+    device = next(tensor.device.type for tensor in given if tensor is not None)
 
     def step() -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
             loss = forward(*given)
         torch.autograd.backward(loss)
         optimizer.step()
@@ -64,18 +65,19 @@ def make_step(
     return step
 
 
-def ways() -> dict[str, Step]:
-    """Make every way to take a step, all from the same weights, on the same images."""
+def ways(device: torch.device | None = None, batch: int | None = None) -> dict[str, Step]:
+    """Make every way to take a step, all from the same weights, on the same images; on the CPU, unless said."""
+    device, batch = device or torch.device("cpu"), batch or BATCH
     recipe = read_recipe("nano")
     config = ARCHITECTURES["crate_nano_patch8_64"]
     random = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (BATCH, 3, 64, 64), generator=random, dtype=torch.uint8)
-    targets = torch.randint(0, config.classes, (BATCH,), generator=random)
-    half = torch.rand(BATCH, 64, generator=random).topk(32).indices
+    images = torch.randint(0, 256, (batch, 3, 64, 64), generator=random, dtype=torch.uint8).to(device)
+    targets = torch.randint(0, config.classes, (batch,), generator=random).to(device)
+    half = torch.rand(batch, 64, generator=random).topk(32).indices.to(device)
 
     def model() -> Crate:
         torch.manual_seed(0)
-        return Crate(config).train()
+        return Crate(config).train().to(device)
 
     def literal(*, compiled: bool = False) -> Step:
         module = Literal(model())
@@ -85,7 +87,7 @@ def ways() -> dict[str, Step]:
         return make_step(torch.compile(module) if compiled else module, optimizer, images.float(), targets)
 
     def ours(kept: Tensor | None = None, *, bfloat16: bool = False, compiled: bool = False) -> Step:
-        module = ModelWithLoss(model(), recipe.label_smoothing)
+        module = ModelWithLoss(model(), recipe.label_smoothing).to(device)
         optimizer = make_optimizer(module.model, recipe)
         forward = torch.compile(module) if compiled else module
         return make_step(forward, optimizer, images, targets, kept, bfloat16=bfloat16)

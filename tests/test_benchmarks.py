@@ -1,17 +1,20 @@
 """Every benchmark runs: each can be imported, and its smallest case comes to an end, on photos made here."""
 
 import hashlib
+import io
 import json
 import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
 from dataclasses import replace
 from importlib import import_module
 from multiprocessing import dummy
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ import torch
 from PIL import Image
 
 from cratecli.arrays import RGB
+from cratecli.cli.app import main
 from cratecli.geometry import Box, Grid, Size
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
@@ -34,7 +38,7 @@ from tests.support.served import served
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
-HELPERS = {"literal", "measure", "models", "page", "photos"}
+HELPERS = {"gpu_bench", "gpu_parity", "gpu_passes", "literal", "measure", "models", "page", "photos"}
 BROWSER = {"explorer"}
 HEIGHT, WIDTH, COUNT = 48, 64, 3  # px, and photos of each data set
 
@@ -46,9 +50,21 @@ def small() -> Crate:
     return small_crate(replace(CONFIG, width=24))
 
 
-def load_small(name: str | Path = "crate-nano") -> WhiteBox:
+def load_small(name: str | Path = "crate-nano", **how: Any) -> WhiteBox:
     """Give a smaller model in place of the built-in one, and load files as ever."""
-    return load_model(name) if isinstance(name, Path) else small()
+    return load_model(name, **how) if isinstance(name, Path) else small()
+
+
+def crate_here(*words: str) -> tuple[int, str]:
+    """Run the command in this process; give its exit code and what it said."""
+    said = io.StringIO()
+    with (
+        patch.object(sys, "argv", ["crate", *words]),
+        redirect_stderr(said),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    return int(str(ended.value.code)), said.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +159,7 @@ def cut_halves(read: Iterator[RGB], _: WhiteBox) -> tuple[list[Cutout], list[RGB
 SMALL: dict[str, dict[str, Any]] = {
     "confidence": {"sure": cut_halves, "SIZES": (Size(32, 48),), "KINDS": ("none", "one", "several")},
     "batch": {"EACH": 2, "TURNS": 1, "TIMES": 1, "STEP": 1, "BASE": CONFIG},
+    "gpu": {"crate": crate_here},
     "explorer": {"LOADS": 1, "PRESSES": 2, "CASES": {"small": ("coffee.jpg", small)}},
     "maskcut": {"GRID": Grid(8, 8)},
     "objects": {"LEAST": 16},
@@ -177,6 +194,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "ranker": ["DATA/ecssd200/images", "--composites", "3", "--table", "PAGE/ranker.toml"],
     "pieces": ["HEAD", "--composites", "3", "--table", "PAGE/pieces.toml"],
     "explorer": [],
+    "gpu": ["--device", "cpu", "--quick"],
     "serve": [],
     "speed": [],
     "startup": [],
@@ -217,7 +235,7 @@ def test_its_smallest_case(
         monkeypatch.setattr(module, constant, value)
     if name == "parts_scale":
         monkeypatch.setattr(module, "run_apart", module.run)
-    monkeypatch.setattr(torch, "compile", lambda module: module)  # which takes a minute
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)  # which takes a minute
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- table -->\n<!-- end -->\nafter\n")
     places = {"DATA": data, "RUN": trained, "HEAD": self_trained, "PAGE": tmp_path}
@@ -229,3 +247,37 @@ def test_its_smallest_case(
     text = page.read_text()
     assert re.search(r"^\|---", text, re.M)
     assert "nan" not in text.lower().replace("crate-nano", "").replace("`nano`", "")
+
+
+def test_the_gpu_page_is_written_though_a_check_fails_and_a_section_breaks_off(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, page = load("gpu"), tmp_path / "page.md"
+    page.write_text("before\n<!-- table -->\n<!-- end -->\nafter\n")
+
+    def breaks(bench: Any) -> Iterator[str]:
+        yield f"measured, {bench.check(False, 'a check')}"
+        race = bench.race({"odd": lambda: int("x"), "large": lambda: torch.empty(1 << 60), "fine": lambda: 1})
+        yield f"{race.over('odd', 'fine')}; {race.over('large', 'fine')}; {race.over('fine', 'fine')}"
+        raise ValueError("no | such thing\nat all")
+
+    monkeypatch.setattr(module, "SECTIONS", {"Breaks": breaks, "Holds": lambda _: ["still measured"]})
+    monkeypatch.setattr(sys, "argv", ["gpu", "--device", "cpu", "--quick", "--write", str(page)])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 1
+    text = page.read_text()
+    assert "measured, **FAILED**\nValueError: invalid literal" in text
+    assert "; out of memory; 1.00\n" in text
+    assert "broke off: ValueError: no / such thing\n" in text
+    assert "still measured" in text
+    assert re.search(r"^Checks that failed: a check, odd: ValueError: .*, Breaks\.$", text, re.M)
+    assert text.endswith("<!-- end -->\nafter\n")
+
+
+def test_the_gpu_page_needs_a_device_that_is_there(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load("gpu")
+    monkeypatch.setattr(sys, "argv", ["gpu", "--device", "cuda:99"])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 5

@@ -185,6 +185,11 @@ class MLP(nn.Module):
         return tokens + update
 
 
+def cut(images: Float[Tensor, "b 3 h w"], side: int) -> Float[Tensor, "b 3 rows p1 cols p2"]:
+    """View images as patches of `side` × `side` px, which do not overlap."""
+    return torch.unflatten(torch.unflatten(images, 3, (-1, side)), 2, (-1, side))
+
+
 class LinearStem(nn.Module):
     """Cut patches in `(p1 p2 c)` order (pixel rows, pixel columns, RGB), then LN → Linear → LN (CRATE)."""
 
@@ -199,8 +204,7 @@ class LinearStem(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b m d"]:
         """Turn images into patch tokens, row by row."""
-        side = self.patch_size
-        cells = torch.unflatten(torch.unflatten(images, 3, (-1, side)), 2, (-1, side))  # b c rows p1 cols p2
+        cells = cut(images, self.patch_size)
         patches = cells.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # b (rows cols) (p1 p2 c)
         tokens: Tensor = self.token_norm(self.linear(self.patch_norm(patches)))
         return tokens
@@ -216,5 +220,7 @@ class ConvStem(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b m d"]:
         """Turn images into patch tokens, row by row."""
-        tokens: Tensor = self.convolution(images).flatten(2).transpose(1, 2)
-        return tokens
+        cells = cut(images, self.convolution.kernel_size[0])
+        patches = cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)  # b (rows cols) (c p1 p2)
+        # A product, not a convolution: cuDNN's round to TF32 on a GPU unless the whole process forbids it.
+        return functional.linear(patches, self.convolution.weight.flatten(1), self.convolution.bias)
