@@ -211,7 +211,8 @@ BAD: dict[str, tuple[object, str, int]] = {
         "/dev/full: cannot be written: No space left on device",
         1,
     ),
-    "a URL": ({"input": "s3://bucket/a.jpg"}, "s3://bucket/a.jpg: URLs cannot be read yet", 2),
+    "a URL that leads nowhere": ({"input": "memory://b/a.jpg"}, "memory://b/a.jpg: no such object", 1),
+    "a shard that is none": ({"input": "none.tar::a.jpg"}, "none.tar: No such file or directory", 1),
     "a URL to write to": (
         {"input": "photo.png", "output": "gs://bucket/a.png"},
         "gs://bucket/a.png: URLs cannot be written yet",

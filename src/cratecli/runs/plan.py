@@ -91,7 +91,9 @@ def plan(
     if loose and not many and (output is None or not means_folder(output)):
         target = into or (None if to_stdout else Path(f"{_stem(loose[0])}.{kind}.{ending}"))
         numbers = inputs.numbers(loose[0]) if records and target is None else (0,)
-        one = [replace(_job(loose[0], number), target=target, destination=destination) for number in numbers]
+        one = [
+            replace(job_of(loose[0], number), target=target, destination=destination) for number in numbers
+        ]
         place = None
     elif loose:
         drafts += _loose(inputs, loose, into, kind, ending)
@@ -155,14 +157,14 @@ def plan_one(inputs: Inputs, output: str | None, kind: str, *, to_stdout: bool, 
             jobs += [Job(None, None, entry=entry) for entry, _ in photos]
             packed += shards
         elif each in loose:
-            jobs += [_job(each, number) for number in inputs.numbers(each)]
+            jobs += [job_of(each, number) for number in inputs.numbers(each)]
         elif is_folder(each) and packed_kind(each) is None:
             found = inputs.photos(Path(each), None)
             packed += [] if found.photos or found.passed else inputs.shards(Path(each))
             jobs += [Job(path, None) for path in found.photos]
             passed += found.passed
     chosen = [each for each in inputs.chosen if each in loose]
-    jobs += [_job(each, number) for each in chosen for number in inputs.numbers(each)]
+    jobs += [job_of(each, number) for each in chosen for number in inputs.numbers(each)]
     jobs = list(_once(jobs))
     if not jobs and not packed:
         raise inputs.none_found(passed)
@@ -213,7 +215,7 @@ def _loose(
     inputs: Inputs, loose: Sequence[str], into: Path | None, kind: str, ending: str
 ) -> list[tuple[Job, Place]]:
     """Place photos named one by one: into a folder as a tree, else side by side in the working folder."""
-    jobs = list(_once(_job(name, number) for name in loose for number in inputs.numbers(name)))
+    jobs = list(_once(job_of(name, number) for name in loose for number in inputs.numbers(name)))
     paths = [
         Path(job.entry.title) if job.entry else job.source or Path(stdin_stem(job.number)) for job in jobs
     ]
@@ -256,7 +258,7 @@ def _inside(path: Path) -> Path:
     return Path(*(part for part in parts if part not in ("..", path.anchor)))
 
 
-def _job(name: str, number: int = 0) -> Job:
+def job_of(name: str, number: int = 0) -> Job:
     """Make a job of a photo that is named by itself: a path, a URL, one inside a shard, standard input."""
     if name == STDIN:
         return Job(None, None, number)

@@ -30,7 +30,9 @@ class Request(Record):
 
     id: Any = Field(default=None, description="Anything: the answer has it too.")
     command: Literal["segment", "objects"] = Field(default="segment", description="The question.")
-    input: str | None = Field(default=None, description="The photo's path; or `image`.")
+    input: str | None = Field(
+        default=None, description="The photo's path or URL, or `a.tar::b.jpg` in a shard; or `image`."
+    )
     image: str | None = Field(default=None, description="The photo's bytes in base64; or `input`.")
     output: str | None = Field(
         default=None, description="The picture's path: .png, .webp or .jpg, as --output has it."

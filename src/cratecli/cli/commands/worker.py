@@ -96,19 +96,23 @@ def _read(line: bytes) -> dict[str, Any]:
 def _done(fields: dict[str, Any], desk: "Desk") -> dict[str, Any]:
     from cratecli.io.formats import ending_of
     from cratecli.io.urls import refuse_url
-    from cratecli.runs.inputs import is_folder
+    from cratecli.runs.inputs import STDIN, is_folder
     from cratecli.runs.jobs import Job
+    from cratecli.runs.plan import job_of
     from cratecli.runs.planned import Plan
     from cratecli.runs.refusals import refuse_output
     from cratecli.tasks.answers import only, settle
     from cratecli.tasks.requests import read_request
 
     request = read_request(fields)
-    refuse_url(request.input or "")
     refuse_url(request.output or "", "written")
     if request.image is not None:
         desk = replace(desk, stdin=(request.photo(),))
-    source, target = (None if each is None else Path(each) for each in (request.input, request.output))
+    target = None if request.output is None else Path(request.output)
+    if request.input in (None, STDIN):
+        job = Job(None if request.input is None else Path(STDIN), target)
+    else:
+        job = replace(job_of(request.input), target=target)
     if means_stdout(request.output):
         raise UsageError(
             f"{request.output} takes the answers: a picture goes to a file, or with png into its answer"
@@ -119,7 +123,7 @@ def _done(fields: dict[str, Any], desk: "Desk") -> dict[str, Any]:
         raise UsageError(f"png asks for a PNG, and output for {target.suffix}: leave one out")
     asked = settle(request, desk.model)
     if target is not None:
-        refuse_output(target, source, asked.ending)
-    answer = only(asked.answers(Plan((Job(source, target),)), desk))
+        refuse_output(target, job.source, asked.ending)
+    answer = only(asked.answers(Plan((job,)), desk))
     png = {"png": base64.b64encode(answer.picture).decode()} if request.png else {}
     return answer.record.as_data() | png
