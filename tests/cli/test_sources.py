@@ -227,6 +227,15 @@ def test_one_file_goes_to_a_store(machine: Machine, here: Here, store: Any) -> N
     assert here("segment", "a.jpg", "-o", "memory://b/a.png", *FAST).lines == ["memory://b/a.png"]
 
 
+def test_shards_that_are_not_there_leave_no_files(machine: Machine, here: Here, store: Any) -> None:
+    shards(machine, 1)
+    store.pipe_file("/b/s-0.tar", (machine.desk / "s-0.tar").read_bytes())
+    done = here("segment", "memory://b/s-{0..2}.tar", "-o", "rows/", "--as", "parquet", *FAST)
+    assert (done.code, done.lines) == (1, ["rows/s-0.parquet"])
+    assert "memory://b/s-1.tar: no such object" in done.err
+    assert [each.name for each in (machine.desk / "rows").glob("*.parquet")] == ["s-0.parquet"]
+
+
 def test_a_store_that_takes_nothing_ends_the_run(
     machine: Machine, here: Here, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -217,6 +217,12 @@ class Session:
             )
 
     @property
+    def came_to_nothing(self) -> bool:
+        """Tell whether the portion in hand is a source that could not be read at all: nothing shall stand for it."""
+        only = next(iter(self._done), None)
+        return len(self._done) == 1 and only is not None and only.entry is not None and not only.entry.member
+
+    @property
     def counts(self) -> tuple[int, int]:
         """Count the photos of the portion in hand that one file stands for, and those among them that failed."""
         return len(self._done), sum(

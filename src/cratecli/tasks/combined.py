@@ -103,7 +103,7 @@ def _write_combined(
             "failed": failed,
         }
     rows = session.annotated(Path() if local is None else local.parent, failed=True)
-    if photos:
+    if photos and not session.came_to_nothing:
         yield write_portion(portion, lambda stream: _ROWS[kind].write(rows, info, stream))
 
 
