@@ -88,3 +88,14 @@ def test_the_tables_of_faults_and_attacks_name_tests_that_are_there() -> None:
     for number, row in rows:
         named = re.findall(r"`test_\w+`", row)
         assert named or re.search(r"`tests/\S+\.py`", row), f"fault {number} names no test"
+
+
+def test_the_site_lists_every_page() -> None:
+    """Each page that people read has its place in the site's navigation."""
+    listed = set(re.findall(r": ([\w./-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
+    pages = {
+        page
+        for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "examples/**/*.md")
+        for page in ROOT.glob(pattern)
+    }
+    assert {page.relative_to(ROOT).as_posix() for page in pages} - listed == set()
