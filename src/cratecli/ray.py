@@ -84,7 +84,7 @@ def _row(result: Any) -> dict[str, Any]:
 
 
 def _content(cell: Any) -> Any:
-    """Take a photo out of a cell; what is none is told of where it is read."""
+    """Take a photo out of a cell; what is none raises where it is read."""
     if isinstance(cell, Mapping):
         return cell.get("bytes")
     if isinstance(cell, bytearray | memoryview):

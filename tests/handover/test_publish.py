@@ -23,6 +23,7 @@ from tests.support.hub import FakeHub, Repository, serving_hub
 from tests.support.metrics import opening_row
 from tests.support.models import CONFIG as SMALL
 from tests.support.models import small_crate
+from tests.support.server import lead_hub_client
 
 # The Hub's client warns of the one that it uses to upload.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
@@ -34,7 +35,7 @@ WITH_CLASSES = replace(SMALL, classes=2)
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     with serving_hub() as server:
-        server.lead_here(str(tmp_path / "hub"), monkeypatch)
+        lead_hub_client(server.address, tmp_path / "hub", monkeypatch)
         yield server
 
 

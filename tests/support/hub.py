@@ -11,8 +11,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-import pytest
-
 Answer = tuple[int, bytes | dict[str, Any], dict[str, str]]
 """Status, content and headers."""
 LARGE = ".safetensors"
@@ -51,19 +49,6 @@ class FakeHub:
     about: dict[str, Any] = field(default_factory=dict)  # what it says of a repository besides
     breaks_off: bool = False  # whether it takes no large file
     refuses: int = 0  # with this status, whatever is asked
-
-    def lead_here(self, cache: str, patch: pytest.MonkeyPatch) -> None:
-        """Lead the Hub's client of this process here, and to a cache."""
-        settings = {
-            "ENDPOINT": self.address,
-            "HUGGINGFACE_CO_URL_TEMPLATE": self.address + "/{repo_id}/resolve/{revision}/{filename}",
-            "HF_HUB_CACHE": cache,
-            "HF_HUB_DISABLE_XET": True,
-            "HF_HUB_OFFLINE": False,
-            "HF_HUB_DISABLE_IMPLICIT_TOKEN": False,
-        }
-        for name, value in settings.items():
-            patch.setattr(f"huggingface_hub.constants.{name}", value)
 
     def answer(self, path: str, body: bytes) -> Answer:
         """Answer a request: status, content and headers."""

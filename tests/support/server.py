@@ -26,6 +26,20 @@ class Answer:
     pause: float = 0  # seconds after every 64 kB
 
 
+def lead_hub_client(address: str, cache: Path, patch: pytest.MonkeyPatch) -> None:
+    """Lead the Hub's client of this process, which read its settings when imported, to a server and a cache."""
+    settings = {
+        "ENDPOINT": address,
+        "HUGGINGFACE_CO_URL_TEMPLATE": address + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(cache),
+        "HF_HUB_DISABLE_XET": True,
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN": False,
+    }
+    for name, value in settings.items():
+        patch.setattr(f"huggingface_hub.constants.{name}", value)
+
+
 @dataclass
 class Server:
     """A local server with its answers by path, and what it was asked."""
@@ -44,16 +58,8 @@ class Server:
             self.answers[f"/owner/name/resolve/{revision}/torch/m.pth"] = answer
 
     def stand_in_for_hub(self, cache: Path, patch: pytest.MonkeyPatch) -> None:
-        """Lead the Hub's client of this process, which read its settings when imported, here and to a cache."""
-        settings = {
-            "ENDPOINT": self.address,
-            "HUGGINGFACE_CO_URL_TEMPLATE": self.address + "/{repo_id}/resolve/{revision}/{filename}",
-            "HF_HUB_CACHE": str(cache),
-            "HF_HUB_DISABLE_XET": True,
-            "HF_HUB_OFFLINE": False,
-        }
-        for name, value in settings.items():
-            patch.setattr(f"huggingface_hub.constants.{name}", value)
+        """Lead the Hub's client of this process here, and to a cache."""
+        lead_hub_client(self.address, cache, patch)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from cratecli.weights.rows import Hub
 from cratecli.weights.store import store_model
 from tests.support.hub import FakeHub, Repository, serving_hub
 from tests.support.models import CONFIG, small_crate
+from tests.support.server import lead_hub_client
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def hub(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setattr(registry, "user_registry", lambda: tmp_path / "weights.toml")
     with serving_hub() as server:
-        server.lead_here(str(tmp_path / "hub"), monkeypatch)
+        lead_hub_client(server.address, tmp_path / "hub", monkeypatch)
         yield server
 
 

@@ -141,7 +141,7 @@ def look_into(photo: DecodedPhoto, views: Sequence[View], recipe: ViewRecipe, de
 
 
 def facts_of(model: Model) -> dict[str, Any]:
-    """Say what a page is told of the model, and the colours of its maps, red, green and blue, 0–255."""
+    """Give the facts of the model that a page shows, and the colours of its maps, red, green and blue, 0–255."""
     return {
         "model": model.weights.name if model.weights else "a model without a name",
         "depth": model.depth,

@@ -21,7 +21,7 @@ from cratecli.runs.manifest import MANIFEST, ManifestRow
 
 
 class _Reader(NamedTuple):
-    """How a file is told how it was made, and how its rows are read."""
+    """How a file says how it was made, and how its rows are read."""
 
     about: Callable[[BinaryIO], dict[str, Any]]
     rows: Callable[[BinaryIO], Iterator[Annotated]]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -14,15 +14,12 @@ from pydantic import TypeAdapter, ValidationError
 from cratecli.errors import InputError, UsageError
 from cratecli.files import TEMPORARY, read_text_bytes
 from cratecli.model.config import ARCHITECTURES, CrateConfig
-from cratecli.model.crate import Crate
 from cratecli.training.folder import CHECKPOINT, METRICS
 from cratecli.training.records import LastRow, MeasuresRow, MetricsRow, OpeningRow
-from cratecli.weights.checkpoint import read_config, read_tensors, to_ours
-from cratecli.weights.class_names import class_names
+from cratecli.weights.checkpoint import build_crate, read_tensors
 from cratecli.weights.download import DownloadError, explained, reason
 from cratecli.weights.hub import MODEL_FILE, hub_client, parse_address
 from cratecli.weights.store import store_model
-from cratecli.weights.strict import load_strictly
 
 CONFIG, CARD = "config.json", "README.md"
 _ROW = TypeAdapter[MetricsRow](MetricsRow)
@@ -95,18 +92,15 @@ def publish(publication: Publication, *, private: bool = False) -> str:
 
 def _weights(file: Path) -> tuple[CrateConfig, bytes]:
     """Read a checkpoint strictly, and write it anew with its config inside."""
-    config, tensors = read_config(file), read_tensors(file)
-    ours = to_ours(tensors.by_name, file)[0]
-    with torch.device("meta"):
-        model = Crate(config)
-    load_strictly(model, ours, file)
-    halves = all(tensor.dtype == torch.float16 for tensor in ours.values())
-    labels = class_names(tensors.labels, config.classes, file)
+    tensors = read_tensors(file)
+    model = build_crate(tensors, file)
+    halves = all(tensor.dtype == torch.float16 for tensor in tensors.by_name.values())
     try:
         with TemporaryDirectory() as folder:
             written = Path(folder, MODEL_FILE)
-            store_model(written, config, ours, labels=labels, dtype="float16" if halves else "float32")
-            return config, written.read_bytes()
+            dtype: Literal["float16", "float32"] = "float16" if halves else "float32"
+            store_model(written, model.config, model.state_dict(), labels=model.labels, dtype=dtype)
+            return model.config, written.read_bytes()
     except OSError as error:
         raise UsageError(f"no temporary file can be written ({error.strerror}): {TEMPORARY}") from None
 
@@ -125,16 +119,7 @@ def _timm_config(config: CrateConfig) -> dict[str, Any]:
         "num_classes": config.classes,
         "num_features": config.width,
         "model_args": changes(architecture),
-        "pretrained_cfg": {
-            "input_size": [3, config.image_size, config.image_size],
-            "num_classes": config.classes,
-            "mean": list(config.mean),
-            "std": list(config.std),
-            "interpolation": "bicubic",
-            "crop_pct": 0.875,
-            "first_conv": None,
-            "classifier": "head",
-        },
+        "pretrained_cfg": config.for_timm(),
     }
 
 

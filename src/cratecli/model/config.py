@@ -86,6 +86,18 @@ class CrateConfig:
         """Give plain data, as stored in a checkpoint's metadata; `from_dict` reads it back."""
         return asdict(self)
 
+    def for_timm(self) -> dict[str, Any]:
+        """Describe inputs and classifier as timm's `pretrained_cfg` does."""
+        return {
+            "input_size": (3, self.image_size, self.image_size),
+            "num_classes": self.classes,
+            "mean": self.mean,
+            "std": self.std,
+            "interpolation": "bicubic",
+            "crop_pct": 0.875,
+            "classifier": "head",
+        }
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "CrateConfig":
         """Build from plain data. Raises `ValueError` for unknown, missing or unfit fields."""

@@ -36,16 +36,7 @@ def _register(name: str, config: CrateConfig) -> None:
         asked = {"classes": num_classes, "image_size": img_size}
         changes |= {field: value for field, value in asked.items() if value is not None}
         model = Crate(replace(config, **changes))
-        model.pretrained_cfg = model.default_cfg = {
-            "architecture": name,
-            "input_size": (3, model.image_size, model.image_size),
-            "num_classes": model.config.classes,
-            "mean": model.mean,
-            "std": model.std,
-            "interpolation": "bicubic",
-            "crop_pct": 0.875,
-            "classifier": "head",
-        }
+        model.pretrained_cfg = model.default_cfg = {"architecture": name, **model.config.for_timm()}
         if on_hub:
             model.pretrained_cfg = {**model.default_cfg, **pretrained_cfg}
             if pretrained:

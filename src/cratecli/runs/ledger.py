@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -260,25 +261,26 @@ class Ledger:
         """Tell what became of a row's output: one that is edited is whole, a broken one may be gone."""
         if known.output_sha256 is None:
             return "as written"
-        content = self._stored(job, key)
-        if content is None:
+        try:
+            with self._opened_output(job, key) as stream:
+                if hashlib.file_digest(stream, "sha256").hexdigest() == known.output_sha256:
+                    return "as written"
+                stream.seek(0)
+                content = stream.read()
+        except OSError:
             return "broken"
-        if hashlib.sha256(content).hexdigest() == known.output_sha256:
-            return "as written"
         with self._threads, self._failing():
             row = self._file.row_at(known)
         whole = row is not None and is_whole(content, max(MAX_PIXELS, row.height * row.width))
         return "edited" if whole else "broken"
 
-    def _stored(self, job: Job, key: str) -> bytes | None:
-        """Read an output, if it is there and can be read."""
-        if job.destination is not None:
-            return job.written(images.BYTES_A_PIXEL * MAX_PIXELS)
-        try:
-            with open_file(self.folder / key) as stream:
-                return stream.read()
-        except OSError:
-            return None
+    def _opened_output(self, job: Job, key: str) -> BufferedReader | BytesIO:
+        """Open an output to read it; of a store it is fetched. Raises `OSError`."""
+        if job.destination is None:
+            return open_file(self.folder / key)
+        if (content := job.written(images.BYTES_A_PIXEL * MAX_PIXELS)) is None:
+            raise FileNotFoundError(key)
+        return BytesIO(content)
 
     def _input(self, job: Job) -> str:
         """Name a job's input; of several photos in standard input each has a name of its own."""

@@ -19,7 +19,7 @@ from cratecli.tasks.recipes import ViewRecipe
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """What the page is told of a photo: JSON, its `card` and its `data`."""
+    """What the page gets of a photo: JSON, its `card` and its `data`."""
 
     job: Job
     text: str

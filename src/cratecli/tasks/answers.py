@@ -35,7 +35,7 @@ Answers = Generator[Answer | Failure, None, None]
 
 
 class Asked(Protocol):
-    """What is asked of photos: those asked the same, which is told by equality, are shown to the model together."""
+    """What is asked of photos: those asked the same, which are equal, are shown to the model together."""
 
     @property
     def ending(self) -> Ending:

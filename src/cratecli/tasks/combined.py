@@ -22,7 +22,7 @@ from cratecli.tasks.options import is_combined
 
 
 class _Kind(NamedTuple):
-    """A kind of file with a row a photo: how it is written, and how it is told how it was made."""
+    """A kind of file with a row a photo: how it is written, and how it says how it was made."""
 
     write: Callable[[AnnotatedPhotos, Mapping[str, Any], BinaryIO], None]
     about: Callable[[BinaryIO], dict[str, Any]]

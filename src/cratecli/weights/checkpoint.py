@@ -245,6 +245,11 @@ def load_model(
     return model.eval().requires_grad_(False).to(place, number)
 
 
+def build_crate(tensors: Tensors, path: Path) -> Crate:
+    """Build the CRATE that a file describes by itself, on the CPU, in float32. Raises `WeightsError`."""
+    return _build_crate(_config_of(tensors, path, None, None, None), tensors, path)
+
+
 def _build_crate(config: CrateConfig, tensors: Tensors, path: Path) -> Crate:
     with torch.device("meta"):
         model = Crate(config)

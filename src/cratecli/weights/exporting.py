@@ -75,7 +75,7 @@ class _Stored(nn.Module):
 
 
 def facts_of(model: WhiteBox, choice: ExportChoice) -> GraphFacts:
-    """Say what an export is told of itself. Raises `UsageError` for a model without a class token."""
+    """Describe a model for its export's metadata. Raises `UsageError` for a model without a class token."""
     if not model.has_class_token:
         raise UsageError(
             "only models with a class token can be exported: this one asks its patches, or a pooling head"

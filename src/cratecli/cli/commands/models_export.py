@@ -26,7 +26,8 @@ def export(
     ],
     *,
     form: Annotated[
-        Literal["onnx", "torch"] | None,
+        Literal["torch", "onnx"]
+        | None,  # in the order of `Engine`: `typing` remembers the first of equal unions
         typer.Option("--format", help="ONNX, or a program of torch.export; unless said, as FILE ends."),
     ] = None,
     layer: Annotated[

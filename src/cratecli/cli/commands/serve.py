@@ -55,7 +55,7 @@ def serve(
     ] = 8,
     max_requests: Annotated[
         int,
-        typer.Option(min=1, max=10_000, help="Requests in hand and waiting; more are told to come again."),
+        typer.Option(min=1, max=10_000, help="Requests in hand and waiting; more get 503 and Retry-After."),
     ] = 64,
     max_bytes: Annotated[int, typer.Option(min=1024, metavar="N", help="The most bytes of a request.")] = 64
     << 20,
