@@ -511,6 +511,7 @@ def test_the_record_of_an_evaluation() -> None:
         ("failed", 2),
         ("weights", "crate-nano"),
         ("weights_sha256", "0" * 64),
+        ("run", None),
         ("settings", settings),
         ("notes", ["note"]),
         (

@@ -13,11 +13,10 @@ from cratecli.evaluation.result import Evaluation
 from cratecli.evaluation.saliency import (
     MEAN,
     ORACLE,
-    MaskScores,
-    SaliencyScores,
     evaluate_saliency,
     saliency_protocol,
 )
+from cratecli.evaluation.saliency_scores import MaskScores, SaliencyScores
 from cratecli.geometry import Box
 from cratecli.io import images
 from tests.support.painted import GREEN, RED, Painter, labelled, paint, pairs, save

@@ -162,5 +162,5 @@ def test_rows_without_masks_are_passed_over(tmp_path: Path) -> None:
     write_manifest(tmp_path, [row("a.jpg", "a.png", []), looked, again])
     assert [each.name for each in read_run(tmp_path).photos] == ["a.jpg"]
     write_manifest(tmp_path / "pages", [looked])
-    with pytest.raises(InputError, match="a run of crate explore has no masks to export"):
+    with pytest.raises(InputError, match="a run of crate explore has no masks"):
         read_run(tmp_path / "pages")

@@ -1,7 +1,8 @@
 """The options that the commands of `crate evaluate` share, and the evaluation of one model after another."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -9,19 +10,35 @@ import typer
 
 from cratecli.cli import options
 from cratecli.cli.console import put
+from cratecli.cli.options import flag_of
 from cratecli.cli.report import Report
 from cratecli.cli.signals import Stop, finishing
 from cratecli.cli.tables import as_json, as_markdown, as_table
 from cratecli.errors import OutputError, UsageError
+from cratecli.evaluation.options import PairOptions
 
 if TYPE_CHECKING:
-    from cratecli.evaluation.protocol import EvaluationProtocol, Judged
+    from cratecli.evaluation.finished import OpenRun, RunProtocol
+    from cratecli.evaluation.protocol import Judged, ModelProtocol
     from cratecli.evaluation.result import Evaluation
     from cratecli.model.engine import Model
 
-    ChooseProtocol = Callable[[Model], EvaluationProtocol[Any]]
+    ChooseRun = Callable[[OpenRun], RunProtocol[Any]]
+    ChooseProtocol = Callable[[Model], ModelProtocol[Any]]
 
 Data = Annotated[Path, typer.Argument(metavar="PATH", help="The folder of the data set.")]
+Runs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="Judge the masks of a finished run, and ask no model: its folder, or a .parquet or .tar of it; "
+        "repeatable.",
+    ),
+]
+
+OF_MODELS = ("model", "scores", "resume", "device", "dtype", "batch_size", "features_cache", "max_pixels")
+"""Options that a finished run has no use for: no model is asked, and scores are not kept."""
 
 
 @dataclass(frozen=True)
@@ -75,27 +92,79 @@ class EvaluationRun:
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False
     quiet: options.Quiet = False
 
+    def judge(self, runs: Sequence[str], asked: Mapping[str, Any], choose: "ChooseRun") -> None:
+        """Judge every run by the protocol chosen for it, and print the results.
+
+        Raises `UsageError` for an option that decides what a model is asked, and what opening a run, and reading the
+        data set, raises.
+        """
+        self._refuse_both_forms()
+        self._refuse_model_options(asked)
+        from cratecli.evaluation.finished import judge_run, opened
+
+        with self._report() as report, finishing() as stop, ExitStack() as open_:
+            protocols = [choose(open_.enter_context(opened(run))) for run in dict.fromkeys(runs)]
+            self._print(
+                [
+                    judge_run(
+                        protocol,
+                        resamples=self.resamples,
+                        resample_seed=self.resample_seed,
+                        note=report.note,
+                        follow=self._follow(report, len(protocol.pairs), stop),
+                    )
+                    for protocol in protocols
+                ]
+            )
+
+    def _refuse_model_options(self, asked: Mapping[str, Any]) -> None:
+        given = [name for name in asked if name not in PairOptions.__annotations__]
+        given += [
+            each.name
+            for each in fields(self)
+            if each.name in OF_MODELS and getattr(self, each.name) != each.default
+        ]
+        if given:
+            raise UsageError(f"{flag_of(given[0]).long} is of no use with --run: its masks are made")
+
     def evaluate(self, choose: "ChooseProtocol") -> None:
         """Evaluate every model by the protocol chosen for it, and print the results.
 
         Raises `UsageError` and `WeightsError` before any model is evaluated, and what reading the data set raises.
         """
-        if self.json_ and self.markdown:
-            raise UsageError("--json and --markdown exclude each other")
+        self._refuse_both_forms()
         from cratecli.weights.checkpoint import load_model
 
         names = self._names()
-        report = Report(
+        with self._report() as report, finishing() as stop:
+            for name in names[1:]:  # what is wrong with the last is said before the first is evaluated
+                choose(load_model(name, device="cpu"))
+            self._print([self._evaluate_one(name, choose, report, stop) for name in names])
+
+    def _refuse_both_forms(self) -> None:
+        if self.json_ and self.markdown:
+            raise UsageError("--json and --markdown exclude each other")
+
+    def _report(self) -> Report:
+        return Report(
             json_=False,
             jsonl=False,
             quiet=self.quiet,
             progress=not self.no_progress,
             fail_fast=self.fail_fast,
         )
-        with report, finishing() as stop:
-            for name in names[1:]:  # what is wrong with the last is said before the first is evaluated
-                choose(load_model(name, device="cpu"))
-            self._print([self._evaluate_one(name, choose, report, stop) for name in names])
+
+    def _follow(
+        self, report: Report, photos: int, stop: Stop, *, passes: int = 1, resumable: bool = False
+    ) -> "Callable[[Judged[Any]], Iterator[object]]":
+        from cratecli.records import Record
+
+        def follow(outcomes: "Judged[Any]") -> Iterator[object]:
+            for judged in report.through(outcomes, photos, stop, resumable=resumable, passes=passes):
+                report.done(Record())
+                yield judged
+
+        return follow
 
     def _names(self) -> Sequence[str | None]:
         """List the models, each once. Raises for one that is not on this machine."""
@@ -112,7 +181,6 @@ class EvaluationRun:
     ) -> "Evaluation":
         from cratecli.evaluation.run import run_protocol
         from cratecli.io.opening import MAX_PIXELS
-        from cratecli.records import Record
         from cratecli.runs.batch import Desk
         from cratecli.runs.cache import FeatureCache
         from cratecli.runs.views import describe
@@ -121,12 +189,6 @@ class EvaluationRun:
         model = load_model(name, device=self.device, dtype=self.dtype)
         protocol = choose(model)
         report.note(describe(model, protocol.summary))
-
-        def follow(outcomes: "Judged[Any]") -> Iterator[object]:
-            total, passes = len(protocol.pairs), protocol.passes
-            for judged in report.through(outcomes, total, stop, resumable=True, passes=passes):
-                report.done(Record())
-                yield judged
 
         desk = Desk(
             model,
@@ -143,7 +205,7 @@ class EvaluationRun:
             resume=self.resume,
             resamples=self.resamples,
             resample_seed=self.resample_seed,
-            follow=follow,
+            follow=self._follow(report, len(protocol.pairs), stop, passes=protocol.passes, resumable=True),
         )
 
     def _default_scores(self, report: Report) -> Path | None:

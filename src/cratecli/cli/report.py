@@ -141,9 +141,10 @@ class Report:
             raise SystemExit(stop.exit_code)
 
     def fail(self, failure: "Failure") -> None:
-        """Say which photo failed, and why. Ends the program with `--fail-fast`."""
-        self._photos, self._failed = self._photos + 1, self._failed + 1
-        self._bar.step(failed=True)
+        """Say which photo failed, or which photos, and why. Ends the program with `--fail-fast`."""
+        self._photos, self._failed = self._photos + failure.photos, self._failed + failure.photos
+        for _ in range(failure.photos):
+            self._bar.step(failed=True)
         tell(str(failure.error))
         if self._jsonl:
             from cratecli.runs.records import FailureRecord

@@ -72,11 +72,19 @@ def _columns(evaluations: "Sequence[Evaluation]") -> list[str]:
 def _cells(evaluation: "Evaluation", columns: Sequence[str]) -> Iterator[list[str]]:
     """Give the cells of a model's rows."""
     percent = evaluation.protocol in PERCENT
-    model = evaluation.weights.name if evaluation.weights else "a model without a name"
+    model = _name(evaluation) or "a model without a name"
     for row in evaluation.rows:
         layer = [str(row.layer)] if "layer" in columns else []
         paper = [_paper(row, percent=percent)] if "paper" in columns else []
         yield [model, row.name, *layer, *(_shown(each, percent=percent) for each in row.measures), *paper]
+
+
+def _name(evaluation: "Evaluation") -> str:
+    """Name the model that was asked, or the run that was judged, and its model."""
+    model = evaluation.weights.name if evaluation.weights else ""
+    if evaluation.run is None:
+        return model
+    return f"{evaluation.run} ({model})" if model else evaluation.run
 
 
 def _shown(measure: "Measure", *, percent: bool) -> str:
@@ -96,7 +104,7 @@ def _number(value: float, percent: bool) -> str:
 def _explained(evaluations: "Sequence[Evaluation]") -> Iterator[str]:
     """Say what was evaluated and how; what holds for all models once."""
     for each in evaluations:
-        name = f"{each.weights.name}: " if each.weights and len(evaluations) > 1 else ""
+        name = f"{_name(each)}: " if _name(each) and len(evaluations) > 1 else ""
         failed = f", {each.failed} could not be evaluated" if each.failed else ""
         yield f"{name}{count_of(each.photos, 'photo')} of {each.data}{failed}; {each.recipe}"
     yield from dict.fromkeys(note for each in evaluations for note in each.notes)

@@ -15,6 +15,7 @@ from cratecli.emergence.maskcut import maskcut, objectness
 from cratecli.emergence.masks import spread
 from cratecli.emergence.precision import AP50, AP75, Kind, Precision, average_precision
 from cratecli.errors import NothingMatchedError
+from cratecli.evaluation.finished import OpenRun, RunProtocol, evaluate_run
 from cratecli.evaluation.intervals import Bootstrap
 from cratecli.evaluation.options import CocoOptions
 from cratecli.evaluation.protocol import PhotoProtocol
@@ -26,7 +27,7 @@ from cratecli.evaluation.scores import DIGITS, PhotoScores
 from cratecli.geometry import Size
 from cratecli.io import datasets
 from cratecli.io.datasets import CocoSet, Pair
-from cratecli.io.formats.record import annotate
+from cratecli.io.formats.record import Annotated, annotate
 from cratecli.model.engine import Model
 from cratecli.runs.views import Question
 from cratecli.tasks.object_recipes import MOST_PATCHES, choose_cut_recipe
@@ -97,7 +98,7 @@ class CocoProtocol(PhotoProtocol[CocoScores]):
 
     def prepare(self, pair: Pair, rgb: RGB) -> RGB:
         """Check a photo's size."""
-        datasets.refuse_other_size(rgb, self.coco.sizes[pair.name], pair)
+        datasets.refuse_other_size(rgb.shape[:2], self.coco.sizes[pair.name], pair)
         return rgb
 
     def judge(self, pair: Pair, rgb: RGB, views: Sequence[View]) -> CocoScores:
@@ -122,27 +123,15 @@ class CocoProtocol(PhotoProtocol[CocoScores]):
 
     def rows(self, scores: Mapping[str, CocoScores], bootstrap: Bootstrap) -> tuple[ResultRow, ...]:
         """Match the cuts of all photos with the truth, once for each layer and way to score."""
-        truth = [self.coco.annotations[name] for name in scores]
-        sizes = [self.coco.sizes[name] for name in scores]
         paper = published(COCO, self.model.weights) if self._official(len(scores)) else {}
         rows = []
         for layer in self.recipe.layers:
-            for name in (PUBLISHED, OURS):
-                results = [
-                    [
-                        {"segmentation": cut.rle, "score": cut.score if name == OURS else 1.0}
-                        for cut in each.layers[layer]
-                    ]
-                    for each in scores.values()
-                ]
-                measures: list[Measure] = []
-                for word, kind in KINDS:
-                    measures += _measures(
-                        word, average_precision(truth, results, sizes, kind, bootstrap.counts)
-                    )
-                if name == PUBLISHED and (layer,) == choose_cut_recipe(self.model).layers:
+            cuts = {name: each.layers[layer] for name, each in scores.items()}
+            for row, score in ((PUBLISHED, 1.0), (OURS, None)):
+                measures = _matched(self.coco, cuts, bootstrap, score)
+                if row == PUBLISHED and (layer,) == choose_cut_recipe(self.model).layers:
                     measures = [replace(each, paper=paper.get(each.name)) for each in measures]
-                rows.append(ResultRow(name, tuple(measures), layer))
+                rows.append(ResultRow(row, tuple(measures), layer))
         return tuple(rows)
 
     def _official(self, photos: int) -> bool:
@@ -150,6 +139,53 @@ class CocoProtocol(PhotoProtocol[CocoScores]):
         default = choose_cut_recipe(self.model)
         same = replace(default, layers=self.recipe.layers) == self.recipe
         return same and photos == COCO_PHOTOS and self.pairs[0].truth.name == datasets.VAL2017
+
+
+class FoundScores(PhotoScores):
+    """A photo's objects, as a finished run has them."""
+
+    objects: list[Cut]
+
+
+@dataclass(frozen=True, eq=False)
+class CocoRun(RunProtocol[FoundScores]):
+    """The objects of a finished run of `crate objects`, with their scores."""
+
+    name: ClassVar[ProtocolName] = "coco"
+    command = "objects"
+
+    coco: CocoSet
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Say what is matched with what."""
+        return (f"AP by pycocotools, all classes as one; {OURS}: those of crate objects",)
+
+    def judge(self, pair: Pair, photo: Annotated) -> FoundScores:
+        """Check a photo's size, and take its objects."""
+        datasets.refuse_other_size((photo.height, photo.width), self.coco.sizes[pair.name], pair)
+        return FoundScores(objects=[Cut(rle=each.rle, score=each.score) for each in photo.objects])
+
+    def rows(self, scores: Mapping[str, FoundScores], bootstrap: Bootstrap) -> tuple[ResultRow, ...]:
+        """Match the objects of all photos with the truth."""
+        found = {name: each.objects for name, each in scores.items()}
+        return (ResultRow(OURS, tuple(_matched(self.coco, found, bootstrap))),)
+
+
+def _matched(
+    coco: CocoSet, found: Mapping[str, Sequence[Cut]], bootstrap: Bootstrap, score: float | None = None
+) -> list[Measure]:
+    """Compute the precision of boxes and masks found in photos, by name; `score` stands for that of each."""
+    truth = [coco.annotations[name] for name in found]
+    sizes = [coco.sizes[name] for name in found]
+    results = [
+        [{"segmentation": each.rle, "score": each.score if score is None else score} for each in cuts]
+        for cuts in found.values()
+    ]
+    measures: list[Measure] = []
+    for word, kind in KINDS:
+        measures += _measures(word, average_precision(truth, results, sizes, kind, bootstrap.counts))
+    return measures
 
 
 def _measures(word: str, precision: Precision) -> list[Measure]:
@@ -168,18 +204,36 @@ def _measures(word: str, precision: Precision) -> list[Measure]:
 def coco_protocol(path: Path, model: Model, **asked: Unpack[CutOptions]) -> CocoProtocol:
     """Read COCO's annotations. Raises `InputError`, `UsageError`, and `NothingMatchedError` without an object."""
     recipe = choose_cut_recipe(model, **asked)
+    coco = _annotated(path)
+    return CocoProtocol(path, coco.pairs, model, recipe, coco)
+
+
+def coco_run(path: Path, run: OpenRun) -> CocoRun:
+    """Read COCO's annotations, for a finished run. Raises `InputError`, and `NothingMatchedError` as above."""
+    coco = _annotated(path)
+    return CocoRun(path, coco.pairs, run, coco)
+
+
+def _annotated(path: Path) -> CocoSet:
     coco = datasets.coco(path)
     if not any(not each["iscrowd"] for photo in coco.annotations.values() for each in photo):
         raise NothingMatchedError(f"no object is annotated in {coco.pairs[0].truth}")
-    return CocoProtocol(model, path, coco.pairs, recipe, coco)
+    return coco
 
 
 def evaluate_coco(
-    path: str | Path, model: Model | str | Path | None = None, **asked: Unpack[CocoOptions]
+    path: str | Path,
+    model: Model | str | Path | None = None,
+    *,
+    run: str | Path | None = None,
+    **asked: Unpack[CocoOptions],
 ) -> Evaluation:
     """Evaluate MaskCut on COCO: `path` has `images/` and `instances.json`, or `val2017` and `annotations`.
 
-    `model` is as in `evaluate_saliency`; see `CocoOptions`; `size` is the side of the square input, in px. Raises what
+    `model` is as in `evaluate_saliency`; see `CocoOptions`; `size` is the side of the square input, in px. In place of
+    a model, `run` is a finished run of `crate objects`, whose objects are judged as they are. Raises what
     `evaluate_saliency` raises.
     """
+    if run is not None:
+        return evaluate_run(coco_run, path, run, model, **asked)
     return evaluate(coco_protocol, path, model, **asked)

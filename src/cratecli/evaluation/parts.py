@@ -17,7 +17,7 @@ from cratecli.emergence.clusters import contingency, mutual_information, part_io
 from cratecli.errors import InputError
 from cratecli.evaluation.intervals import Bootstrap
 from cratecli.evaluation.options import PartsOptions
-from cratecli.evaluation.protocol import EvaluationProtocol, Judged, JudgedPhoto, told
+from cratecli.evaluation.protocol import Judged, JudgedPhoto, ModelProtocol, told
 from cratecli.evaluation.records import ProtocolName
 from cratecli.evaluation.result import Evaluation, ResultRow
 from cratecli.evaluation.run import evaluate
@@ -49,7 +49,7 @@ class PartsScores(PhotoScores):
 
 
 @dataclass(frozen=True, eq=False)
-class PartsProtocol(EvaluationProtocol[PartsScores]):
+class PartsProtocol(ModelProtocol[PartsScores]):
     """Photos with labelled parts, 0 for the background; parts are learned from all of them, as `crate parts` does.
 
     So no photo is judged before the model has seen all. Where scores are kept in a file, the features lie beside it
@@ -122,7 +122,7 @@ class PartsProtocol(EvaluationProtocol[PartsScores]):
         """Show all photos to the model; gives the jobs of those that could be read, in the album's order."""
 
         def prepare(job: Job, rgb: RGB) -> RGB:
-            datasets.refuse_other_size(rgb, read_labels(pairs[job].truth).shape, pairs[job])
+            datasets.refuse_other_size(rgb.shape[:2], read_labels(pairs[job].truth).shape, pairs[job])
             return rgb
 
         seen = list[Job]()
@@ -189,7 +189,7 @@ def parts_protocol(
 ) -> PartsProtocol:
     """List a data set's photos and labels. Raises `InputError`, `NothingMatchedError`, `UsageError`."""
     recipe = choose_part_recipe(model, **asked)
-    return PartsProtocol(model, path, datasets.paired(path, datasets.PARTS, images, masks), recipe)
+    return PartsProtocol(path, datasets.paired(path, datasets.PARTS, images, masks), model, recipe)
 
 
 def evaluate_parts(

@@ -20,7 +20,7 @@ from cratecli.files import relative_path
 from cratecli.geometry import Size, fit_grid
 from cratecli.io import images
 from cratecli.io.datasets import Pair
-from cratecli.model.engine import Model
+from cratecli.model.engine import Model, WeightsId
 from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, work_through
 from cratecli.runs.cache import identity
 from cratecli.runs.jobs import Job, SeenPhoto
@@ -47,18 +47,20 @@ Judged = Outcomes[JudgedPhoto[Scores] | SeenPhoto]
 
 @dataclass(frozen=True, eq=False)
 class EvaluationProtocol(ABC, Generic[Scores]):
-    """How one model is evaluated on one data set: the photos of the folder `data`, in `pairs` with their truth.
+    """How masks, objects or parts are evaluated on a data set: the photos of the folder `data`, in `pairs`.
 
-    The model sees them, and they are judged, in one of `passes` over the data set, or each in a pass of its own.
+    Each is paired with its truth.
     """
 
     name: ClassVar[ProtocolName]
-    scores_type: ClassVar[type[Any]]
-    passes: ClassVar[int] = 1
 
-    model: Model
     data: Path
     pairs: Sequence[Pair]
+
+    @property
+    @abstractmethod
+    def weights(self) -> WeightsId | None:
+        """Name the model that is evaluated, if it has a name."""
 
     @property
     @abstractmethod
@@ -76,12 +78,13 @@ class EvaluationProtocol(ABC, Generic[Scores]):
         """Explain how the measures are computed, a sentence each."""
 
     @abstractmethod
-    def judge_all(self, desk: Desk, store: ScoreStore[Scores]) -> Judged[Scores]:
-        """Judge all photos, and put their scores into the store; those that it knows are given first."""
-
-    @abstractmethod
     def rows(self, scores: Mapping[str, Scores], bootstrap: Bootstrap) -> tuple[ResultRow, ...]:
         """Add up the scores of photos, by name, in the order of `pairs`."""
+
+    @property
+    def run_name(self) -> str | None:
+        """Name the finished run that is judged, as the user did; none where a model is asked."""
+        return None
 
     @property
     def folders(self) -> dict[str, Any]:
@@ -99,6 +102,49 @@ class EvaluationProtocol(ABC, Generic[Scores]):
         """Say what may be wrong with the ground truth, a sentence each."""
         del scores
         return ()
+
+    def conclude(
+        self, scores: Mapping[str, Scores], *, resamples: int = RESAMPLES, resample_seed: int = 0
+    ) -> Evaluation:
+        """Compute the measures from the scores by photo. Raises `InputError` where no photo has any."""
+        if not scores:
+            raise InputError(f"{self.data}: none of its photos could be evaluated")
+        ordered = {pair.name: scores[pair.name] for pair in self.pairs if pair.name in scores}
+        bootstrap = Bootstrap(len(ordered), resamples, resample_seed)
+        return Evaluation(
+            protocol=self.name,
+            data=self.data,
+            photos=len(ordered),
+            failed=len(self.pairs) - len(ordered),
+            rows=self.rows(ordered, bootstrap),
+            recipe=self.summary,
+            settings=self.settings,
+            notes=(*self.notes, *self.findings(ordered), *self.doubts(ordered), str(bootstrap)),
+            weights=self.weights,
+            run=self.run_name,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ModelProtocol(EvaluationProtocol[Scores]):
+    """How one model is evaluated.
+
+    It sees the photos, and they are judged, in one of `passes` over the data set, or each in a pass of its own.
+    """
+
+    scores_type: ClassVar[type[Any]]
+    passes: ClassVar[int] = 1
+
+    model: Model
+
+    @abstractmethod
+    def judge_all(self, desk: Desk, store: ScoreStore[Scores]) -> Judged[Scores]:
+        """Judge all photos, and put their scores into the store; those that it knows are given first."""
+
+    @property
+    def weights(self) -> WeightsId | None:
+        """Name the model, if it has a name."""
+        return self.model.weights
 
     def square(self, size: int) -> str:
         """Name the square that a photo is squeezed into: whole patches, as near to `size` px as can be."""
@@ -132,30 +178,10 @@ class EvaluationProtocol(ABC, Generic[Scores]):
         digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
         return ScoreStore(self.scores_type, folder / f"{self.name}-{digest[:16]}.jsonl", resume=resume)
 
-    def conclude(
-        self, scores: Mapping[str, Scores], *, resamples: int = RESAMPLES, resample_seed: int = 0
-    ) -> Evaluation:
-        """Compute the measures from the scores by photo. Raises `InputError` where no photo has any."""
-        if not scores:
-            raise InputError(f"{self.data}: none of its photos could be evaluated")
-        ordered = {pair.name: scores[pair.name] for pair in self.pairs if pair.name in scores}
-        bootstrap = Bootstrap(len(ordered), resamples, resample_seed)
-        return Evaluation(
-            protocol=self.name,
-            data=self.data,
-            photos=len(ordered),
-            failed=len(self.pairs) - len(ordered),
-            rows=self.rows(ordered, bootstrap),
-            recipe=self.summary,
-            settings=self.settings,
-            notes=(*self.notes, *self.findings(ordered), *self.doubts(ordered), str(bootstrap)),
-            weights=self.model.weights,
-        )
-
 
 @dataclass(frozen=True, eq=False)
-class PhotoProtocol(EvaluationProtocol[Scores]):
-    """An evaluation protocol that judges every photo by itself."""
+class PhotoProtocol(ModelProtocol[Scores]):
+    """A protocol that judges every photo by itself."""
 
     @property
     @abstractmethod

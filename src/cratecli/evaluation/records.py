@@ -43,6 +43,9 @@ class EvaluationRecord(Record):
     failed: int = Field(description="How many photos could not be evaluated, and are left out.")
     weights: str | None = Field(description="The model's name or file; null for a model without a name.")
     weights_sha256: str | None = Field(description="SHA-256 of the weights file, in hexadecimal; or null.")
+    run: str | None = Field(
+        default=None, description="The finished run whose masks were judged; null where the model was asked."
+    )
     settings: dict[str, JsonValue] = Field(
         description="Everything that decides the measures, by option; nothing left to a default."
     )

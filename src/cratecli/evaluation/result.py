@@ -55,7 +55,8 @@ class Evaluation:
     """How good one model is on one data set.
 
     The measures are of `photos` photos; `failed` more could not be evaluated. `recipe` and `notes` explain how in
-    words; `settings` hold everything that decides the measures, by the names of the options.
+    words; `settings` hold everything that decides the measures, by the names of the options. `run` is the finished run
+    that was judged, if no model was asked.
     """
 
     protocol: ProtocolName
@@ -67,6 +68,7 @@ class Evaluation:
     settings: Mapping[str, Any]
     notes: tuple[str, ...]
     weights: WeightsId | None
+    run: str | None = None
 
     def __getitem__(self, name: str) -> ResultRow:
         """Give the first row of a name."""
@@ -81,6 +83,7 @@ class Evaluation:
             failed=self.failed,
             weights=self.weights.name if self.weights else None,
             weights_sha256=self.weights.sha256 if self.weights else None,
+            run=self.run,
             settings=dict(self.settings),
             notes=list(self.notes),
             rows=[row.as_record() for row in self.rows],

@@ -8,7 +8,7 @@ from typing import Any
 
 from cratecli.evaluation.intervals import RESAMPLES
 from cratecli.evaluation.options import RunOptions
-from cratecli.evaluation.protocol import EvaluationProtocol, Judged, JudgedPhoto
+from cratecli.evaluation.protocol import Judged, JudgedPhoto, ModelProtocol
 from cratecli.evaluation.result import Evaluation
 from cratecli.evaluation.scores import Scores
 from cratecli.model.engine import Model
@@ -28,7 +28,7 @@ def first_failure_ends(outcomes: Judged[Scores]) -> Iterator[object]:
 
 
 def run_protocol(
-    protocol: EvaluationProtocol[Scores],
+    protocol: ModelProtocol[Scores],
     desk: Desk,
     *,
     scores: Path | None = None,
@@ -55,7 +55,7 @@ def run_protocol(
 
 
 def evaluate(
-    choose_protocol: Callable[..., EvaluationProtocol[Any]],
+    choose_protocol: Callable[..., ModelProtocol[Any]],
     path: str | Path,
     model: Model | str | Path | None,
     *,

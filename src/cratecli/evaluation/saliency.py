@@ -1,86 +1,51 @@
 """Evaluate masks by the saliency field's measures: IoU, maxFβ, mean absolute error, accuracy and CorLoc."""
 
-from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
-from scipy.stats import spearmanr
 
 from cratecli.arrays import RGB, Mask, Soft
 from cratecli.emergence import heads as heads_
 from cratecli.emergence.features import View
-from cratecli.emergence.masks import bounding_box, enlarge, iou, scale, threshold
-from cratecli.emergence.metrics import (
-    HIT,
-    accuracy,
-    box_iou,
-    calibration_error,
-    f_curve,
-    mean_absolute_error,
-)
+from cratecli.emergence.masks import enlarge, iou, scale, threshold
 from cratecli.emergence.oracle import best_maps
 from cratecli.emergence.windows import off_centre as off_centre_window
 from cratecli.errors import InputError, NothingMatchedError
-from cratecli.evaluation.intervals import Bootstrap
+from cratecli.evaluation.finished import OpenRun, RunProtocol, evaluate_run
 from cratecli.evaluation.options import SaliencyOptions
-from cratecli.evaluation.protocol import PhotoProtocol, told
-from cratecli.evaluation.records import ProtocolName
-from cratecli.evaluation.result import Evaluation, ResultRow
+from cratecli.evaluation.protocol import PhotoProtocol
+from cratecli.evaluation.result import Evaluation
 from cratecli.evaluation.run import evaluate
-from cratecli.evaluation.scores import DIGITS, PhotoScores
+from cratecli.evaluation.saliency_scores import OF_MASKS, SaliencyMeasures, SaliencyScores, compare
+from cratecli.evaluation.scores import DIGITS
 from cratecli.geometry import Box, Size
 from cratecli.io import datasets
 from cratecli.io.datasets import Pair
-from cratecli.io.truth import Doubt, read_mask, read_true_mask
+from cratecli.io.formats.record import Annotated
+from cratecli.io.truth import read_mask, read_true_mask
 from cratecli.model.engine import Model
 from cratecli.runs.views import Question
-from cratecli.tasks.options import NO_HEAD, MaskOptions
+from cratecli.tasks.options import NO_HEAD, Heads, MaskOptions
 from cratecli.tasks.recipes import Recipe, choose_recipe
 from cratecli.tasks.segment import decide, tidy
 from cratecli.wording import count_of
 
 SHORTLIST = 4  # maps that the oracle chooses among to the pixel
 MEAN, ORACLE = "mean of heads", "oracle"
-DOUBTS: Mapping[Doubt, str] = {
-    "all foreground": "are foreground all over",
-    "grey levels": "have many grey levels, of which those above 127 are foreground",
-}
-
-
-class MaskScores(BaseModel):
-    """How one mask, and the soft map behind it, compare with a photo's truth."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    iou: float = Field(description="Intersection over union of the masks, 0–1.")
-    f_curve: str = Field(description="Fβ of the soft map at 256 thresholds: little-endian float32, base64.")
-    mae: float = Field(description="Mean absolute error of the soft map, 0–1.")
-    accuracy: float = Field(description="Share of pixels that are right, 0–1.")
-    box_iou: float = Field(description="Intersection over union of the masks' bounding boxes, 0–1.")
-
-
-class SaliencyScores(PhotoScores):
-    """A photo's scores: one mask for each row of the result, by the row's name."""
-
-    rows: dict[str, MaskScores]
-    confidence: float = Field(description="What `segment` says of its mask, 0–1.")
-    doubts: list[Doubt] = Field(default=[], description="What may be wrong with the ground truth.")
 
 
 @dataclass(frozen=True, eq=False)
-class SaliencyProtocol(PhotoProtocol[SaliencyScores]):
+class SaliencyProtocol(SaliencyMeasures, PhotoProtocol[SaliencyScores]):
     """Photos with one mask each; with `windows`, cropped off-centre. On request the mean of heads and the oracle too.
 
     These two are of the same views, thresholded by the same rule and cleaned, without refinement; the oracle is the
     single head, layer and view of the best IoU with the truth, photo by photo.
     """
 
-    name: ClassVar[ProtocolName] = "saliency"
     scores_type = SaliencyScores
 
     recipe: Recipe
@@ -115,9 +80,7 @@ class SaliencyProtocol(PhotoProtocol[SaliencyScores]):
     @property
     def notes(self) -> tuple[str, ...]:
         """Explain what the measures are of."""
-        notes = [
-            "IoU, accuracy and CorLoc (boxes with IoU ≥ 0.5) of the mask; maxFβ (β² 0.3) and MAE of the soft map"
-        ]
+        notes = [f"{OF_MASKS}; maxFβ (β² 0.3) and MAE of the soft map"]
         if self.windows:
             without = (
                 f"; {count_of(self.without_window, 'photo', ('has none and is', 'have none and are'))} left out"
@@ -134,7 +97,7 @@ class SaliencyProtocol(PhotoProtocol[SaliencyScores]):
 
     def prepare(self, pair: Pair, rgb: RGB) -> RGB:
         """Check a photo's size, and cut its window."""
-        datasets.refuse_other_size(rgb, read_mask(pair.truth).shape, pair)
+        datasets.refuse_other_size(rgb.shape[:2], read_mask(pair.truth).shape, pair)
         return np.ascontiguousarray(self._cut(pair, rgb))
 
     def judge(self, pair: Pair, rgb: RGB, views: Sequence[View]) -> SaliencyScores:
@@ -142,59 +105,21 @@ class SaliencyProtocol(PhotoProtocol[SaliencyScores]):
         true = read_true_mask(pair.truth)
         truth = self._cut(pair, true.mask)
         segmentation = decide(rgb, views, self.recipe, self.model)
-        rows = {self._main: _compare(segmentation.mask, segmentation.soft, truth)}
+        rows = {self.main_row: compare(segmentation.mask, segmentation.soft, truth)}
         if self.mean_of_heads:
             mean = heads_.fixed(views, range(self.model.heads)).log_attention
-            rows[MEAN] = _compare(*self._plain(mean, truth), truth)
+            rows[MEAN] = compare(*self._plain(mean, truth), truth)
         if self.oracle:
             maps = best_maps(views, truth, self.recipe.keep, SHORTLIST)
             masks = [self._plain(each, truth) for each in maps]
-            rows[ORACLE] = _compare(*max(masks, key=lambda each: iou(each[0], truth)), truth)
+            rows[ORACLE] = compare(*max(masks, key=lambda each: iou(each[0], truth)), truth)
         confidence = round(segmentation.confidence, DIGITS)
         return SaliencyScores(rows=rows, confidence=confidence, doubts=list(true.doubts))
 
-    def findings(self, scores: Mapping[str, SaliencyScores]) -> tuple[str, ...]:
-        """Say how well confidence ranks the masks, and where it is an expected IoU, how far it is off."""
-        said = np.array([each.confidence for each in scores.values()])
-        found = np.array([each.rows[self._main].iou for each in scores.values()])
-        if not (np.ptp(said) and np.ptp(found)):
-            return ()
-        ranks = f"confidence and IoU: Spearman's ρ {spearmanr(said, found).statistic:.2f}"
-        if self.recipe.heads != "auto" or self.recipe.head != NO_HEAD:
-            return (ranks,)
-        return (f"{ranks}, calibration error {calibration_error(said, found):.2f} (mean gap in ten bins)",)
-
-    def doubts(self, scores: Mapping[str, SaliencyScores]) -> tuple[str, ...]:
-        """Say which masks may have been meant otherwise."""
-        found = {
-            what: [name for name, each in scores.items() if doubt in each.doubts]
-            for doubt, what in DOUBTS.items()
-        }
-        return told(found, f"of {count_of(len(scores), 'mask')}")
-
-    def rows(self, scores: Mapping[str, SaliencyScores], bootstrap: Bootstrap) -> tuple[ResultRow, ...]:
-        """Average over photos; of Fβ the maximum of the mean."""
-
-        def highest(sums: Float[np.ndarray, "times levels"]) -> Float[np.ndarray, " times"]:
-            return np.asarray(sums.max(axis=1) / len(scores))
-
-        rows = []
-        for name in next(iter(scores.values())).rows:
-            masks = [each.rows[name] for each in scores.values()]
-            measures = (
-                bootstrap.measure("IoU", [each.iou for each in masks]),
-                bootstrap.measure("maxFβ", [_unpacked(each.f_curve) for each in masks], highest),
-                bootstrap.measure("MAE", [each.mae for each in masks]),
-                bootstrap.measure("accuracy", [each.accuracy for each in masks]),
-                bootstrap.measure("CorLoc", [each.box_iou >= HIT for each in masks]),
-            )
-            rows.append(ResultRow(name, measures))
-        return tuple(rows)
-
     @property
-    def _main(self) -> str:
-        heads = self.recipe.heads
-        return heads if isinstance(heads, str) else f"heads {','.join(map(str, heads))}"
+    def made_by(self) -> tuple[Heads, str]:
+        """Name the recipe's heads."""
+        return self.recipe.heads, self.recipe.head
 
     def _cut(self, pair: Pair, whole: np.ndarray) -> np.ndarray:
         window = self.windows.get(pair.name)
@@ -208,23 +133,28 @@ class SaliencyProtocol(PhotoProtocol[SaliencyScores]):
         return mask, soft
 
 
-def _packed(curve: Float[np.ndarray, "256"]) -> str:
-    """Write a curve as text, a tenth of the memory that its numbers would take."""
-    return b64encode(curve.astype("<f4").tobytes()).decode()
+@dataclass(frozen=True, eq=False)
+class SaliencyRun(SaliencyMeasures, RunProtocol[SaliencyScores]):
+    """The masks of a finished run of `crate segment`; of soft maps it has none."""
 
+    command = "segment"
 
-def _unpacked(text: str) -> Float[np.ndarray, "256"]:
-    return np.frombuffer(b64decode(text), "<f4")
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Explain what the measures are of, and what is left out."""
+        return (f"{OF_MASKS}; maxFβ and MAE are of soft maps, which a run does not keep",)
 
+    def judge(self, pair: Pair, photo: Annotated) -> SaliencyScores:
+        """Score the mask of one photo."""
+        true = read_true_mask(pair.truth)
+        datasets.refuse_other_size((photo.height, photo.width), true.mask.shape, pair)
+        rows = {self.main_row: compare(photo.mask, None, true.mask)}
+        return SaliencyScores(rows=rows, confidence=photo.confidence, doubts=list(true.doubts))
 
-def _compare(mask: Mask, soft: Soft, truth: Mask) -> MaskScores:
-    return MaskScores(
-        iou=round(iou(mask, truth), DIGITS),
-        f_curve=_packed(f_curve(soft, truth)),
-        mae=round(mean_absolute_error(soft, truth), DIGITS),
-        accuracy=round(accuracy(mask, truth), DIGITS),
-        box_iou=round(box_iou(bounding_box(mask), bounding_box(truth)), DIGITS),
-    )
+    @property
+    def made_by(self) -> tuple[Heads, str]:
+        """Name the heads that the run says it asked."""
+        return self.recipe.get("heads", "mask"), self.recipe.get("head", NO_HEAD)
 
 
 def saliency_protocol(
@@ -259,9 +189,9 @@ def saliency_protocol(
         if not windows:
             raise NothingMatchedError(f"{path}: no photo has a window with its object off-centre")
     return SaliencyProtocol(
-        model,
         path,
         pairs,
+        model,
         recipe,
         windows=windows,
         without_window=listed - len(pairs),
@@ -270,15 +200,30 @@ def saliency_protocol(
     )
 
 
+def saliency_run(
+    path: Path, run: OpenRun, *, images: str | None = None, masks: str | None = None
+) -> SaliencyRun:
+    """List a data set's photos and masks, for a finished run. Raises `InputError`, `NothingMatchedError`."""
+    return SaliencyRun(path, datasets.paired(path, datasets.SALIENCY, images, masks), run)
+
+
 def evaluate_saliency(
-    path: str | Path, model: Model | str | Path | None = None, **asked: Unpack[SaliencyOptions]
+    path: str | Path,
+    model: Model | str | Path | None = None,
+    *,
+    run: str | Path | None = None,
+    **asked: Unpack[SaliencyOptions],
 ) -> Evaluation:
     """Evaluate a model's masks of `path/images` against `path/masks`; see `cratecli.io.truth` for how these are read.
 
     `images` and `masks` name other folders in `path`; those of DUTS, ECSSD, HKU-IS, DUT-OMRON and MSRA10K are found.
     `model` is what `load_model` gave, any other `Model`, or a name or file; none is the default model. What is
-    left out is chosen as `segment` does; see `SaliencyOptions`. Raises `InputError` for a broken data set, or the first
-    broken photo, `NothingMatchedError` for an empty one, `UsageError` for an option that makes no sense, and what
-    `load_model` raises.
+    left out is chosen as `segment` does; see `SaliencyOptions`. In place of a model, `run` is a finished run of
+    `crate segment`: its folder, or its Parquet file or shard; beside it only `images`, `masks`, `resamples` and
+    `resample_seed` have a meaning. Raises `InputError` for a broken data set, or the first broken photo,
+    `NothingMatchedError` for an empty one, `UsageError` for an option that makes no sense, and what `load_model`
+    raises.
     """
+    if run is not None:
+        return evaluate_run(saliency_run, path, run, model, **asked)
     return evaluate(saliency_protocol, path, model, **asked)

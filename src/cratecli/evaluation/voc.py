@@ -86,7 +86,7 @@ class VocProtocol(PhotoProtocol[VocScores]):
 
     def prepare(self, pair: Pair, rgb: RGB) -> RGB:
         """Check a photo's size."""
-        datasets.refuse_other_size(rgb, read_labels(pair.truth).shape, pair)
+        datasets.refuse_other_size(rgb.shape[:2], read_labels(pair.truth).shape, pair)
         return rgb
 
     def judge(self, pair: Pair, rgb: RGB, views: Sequence[View]) -> VocScores:
@@ -139,7 +139,7 @@ def voc_protocol(
 ) -> VocProtocol:
     """List the photos of a VOCdevkit's split. Raises `InputError`, `NothingMatchedError`, `UsageError`."""
     recipe = choose_voc_recipe(model, **asked)
-    return VocProtocol(model, path, datasets.voc(path, split), recipe, split)
+    return VocProtocol(path, datasets.voc(path, split), model, recipe, split)
 
 
 def evaluate_voc(

@@ -161,7 +161,7 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
         made.setdefault(row.options, row.made)
         scores[number] = annotated.score
     if not last and without_masks:
-        raise InputError(f"{manifest}: a run of crate {without_masks} has no masks to export")
+        raise InputError(f"{manifest}: a run of crate {without_masks} has no masks")
     if not last:
         raise NothingMatchedError(f"{manifest}: no photo was done")
     place = real_folder(manifest.parent)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cratecli.arrays import RGB
 from cratecli.errors import InputError, NothingMatchedError
 from cratecli.io import images
 from cratecli.io.coco_truth import checked_annotations, checked_images
@@ -152,10 +151,10 @@ def coco(folder: Path) -> CocoSet:
     return CocoSet(pairs, dict(entries.values()), annotations)
 
 
-def refuse_other_size(rgb: RGB, size: tuple[int, int], pair: Pair) -> None:
-    """Raise `InputError` unless a photo has the size (height, width; px) of its ground truth."""
-    height, width = rgb.shape[:2]
-    if (height, width) != size:
+def refuse_other_size(photo: tuple[int, int], size: tuple[int, int], pair: Pair) -> None:
+    """Raise `InputError` unless a photo has the size of its ground truth; both are height and width, px."""
+    height, width = photo
+    if photo != size:
         raise InputError(f"{pair.image}: {width} × {height} px, but {size[1]} × {size[0]} px in {pair.truth}")
 
 

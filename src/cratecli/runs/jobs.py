@@ -91,10 +91,11 @@ def stdin_stem(number: int) -> str:
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that could not be done, and why."""
+    """A job that could not be done, and why; it stands for `photos` of them where one line tells of several."""
 
     job: Job
     error: CrateError
+    photos: int = 1
 
 
 @dataclass(frozen=True)

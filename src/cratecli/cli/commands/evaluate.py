@@ -2,7 +2,7 @@
 
 import typer
 
-from cratecli.cli.evaluation import Data, EvaluationRun
+from cratecli.cli.evaluation import Data, EvaluationRun, Runs
 from cratecli.cli.groups import grouped
 from cratecli.evaluation.options import PartsProtocolOptions, SaliencyProtocolOptions, VocProtocolOptions
 from cratecli.tasks.options import CutOptions
@@ -29,34 +29,46 @@ def voc(path: Data, *, asked: VocProtocolOptions, run: EvaluationRun) -> None:
 
 
 @app.command(
-    epilog="Examples:\n\ncrate evaluate coco coco/\n\ncrate evaluate coco coco/ --resume -m vit-small-patch8-dino"
+    epilog="Examples:\n\ncrate evaluate coco coco/\n\ncrate evaluate coco coco/ --resume -m vit-small-patch8-dino\n\n"
+    "crate evaluate coco coco/ --run objects.parquet"
 )
 @grouped
-def coco(path: Data, *, asked: CutOptions, run: EvaluationRun) -> None:
+def coco(path: Data, *, asked: CutOptions, finished: Runs = None, run: EvaluationRun) -> None:
     """Evaluate MaskCut by COCO's average precision of boxes and masks, class-agnostic.
 
     PATH holds images/ and instances.json, or val2017/ and annotations/instances_val2017.json. Photos are squeezed into
     a square of --size; each layer is cut on its own. Without --layer, --size, --tau and --n, the paper's are used; for
-    a model trained on thumbnails, those of `crate objects`.
+    a model trained on thumbnails, those of `crate objects`. With --run, the objects of `crate objects` are judged as
+    they are.
     """
-    from cratecli.evaluation.coco import coco_protocol
+    from cratecli.evaluation.coco import coco_protocol, coco_run
 
+    if finished:
+        run.judge(finished, asked, lambda opened: coco_run(path, opened))
+        return
     run.evaluate(lambda model: coco_protocol(path, model, **asked))
 
 
 @app.command(
     epilog="Examples:\n\ncrate evaluate saliency DUTS-TE/ --oracle\n\n"
-    "crate evaluate saliency mine/ --images jpg --masks png"
+    "crate evaluate saliency mine/ --images jpg --masks png\n\ncrate evaluate saliency DUTS-TE/ --run masks/"
 )
 @grouped
-def saliency(path: Data, *, asked: SaliencyProtocolOptions, run: EvaluationRun) -> None:
+def saliency(
+    path: Data, *, asked: SaliencyProtocolOptions, finished: Runs = None, run: EvaluationRun
+) -> None:
     """Evaluate the masks of `crate segment`: IoU, maxFβ, mean absolute error, accuracy, boxes that are right.
 
     PATH holds images/ and masks/, of the same stems, or is DUTS, ECSSD, HKU-IS, DUT-OMRON or MSRA10K as it unpacks;
-    --images and --masks name other folders. The object is what is opaque, not index 0, not black, or above 127.
+    --images and --masks name other folders. The object is what is opaque, not index 0, not black, or above 127. With
+    --run, the masks of `crate segment` are judged as they are.
     """
-    from cratecli.evaluation.saliency import saliency_protocol
+    from cratecli.evaluation.saliency import saliency_protocol, saliency_run
 
+    if finished:
+        images, masks = asked.get("images"), asked.get("masks")
+        run.judge(finished, asked, lambda opened: saliency_run(path, opened, images=images, masks=masks))
+        return
     run.evaluate(lambda model: saliency_protocol(path, model, **asked))
 
 
