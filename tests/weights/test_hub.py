@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from cratecli.errors import CrateError, UsageError, WeightsError
 from cratecli.weights import registry
 from cratecli.weights.checkpoint import load_model
 from cratecli.weights.hub import MODEL_FILE, pull_by_name
+from cratecli.weights.pull import pull
 from cratecli.weights.rows import Hub
 from cratecli.weights.store import store_model
 from tests.support.hub import FakeHub, Repository, serving_hub
@@ -44,6 +46,30 @@ def offer(hub: FakeHub, files: dict[str, bytes], name: str = "lab/crate") -> str
 def headed(header: str) -> bytes:
     """Write a safetensors file of a header alone."""
     return len(header).to_bytes(8, "little") + header.encode()
+
+
+def test_waiting_for_the_hub_is_said_once(
+    hub: FakeHub,
+    model_file: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The Hub's client tries five times, with pauses of 23 s in all."""
+    pauses, notes = list[float](), list[str]()
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", pauses.append)
+    offer(hub, {MODEL_FILE: model_file})
+    pull_by_name("hf:lab/crate", note=notes.append)
+    assert notes == []
+    elsewhere = Hub("lab/other", MODEL_FILE, "0" * 40)
+    row = replace(registry.load_registry().find("hf:lab/crate"), name="another", source=elsewhere)
+    nowhere = "http://127.0.0.1:1"
+    lead_hub_client(nowhere, tmp_path / "hub", monkeypatch)
+    with pytest.raises(WeightsError, match="Connection refused"):
+        pull(row, note=notes.append)
+    assert len(pauses) > 1
+    assert notes == [f"{nowhere} does not answer yet: trying again, for half a minute at most"]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_model_is_pinned_at_first_use(hub: FakeHub, model_file: bytes) -> None:

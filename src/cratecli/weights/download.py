@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 OnBytes = Callable[[int, int | None], None]
 """A progress function: called with the bytes that are here, and the bytes of the whole file, if known."""
 
+Note = Callable[[str], None]
+"""Takes a line for people."""
+
 OFFICIAL_HUB = "https://huggingface.co"
 _TIMEOUT = 30.0  # seconds without a byte
 _LONGEST_PAGE = 1 << 19  # bytes of HTML that are looked at
@@ -38,10 +41,23 @@ class PageError(DownloadError):
         self.text = text
 
 
-def from_hub(repository: str, revision: str | None, file: str, on_bytes: OnBytes, *, again: bool) -> Path:
+def unsaid(_text: str) -> None:
+    """Take a line, and say it nowhere."""
+
+
+def from_hub(
+    repository: str,
+    revision: str | None,
+    file: str,
+    on_bytes: OnBytes,
+    *,
+    again: bool,
+    note: Note = unsaid,
+) -> Path:
     """Download a file into the Hub's own cache, as its client does, and give its path there, unverified.
 
-    `again` downloads a file that is in the cache. The user's token goes to the Hub alone, to no other endpoint.
+    `again` downloads a file that is in the cache. Where the Hub does not answer, the client tries again for half a
+    minute, which goes to `note`. The user's token goes to the Hub alone, to no other endpoint.
     Raises what the client raises: see `explained`.
     """
     from huggingface_hub import constants, hf_hub_download
@@ -64,7 +80,7 @@ def from_hub(repository: str, revision: str | None, file: str, on_bytes: OnBytes
             """Take Xet's speed on the wire."""
 
     try:
-        with _quiet_hub():
+        with _quiet_hub(note):
             path = hf_hub_download(
                 repository,
                 file,
@@ -198,13 +214,31 @@ def _page(response: "Response") -> str:
     return page.decode(errors="replace")
 
 
+class _Retries(logging.Handler):
+    """Says once that the Hub's client waits and tries again."""
+
+    def __init__(self, note: Note) -> None:
+        super().__init__(logging.WARNING)
+        self._note: Note | None = note
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take one of the client's warnings."""
+        if self._note is not None and "retry" in record.getMessage().lower():
+            from huggingface_hub import constants
+
+            note, self._note = self._note, None
+            note(f"{constants.ENDPOINT} does not answer yet: trying again, for half a minute at most")
+
+
 @contextmanager
-def _quiet_hub() -> Iterator[None]:
-    """Keep the Hub client's warnings off stderr: our error says the same in one line."""
+def _quiet_hub(note: Note) -> Iterator[None]:
+    """Keep the Hub client's warnings off stderr: our error says the same in one line, and our note that it waits."""
     logger = logging.getLogger("huggingface_hub")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    before = logger.level, logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [_Retries(note)], False
+    logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.setLevel(before[0])
+        _, logger.handlers, logger.propagate = before

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cratecli.errors import UsageError, WeightsError
 from cratecli.model.config import CrateConfig
 from cratecli.weights import fetch, registry
-from cratecli.weights.download import OFFICIAL_HUB, DownloadError, OnBytes, explained
+from cratecli.weights.download import OFFICIAL_HUB, DownloadError, Note, OnBytes, explained, unsaid
 from cratecli.weights.pull import forbidden, pull
 from cratecli.weights.registry import HUB, Checkpoint
 from cratecli.weights.rows import CUSTOM, Hub
@@ -59,7 +59,9 @@ def _unwatched(_row: Checkpoint) -> OnBytes:
     return lambda _done, _total: None
 
 
-def pull_by_name(name: str, watch: Watching = _unwatched, *, offline: bool = False) -> Path:
+def pull_by_name(
+    name: str, watch: Watching = _unwatched, *, offline: bool = False, note: Note = unsaid
+) -> Path:
     """Download a model of the registry, or any CRATE on the Hub, as `pull`, and give its path.
 
     An address on the Hub is pinned when it is first pulled.
@@ -72,7 +74,7 @@ def pull_by_name(name: str, watch: Watching = _unwatched, *, offline: bool = Fal
     known = registry.load_registry()
     if name in known.names or not name.startswith("hf:"):
         row = known.find(name)
-        return pull(row, watch(row), offline=offline)
+        return pull(row, watch(row), offline=offline, note=note)
     address = parse_address(name)
     if why := forbidden(offline=offline):
         raise WeightsError(f"{name} is not on this machine, and {why} forbids to fetch it")
@@ -82,7 +84,7 @@ def pull_by_name(name: str, watch: Watching = _unwatched, *, offline: bool = Fal
         except (KeyError, TypeError) as error:  # of the client, which reads the answer
             raise DownloadError("the server does not answer as the Hub does") from error
     row = _row_of(name, address, info)
-    path = pull(row, watch(row))
+    path = pull(row, watch(row), note=note)
     size, sha256 = fetch.fingerprint(path)
     registry.save_checkpoint(replace(row, bytes=size, sha256=sha256, config=_stored_config(path)))
     return path

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from cratecli.errors import WeightsError
 from cratecli.weights import download, fetch
-from cratecli.weights.download import DownloadError, OnBytes, from_hub, from_web
+from cratecli.weights.download import DownloadError, Note, OnBytes, from_hub, from_web, unsaid
 from cratecli.weights.drive import from_drive
 from cratecli.weights.registry import Checkpoint
 from cratecli.weights.rows import Drive, Hub, Url
@@ -20,12 +20,16 @@ _Way = Callable[[BinaryIO], None]
 
 
 def pull(
-    checkpoint: Checkpoint, on_bytes: OnBytes = lambda _done, _total: None, *, offline: bool = False
+    checkpoint: Checkpoint,
+    on_bytes: OnBytes = lambda _done, _total: None,
+    *,
+    offline: bool = False,
+    note: Note = unsaid,
 ) -> Path:
     """Download a checkpoint unless a sound copy is on this machine, and give the verified file's path.
 
     A damaged copy is downloaded again. Processes that pull the same name wait for each other. `offline`, or
-    `HF_HUB_OFFLINE` in the environment, uses no network: the file must be here.
+    `HF_HUB_OFFLINE` in the environment, uses no network: the file must be here. `note` is told what is waited for.
     Raises `WeightsError` when there is no source, it cannot be reached, or the file it sends is refused.
     """
     source = checkpoint.source
@@ -42,7 +46,7 @@ def pull(
         with download.explained(f"cannot fetch {checkpoint.name}", _or_bring(checkpoint)):
             match source:
                 case Hub():
-                    return _from_hub(source, checkpoint, on_bytes, again=here is not None)
+                    return _from_hub(source, checkpoint, on_bytes, again=here is not None, note=note)
                 case Drive(file_id):
                     ways = [("Google Drive", partial(from_drive, file_id))]
                 case Url(addresses):
@@ -71,8 +75,8 @@ def _or_bring(checkpoint: Checkpoint) -> str:
     return f"if you have the file, run: crate models add FILE --as {checkpoint.name}"
 
 
-def _from_hub(hub: Hub, checkpoint: Checkpoint, on_bytes: OnBytes, *, again: bool) -> Path:
-    path = from_hub(hub.repository, hub.revision, hub.file, on_bytes, again=again)
+def _from_hub(hub: Hub, checkpoint: Checkpoint, on_bytes: OnBytes, *, again: bool, note: Note) -> Path:
+    path = from_hub(hub.repository, hub.revision, hub.file, on_bytes, again=again, note=note)
     if fault := fetch.examine(checkpoint, path).fault:
         raise DownloadError(f"what the Hub sent {fault}")
     fetch.home(checkpoint).unlink(missing_ok=True)  # a damaged copy there would be used before it

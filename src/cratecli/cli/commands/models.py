@@ -119,7 +119,7 @@ def pull(
     from cratecli.weights.hub import pull_by_name
 
     with _progress(name) as watch:
-        file = pull_by_name(name, watch, offline=offline)
+        file = pull_by_name(name, watch, offline=offline, note=tell)
     put([str(file)])
 
 
