@@ -1,6 +1,7 @@
 """Soft edges: the trimap of a mask, and the alpha of a photo that was mixed with a known one."""
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -70,6 +71,27 @@ def test_only_the_edge_changes(monkeypatch: pytest.MonkeyPatch, most: int) -> No
     np.testing.assert_array_equal(soft[~edge], mask[~edge])
     np.testing.assert_array_equal(colours[~edge], rgb[~edge])
     assert not colours[edge].any()
+
+
+@pytest.mark.parametrize("compiled", [2, 0])
+def test_compiling_is_said_once_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: int
+) -> None:
+    """A stand-in for `pymatting` tells numba's listeners, as its loops do, how many of them are compiled."""
+    pytest.importorskip("numba", reason="pip install 'cratecli[matting]'")
+    loops = f"for _ in range({compiled}):\n    with event.trigger_event('numba:compile'): pass\n"
+    solvers = (
+        "estimate_alpha_cf = lambda _rgb, known, **_: known\nestimate_foreground_ml = lambda rgb, _: rgb\n"
+    )
+    (tmp_path / "pymatting.py").write_text(f"from numba.core import event\n{loops}{solvers}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pymatting", raising=False)
+    notes = list[str]()
+    rgb, alpha, _ = mixed()
+    for _ in range(2):
+        matting.matte(rgb, alpha >= 0.5, notes.append)
+    monkeypatch.delitem(sys.modules, "pymatting")
+    assert notes == [matting.COMPILES][:compiled]
 
 
 @pytest.mark.slow

@@ -1,7 +1,10 @@
 """Soften the edges of a mask by closed-form matting (Levin et al., 2008), with `pymatting`, an extra."""
 
+import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from threading import Lock
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +19,7 @@ NOISE = 1e-4  # variance of colours, 0–1, that decides nothing: with less, fla
 MOST_PIXELS = (
     2_000_000  # that are solved for, at 400 bytes each: of more the edge is solved smaller, and enlarged
 )
+COMPILES = "matting compiles its loops, once on this machine: this takes about a minute"
 NEEDS_EXTRA = "matting needs an extra; run: pip install 'cratecli[matting]'"
 
 _one_at_a_time = Lock()  # its compiled loops may not run in two threads at once
@@ -43,10 +47,11 @@ def trimap(mask: Mask) -> Soft:
     return known
 
 
-def matte(rgb: RGB, mask: Mask) -> tuple[RGB, Soft]:
+def matte(rgb: RGB, mask: Mask, note: Callable[[str], None] = lambda _: None) -> tuple[RGB, Soft]:
     """Estimate the object's colours (RGB, 0–255), and its alpha, 0–1: soft in a band along the mask's edge.
 
-    Elsewhere colours are the photo's and alpha is the mask. Raises `ValueError` where no alpha can be solved for.
+    Elsewhere colours are the photo's and alpha is the mask. `note` is told where loops must be compiled first.
+    Raises `ValueError` where no alpha can be solved for.
     """
     known = trimap(mask)
     box = bounding_box(known == 0.5)
@@ -55,17 +60,40 @@ def matte(rgb: RGB, mask: Mask) -> tuple[RGB, Soft]:
     inside = box.grown(2, Size(*mask.shape)).slices
     colours, alpha = rgb.copy(), mask.astype(np.float32)
     edge = known[inside] == 0.5
-    solved_colours, solved = _solve(rgb[inside], known[inside])
+    solved_colours, solved = _solve(rgb[inside], known[inside], note)
     alpha[inside][edge] = solved[edge]
     mixed = edge & (solved > 0)
     colours[inside][mixed] = solved_colours[mixed]
     return colours, alpha
 
 
-def _solve(rgb: RGB, known: Soft) -> tuple[RGB, Soft]:
+def _loaded(note: Callable[[str], None]) -> Any:
+    """Give `pymatting`, whose loops are compiled when it is first imported on a machine, and then kept on disk."""
+    if "pymatting" not in sys.modules:
+        from numba.core import event
+
+        class Compiling(event.Listener):
+            """Says once that something is compiled."""
+
+            told = False
+
+            def on_start(self, _event: object) -> None:
+                if not self.told:
+                    self.told = True
+                    note(COMPILES)
+
+            def on_end(self, _event: object) -> None:
+                """Say nothing more."""
+
+        with event.install_listener("numba:compile", Compiling()):
+            import pymatting  # noqa: F401
+    return sys.modules["pymatting"]
+
+
+def _solve(rgb: RGB, known: Soft, note: Callable[[str], None]) -> tuple[RGB, Soft]:
     """Solve for alpha and the object's colours, at a smaller size where pixels are too many."""
     with _one_at_a_time:
-        import pymatting
+        pymatting = _loaded(note)
 
         height, width = known.shape
         factor = min(1.0, (MOST_PIXELS / known.size) ** 0.5)

@@ -1,5 +1,6 @@
 """What is drawn of a segmented photo, and how it is encoded: options settled, combinations without meaning refused."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -107,16 +108,23 @@ class Picture:
 
 
 def draw_picture(
-    rgb: RGB, mask: Mask, soft: Soft, choice: PictureChoice, name: str, *, rgba: np.ndarray | None = None
+    rgb: RGB,
+    mask: Mask,
+    soft: Soft,
+    choice: PictureChoice,
+    name: str,
+    *,
+    rgba: np.ndarray | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Picture:
     """Draw a photo's mask as chosen; `rgba` are the colours of a photo that has alpha. An empty mask is not cropped.
 
-    Raises `InputError`, which `name` stands in.
+    `note` is told what takes long. Raises `InputError`, which `name` stands in.
     """
     alpha, box = None, bounding_box(mask) if choice.crop else None
     if choice.matting:
         try:
-            rgb, alpha = matting.matte(rgb, mask)
+            rgb, alpha = matting.matte(rgb, mask, note)
         except ValueError as error:
             raise InputError(f"{name}: its edges cannot be softened ({error}): leave --matting out") from None
         box = bounding_box(np.round(alpha * 255) > 0) if choice.crop else None

@@ -178,8 +178,7 @@ def segment_run(
 ) -> Outcomes[SegmentedPhoto | Written]:
     """Segment the photos of a plan, and write a picture of each, or one file of all, or nothing.
 
-    A bad photo is a `Failure`, not the end. Raises `OutputError` when an output cannot be written, and `UsageError`
-    where one would take the place of the background.
+    A bad photo is a `Failure`. Raises `OutputError` when none can be written, `UsageError` for one over the background.
     """
     if len(plan.jobs) > 1 or plan.streams:
         refuse_clicks(recipe.at, f"here are {len(plan.jobs)}" if plan.jobs else "here may be many")
@@ -197,7 +196,8 @@ def segment_run(
         def finish(photo: DecodedPhoto, views: Sequence[View]) -> SegmentedPhoto:
             result = decide(photo.rgb, views, recipe, desk.model)
             objects = [] if result.empty else [annotate(result.mask, round(result.confidence, 4))]
-            annotated = Annotated(photo.job.name, *result.size, objects)
+            name = photo.job.name
+            annotated = Annotated(name, *result.size, objects)
             facts: dict[str, Any] = {
                 "heads": list(result.heads),
                 "threshold": round(result.threshold, 6),
@@ -206,12 +206,12 @@ def segment_run(
             content = cropped = None
             if drawn is not None:
                 shown = draw_picture(
-                    photo.rgb, result.mask, result.soft, drawn, photo.job.name, rgba=photo.rgba
+                    photo.rgb, result.mask, result.soft, drawn, name, rgba=photo.rgba, note=desk.note
                 )
                 if (cropped := shown.box) is not None:
                     facts["cropped"] = list(cropped.xywh)
                 text = made.of_photo(photo.job, photo.sha256, **facts).to_json()
-                content = encode(shown.pixels, drawn.ending, text, photo.job.name)
+                content = encode(shown.pixels, drawn.ending, text, name)
             session.hand_over(photo, content, annotated, **facts)
             return SegmentedPhoto(photo.job, result, annotated, content or b"", cropped)
 
