@@ -447,7 +447,7 @@ def asked(**recipe: object) -> bytes:
 
 NOT_OURS = "what it says of how it was made is not ours"
 SILENT = "does not say how it was made"
-NO_KIND = "no picture, no arrays, no page and no JSON of ours"
+NO_KIND = "no picture, no arrays, no page, no rows and no JSON of ours"
 REFUSED: dict[str, tuple[bytes, str]] = {
     "empty": (b"", NO_KIND),
     "text": (b"hello", NO_KIND),

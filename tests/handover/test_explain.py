@@ -66,7 +66,7 @@ def test_a_picture_and_a_dataset_tell_the_same() -> None:
 def test_a_film_is_not_read_to_its_end() -> None:
     with Path("out/film.mp4").open("wb") as stream:
         stream.truncate(1 << 40)  # a terabyte of nothing
-    with pytest.raises(InputError, match="no picture, no arrays, no page and no JSON of ours"):
+    with pytest.raises(InputError, match="no picture, no arrays, no page, no rows and no JSON of ours"):
         explain(Path("out/film.mp4"))
 
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from cratecli.errors import InputError
 from cratecli.files import real_folder, relative_path
+from cratecli.handover.explain_rows import BEGINNING, record_of_rows, rows_in
 from cratecli.io.formats import pages, picture, tensors
 from cratecli.io.sources.entry import is_entry
 from cratecli.io.urls import is_url
@@ -21,7 +22,7 @@ from cratecli.runs.provenance import EXPORT_PATHS, Provenance
 from cratecli.version import __version__
 from cratecli.weights.registry import load_registry
 
-_NOTHING_OF_OURS = "no picture, no arrays, no page and no JSON of ours"
+_NOTHING_OF_OURS = "no picture, no arrays, no page, no rows and no JSON of ours"
 _BEGINNINGS = (b"{", b"[", b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 
 
@@ -40,21 +41,39 @@ class Explained:
 
 
 def explain(path: Path) -> Explained:
-    """Read how a picture, arrays, a page, a COCO dataset or parts.json were made.
+    """Read how a picture, arrays, a page, a COCO dataset, a Parquet file, a shard or parts.json were made.
 
-    Raises `InputError` for what does not say.
+    `FILE::KEY` is a photo in a Parquet file or a shard, made again as a file of its own. Raises `InputError` for what
+    does not say, and `UsageError` where Parquet's package is missing.
     """
-    content = _record(path)
+    path, key = _split(path)
+    content = _record(path, key)
     try:
-        return _explained(path, content)
+        return _explained(path if key is None else path.with_name(_called(key, path)), content)
     except (ValidationError, KeyError, TypeError, ValueError, OSError):
         raise InputError(f"{path}: what it says of how it was made is not ours") from None
 
 
-def _record(path: Path) -> dict[str, Any]:
+def _split(path: Path) -> tuple[Path, str | None]:
+    """Split the name of a photo inside a file into both."""
+    file, inside, key = str(path).rpartition("::")
+    return (Path(file), key) if inside and key and not path.exists() else (path, None)
+
+
+def _called(key: str, path: Path) -> str:
+    return f"{key.rpartition('/')[2]}{path.suffix}"
+
+
+def _record(path: Path, key: str | None) -> dict[str, Any]:
     content = _content(path)
+    held: Any
     try:
-        if content.lstrip()[:1] in (b"{", b"["):
+        kind = rows_in(content)
+        if kind is None and key is not None:
+            raise InputError(f"{path}: holds no rows, and so no {key}")
+        if kind is not None:
+            held = record_of_rows(path, kind, key)
+        elif content.lstrip()[:1] in (b"{", b"["):
             whole = json.loads(content)
             held = whole.get("crate", whole.get("info", {}).get("crate")) if isinstance(whole, dict) else None
         elif pages.is_page(content[:64]):
@@ -63,7 +82,9 @@ def _record(path: Path) -> dict[str, Any]:
             read = tensors.embedded_text if tensors.is_tensors(content[:64]) else picture.embedded_text
             text = read(content)
             held = None if text is None else json.loads(text)
-    except (ValueError, AttributeError, RecursionError):
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, AttributeError, TypeError, LookupError, RecursionError, StopIteration):
         raise InputError(f"{path}: {_NOTHING_OF_OURS}") from None
     if not isinstance(held, dict):
         raise InputError(f"{path}: does not say how it was made")
@@ -71,16 +92,19 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _content(path: Path) -> bytes:
-    """Read a file to its end, if its first bytes are those of a picture or of JSON. Raises `InputError`."""
+    """Read a file to its end, if it begins as an output does; of rows, which may be many, its beginning.
+
+    Raises `InputError`.
+    """
     try:
         if not path.is_file():
             raise InputError(f"{path}: {_what_instead(path)}")
         with path.open("rb") as stream:
-            start = stream.read(64)
-            ours = pages.is_page(start) or tensors.is_tensors(start)
+            start = stream.read(BEGINNING)
+            ours = pages.is_page(start) or tensors.is_tensors(start) or rows_in(start)
             if not ours and not start.lstrip().startswith(_BEGINNINGS):
                 raise InputError(f"{path}: {_NOTHING_OF_OURS}")
-            return start + stream.read()
+            return start if rows_in(start) else start + stream.read()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
 

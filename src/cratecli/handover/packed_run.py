@@ -20,17 +20,20 @@ from cratecli.io.urls import is_url, shown
 from cratecli.runs.manifest import MANIFEST, ManifestRow
 
 
-class _Reader(NamedTuple):
+class RowReader(NamedTuple):
     """How a file says how it was made, and how its rows are read."""
 
     about: Callable[[BinaryIO], dict[str, Any]]
     rows: Callable[[BinaryIO], Iterator[Annotated]]
 
 
-_READERS: Mapping[str, _Reader] = {
-    ".parquet": _Reader(parquet.about, parquet.read_all),
-    ".tar": _Reader(webdataset.about, webdataset.read_all),
+ROW_READERS: Mapping[str, RowReader] = {
+    "parquet": RowReader(parquet.about, parquet.read_all),
+    "webdataset": RowReader(webdataset.about, webdataset.read_all),
 }
+"""How files of rows are read, by what `--as` calls them."""
+
+_READERS = {".parquet": ROW_READERS["parquet"], ".tar": ROW_READERS["webdataset"]}
 
 
 @contextmanager
@@ -71,7 +74,7 @@ def _temporary() -> Iterator[Path]:
         yield Path(name)
 
 
-def _unpack(run: str, reader: _Reader, manifest: Path) -> int:
+def _unpack(run: str, reader: RowReader, manifest: Path) -> int:
     """Write the rows of a file as a manifest's; gives the number of photos that had failed. Raises `InputError`."""
     name = shown(run) if is_url(run) else run
     place, failed = Path() if is_url(run) else Path(os.path.realpath(Path(run).parent)), 0

@@ -27,7 +27,12 @@ _OTHERS = ("head", "names", "parts", "save_parts", "max_pixels")
 def explain(
     context: typer.Context,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A picture, a page or a JSON file that crate wrote.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="A picture, arrays, a page, JSON, a .parquet or a .tar that crate wrote, or FILE::KEY, a photo in one "
+            "of these two.",
+        ),
     ],
     *,
     json_: Annotated[bool, typer.Option("--json", help="Print all that the file tells, as JSON.")] = False,
