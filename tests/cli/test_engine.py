@@ -1,5 +1,6 @@
 """Which engine runs: onnxruntime starts without torch, masks are the same, and what ran is recorded and repeated."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from cratecli.io.formats.picture import embedded_text
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.runs.manifest import MANIFEST, read_manifest
-from cratecli.weights import graphs
+from cratecli.weights import fetch, graphs
+from cratecli.weights.checkpoint import load_model
 from cratecli.weights.registry import load_registry
 from cratecli.weights.store import store_model
 from tests.cli.conftest import Here, Machine, failed
@@ -158,6 +160,53 @@ def test_an_exported_model_answers_what_it_can(machine: Machine, here: Here, exp
     asked = ("segment", photo, "-o", "x.png", "-m", "m.onnx")
     failed(here(*asked, "--engine", "torch"), 2, "which torch does not run")
     failed(here(*asked, "--device", "cuda"), 2, "runs on the CPU: not on cuda")
+
+
+def test_an_exported_model_is_the_default(machine: Machine, here: Here, exported: Path) -> None:
+    """By the variable, or chosen once, from any folder; what is no model, or not there, is said at once."""
+    photo = machine.photo("photo.png", (96, 72))
+    asked = ("segment", photo, "-o", "x.png", *QUICK)
+    done = here(*asked, CRATE_MODEL="m.onnx")
+    assert (done.code, made(machine.desk / "x.png")["weights"]) == (0, "m.onnx")
+    failed(
+        here(*asked, CRATE_MODEL="gone.onnx"), 4, "gone.onnx: no such file: it is the default model, by CRATE"
+    )
+    failed(here("layers", photo, "-o", "l.png", CRATE_MODEL="m.onnx"), 2, "m.onnx is an ONNX graph, and this")
+    (machine.desk / "text.onnx").write_text("no graph")
+    failed(here("models", "default", "text.onnx"), 4, "text.onnx: cannot be read as an ONNX graph")
+    assert here("models", "default").lines == ["crate-nano"]
+    assert here("models", "default", "m.onnx").lines == [str(exported.resolve())]
+    (machine.desk / "x.png").unlink()
+    assert here(*asked).code == 0
+    assert made(machine.desk / "x.png")["weights"] == "m.onnx"
+    listed = here("models", "list")
+    assert listed.err == f"crate: the default model is {exported.resolve()}, which is not of the list\n"
+    told = here("doctor").out.decode()
+    assert f"{exported.resolve()} is a file, and here" in told
+    exported.unlink()
+    failed(here(*asked), 4, "m.onnx: no such file: it is the default model, by crate models default")
+    assert here("models", "default", "crate-nano").code == 0
+    assert here(*asked).code == 0
+
+
+def test_objects_of_an_exported_model_are_named_by_what_it_was_exported_from(
+    machine: Machine, here: Here, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = machine.photo("photo.png", (96, 72))
+    asked = ("export", "run", "--as", "coco", "-o", "-", "--label-from", "class", "-q")
+    for model in ((), ("-m", exported)):
+        assert here("segment", photo, "-o", "run/", *QUICK, "--min-confidence", "0", *model).code == 0
+        done = here(*asked)
+        assert done.code == 0, done.err
+        (category,) = json.loads(done.out)["categories"]
+        assert category["name"] in load_model("crate-nano", device="cpu").labels
+    monkeypatch.setattr(fetch, "fingerprint", lambda _path: (0, "0"))
+    failed(here(*asked), 4, "m.onnx: not the same model")
+    whole = hashlib.sha256(exported.read_bytes()).hexdigest()
+    monkeypatch.setattr(
+        fetch, "fingerprint", lambda path: (0, whole if Path(path).suffix == ".onnx" else "0")
+    )
+    failed(here(*asked), 4, "m.onnx: crate-nano, with sha256 ")
 
 
 def test_a_worker_answers_by_the_engine(machine: Machine, here: Here) -> None:

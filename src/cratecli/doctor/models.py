@@ -111,6 +111,8 @@ def _default(known: Mapping[str, Checkpoint], sound: set[str], damaged: set[str]
     if name in known:
         state = "damaged" if name in damaged else "not on this machine"
         return problem("default model", f"{asked} is {state}; {fetch.remedy(known[name])}")
+    if os.path.isfile(name):  # noqa: PTH113 - Path.is_file raises for a name too long
+        return fine("default model", f"{asked} is a file, and here")
     return problem(
         "default model", f"{asked} is in no registry; run: crate models default {registry.BUILT_IN}"
     )

@@ -1,13 +1,14 @@
 """Name the objects of a finished run by the class that the run's own model sees in each of them."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from cratecli.arrays import RGB
-from cratecli.errors import InputError, UsageError, WeightsError
+from cratecli.errors import CrateError, InputError, UsageError, WeightsError
 from cratecli.geometry import Box, Grid, Size, fit_grid
 from cratecli.handover.finished_run import FinishedPhoto, FinishedRun, RunModel
 from cratecli.handover.photos import read_photo_again
@@ -19,6 +20,7 @@ from cratecli.runs.tensors import model_inputs
 from cratecli.runs.views import describe
 from cratecli.weights import fetch
 from cratecli.weights.checkpoint import load_model
+from cratecli.weights.graphs import is_graph, load_graph
 from cratecli.weights.loading import find_weights
 
 MARGIN = 0.1
@@ -46,12 +48,11 @@ def name_objects(
         if photo.model is None:
             raise UsageError(f"{run.manifest}: does not say which model was asked: {_ELSE}")
         asked.setdefault(photo.model, []).append(photo)
-    for known in asked:
-        _require(known)
+    loadable = {known: _loadable(known) for known in asked}
     names: dict[int, tuple[str, ...]] = {}
     failed: list[Failure] = []
     for known, photos in asked.items():
-        model = load_model(known.name, device=device, dtype="float32")
+        model = load_model(loadable[known], device=device, dtype="float32")
         if not model.labels:
             raise UsageError(f"{known.name} has no names for its classes: {_ELSE}")
         note(f"classes are those of {describe(model)}")
@@ -63,14 +64,35 @@ def name_objects(
     return names, failed
 
 
-def _require(known: RunModel) -> None:
-    """Raise `UsageError` or `WeightsError` unless the run's model is here, with the same bytes."""
+def _loadable(known: RunModel) -> str:
+    """Give the name or file of the run's model; of an ONNX graph, those of the model that was exported.
+
+    Raises `UsageError` or `WeightsError` unless it is here, with the same bytes.
+    """
     then = f"the run asked one with sha256 {known.sha256}"
     if known.is_file and not Path(known.name).is_file():
         raise WeightsError(f"{known.name}: the model is not there any more; {then}: {_ELSE}")
     path = find_weights(known.name)[1]
     if fetch.fingerprint(path)[1] != known.sha256:
         raise WeightsError(f"{known.name}: not the same model; {then}: {_ELSE}")
+    return _exported(path) if is_graph(path) else known.name
+
+
+def _exported(graph: Path) -> str:
+    """Find the model that an ONNX graph was exported from: by its name, or by its file beside the graph.
+
+    Raises `WeightsError` where it is not here.
+    """
+    facts = load_graph(graph).facts
+    name, sha256 = facts.weights or "its model", facts.weights_sha256
+    for place in (name, str(graph.with_name(Path(name).name))):
+        with suppress(CrateError):
+            if fetch.fingerprint(find_weights(place)[1])[1] == sha256:
+                return place
+    raise WeightsError(
+        f"{graph}: {name}, with sha256 {sha256}, which it was exported from and which names the "
+        f"classes, is not here: put it beside the graph, or {_ELSE}"
+    )
 
 
 def _names(model: WhiteBox, photo: FinishedPhoto, annotated: Annotated) -> tuple[str, ...]:

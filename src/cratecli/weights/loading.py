@@ -19,8 +19,11 @@ EngineChoice = Literal["auto", "torch", "onnx"]
 def find_weights(name_or_file: str | Path | None) -> tuple[Checkpoint | None, Path]:
     """Find the registry's row, and the file, unread, behind a name; a checkpoint file has no row.
 
-    `None` is the default model. Raises `UsageError` for an unknown name, `WeightsError` when its file is not here.
+    `None` is the default model, which may be a file. Raises `UsageError` for an unknown name, `WeightsError` when its
+    file is not here.
     """
+    if name_or_file is None and (file := registry.default_file()) is not None:
+        return None, file
     if name_or_file is not None and os.path.isfile(name_or_file):  # noqa: PTH113 - Path.is_file raises for a name too long
         return None, Path(name_or_file)
     name = registry.default_name() if name_or_file is None else str(name_or_file)

@@ -24,6 +24,8 @@ from cratecli.weights.tables import parse_rows, read_bytes
 BUILT_IN = "crate-nano"
 HUB = r"hf:(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w-][\w./-]*))?"
 """The pattern of a model's address on the Hub, which is its name once it is pinned."""
+MODEL_FILES = (".onnx", ".pth", ".pt", ".safetensors")
+"""What the names of models' files end with, as a rule."""
 _NAME = "[A-Za-z0-9][A-Za-z0-9_-]*"
 _NAME_RULE = "letters, digits, - and _"
 
@@ -151,7 +153,7 @@ def check_name(name: str) -> None:
 
 
 def default_name() -> str:
-    """Name the default model: `$CRATE_MODEL`, else the one `set_default` saved, else the built-in one."""
+    """Name the default model, or its file: `$CRATE_MODEL`, else what `set_default` saved, else the built-in one."""
     if name := os.environ.get("CRATE_MODEL"):
         return name
     try:
@@ -160,8 +162,27 @@ def default_name() -> str:
         return BUILT_IN
 
 
+def default_file() -> Path | None:
+    """Give the default model's file, where the default is no name of the registry but a file.
+
+    Raises `WeightsError` for a path that leads to none, and `RegistryError`.
+    """
+    name = default_name()
+    if name in load_registry().checkpoints:
+        return None
+    if os.path.isfile(name):  # noqa: PTH113 - Path.is_file raises for a name too long
+        return Path(name)
+    if Path(name).name != name or Path(name).suffix in MODEL_FILES:
+        told = "CRATE_MODEL" if os.environ.get("CRATE_MODEL") else "crate models default"
+        raise WeightsError(f"{name}: no such file: it is the default model, by {told}")
+    return None
+
+
 def set_default(name: str) -> None:
-    """Save the default model's name in the user's config folder. Raises `OutputError` when that fails."""
+    """Save the default model's name, or its file's path, in the user's config folder.
+
+    Raises `OutputError` when that fails.
+    """
     try:
         with replacing(_saved_default()) as stream:
             stream.write(f"{name}\n".encode())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from os import environ
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,13 +41,15 @@ def list_models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON records, not a table.")] = False,
 ) -> None:
     """List the models, and which of them are on this machine."""
-    from cratecli.weights import listing
+    from cratecli.weights import listing, registry
 
     models = listing.list_models()
     if as_json:
         put([json.dumps([model.model_dump() for model in models], indent=2)])
-    else:
-        put([_table(models)])
+        return
+    put([_table(models)])
+    if not any(model.default for model in models):
+        tell(f"the default model is {registry.default_name()}, which is not of the list")
 
 
 def _table(models: "list[ModelRecord]") -> str:
@@ -128,17 +131,33 @@ app.command()(push)
 
 
 @app.command()
-def default(name: MaybeName = None) -> None:
-    """Print the default model's name, or choose another."""
-    from cratecli.weights import fetch, registry
+def default(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME|FILE]",
+            help="A model of the list, or a checkpoint or ONNX file.",
+            autocompletion=complete_name,
+        ),
+    ] = None,
+) -> None:
+    """Print the default model, or choose another: what every command takes that is given no `-m`.
 
-    if name is not None:
-        checkpoint = registry.load_registry().find(name)
+    A file is loaded once, to see that it is a model. An ONNX file answers what `-m FILE.onnx` does.
+    """
+    from cratecli.weights import fetch, loading, registry
+
+    known = registry.load_registry()
+    if name is not None and name not in known.checkpoints and Path(name).is_file():
+        loading.load(name)
+        registry.set_default(str(Path(name).resolve()))
+    elif name is not None:
+        checkpoint = known.find(name)
         registry.set_default(checkpoint.name)
         if fetch.locate(checkpoint) is None:
             tell(f"{name} is not on this machine yet; run: crate models pull {name}")
-        if environ.get("CRATE_MODEL", name) != name:
-            tell(f"CRATE_MODEL is set and goes before: {environ['CRATE_MODEL']}")
+    if name is not None and environ.get("CRATE_MODEL", name) != name:
+        tell(f"CRATE_MODEL is set and goes before: {environ['CRATE_MODEL']}")
     put([registry.default_name()])
 
 
