@@ -1,7 +1,9 @@
 """Words that go with numbers, and words as the shell takes them."""
 
+import difflib
 import re
 import shlex
+from collections.abc import Iterable
 
 
 def count_of(number: int, noun: str, verbs: tuple[str, str] = ("", "")) -> str:
@@ -30,3 +32,9 @@ def quoted(word: str) -> str:
         return shlex.quote(word)
     code = word.encode("utf-8", "surrogateescape").decode("latin-1")
     return "$'" + re.sub(r"[^ -&(-\[\]-~]", lambda found: f"\\x{ord(found[0]):02x}", code) + "'"
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Suggest the nearest of the names, as the end of an error; empty when none is near."""
+    near = difflib.get_close_matches(name, names, n=1)
+    return f", did you mean {near[0]}?" if near else ""

@@ -177,7 +177,11 @@ def test_add_a_vit_of_timms(machine: Machine, models: Models) -> None:
     ("options", "code", "reason"),
     [
         (("--as", "vit", "--architecture", "timm:test_vit.r160_in1k"), 4, "does not fit its architecture"),
-        (("--as", "vit", "--architecture", "timm:resnet18"), 2, "vit: timm makes no ViT named 'resnet18'"),
+        (
+            ("--as", "vit", "--architecture", "timm:resnet18"),
+            2,
+            "vit: resnet18 of timm is no ViT that can be unrolled",
+        ),
         (("--as", "vit", "--architecture", "timm:hf-hub:a/b"), 2, "should be timm: and a name of timm's own"),
         (("--as", "vit", "--architecture", "timm:test_vit", "--heads", "2"), 2, "leave their options out"),
         (("--as", "mine"), 4, "how many heads"),

@@ -87,10 +87,12 @@ def test_build_knows_timms_preprocessing_and_holds_no_weights() -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("vit_colossal_patch1_1.dreams", "timm makes no ViT named"),
-        ("resnet18", "timm makes no ViT named"),
-        ("test_efficientnet", "timm makes no ViT named"),
-        ("swin_tiny_patch4_window7_224", "is not a ViT but a SwinTransformer"),
+        ("vit_colossal_patch1_1.dreams", "timm has no model 'vit_colossal_patch1_1'"),
+        ("vit_tiny_patch61_224", r"no model 'vit_tiny_patch61_224', did you mean vit_tiny_patch16_224\?"),
+        ("vit_tiny_patch16_224.dreams", "timm's vit_tiny_patch16_224 has no weights 'dreams'"),
+        ("resnet18", "resnet18 of timm is no ViT that can be unrolled"),
+        ("test_efficientnet", "test_efficientnet of timm is no ViT that can be unrolled"),
+        ("swin_tiny_patch4_window7_224", "is no ViT that can be unrolled"),
         ("vit_base_patch16_18x2_224", "plain blocks"),
         ("vit_small_r26_s32_224", "square patches, each embedded by itself"),
         ("vit_so150m_patch16_reg4_map_256", "leaves out the registers"),

@@ -89,7 +89,7 @@ def test_a_vit_by_its_registry_name(tmp_path: Path) -> None:
 def test_a_timm_name_that_is_no_vit_is_a_usage_error(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
     register(f'[models.net]\narchitecture = "timm:resnet18"\nfile = "{tmp_path}/a.safetensors"\n')
-    with pytest.raises(UsageError, match="net: timm makes no ViT named 'resnet18'"):
+    with pytest.raises(UsageError, match="net: resnet18 of timm is no ViT that can be unrolled"):
         load_model("net", device="cpu")
 
 

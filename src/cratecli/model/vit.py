@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cratecli.model.blocks import Projection, split_heads
 from cratecli.model.unroll import LayerState, WhiteBox, patch_grid
+from cratecli.wording import nearest
 
 TimmViT = VisionTransformer | Eva
 
@@ -157,14 +158,24 @@ def build_vit(name: str) -> UnrolledViT:
     try:
         with torch.device("meta"):
             vit = timm.create_model(name, pretrained=False, dynamic_img_size=True)
-    except (RuntimeError, TypeError) as error:  # timm's words for unknown names and for other families
-        raise ValueError(f"timm makes no ViT named {name!r} that can be unrolled: {error}") from None
+    except (RuntimeError, TypeError):  # of unknown names, and of other families, which take no other sizes
+        raise ValueError(_unknown(name)) from None
     if not isinstance(vit, TimmViT):
-        raise ValueError(f"{name} is not a ViT but a {type(vit).__name__}")
+        raise ValueError(_unknown(name))
     model = UnrolledViT(vit)
     for module in vit.modules():
         _make_buffers(module)
     return model
+
+
+def _unknown(name: str) -> str:
+    """Say why timm makes no ViT of a name."""
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        return f"timm has no model {architecture!r}{nearest(architecture, timm.list_models())}"
+    if tag and name not in timm.list_pretrained(f"{architecture}.*"):
+        return f"timm's {architecture} has no weights {tag!r}{nearest(name, timm.list_pretrained(f'{architecture}.*'))}"
+    return f"{architecture} of timm is no ViT that can be unrolled"
 
 
 def _make_buffers(module: Any) -> None:

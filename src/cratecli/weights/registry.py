@@ -18,8 +18,9 @@ from cratecli.errors import OutputError, RegistryError, UsageError, WeightsError
 from cratecli.files import replacing
 from cratecli.model.config import CrateConfig
 from cratecli.weights.folders import own
-from cratecli.weights.rows import Hub, Local, RegistryRow, Source, matching, nearest
+from cratecli.weights.rows import Hub, Local, RegistryRow, Source, matching
 from cratecli.weights.tables import parse_rows, read_bytes
+from cratecli.wording import nearest
 
 BUILT_IN = "crate-nano"
 HUB = r"hf:(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w-][\w./-]*))?"

@@ -1,8 +1,7 @@
 """One row of `weights.toml`: a checkpoint's architecture, where its file comes from, and how it is verified."""
 
-import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -22,15 +21,10 @@ from pydantic import (
 )
 
 from cratecli.model.config import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, CrateConfig
+from cratecli.wording import nearest
 
 CUSTOM = "custom"  # an architecture given field by field
 TIMM = "timm:"
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Suggest the nearest of the names, as the end of an error; empty when none is near."""
-    near = difflib.get_close_matches(name, names, n=1)
-    return f", did you mean {near[0]}?" if near else ""
 
 
 def matching(pattern: str, meaning: str) -> AfterValidator:
