@@ -139,6 +139,23 @@ def test_short_ways_to_write_lists(
     assert short.json() == client.post(SEGMENT, json=image | meant | {"refine": "none"}).json()
 
 
+@pytest.mark.parametrize("path", [SEGMENT, OBJECTS])
+def test_what_is_in_doubt_is_told_with_the_answer(client: TestClient, sent: bytes, path: str) -> None:
+    """Twelve bits in sixteen, and the second image of a file, are notes; other photos have none."""
+    deep = np.asarray(Image.fromarray(photo(36, 48)).convert("L")).astype(np.uint16) * 16
+    assert client.post(path, content=sent, params=QUICK).json()["notes"] == []
+    stored, pages = io.BytesIO(), io.BytesIO()
+    Image.fromarray(deep).save(stored, "PNG")
+    (note,) = client.post(path, files={"image": ("deep.png", stored.getvalue())}, data=QUICK).json()["notes"]
+    assert note.startswith("deep.png: ")
+    assert "range" in note
+    Image.fromarray(photo(36, 48)).save(
+        pages, "TIFF", save_all=True, append_images=[Image.fromarray(photo(36, 48, 1))]
+    )
+    (note,) = client.post(path, content=pages.getvalue(), params=QUICK).json()["notes"]
+    assert "2 images" in note or "2 pages" in note or "first" in note, note
+
+
 def test_pictures(client: TestClient, sent: bytes) -> None:
     """Whoever says what is drawn gets it; whoever asks for JSON gets that."""
     drawn = client.post(SEGMENT, content=sent, params=QUICK | {"as": "cutout"})

@@ -73,13 +73,14 @@ class Desk:
 class DecodedPhoto:
     """A job's photo: upright RGB, 0–255, and the SHA-256, in hexadecimal, of its file (or of its pixels, held).
 
-    `rgba` are its own colours, and alpha, where it has some.
+    `rgba` are its own colours, and alpha, where it has some; `notes` say how it was read, where that is in doubt.
     """
 
     job: Job
     rgb: RGB
     sha256: str
     rgba: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -235,7 +236,7 @@ class _Pipeline(Generic[Result]):
             return self._failed(job, error)
         for note in decoded.notes:
             self.desk.note(note)
-        return self._kept(DecodedPhoto(job, rgb, sha256, decoded.rgba))
+        return self._kept(DecodedPhoto(job, rgb, sha256, decoded.rgba, tuple(decoded.notes)))
 
     def _kept(self, photo: DecodedPhoto) -> DecodedPhoto:
         self._memory.take(photo.nbytes)

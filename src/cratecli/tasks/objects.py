@@ -208,11 +208,15 @@ def _refined(photo: RGB, soft: Soft, cell: float, refine: Refine) -> Mask:
 
 @dataclass(frozen=True, eq=False)
 class ObjectsPhoto:
-    """A photo of a run: its objects as annotations, and its picture, which stands at the job's target."""
+    """A photo of a run: its objects as annotations, and its picture, which stands at the job's target.
+
+    `notes`: see `DecodedPhoto`.
+    """
 
     job: Job
     annotated: Annotated
     content: bytes
+    notes: tuple[str, ...]
 
 
 def objects_run(
@@ -245,7 +249,7 @@ def objects_run(
                 else:
                     content = encode(_overlay(photo.rgb, objects, labels), ending, text, photo.job.name)
             session.hand_over(photo, content, annotated)
-            return ObjectsPhoto(photo.job, annotated, content or b"")
+            return ObjectsPhoto(photo.job, annotated, content or b"", photo.notes)
 
         yield from work_and_write(session, _question(recipe), finish, kind, recipe=str(recipe), made=made)
 

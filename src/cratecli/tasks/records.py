@@ -37,6 +37,10 @@ _SIZES = Field(description="Input short sides, px; every second was seen mirrore
 _REFINE = Field(description="How edges followed the photo: none, guided or grabcut.")
 _WEIGHTS = Field(description="The model's name, or the path of its checkpoint file.")
 _SHA256 = Field(description="SHA-256 of the checkpoint file, hexadecimal.")
+_NOTES: list[str] = Field(
+    default=[],
+    description="How the photo was read where that is in doubt, a line each: deep numbers, one image of several.",
+)
 
 
 class SegmentRecord(Record):
@@ -98,6 +102,7 @@ class SegmentRecord(Record):
     weights: str | None = _WEIGHTS
     weights_sha256: str | None = _SHA256
     rle: Rle | None = Field(default=None, description="The mask as COCO RLE, with --rle; null if empty.")
+    notes: list[str] = _NOTES
 
 
 class ObjectRecord(Record):
@@ -128,6 +133,7 @@ class ObjectsRecord(Record):
     refine: str = _REFINE
     weights: str | None = _WEIGHTS
     weights_sha256: str | None = _SHA256
+    notes: list[str] = _NOTES
 
 
 class HeadsRecord(Record):
@@ -231,6 +237,7 @@ def segment_record(photo: "SegmentedPhoto", recipe: "Recipe", kind: str, *, rle:
         keep=str(recipe.keep),
         threshold=round(result.threshold, 4),
         refine=recipe.refine,
+        notes=list(photo.notes),
         **_named(result.weights),
         **clicked,
         **drawn,
@@ -256,6 +263,7 @@ def objects_record(photo: "ObjectsPhoto", recipe: "ObjectRecipe", model: "Model"
         min_score=recipe.min_score,
         min_best=recipe.min_best,
         refine=recipe.refine,
+        notes=list(photo.notes),
         **_named(model.weights),
     )
 

@@ -48,8 +48,7 @@ class Segmentation:
     vote; `head_scores` is the label-free score of every head at each of `layers`, `head_shares` its share of the map
     or the vote; they sum to 1. `confidence`, 0–1, is with heads `auto` the expected IoU of the mask with the truth; of
     a click, how far the vote is for one thing. Else it is how far heads, layers and views agree, times how much more
-    attention a patch gets inside what they agree on. Below the recipe's `min_confidence` the mask is empty. `head`
-    names the mask head that drew `soft`; its `threshold` is 0.5.
+    attention a patch gets inside what they agree on. Below `min_confidence` the mask is empty. `head` drew `soft`.
     """
 
     mask: Mask
@@ -163,7 +162,7 @@ def _question(recipe: Recipe) -> Question:
 class SegmentedPhoto:
     """A photo of a run: its segmentation, also as annotation, and its picture, which stands at the job's target.
 
-    `cropped` is the box of the photo that the picture shows; `None` is the whole photo.
+    `cropped` is the box of the photo that the picture shows; `None` is the whole photo. `notes`: see `DecodedPhoto`.
     """
 
     job: Job
@@ -171,6 +170,7 @@ class SegmentedPhoto:
     annotated: Annotated
     content: bytes
     cropped: Box | None
+    notes: tuple[str, ...]
 
 
 def segment_run(
@@ -213,7 +213,7 @@ def segment_run(
                 text = made.of_photo(photo.job, photo.sha256, **facts).to_json()
                 content = encode(shown.pixels, drawn.ending, text, name)
             session.hand_over(photo, content, annotated, **facts)
-            return SegmentedPhoto(photo.job, result, annotated, content or b"", cropped)
+            return SegmentedPhoto(photo.job, result, annotated, content or b"", cropped, photo.notes)
 
         yield from work_and_write(session, _question(recipe), finish, picture, recipe=str(recipe), made=made)
 
