@@ -15,6 +15,7 @@ from cratecli.emergence.masks import iou
 from cratecli.io.formats.picture import embedded_text
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
+from cratecli.runs import engines
 from cratecli.runs.manifest import MANIFEST, read_manifest
 from cratecli.weights import fetch, graphs
 from cratecli.weights.checkpoint import load_model
@@ -207,6 +208,23 @@ def test_objects_of_an_exported_model_are_named_by_what_it_was_exported_from(
         fetch, "fingerprint", lambda path: (0, whole if Path(path).suffix == ".onnx" else "0")
     )
     failed(here(*asked), 4, "m.onnx: crate-nano, with sha256 ")
+
+
+def test_a_run_is_resumed_where_its_engine_is_not_installed(
+    machine: Machine, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed, name in enumerate(("a.png", "b.png")):
+        machine.photo(f"photos/{name}", (96, 72), seed)
+    asked = ("segment", "photos", "-o", "run/", "--resume", *QUICK)
+    assert here(*asked).code == 0
+    monkeypatch.setattr(graphs, "runtime_here", lambda: False)
+    monkeypatch.setattr(engines, "runtime_here", lambda: False)
+    told = (
+        "run/manifest.jsonl: onnxruntime began this run, and is not installed; run: pip install onnxruntime"
+    )
+    failed(here(*asked), 4, told)
+    assert len(here(*asked, "--engine", "torch").lines) == 2
+    assert here(*asked).err.splitlines()[-1] == "crate: 2 photos were done before"
 
 
 def test_a_worker_answers_by_the_engine(machine: Machine, here: Here) -> None:

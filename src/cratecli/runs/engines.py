@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from cratecli.errors import WeightsError
 from cratecli.model.engine import Model
 from cratecli.runs.manifest import engine_in
 from cratecli.runs.planned import Plan
 from cratecli.weights import loading
+from cratecli.weights.graphs import runtime_here
 from cratecli.weights.loading import EngineChoice
 
 
@@ -17,11 +19,19 @@ def load_for(
     device: str = "auto",
     dtype: str = "auto",
 ) -> Model:
-    """Load a model for an engine; `auto` resumes a plan with the one that began it. Raises what `load` raises."""
+    """Load a model for an engine; `auto` resumes a plan with the one that began it.
+
+    Raises `WeightsError` where that one is not installed, and what `load` raises.
+    """
     if engine == "auto" and plan.resume and plan.manifest and device in ("auto", "cpu"):
         began = engine_in(plan.manifest)
         if began and loading.can_run(
             began, name_or_file, dtype=dtype
         ):  # the run may have asked another model
+            if began == "onnx" and not runtime_here() and loading.can_run("torch", name_or_file):
+                raise WeightsError(
+                    f"{plan.manifest}: onnxruntime began this run, and is not installed; run: pip install onnxruntime, "
+                    "or give --engine torch, which does all photos again"
+                )
             engine = began
     return loading.load(name_or_file, engine=engine, device=device, dtype=dtype)
