@@ -3,7 +3,8 @@
 import io
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from cratecli.errors import InputError
+from cratecli.files import open_file
 from cratecli.io.png_chunks import without_metadata
 
 Result = TypeVar("Result")
@@ -39,6 +41,17 @@ _PRETENDERS = {
     rb"version https://git-lfs": "a Git LFS pointer, not the photo it stands for; run: git lfs pull",
     rb"\s*<(?:!doctype html|html|head)": "an HTML page, not an image",
 }
+_CONTAINERS = {
+    rb"(?s).{257}ustar": ("a tar archive", ".tar"),
+    rb"\x1f\x8b": ("compressed by gzip, as .tar.gz are", ".tar.gz"),
+    rb"PAR1": ("a Parquet table", ".parquet"),
+    rb"ARROW1": ("an Arrow table", ".arrow"),
+    rb"PK\x03\x04": ("a zip archive", None),
+}
+"""Files of several photos by their first bytes, and how their names end; a zip is not read."""
+_BEGINNING = 262  # bytes of a file by which these are known
+_ENDINGS = {"JPEG": ".jpg", "JPEG2000": ".jp2"}
+"""The extensions of formats that are not called like them."""
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _NOT_THIS = (SyntaxError, IndexError, TypeError, struct.error)
 """Exceptions of Pillow's readers for files they cannot read, as in its `Image.open`."""
@@ -111,7 +124,44 @@ def _open(content: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
         raise broken  # a readable message; other exceptions name buffers
     if broken is not None:
         raise InputError(f"{name}: cannot be read as an image: its header is cut or broken")
-    raise InputError(f"{name}: not an image of a known format")
+    raise InputError(f"{name}: {_container(content) or 'not an image of a known format'}")
+
+
+def _container(content: bytes) -> str | None:
+    """Say which file of several photos goes by the name of one."""
+    for pattern, (what, ending) in _CONTAINERS.items():
+        if re.match(pattern, content[:_BEGINNING]):
+            return f"{what}, not a photo: {_remedy(ending)}"
+    return None
+
+
+def told_apart(path: Path, endings: Container[str]) -> str | None:
+    """Say what a file is, by its first bytes, whose name ends with one of `endings` though it is something else.
+
+    Nothing is said of what is as it is called, is not known, or cannot be read.
+    """
+    try:
+        with open_file(path) as stream:
+            start = stream.read(_BEGINNING)
+    except (OSError, ValueError):
+        return None
+    for pattern, (what, ending) in _CONTAINERS.items():
+        if re.match(pattern, start):
+            return None if ending in endings else f"{what}: {_remedy(ending)}"
+    return f"a photo: let its name end with {ending}" if (ending := ending_of(start)) else None
+
+
+def _remedy(ending: str | None) -> str:
+    return f"let its name end with {ending}" if ending else "unpack it"
+
+
+def ending_of(content: bytes) -> str:
+    """Give the usual extension of a photo by its first bytes, with the dot; nothing for no allowed format."""
+    for kind in ALLOWED:
+        accept = Image.OPEN[str(kind.format)][1]
+        if accept is not None and accept(content[:16]) is True:
+            return _ENDINGS.get(str(kind.format), f".{str(kind.format).lower()}")
+    return ""
 
 
 def _too_many(max_pixels: int) -> str:

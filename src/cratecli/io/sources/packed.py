@@ -12,6 +12,7 @@ from typing import BinaryIO, Literal
 from cratecli.errors import InputError, UsageError
 from cratecli.files import open_file
 from cratecli.io.images import EXTENSIONS
+from cratecli.io.opening import told_apart
 from cratecli.io.sources import tables, tars
 from cratecli.io.sources.entry import Entry, Reading, failing
 from cratecli.io.sources.stores import open_object, photo_at, version_of
@@ -20,6 +21,11 @@ from cratecli.io.urls import is_url, kept_inside, path_of, shown
 Kind = Literal["tar", "parquet", "arrow", "dataset"]
 
 _KINDS: dict[str, Kind] = {**dict.fromkeys(tars.ENDINGS, "tar"), ".parquet": "parquet", ".arrow": "arrow"}
+_READERS: dict[Kind, Callable[[BinaryIO, Reading], Iterator[Entry]]] = {
+    "tar": tars.tar_entries,
+    "parquet": tables.parquet_entries,
+    "arrow": tables.arrow_entries,
+}
 _PHOTOS = tuple(EXTENSIONS)
 MOST_SHARDS = 100_000
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -76,12 +82,13 @@ class Packed:
             yield from tables.dataset_entries(Path(self.source), reading)
             return
         with self._open() as stream:
-            if self.kind == "tar":
-                yield from tars.tar_entries(stream, reading)
-            elif self.kind == "parquet":
-                yield from tables.parquet_entries(stream, reading)
-            else:
-                yield from tables.arrow_entries(stream, reading)
+            try:
+                yield from _READERS[self.kind](stream, reading)
+            except InputError:
+                endings = [ending for ending, kind in _KINDS.items() if kind == self.kind]
+                if self.path is None or (what := told_apart(self.path, endings)) is None:
+                    raise
+                raise InputError(f"{self.name}: {what}") from None
 
     @contextmanager
     def _open(self) -> Iterator[BinaryIO]:
