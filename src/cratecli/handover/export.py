@@ -22,6 +22,7 @@ from cratecli.io.formats.names import stems
 from cratecli.io.formats.png import with_text
 from cratecli.io.formats.record import Annotated, classes
 from cratecli.io.formats.table import FileEach, Format, OneFile
+from cratecli.io.opening import ending_of
 from cratecli.runs import provenance
 from cratecli.runs.jobs import Failure, Job, deliver
 from cratecli.wording import count_of
@@ -66,10 +67,9 @@ def export(
 
     `target` is a file for a `OneFile` format and a folder for a `FileEach` format; without it the file goes to
     `put`. With `photos`, a format whose tool looks for them beside its files gets links or copies there, if their bytes
-    are those that were segmented. A file that does not decode to the objects it should hold is not written. Raises
-    `UsageError` where one of the run's own files would be overwritten, and `OutputError` where one file for all photos,
-    or any file at all,
-    cannot be written.
+    are those that were segmented; of what is no file of its own, copies. A file that does not decode to the objects it
+    should hold is not written. Raises `UsageError` where one of the run's own files would be overwritten, and
+    `OutputError` where one file for all photos, or any file at all, cannot be written.
     """
     if isinstance(form, OneFile):
         yield from _one_file(run, form, target, put)
@@ -122,9 +122,10 @@ def _file_each(
         place: Path | None = None
         try:
             if photos != "none" and form.photos:
-                place = folder / form.photos / f"{files[number]}{_ending(form, photo)}"
+                whole = photo_content(photo)
+                place = folder / form.photos / f"{files[number]}{_ending(form, photo, whole)}"
                 _refuse_own(run, place)
-                put_photo(photo, place, photos, photo_content(photo))
+                put_photo(photo, place, photos, whole)
             content = encoded(run, form, photo, annotated, names=names, folder=folder, target=target)
             with _writing(target, put) as stream:
                 stream.write(content)
@@ -174,12 +175,16 @@ def _apart(file: str, folder: str) -> str:
     return "/".join([*(f"{each}-" if each == folder else each for each in folders), name])
 
 
-def _ending(form: FileEach, photo: FinishedPhoto) -> str:
-    """Give a photo's extension. Raises `InputError` for one that the format's tool does not read."""
-    if (ending := PurePosixPath(photo.name).suffix).lower() not in form.endings:
+def _ending(form: FileEach, photo: FinishedPhoto, content: bytes) -> str:
+    """Give a photo's extension, or where it has none, as a row of a table, that of its format.
+
+    Raises `InputError` for one that the format's tool does not read.
+    """
+    if (ending := PurePosixPath(photo.name).suffix or ending_of(content)).lower() not in form.endings:
         known = ", ".join(sorted(form.endings))
-        what = f"not {ending!r}: convert it, or" if ending else "and it has no ending, as rows of tables:"
-        raise InputError(f"{photo.shown}: the tool reads {known}, {what} --photos none")
+        raise InputError(
+            f"{photo.shown}: the tool reads {known}, not {ending!r}: convert it, or --photos none"
+        )
     return ending
 
 

@@ -56,7 +56,7 @@ def file_hash(path: Path) -> str:
 
 
 def put_photo(photo: FinishedPhoto, target: Path, how: PhotosBeside, content: bytes) -> None:
-    """Put a photo, with its `content`, at `target`: a relative link to it, or a copy.
+    """Put a photo, with its `content`, at `target`: a relative link to it, or a copy, as of one that is no file.
 
     Raises `OutputError`, also for anything else that is there: it stays.
     """
@@ -65,7 +65,7 @@ def put_photo(photo: FinishedPhoto, target: Path, how: PhotosBeside, content: by
             f"{target}: stays as it is, for it is not {photo.shown}: move it, or choose another folder",
             alone=True,
         )
-    if how == "copy":
+    if how == "copy" or photo.entry is not None:
         if target.is_symlink():
             target.unlink()  # of an earlier export: a copy must not be written through it
         deliver(target, content)
