@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 from PIL import Image
 
 import cratecli
+from cratecli.evaluation.finished import opened
+from cratecli.evaluation.protocol import JudgedPhoto
+from cratecli.evaluation.saliency import saliency_run
 from cratecli.geometry import Box
 from cratecli.weights import checkpoint
 from tests.cli.conftest import Here, Machine, failed
@@ -189,6 +193,16 @@ def test_what_is_no_run_of_these_photos(
     coco(machine.desk / "boxes", (photo(36, 48, 0), [DISC]))
     pairs(machine.desk / "other", "masks", (photo(36, 48, 50), labelled((DISC, 255), height=36, width=48)))
     failed(here("evaluate", *words), code, told)
+
+
+@pytest.mark.parametrize("before", [0, 3, 5, 7])
+def test_a_signal_ends_it_between_two_photos(here: Here, data: Path, before: int) -> None:
+    """It is asked before each of four photos is matched, and before each is judged."""
+    assert here("segment", "set/images", "-o", "run/", *SEGMENT).code == 0
+    asked = count()
+    with opened("run/") as run:
+        found = saliency_run(data, run).judge_all(print, lambda: next(asked) >= before)
+        assert [type(each) for each in found] == [JudgedPhoto] * max(0, before - 4)
 
 
 def test_a_model_and_a_run_are_one_too_many(data: Path) -> None:

@@ -111,6 +111,7 @@ class EvaluationRun:
                         resamples=self.resamples,
                         resample_seed=self.resample_seed,
                         note=report.note,
+                        stopping=stop,
                         follow=self._follow(report, len(protocol.pairs), stop),
                     )
                     for protocol in protocols

@@ -105,8 +105,10 @@ class RunProtocol(EvaluationProtocol[Scores]):
         """Name the run."""
         return self.opened.name
 
-    def judge_all(self, note: Callable[[str], None]) -> Judged[Scores]:
-        """Judge the photos that are in the run; those that are not are one failure together.
+    def judge_all(
+        self, note: Callable[[str], None], stopping: Callable[[], bool] = lambda: False
+    ) -> Judged[Scores]:
+        """Judge the photos that are in the run, until `stopping`; those that are not are one failure together.
 
         Raises `InputError` where none is.
         """
@@ -118,6 +120,8 @@ class RunProtocol(EvaluationProtocol[Scores]):
         missing: list[Pair] = []
         used: set[str] = set()
         for pair in self.pairs:
+            if stopping():
+                return
             try:
                 sha256 = hashlib.sha256(images.content(pair.image)).hexdigest()
             except InputError as error:
@@ -137,6 +141,8 @@ class RunProtocol(EvaluationProtocol[Scores]):
         found = replace(run, photos=tuple(each for each in run.photos if each.number in wanted))
         for photo, annotated in found.rows():
             for pair in wanted[photo.number]:
+                if stopping():
+                    return
                 try:
                     yield JudgedPhoto(pair.name, self.judge(pair, annotated))
                 except InputError as error:
@@ -181,12 +187,12 @@ def judge_run(
     resamples: int = RESAMPLES,
     resample_seed: int = 0,
     note: Callable[[str], None] = lambda _: None,
+    stopping: Callable[[], bool] = lambda: False,
     follow: Callable[[Judged[Scores]], Iterable[object]] = first_failure_ends,
 ) -> Evaluation:
     """Judge all photos of a run, and compute the measures; `follow` hands on outcomes, as in `run_protocol`."""
-    judged = {
-        each.name: each.scores for each in follow(protocol.judge_all(note)) if isinstance(each, JudgedPhoto)
-    }
+    outcomes = follow(protocol.judge_all(note, stopping))
+    judged = {each.name: each.scores for each in outcomes if isinstance(each, JudgedPhoto)}
     return protocol.conclude(judged, resamples=resamples, resample_seed=resample_seed)
 
 
