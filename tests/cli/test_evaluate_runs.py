@@ -195,6 +195,16 @@ def test_what_is_no_run_of_these_photos(
     failed(here("evaluate", *words), code, told)
 
 
+def test_a_file_of_rows_without_masks(here: Here, data: Path) -> None:
+    (data / "images/a.png").write_bytes(b"junk")
+    assert here("segment", "set/images/a.png", "-o", "run.parquet", *SEGMENT).code == 1
+    for command in (
+        ("export", "run.parquet", "--as", "coco"),
+        ("evaluate", "saliency", "set", "--run", "run.parquet"),
+    ):
+        failed(here(*command), 3, "crate: run.parquet: no photo was done")
+
+
 @pytest.mark.parametrize("before", [0, 3, 5, 7])
 def test_a_signal_ends_it_between_two_photos(here: Here, data: Path, before: int) -> None:
     """It is asked before each of four photos is matched, and before each is judged."""

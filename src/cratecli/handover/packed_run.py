@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NamedTuple
 
-from cratecli.errors import InputError, OutputError, UsageError
+from cratecli.errors import InputError, NothingMatchedError, OutputError, UsageError
 from cratecli.files import TEMPORARY, open_file
 from cratecli.io.formats import parquet, webdataset
 from cratecli.io.formats.record import Annotated
@@ -40,8 +40,8 @@ _READERS = {".parquet": ROW_READERS["parquet"], ".tar": ROW_READERS["webdataset"
 def manifest_of(run: str) -> Iterator[tuple[Path, int | None]]:
     """Give the manifest of a run; of a file of rows one is written, for the block, and the photos that failed counted.
 
-    Raises `InputError` for a file that is broken or not ours, `OutputError` where none can be written, and `UsageError`
-    for a URL that is of no such file.
+    Raises `InputError` for a file that is broken or not ours, `NothingMatchedError` for one without a photo that was
+    done, `OutputError` where none can be written, and `UsageError` for a URL that is of no such file.
     """
     reader = _READERS.get(PurePath(shown(run) if is_url(run) else run).suffix.lower())
     if is_url(run) and reader is None:
@@ -51,6 +51,8 @@ def manifest_of(run: str) -> Iterator[tuple[Path, int | None]]:
         return
     with _temporary() as folder:
         failed = _unpack(run, reader, folder / MANIFEST)
+        if not (folder / MANIFEST).stat().st_size:
+            raise NothingMatchedError(f"{shown(run) if is_url(run) else run}: no photo was done")
         yield folder / MANIFEST, failed
 
 
