@@ -122,8 +122,8 @@ def _file_each(
         place: Path | None = None
         try:
             if photos != "none" and form.photos:
-                whole = photo_content(photo)
-                place = folder / form.photos / f"{files[number]}{_ending(form, photo, whole)}"
+                ending, whole = _readable(form, photo)
+                place = folder / form.photos / f"{files[number]}{ending}"
                 _refuse_own(run, place)
                 put_photo(photo, place, photos, whole)
             content = encoded(run, form, photo, annotated, names=names, folder=folder, target=target)
@@ -175,17 +175,19 @@ def _apart(file: str, folder: str) -> str:
     return "/".join([*(f"{each}-" if each == folder else each for each in folders), name])
 
 
-def _ending(form: FileEach, photo: FinishedPhoto, content: bytes) -> str:
-    """Give a photo's extension, or where it has none, as a row of a table, that of its format.
+def _readable(form: FileEach, photo: FinishedPhoto) -> tuple[str, bytes]:
+    """Give a photo's extension, or where it has none, as a row of a table, that of its format; and its bytes.
 
-    Raises `InputError` for one that the format's tool does not read.
+    Raises `InputError` for an extension that the format's tool does not read, and as `photo_content`.
     """
-    if (ending := PurePosixPath(photo.name).suffix or ending_of(content)).lower() not in form.endings:
+    named = PurePosixPath(photo.name).suffix
+    content = b"" if named and named.lower() not in form.endings else photo_content(photo)
+    if (ending := named or ending_of(content)).lower() not in form.endings:
         known = ", ".join(sorted(form.endings))
         raise InputError(
             f"{photo.shown}: the tool reads {known}, not {ending!r}: convert it, or --photos none"
         )
-    return ending
+    return ending, content
 
 
 def _refuse_own(run: FinishedRun, place: Path) -> None:
