@@ -235,16 +235,7 @@ class Session:
         Photos are named from the plan's root on, their sources from `folder` on; those that `failed` may be among them.
         Rows of a manifest are read again, one after the other.
         """
-        order = {job: place for place, job in enumerate(self.plan.jobs)}
-        streams = {stream.title: place for place, stream in enumerate(self.plan.streams, len(order))}
-
-        def place(job: Job) -> tuple[int, int]:
-            if job in order or job.entry is None:
-                return order.get(job, 0), 0
-            stem = job.entry.title.removesuffix(f"/{job.entry.member}")
-            return streams.get(stem, len(order) + len(streams)), job.number
-
-        for job in sorted(self._done, key=place):
+        for job in sorted(self._done, key=self.plan.order_of):
             found = self._done[job]
             if found is None and self._ledger and (row := self._ledger.row(job)):
                 found = row.annotated
