@@ -12,6 +12,7 @@ from cratecli.runs.plan import plan, plan_one
 from cratecli.runs.planned import Plan
 from cratecli.runs.refusals import real_sources, refuse_inputs, refuse_reading
 
+_FILES = (".png", ".jpg", ".json", ".tar", ".parquet", ".npz", ".safetensors")  # no folder is named so
 PARTS_FILE, SHEET_FILE = "parts.json", "sheet.png"  # what a run of parts writes beside its pictures
 
 
@@ -26,7 +27,7 @@ def plan_parts(inputs: Inputs, output: str | None, kind: str, save: Path | None,
     refuse_no_path(output)
     refuse_url(output or "", "written")
     place = Path(output or _named_after(inputs))
-    if place.is_file() or place.suffix.lower() in (".png", ".jpg", ".json"):
+    if place.is_file() or place.suffix.lower() in _FILES:
         raise UsageError(f"{place} is a file, or named like one: parts fill a folder")
     if any(Path(name).resolve() == place.resolve() for name in inputs.named):
         raise UsageError(
