@@ -34,7 +34,7 @@ from cratecli.emergence.parts import DIMENSIONS, STARTS, Ground, Vocabulary, cen
 from cratecli.emergence.pca import Components
 from cratecli.emergence.rules import Keep
 from cratecli.io import images
-from cratecli.runs.batch import Desk
+from cratecli.runs.desk import Desk
 from cratecli.runs.jobs import Job
 from cratecli.runs.planned import Plan
 from cratecli.runs.session import Session

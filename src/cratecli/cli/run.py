@@ -17,7 +17,8 @@ from cratecli.wording import count_of
 if TYPE_CHECKING:
     from cratecli.model.engine import Model
     from cratecli.model.unroll import WhiteBox
-    from cratecli.runs.batch import Desk, Outcomes
+    from cratecli.runs.batch import Outcomes
+    from cratecli.runs.desk import Desk
     from cratecli.runs.jobs import SeenPhoto
     from cratecli.runs.outputs import Outputs
     from cratecli.runs.planned import Plan
@@ -188,8 +189,8 @@ class Run:
     def desk(self, model: "Model") -> "Iterator[Desk]":
         """Listen for signals, and give what the engine works with."""
         from cratecli.io.opening import MAX_PIXELS
-        from cratecli.runs.batch import Desk
         from cratecli.runs.cache import FeatureCache
+        from cratecli.runs.desk import Desk
 
         running = self._running
         with self._report, finishing(self._stop):

@@ -27,8 +27,8 @@ from cratecli.io.datasets import Pair
 from cratecli.io.formats.indexed import VOID
 from cratecli.io.truth import read_labels
 from cratecli.model.engine import Model
-from cratecli.runs.batch import DecodedPhoto, Desk
 from cratecli.runs.cache import FeatureCache
+from cratecli.runs.desk import DecodedPhoto, Desk
 from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
 from cratecli.runs.limits import temporary_folder
 from cratecli.runs.planned import Plan

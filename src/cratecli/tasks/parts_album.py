@@ -12,8 +12,9 @@ from cratecli.arrays import RGB
 from cratecli.emergence.features import View
 from cratecli.emergence.parts import Vocabulary
 from cratecli.errors import InputError
-from cratecli.runs.batch import DecodedPhoto, Outcomes, as_it_is
+from cratecli.runs.batch import Outcomes, as_it_is
 from cratecli.runs.cache import fingerprint
+from cratecli.runs.desk import DecodedPhoto
 from cratecli.runs.jobs import Failure, Job, Skipped
 from cratecli.runs.session import Session
 from cratecli.tasks.parts import Album, PartMap, PhotoFeatures, features_of, label, question_of

@@ -11,7 +11,8 @@ from cratecli.errors import UsageError
 from cratecli.io.formats.png import encode_rgb
 from cratecli.io.sheet import Tile
 from cratecli.model.engine import Model
-from cratecli.runs.batch import Desk, Outcomes
+from cratecli.runs.batch import Outcomes
+from cratecli.runs.desk import Desk
 from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
 from cratecli.runs.limits import temporary_folder
 from cratecli.runs.parts_plan import PARTS_FILE, SHEET_FILE

@@ -62,7 +62,7 @@ def segment(
 
     from cratecli.tasks.recipes import choose_recipe
     from cratecli.tasks.records import segment_record
-    from cratecli.tasks.segment import segment_run
+    from cratecli.tasks.segment_run import segment_run
 
     model = running.load_either(engine, run.plan)
     recipe = choose_recipe(model, **asked)
