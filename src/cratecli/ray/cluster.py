@@ -1,9 +1,11 @@
 """A cluster of Ray: reached, or started on this machine; looked over before work is sent there."""
 
 import json
+import logging
 import os
 import platform
 import socket
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -142,7 +144,7 @@ def _checker() -> Callable[..., tuple[str, str]]:
 
 def in_one_line(error: BaseException) -> str:
     """Say in one line what Ray says in many: of a trace, its last."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).replace("\\n", "\n").splitlines() if line.strip(" )")]
     return (lines[-1] if lines else type(error).__name__)[:300]
 
 
@@ -181,31 +183,33 @@ def connected(
 
 
 def _reach(ray: Any, on: str) -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    """Start or join a cluster, on this machine or by Ray's client, and say nothing of it. Raises `DeviceError`."""
+    for name in ("ray", "ray.client_builder"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        if on == LOCAL:
-            ray.init(include_dashboard=False, **quiet)
-            return
-        host, _, port = on.removeprefix(CLIENT).rpartition(":")
-        with socket.create_connection((host.strip("[]"), int(port)), ANSWER):
-            pass
-        environment = json.loads(os.environ.get(_JOB, "{}")).get("runtime_env")
-        ray.init(on, runtime_env=environment, **quiet)
-    except OSError as error:
-        way = "ray start --head runs a cluster's head, with its client server on port 10001"
-        raise DeviceError(f"{on}: nobody answers ({error.strerror or error}): {way}") from None
+        with warnings.catch_warnings(action="ignore"):
+            if on == LOCAL:
+                ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+                return
+            host, _, port = on.removeprefix(CLIENT).rpartition(":")
+            with socket.create_connection((host.strip("[]"), int(port)), ANSWER):
+                pass
+            environment = json.loads(os.environ.get(_JOB, "{}")).get("runtime_env")
+            ray.init(on, log_to_driver=False, runtime_env=environment)
     except Exception as error:
         raise DeviceError(f"{on}: {_explained(error)}") from None
 
 
 def _explained(error: Exception) -> str:
-    """Say why a cluster cannot be reached."""
+    """Say why a cluster cannot be reached, and what to do."""
     reason = in_one_line(error)
     if "ray[client]" in str(error):
         return "needs Ray's client; run: pip install 'cratecli[ray]'"
     if "version" in str(error).lower():
-        here = f"Python {platform.python_version()}"
-        return f"has another version of Ray or Python than here ({here}): {reason}"
+        return f"has another version of Ray or Python than here ({platform.python_version()}): {reason}"
+    if isinstance(error, OSError):
+        way = "ray start --head runs a cluster's head, whose client server listens on port 10001"
+        return f"nobody answers ({error.strerror or reason}): {way}"
     return f"cannot be reached: {reason}"
 
 
