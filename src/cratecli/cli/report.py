@@ -11,7 +11,7 @@ import typer
 from cratecli.cli.console import put, shown, tell
 from cratecli.cli.progress import Bar
 from cratecli.cli.signals import Stop
-from cratecli.errors import OutputError, UsageError
+from cratecli.errors import DeviceError, OutputError, UsageError
 from cratecli.geometry import Size, fit_grid
 from cratecli.wording import count_of
 
@@ -31,8 +31,8 @@ def _counting(counted: Callable[[], str]) -> Iterator[None]:
     """Let an error that ends the run say how many photos are done."""
     try:
         yield
-    except OutputError as error:
-        raise OutputError("; ".join(filter(None, (str(error), counted())))) from None
+    except (DeviceError, OutputError) as error:
+        raise type(error)("; ".join(filter(None, (str(error), counted())))) from None
 
 
 class Report:

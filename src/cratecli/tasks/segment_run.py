@@ -64,6 +64,8 @@ def segment_run(
     A bad photo is a `Failure`, not the end. Raises `OutputError` when an output cannot be written, and `UsageError`
     where one would take the place of the background.
     """
+    if desk.carrier is not None:
+        refuse_clicks(recipe.at, "--on is for many")
     if len(plan.jobs) > 1 or plan.streams:
         refuse_clicks(recipe.at, f"here are {len(plan.jobs)}" if plan.jobs else "here may be many")
     drawn = picture if isinstance(picture, PictureChoice) else None
