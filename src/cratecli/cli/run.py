@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+MOST_TOLD = 20
+"""Failures, and notes, of a run on a cluster that are told one by one: of millions of photos, thousands may fail."""
+
 
 def _piped(most: int) -> list[bytes]:
     """Read the photos on stdin, `most` bytes and one more, past which nothing is decoded. Raises `InputError`."""
@@ -118,6 +121,7 @@ class Run:
         self._running, self._report, self._stop = running, report, Stop()
         self._spreading = spreading or Spreading()
         self._carrier: Carrier | None = None
+        report.most_told = None if self._spreading.on is None else MOST_TOLD
         report.unasked = outputs.to_stdout and not outputs.only_stdout
         inputs = photos.inputs()
         self._spreading.refuse(running.device, running.features_cache, piped=STDIN in inputs.loose)

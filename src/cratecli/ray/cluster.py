@@ -190,6 +190,10 @@ def _reach(ray: Any, on: str) -> None:
         with warnings.catch_warnings(action="ignore"):
             if on == LOCAL:
                 ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+                if hasattr(
+                    ray._private.worker, "print_to_stdstream"
+                ):  # deaths of nodes, told among our records
+                    ray._private.worker.print_to_stdstream = lambda *_, **__: None
                 return
             host, _, port = on.removeprefix(CLIENT).rpartition(":")
             with socket.create_connection((host.strip("[]"), int(port)), ANSWER):
