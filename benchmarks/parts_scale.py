@@ -35,8 +35,8 @@ from cratecli.emergence.parts_learner import DIMENSIONS, STARTS
 from cratecli.emergence.pca import Components
 from cratecli.emergence.rules import Keep
 from cratecli.io import images
-from cratecli.runs.batch import Desk
 from cratecli.runs.cache import fingerprint
+from cratecli.runs.desk import Desk
 from cratecli.runs.jobs import Job
 from cratecli.runs.planned import Plan
 from cratecli.runs.session import Session

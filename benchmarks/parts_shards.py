@@ -28,7 +28,7 @@ from PIL import Image
 
 from cratecli.emergence.rules import Foreground
 from cratecli.io import images
-from cratecli.runs.batch import Desk
+from cratecli.runs.desk import Desk
 from cratecli.runs.inputs import Inputs
 from cratecli.runs.jobs import SeenPhoto
 from cratecli.runs.outputs import Outputs, plan_run

@@ -27,8 +27,8 @@ from cratecli.model.blocks import Projection, split_heads
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import LayerState, WhiteBox, patch_grid
-from cratecli.runs.batch import Desk
 from cratecli.runs.cache import FeatureCache, fingerprint
+from cratecli.runs.desk import Desk
 from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
 from cratecli.runs.planned import Plan
 from cratecli.runs.session import Session

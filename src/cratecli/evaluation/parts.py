@@ -26,8 +26,8 @@ from cratecli.io import datasets, images
 from cratecli.io.formats.indexed import VOID
 from cratecli.io.truth import read_labels
 from cratecli.model.engine import Model
-from cratecli.runs.batch import DecodedPhoto, Desk
 from cratecli.runs.cache import FeatureCache
+from cratecli.runs.desk import DecodedPhoto, Desk
 from cratecli.runs.jobs import Job
 from cratecli.runs.limits import temporary_folder
 from cratecli.runs.planned import Plan

@@ -82,7 +82,7 @@ class Ledger:
         Raises `OutputError`, and `InputError` for a manifest that is none.
         """
         self._resume, self._overwrite = resume, overwrite
-        inputs = {self.key(job): self._input(job) for job in jobs}
+        inputs = {self.key(job): self.input_of(job) for job in jobs}
         keys = set(inputs)
         self._folders = {self.folder, *also, *((self.folder / key).parent for key in keys if not is_url(key))}
         with self._failing():
@@ -115,7 +115,7 @@ class Ledger:
         Outputs in a store are named by their URLs.
         """
         if job.target is None:
-            return self._input(job)
+            return self.input_of(job)
         return (job.destination and job.output) or key_of(self.manifest, job.target)
 
     def claim_whole(self, name: str) -> bool:
@@ -150,13 +150,12 @@ class Ledger:
             known = self._file.rows.get(key)
         if known is None:
             return False
-        ours = known.input == self._input(job)
-        recent = known.start >= self._began
+        ours = known.input == self.input_of(job)
+        recent = self._recent(known)
         if recent and not ours:
             taken = f"its output {key} was just made from {known.input}: give another folder"
             raise InputError(f"{job.name}: {taken}")
-        same = ours and (known.input_sha256, known.options) == (sha256, self._options)
-        believed = same and (recent or self._resume)
+        believed = ours and known.input_sha256 == sha256 and self._believes(known)
         state = self._state(job, key, known) if believed or not self._overwrite else "broken"
         if state == "as written" and believed and self.row(job):
             return True
@@ -170,6 +169,17 @@ class Ledger:
             self._file.catch_up()
             self._file.blank(key)
         return False
+
+    def _recent(self, known: StoredRow) -> bool:
+        return known.start >= self._began
+
+    def _believes(self, known: StoredRow) -> bool:
+        return known.options == self._options and (self._recent(known) or self._resume)
+
+    def believed(self) -> dict[str, str]:
+        """Give the SHA-256 of photos that are done, if their outputs are as they were; by the names of their rows."""
+        rows = self._file.rows.values()
+        return {known.input: known.input_sha256 for known in rows if self._believes(known)}
 
     def replaced(self, job: Job) -> str | None:
         """Name the input, still there, that a run before made this job's output from."""
@@ -202,7 +212,7 @@ class Ledger:
         }
         row = ManifestRow.of(
             annotated,
-            input=self._input(job),
+            input=self.input_of(job),
             input_sha256=sha256,
             output=None if job.target is None else self.key(job),
             output_sha256=None if output is None else hashlib.sha256(output).hexdigest(),
@@ -282,7 +292,7 @@ class Ledger:
             raise FileNotFoundError(key)
         return BytesIO(content)
 
-    def _input(self, job: Job) -> str:
+    def input_of(self, job: Job) -> str:
         """Name a job's input; of several photos in standard input each has a name of its own."""
         return f"-/{stdin_stem(job.number)}" if job.piped and job.number else job.seen_from(self.folder)
 

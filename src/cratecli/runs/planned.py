@@ -91,6 +91,13 @@ class Plan:
         return tuple(tree / path.relative_to(self.trees[0]) for tree in self.trees[1:])
 
     @property
+    def read_here(self) -> list[Path]:
+        """Name the first photo, and the first stream, that lie on this machine's disk, if any are there."""
+        photos = (job.source for job in self.jobs if job.source is not None)
+        streams = (stream.packed.path for stream in self.streams if stream.packed.path is not None)
+        return [each for some in (photos, streams) if (each := next(some, None)) and each.exists()]
+
+    @property
     def also(self) -> set[Path]:
         """Give the folders of the outputs beside targets, and those of streams."""
         beside = {file.parent for job in self.jobs for file in self.files(job)[1:]}

@@ -4,7 +4,6 @@ from collections.abc import Callable, Container, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -13,16 +12,15 @@ from cratecli.arrays import RGB
 from cratecli.emergence.features import View
 from cratecli.emergence.parts import Vocabulary
 from cratecli.errors import InputError
-from cratecli.runs.batch import DecodedPhoto, Outcomes, as_it_is
+from cratecli.runs.batch import Outcomes, as_it_is
 from cratecli.runs.cache import fingerprint
+from cratecli.runs.desk import DecodedPhoto, Result
 from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
 from cratecli.runs.portions import Portion
 from cratecli.runs.session import Session
 from cratecli.tasks.parts import PartMap, label
 from cratecli.tasks.parts_features import Album, PhotoFeatures, features_of, question_of
 from cratecli.tasks.recipes import PartRecipe
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)

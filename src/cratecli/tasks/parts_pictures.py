@@ -21,7 +21,7 @@ from cratecli.io.formats.indexed import encode_labels, tint, voc_palette
 from cratecli.io.formats.png import encode_rgb
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, stack
-from cratecli.runs.batch import DecodedPhoto
+from cratecli.runs.desk import DecodedPhoto
 from cratecli.runs.jobs import deliver
 from cratecli.runs.provenance import Provenance
 from cratecli.runs.session import Session
@@ -70,7 +70,7 @@ class PictureWriter:
             for folder, png in pictures.items():
                 deliver(path := self.place / folder / within, png)
                 others[path] = png
-            self.session.hand_over(photo, main, annotated, beside=others)
+            self.session.hand_over(photo.job, photo.sha256, main, annotated, beside=others)
         except OutputError as error:
             for path in others if error.alone else ():  # a photo that fails leaves nothing
                 with suppress(OSError):

@@ -7,7 +7,8 @@ from typing import Any
 from cratecli.emergence.parts import Vocabulary, in_order, rename
 from cratecli.errors import UsageError
 from cratecli.model.engine import Model
-from cratecli.runs.batch import Desk, Outcomes
+from cratecli.runs.batch import Outcomes
+from cratecli.runs.desk import Desk
 from cratecli.runs.jobs import SeenPhoto
 from cratecli.runs.limits import temporary_folder
 from cratecli.runs.planned import Plan

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cratecli.tasks.objects import ObjectsPhoto
     from cratecli.tasks.parts_album import PartsPhoto
     from cratecli.tasks.recipes import ObjectRecipe, PartRecipe, Recipe, ViewRecipe
-    from cratecli.tasks.segment import SegmentedPhoto
+    from cratecli.tasks.segment_run import SegmentedPhoto
 
 Box = Annotated[list[int], Len(4, 4)]
 _INPUT = Field(
