@@ -34,7 +34,7 @@ from cratecli.runs.planned import Plan
 from cratecli.runs.session import Session
 from cratecli.runs.views import Question, views_of
 from cratecli.tasks.parts import PartMap
-from cratecli.tasks.parts_album import PartsPhoto, fill_album, label_photos
+from cratecli.tasks.parts_album import Labelling, PartsPhoto, fill_album, label_photos, undrawn
 from cratecli.tasks.parts_features import Album, features_batch
 from cratecli.tasks.parts_pictures import draw, parts_sheet, thumbnail
 from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
@@ -316,7 +316,7 @@ def run(
     assert len(seen) == len(jobs)
     assert len(failed) == len(known)
     between()
-    for outcome in label_photos(session, vocabulary, recipe, album=album, failed=known):
+    for outcome in label_photos(session, Labelling(vocabulary, recipe, undrawn, album), known):
         if isinstance(outcome, Failure):
             failed.append(str(outcome.error))
         else:
@@ -407,7 +407,8 @@ def test_a_known_vocabulary_labels_as_it_did_when_it_was_learned(tmp_path: Path,
     for batch_size in (1, 3):
         for jobs in (paths, paths[4:5], paths[::-1]):
             plan = Plan(tuple(Job(path, None) for path in jobs))
-            outcomes = label_photos(Session(plan, Desk(random, batch_size)), ran.vocabulary, recipe)
+            labelling = Labelling(ran.vocabulary, recipe, undrawn)
+            outcomes = label_photos(Session(plan, Desk(random, batch_size)), labelling)
             for outcome in outcomes:
                 assert isinstance(outcome, PartsPhoto)
                 expected = ran.maps[Path(outcome.job.name).name].labels
@@ -642,7 +643,7 @@ def test_heads_are_not_asked_unless_they_are_needed(random: WhiteBox) -> None:
 def test_a_vocabulary_of_other_descriptors_labels_nothing(tmp_path: Path, random: WhiteBox) -> None:
     ran = run(saved(tmp_path / "in"), random, tmp_path / "1", layers=[0, 2])
     session = Session(Plan((Job(tmp_path / "in/a.png", None),)), Desk(random, 1))
-    (failed,) = label_photos(session, ran.vocabulary, choose_part_recipe(random))
+    (failed,) = label_photos(session, Labelling(ran.vocabulary, choose_part_recipe(random), undrawn))
     assert isinstance(failed, Failure)
     assert "the part vocabulary knows patches by 24 numbers, the model by 12" in str(failed.error)
 

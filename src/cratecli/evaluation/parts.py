@@ -33,7 +33,7 @@ from cratecli.runs.limits import temporary_folder
 from cratecli.runs.planned import Plan
 from cratecli.runs.session import Session
 from cratecli.tasks.options import PartOptions
-from cratecli.tasks.parts_album import PartsPhoto, fill_album, label_photos
+from cratecli.tasks.parts_album import Labelling, PartsPhoto, fill_album, label_photos
 from cratecli.tasks.parts_features import Album
 from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
 from cratecli.wording import count_of
@@ -112,9 +112,7 @@ class PartsProtocol(EvaluationProtocol[PartsScores]):
             if desk.stopping():
                 return
             vocabulary = album.learn()
-            labelled = label_photos(
-                session, vocabulary, self.recipe, album=album, failed=failed, written=judge
-            )
+            labelled = label_photos(session, Labelling(vocabulary, self.recipe, judge, album), failed)
             with closing(labelled):
                 for outcome in labelled:
                     yield judged.pop(outcome.job) if isinstance(outcome, PartsPhoto) else outcome

@@ -1,7 +1,9 @@
 """What the engine works with, and what becomes of one photo: read, decoded, finished, handed over. Imports no torch."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -14,13 +16,14 @@ from cratecli.io.formats.record import Annotated
 from cratecli.io.opening import MAX_PIXELS
 from cratecli.model.engine import Model, out_of_memory
 from cratecli.runs.cache import ViewCache
-from cratecli.runs.jobs import Failure, Job
+from cratecli.runs.jobs import Failure, Job, deliver
 from cratecli.runs.ledger import Ledger
 
 if TYPE_CHECKING:
     from cratecli.runs.carrier import Carrier
 
 Result = TypeVar("Result")
+Made_co = TypeVar("Made_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,25 @@ class Desk:
             self.ledger.give_back(job)
         return Failure(job, error)
 
-    def hand_over(
-        self, job: Job, sha256: str, content: bytes | None, annotated: Annotated, **facts: Any
-    ) -> None:
-        """Write a photo's output, if it has one of its own, and then its row. Raises `OutputError`."""
-        if content is not None:
-            job.deliver(content)
-        if self.ledger:
-            self.ledger.record(job, sha256, content, annotated, **facts)
+    def hand_over(self, job: Job, sha256: str, done: "Finished[Any]") -> None:
+        """Write a photo's output, if it has one of its own, what is beside it first, and last its row.
+
+        Raises `OutputError`; of a photo whose outputs alone cannot be written nothing stays.
+        """
+        written: list[Path] = []
+        try:
+            for path, content in done.beside.items():
+                deliver(path, content)
+                written.append(path)
+            if done.content is not None:
+                job.deliver(done.content)
+            if self.ledger:
+                self.ledger.record(job, sha256, done.content, done.annotated, done.beside, **done.facts)
+        except OutputError as error:
+            for path in written if error.alone else ():
+                with suppress(OSError):
+                    path.unlink()
+            raise
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,16 +111,17 @@ class DecodedPhoto:
 
 
 @dataclass(frozen=True, eq=False)
-class Finished(Generic[Result]):
+class Finished(Generic[Made_co]):
     """What was made of a photo, and is to be recorded: its picture's file, if it has one, its objects, and the facts.
 
-    `result` is what callers get.
+    Files `beside` are written too. `result` is what callers get.
     """
 
-    result: Result
+    result: Made_co
     annotated: Annotated
     content: bytes | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[Path, bytes] = field(default_factory=dict)
 
 
 def content_of(job: Job, max_pixels: int, stdin: Sequence[bytes] = ()) -> bytes:

@@ -168,13 +168,8 @@ class Session:
         prepare: Callable[[Job, RGB], RGB] = as_it_is,
         *,
         portion: Portion | None = None,
-        recorded: bool = True,
     ) -> Outcomes[Result]:
-        """Work through the plan's photos, some `jobs` of it, or a `portion`; see `work_through`.
-
-        A pass that is not `recorded` believes no row, and writes none.
-        """
-        desk = self.desk if recorded else replace(self.desk, ledger=None)
+        """Work through the plan's photos, some `jobs` of it, or a `portion`; see `work_through`."""
         if portion is None:
             portion = Portion(
                 self.plan.jobs if jobs is None else jobs, self.plan.streams if jobs is None else ()
@@ -185,7 +180,7 @@ class Session:
         self._in_hand = portion
         with (
             closing(self._jobs(portion)) as some,
-            closing(work_through(some, desk, question, finish, prepare)) as outcomes,
+            closing(work_through(some, self.desk, question, finish, prepare)) as outcomes,
         ):
             for outcome in outcomes:
                 self.settle(outcome, portion)
@@ -211,7 +206,7 @@ class Session:
 
     def record(self, job: Job, sha256: str, done: Finished[Result], portion: Portion) -> Result:
         """Hand over what was made of a photo of a portion, and give the result. Raises `OutputError`."""
-        self.desk.hand_over(job, sha256, done.content, done.annotated, **done.facts)
+        self.desk.hand_over(job, sha256, done)
         if job.target is None:
             sure = done.facts.get("confidence")
             portion.done[job] = (

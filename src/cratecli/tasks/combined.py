@@ -12,8 +12,9 @@ from cratecli.io.formats import coco, parquet, webdataset
 from cratecli.io.formats.png import encode_rgb
 from cratecli.io.formats.record import AnnotatedPhotos
 from cratecli.io.sources.stores import open_object
-from cratecli.runs.batch import Outcomes
+from cratecli.runs.batch import Outcomes, as_it_is
 from cratecli.runs.desk import DecodedPhoto, Finished, Result
+from cratecli.runs.jobs import Job
 from cratecli.runs.portions import Portion, Written, write_portion
 from cratecli.runs.provenance import Provenance, relative
 from cratecli.runs.session import Session
@@ -58,12 +59,32 @@ def work_and_write(
             portion.done.clear()
         return
     for portion in portions:
-
-        def record(photo: DecodedPhoto, views: list[View], portion: Portion = portion) -> Result:
-            return session.record(photo.job, photo.sha256, finish(photo, views), portion)
-
-        yield from session.work(question, record, portion=portion)
+        yield from work_portion(session, portion, question, finish)
         yield from _write_combined(session, kind, recipe, made, portion)
+
+
+def work_portion(
+    session: Session,
+    portion: Portion,
+    question: Question | None,
+    finish: Callable[[DecodedPhoto, list[View]], Finished[Result]],
+    prepare: Callable[[Job, RGB], RGB] = as_it_is,
+) -> Outcomes[Result]:
+    """Work through some of a run's photos, here or where its carrier takes them, and record them here.
+
+    What is not asked of a model, and what is to `prepare`, is not for other machines. Raises `OutputError`.
+    """
+    if (carrier := session.desk.carrier) is not None:
+        if question is None or prepare is not as_it_is:
+            raise ValueError("this is not for other machines")
+        outcomes = (each for _, each in carrier.work(session, [portion], question, finish))
+        yield from (each for each in outcomes if each is not None)
+        return
+
+    def record(photo: DecodedPhoto, views: list[View]) -> Result:
+        return session.record(photo.job, photo.sha256, finish(photo, views), portion)
+
+    yield from session.work(question, record, portion=portion, prepare=prepare)
 
 
 def _portions(session: Session, kind: object, made: Provenance) -> Iterator[Portion]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Container, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Generic
 
 import numpy as np
 from jaxtyping import Float
@@ -12,12 +12,15 @@ from cratecli.arrays import RGB
 from cratecli.emergence.features import View
 from cratecli.emergence.parts import Vocabulary
 from cratecli.errors import InputError
+from cratecli.io.formats.record import Annotated
 from cratecli.runs.batch import Outcomes, as_it_is
 from cratecli.runs.cache import fingerprint
-from cratecli.runs.desk import DecodedPhoto, Result
+from cratecli.runs.desk import DecodedPhoto, Finished, Result
 from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
 from cratecli.runs.portions import Portion
 from cratecli.runs.session import Session
+from cratecli.runs.views import Question
+from cratecli.tasks.combined import work_portion
 from cratecli.tasks.parts import PartMap, label
 from cratecli.tasks.parts_features import Album, PhotoFeatures, features_of, question_of
 from cratecli.tasks.recipes import PartRecipe
@@ -25,22 +28,36 @@ from cratecli.tasks.recipes import PartRecipe
 
 @dataclass(frozen=True, eq=False)
 class PartsPhoto:
-    """A photo of a run with its parts, the descriptors of its patches, and the files that were written of it."""
+    """A photo of a run with its parts, and the descriptors of its patches."""
 
     job: Job
     rgb: RGB
     parts: PartMap
     tokens: Float[np.ndarray, "rows cols d"]
-    written: tuple[Path, ...] = ()
 
 
-Finish = Callable[[DecodedPhoto, PartsPhoto], PartsPhoto]
-"""Writes the pictures of a labelled photo, in a thread of the engine."""
-
-
-def unwritten(_photo: DecodedPhoto, labelled: PartsPhoto) -> PartsPhoto:
-    """Write nothing."""
+def undrawn(_photo: DecodedPhoto, labelled: PartsPhoto) -> PartsPhoto:
+    """Make nothing of a labelled photo."""
     return labelled
+
+
+@dataclass(frozen=True, eq=False)
+class _Described:
+    job: Job
+    name: str
+    features: PhotoFeatures
+
+
+@dataclass(frozen=True)
+class _Describe:
+    """Keeps of a photo what parts are learned from, here or on another machine."""
+
+    recipe: PartRecipe
+
+    def __call__(self, photo: DecodedPhoto, views: list[View]) -> Finished[_Described]:
+        described = _Described(photo.job, fingerprint(photo.rgb), features_of(views, self.recipe))
+        height, width = photo.rgb.shape[:2]
+        return Finished(described, Annotated(photo.job.name, height, width, ()))
 
 
 def fill_album(
@@ -48,39 +65,32 @@ def fill_album(
 ) -> Generator[SeenPhoto | Failure | Skipped, None, set[str]]:
     """Put the photos of a run into an album, until it can be learned from; gives the names of those that failed.
 
-    Those of which no descriptors could be kept are looked at twice, where the recipe needs that. `prepare` is as
-    `work_through` has it. Raises what `Album.add` raises.
+    Those of which no descriptors could be kept are looked at twice, where the recipe needs that. No row is believed,
+    and none written. `prepare` is as `work_through` has it. Raises what `Album.add` raises.
     """
-
-    def finish(photo: DecodedPhoto, views: list[View]) -> tuple[Job, str, PhotoFeatures]:
-        return photo.job, fingerprint(photo.rgb), features_of(views, recipe)
-
-    failed = set[str]()
-    question = question_of(recipe)
-    with closing(session.work(question, finish, prepare=prepare, recorded=False)) as outcomes:
-        for outcome in outcomes:
+    look = Session(session.plan, session.desk)  # without a manifest
+    question, describe, failed = question_of(recipe), _Describe(recipe), set[str]()
+    seen: Outcomes[_Described] = work_portion(look, readable(look, failed), question, describe, prepare)
+    with closing(seen):
+        for outcome in seen:
             if isinstance(outcome, Failure | Skipped):
                 failed.add(name_of(outcome.job))
                 yield outcome
             else:
-                job, name, features = outcome
-                album.add(name, features)
-                yield SeenPhoto(job)
-    if not album.looks_again or session.desk.stopping():
+                album.add(outcome.name, outcome.features)
+                yield SeenPhoto(outcome.job)
+    if not album.looks_again or look.desk.stopping():
         return failed
-    session.desk.note("all photos are looked at again, now that foreground and background are known")
-    portion = readable(session, failed)
-    with closing(
-        session.work(question, finish, prepare=prepare, portion=portion, recorded=False)
-    ) as outcomes:
-        for outcome in told_once(outcomes, failed):
+    look.desk.note("all photos are looked at again, now that foreground and background are known")
+    seen = work_portion(look, readable(look, failed), question, describe, prepare)
+    with closing(seen):
+        for outcome in told_once(seen, failed):
             if isinstance(outcome, Failure | Skipped):
                 yield outcome
             else:
-                _, name, features = outcome
-                album.add_again(name, features)
-    if album.changed and not session.desk.stopping():
-        session.desk.note("photos changed, or could not be read again, while parts were learned from them")
+                album.add_again(outcome.name, outcome.features)
+    if album.changed and not look.desk.stopping():
+        look.desk.note("photos changed, or could not be read again, while parts were learned from them")
     return failed
 
 
@@ -104,33 +114,55 @@ def told_once(outcomes: Outcomes[Result], failed: set[str]) -> Iterator[Result |
         yield outcome
 
 
-def label_photos(
-    session: Session,
-    vocabulary: Vocabulary,
-    recipe: PartRecipe,
-    *,
-    album: Album | None = None,
-    failed: set[str] | None = None,
-    written: Finish = unwritten,
-) -> Outcomes[PartsPhoto]:
-    """Label the photos of a run by a vocabulary; `written` writes pictures.
+@dataclass(frozen=True, eq=False)
+class Labelling(Generic[Result]):
+    """Labels photos by a vocabulary, here or on other machines, and makes of each what `then` does.
 
-    Those of a whole `album` are not shown to the model again, and one that has changed since is a `Failure`. Photos
-    that have `failed` before are left out. Raises `OutputError` when an output cannot be written.
+    Those of a whole `album` are not shown to the model again; then one that has changed since raises `InputError`.
     """
-    kept = album if album is not None and album.whole else None
-    failed = set() if failed is None else failed
 
-    def finish(photo: DecodedPhoto, views: list[View]) -> PartsPhoto:
-        if kept is None:
-            features = features_of(views, recipe)
-        elif (found := kept.find(fingerprint(photo.rgb))) is not None:
+    vocabulary: Vocabulary
+    recipe: PartRecipe
+    then: Callable[[DecodedPhoto, PartsPhoto], Result]
+    album: Album | None = None
+
+    @property
+    def question(self) -> Question | None:
+        """Say what the model is asked."""
+        return question_of(self.recipe) if self._kept is None else None
+
+    @property
+    def _kept(self) -> Album | None:
+        return self.album if self.album is not None and self.album.whole else None
+
+    def __call__(self, photo: DecodedPhoto, views: list[View]) -> Result:
+        """Label a photo."""
+        if self._kept is None:
+            features = features_of(views, self.recipe)
+        elif (found := self._kept.find(fingerprint(photo.rgb))) is not None:
             features = found
         else:
             raise InputError(f"{photo.job.name}: changed while it was in use")
-        parts = label(photo.rgb, features, vocabulary, recipe.refine)
-        return written(photo, PartsPhoto(photo.job, photo.rgb, parts, features.tokens))
+        parts = label(photo.rgb, features, self.vocabulary, self.recipe.refine)
+        return self.then(photo, PartsPhoto(photo.job, photo.rgb, parts, features.tokens))
 
-    question = question_of(recipe) if kept is None else None
-    with closing(session.work(question, finish, portion=readable(session, failed))) as outcomes:
+
+def label_photos(
+    session: Session, labelling: Labelling[Result], failed: set[str] | None = None
+) -> Outcomes[Result]:
+    """Label the photos of a run, but for those that have `failed` before; nothing is recorded."""
+    failed = set() if failed is None else failed
+    portion = readable(session, failed)
+    with closing(session.work(labelling.question, labelling, portion=portion)) as outcomes:
+        yield from told_once(outcomes, failed)
+
+
+def label_and_record(
+    session: Session, labelling: Labelling[Finished[Result]], failed: set[str] | None = None
+) -> Outcomes[Result]:
+    """Label the photos of a run, as `label_photos` does, and record what is made of them. Raises `OutputError`."""
+    failed = set() if failed is None else failed
+    portion = readable(session, failed)
+    outcomes: Outcomes[Result] = work_portion(session, portion, labelling.question, labelling)
+    with closing(outcomes):
         yield from told_once(outcomes, failed)

@@ -15,9 +15,9 @@ from cratecli.runs.planned import Plan
 from cratecli.runs.portions import Written
 from cratecli.runs.session import Session, provenance_of
 from cratecli.tasks.options import PartOptions, read_names
-from cratecli.tasks.parts_album import PartsPhoto, fill_album, label_photos
+from cratecli.tasks.parts_album import Labelling, fill_album, label_and_record
 from cratecli.tasks.parts_features import KEPT, Album
-from cratecli.tasks.parts_pictures import PartOutput, PictureWriter, is_arrays
+from cratecli.tasks.parts_pictures import DrawParts, LabelledPhoto, PartOutput
 from cratecli.tasks.parts_summary import Summary
 from cratecli.tasks.parts_vocabulary import Saved, load_vocabulary, save_vocabulary
 from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
@@ -79,7 +79,7 @@ def choose_vocabulary(
 
 def parts_run(
     plan: Plan, desk: Desk, choice: VocabularyChoice, *, kind: PartOutput | None
-) -> Outcomes[SeenPhoto | PartsPhoto | Written]:
+) -> Outcomes[SeenPhoto | LabelledPhoto | Written]:
     """Label the photos of a plan; write their pictures, parts.json, the contact sheet and, if asked, the vocabulary.
 
     Photos that a vocabulary is learned from are `SeenPhoto`s first; without a `kind` of pictures nothing else is made
@@ -97,7 +97,8 @@ def parts_run(
         if choice.known is not None:
             vocabulary = _named(choice.known, choice.names)
         else:
-            album = Album(folder, recipe, KEPT if kind or recipe.foreground == "pca" else 0)
+            needed = recipe.foreground == "pca" or (kind is not None and desk.carrier is None)
+            album = Album(folder, recipe, KEPT if needed else 0)
             failed = yield from fill_album(album, session, recipe)
             if desk.stopping():
                 return
@@ -109,10 +110,11 @@ def parts_run(
             return
         if plan.place is None:
             raise ValueError("parts fill a folder")
-        summary = Summary(session, "labels" if is_arrays(kind) else kind, made, folder)
-        writer = PictureWriter(session, plan.place, kind, made)
-        for outcome in label_photos(session, vocabulary, recipe, album=album, failed=failed, written=writer):
-            if isinstance(outcome, PartsPhoto):
+        summary = Summary(session, kind, made, folder)
+        draw = DrawParts(plan.place, kind, made)
+        labelling = Labelling(vocabulary, recipe, draw, None if desk.carrier else album)
+        for outcome in label_and_record(session, labelling, failed):
+            if isinstance(outcome, LabelledPhoto):
                 summary.add(outcome)
             yield outcome
         if not desk.stopping():

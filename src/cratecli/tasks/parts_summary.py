@@ -17,27 +17,34 @@ from cratecli.runs.parts_plan import PARTS_FILE, SHEET_FILE
 from cratecli.runs.portions import Portion, Written, write_portion
 from cratecli.runs.provenance import Provenance
 from cratecli.runs.session import Session
-from cratecli.tasks.parts_album import PartsPhoto
-from cratecli.tasks.parts_pictures import SHEET, PartPicture, parts_sheet, thumbnail
+from cratecli.tasks.parts_pictures import (
+    SHEET,
+    LabelledPhoto,
+    PartOutput,
+    PartPicture,
+    is_arrays,
+    parts_sheet,
+)
 from cratecli.tasks.recipes import PartRecipe
-from cratecli.tasks.records import PartsRecord, parts_file, parts_record
+from cratecli.tasks.records import PartsRecord, parts_file
 
 
 class Summary:
     """Gathers what stands for all photos of a run, in the order of the inputs; records wait in a temporary `folder`."""
 
-    def __init__(self, session: Session, picture: PartPicture, made: Provenance, folder: Path) -> None:
+    def __init__(self, session: Session, kind: PartOutput, made: Provenance, folder: Path) -> None:
         """Start without photos."""
-        self._session, self._picture, self._made = session, picture, made
+        self._session, self._made = session, made
+        self._picture: PartPicture = "labels" if is_arrays(kind) else kind
         self._records = _Records(folder / "records")
         self._tiles: dict[tuple[int, int], Tile] = {}
 
-    def add(self, photo: PartsPhoto) -> None:
+    def add(self, photo: LabelledPhoto) -> None:
         """Take a labelled photo in. Raises `OutputError` when the temporary folder is full."""
         place = self._session.plan.order_of(photo.job)
-        self._records.add(place, parts_record(photo))
+        self._records.add(place, photo.record)
         if len(self._tiles) < SHEET:
-            self._tiles[place] = thumbnail(photo, self._picture)
+            self._tiles[place] = photo.tile
 
     def write(self, folder: Path, vocabulary: Vocabulary, recipe: PartRecipe) -> Iterator[Written]:
         """Write both files, if there are photos. Raises `OutputError`."""

@@ -11,6 +11,7 @@ from cratecli.cli.options import flag_of
 from cratecli.cli.outputs import means_stdout
 from cratecli.cli.photos import StreamOptions
 from cratecli.cli.run import Run, Running
+from cratecli.cli.spreading import Spreading
 from cratecli.errors import UsageError
 from cratecli.io.formats import ARRAY_ENDINGS, ArrayEnding
 from cratecli.tasks.options import PartOptions, read_names
@@ -50,6 +51,7 @@ def parts(
     ] = None,
     prune: options.Prune = False,
     engine: options.Engine = "auto",
+    spreading: Spreading,
     running: Running,
 ) -> None:
     """Find the parts that photos share: the same part has the same colour in every one.
@@ -79,19 +81,18 @@ def parts(
         raise UsageError("parts fill a folder: give -o DIR")
     ending = as_ if as_ in ARRAY_ENDINGS else "png"
     asked_for = Outputs(output, as_, "parts", ending, prune=prune, save=save_parts, streamed=True)
-    run = Run(photos, asked_for, running, report)
+    run = Run(photos, asked_for, running, report, spreading=spreading)
 
     from cratecli.tasks.parts_run import choose_vocabulary, parts_run
-    from cratecli.tasks.records import parts_record
 
-    model = running.load_either(engine, run.plan)
-    choice = choose_vocabulary(model, asked, parts=parts_, save=save_parts, names=names)
-    report.starts(model, str(choice.recipe), choice.recipe.sizes)
-    with run.desk(model) as desk:
-        kind = None if as_ == "none" else as_
-        outcomes = parts_run(run.plan, desk, choice, kind=kind)
-        for photo in run.follow(outcomes, passes=2 if kind and not parts_ else 1):
-            report.done(parts_record(photo), *map(str, photo.written))
+    with run.model(engine) as model:
+        choice = choose_vocabulary(model, asked, parts=parts_, save=save_parts, names=names)
+        report.starts(model, str(choice.recipe), choice.recipe.sizes)
+        with run.desk(model) as desk:
+            kind = None if as_ == "none" else as_
+            outcomes = parts_run(run.plan, desk, choice, kind=kind)
+            for photo in run.follow(outcomes, passes=2 if kind and not parts_ else 1):
+                report.done(photo.record, *map(str, photo.written))
 
 
 def _refuse_outputs(output: str | None, parts: Path | None, *, prune: bool, refine: bool) -> None:
