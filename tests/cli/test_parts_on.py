@@ -1,4 +1,4 @@
-"""`crate parts --on ray` without Ray: vocabulary, labels and files are those of one machine, whatever a cluster loses."""
+"""`crate parts --on ray` without Ray: vocabulary and files are those of one machine, whatever a cluster loses."""
 
 import json
 from collections.abc import Sequence

@@ -5,13 +5,12 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from io import BufferedReader, BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 from cratecli.errors import CrateError, InputError, OutputError
-from cratecli.files import open_file, sweep
+from cratecli.files import sweep
 from cratecli.io import images
 from cratecli.io.formats.record import Annotated
 from cratecli.io.opening import MAX_PIXELS
@@ -151,7 +150,7 @@ class Ledger:
         if known is None:
             return False
         ours = known.input == self.input_of(job)
-        recent = self._recent(known)
+        recent = known.start >= self._began
         if recent and not ours:
             taken = f"its output {key} was just made from {known.input}: give another folder"
             raise InputError(f"{job.name}: {taken}")
@@ -170,11 +169,8 @@ class Ledger:
             self._file.blank(key)
         return False
 
-    def _recent(self, known: StoredRow) -> bool:
-        return known.start >= self._began
-
     def _believes(self, known: StoredRow) -> bool:
-        return known.options == self._options and (self._recent(known) or self._resume)
+        return known.options == self._options and (known.start >= self._began or self._resume)
 
     def believed(self) -> dict[str, str]:
         """Give the SHA-256 of photos that are done, if their outputs are as they were; by the names of their rows."""
@@ -272,7 +268,7 @@ class Ledger:
         if known.output_sha256 is None:
             return "as written"
         try:
-            with self._opened_output(job, key) as stream:
+            with job.reopened(self.folder / key, images.BYTES_A_PIXEL * MAX_PIXELS) as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() == known.output_sha256:
                     return "as written"
                 stream.seek(0)
@@ -283,14 +279,6 @@ class Ledger:
             row = self._file.row_at(known)
         whole = row is not None and is_whole(content, max(MAX_PIXELS, row.height * row.width))
         return "edited" if whole else "broken"
-
-    def _opened_output(self, job: Job, key: str) -> BufferedReader | BytesIO:
-        """Open an output to read it; of a store it is fetched. Raises `OSError`."""
-        if job.destination is None:
-            return open_file(self.folder / key)
-        if (content := job.written(images.BYTES_A_PIXEL * MAX_PIXELS)) is None:
-            raise FileNotFoundError(key)
-        return BytesIO(content)
 
     def input_of(self, job: Job) -> str:
         """Name a job's input; of several photos in standard input each has a name of its own."""
