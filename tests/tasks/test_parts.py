@@ -4,6 +4,7 @@ import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import FrozenInstanceError, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -397,6 +398,19 @@ def test_python_and_the_command_lines_way_agree(tmp_path: Path, random: WhiteBox
     mixed: list[images.PhotoLike] = [Image.fromarray(TINY[0]), str(paths[1]), paths[2], *TINY[3:]]
     for each, other in zip(cratecli.parts(mixed, random, k=3), found, strict=True):
         np.testing.assert_array_equal(each.labels, other.labels)
+
+
+@pytest.mark.parametrize("foreground", FOREGROUNDS)
+def test_photos_of_which_nothing_is_kept_are_looked_at_again(
+    random: WhiteBox, monkeypatch: pytest.MonkeyPatch, foreground: Any
+) -> None:
+    expected = cratecli.parts(TINY, random, k=3, foreground=foreground)
+    for most in (0, 20_000):
+        monkeypatch.setattr("cratecli.tasks.parts.Album", partial(Album, most=most))
+        found = cratecli.parts(TINY, random, k=3, foreground=foreground)
+        for each, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(each.labels, other.labels)
+            np.testing.assert_array_equal(each.vocabulary.centroids, other.vocabulary.centroids)
 
 
 def test_a_known_vocabulary_labels_as_it_did_when_it_was_learned(tmp_path: Path, random: WhiteBox) -> None:
