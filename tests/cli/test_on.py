@@ -178,6 +178,15 @@ def test_what_is_done_is_read_and_no_more_unless_its_output_is_gone(
     assert len(outputs(lake / "out")) == 10
 
 
+def test_photos_named_inside_a_shard_and_what_is_nowhere(
+    here: Here, lake: Path, no_cluster: NoCluster
+) -> None:
+    done = here("segment", "s-0.tar::1.jpg", "x::00000001", "gone.jpg", "-o", "out", "--on", "ray", *FAST)
+    assert (done.code, done.lines) == (1, ["out/s-0/1.png"])
+    assert "crate: x::00000001: no such file\n" in done.err
+    assert "crate: gone.jpg: no such file\n" in done.err
+
+
 def test_options_without_meaning(here: Here, machine: Machine, tmp_path: Path) -> None:
     machine.photo("a.png")
     for asked, told in {

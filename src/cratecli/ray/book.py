@@ -23,7 +23,7 @@ class Source:
     """Some photos of a portion: those named one by one, or those of a stream, whose `total` is known when it ends.
 
     `known` are the SHA-256 of photos that are done, as the manifest has it, by their numbers, or members of the stream;
-    `settled` are the numbers of photos whose outcome is known.
+    `settled` are the numbers of photos whose outcome is known, `again` of those whose output turned out to be gone.
     """
 
     place: int
@@ -32,6 +32,7 @@ class Source:
     total: int | None
     known: dict[int | str, str]
     settled: set[int] = field(default_factory=set)
+    again: set[int] = field(default_factory=set)
     told: bool = False
 
     @property
@@ -39,8 +40,14 @@ class Source:
         """Tell whether all of its photos are settled."""
         return self.total == len(self.settled)
 
+    @property
+    def lost(self) -> bool:
+        """Tell whether something was dealt out, and did not come back."""
+        return self.total is None or self.total > len(self.settled) + len(self.again)
+
     def forget(self, photo: Carried) -> None:
         """Have a photo made again, whatever the manifest has of it."""
+        self.again.add(photo.number)
         entry = photo.job.entry
         self.known.pop(photo.number if self.stream is None or entry is None else entry.member, None)
 
@@ -95,6 +102,11 @@ class Book:
         if not self._open[id(source.portion)]:
             yield source.portion, None
 
+    @property
+    def lost(self) -> bool:
+        """Tell whether something was dealt out, and did not come back."""
+        return any(source.lost for source in self.sources)
+
     def parcels(self, *, alone: bool) -> list[bytes]:
         """Deal out what is not settled; photos `alone`, each by itself, where something ended their workers."""
         together = 1 if alone else self._together
@@ -102,6 +114,7 @@ class Book:
         for source in self.sources:
             if source.done:
                 continue
+            source.again.clear()
             if source.stream is not None:
                 settled = frozenset(source.settled)
                 parcels.append(Parcel(source.place, together, (), source.stream, source.known, settled))

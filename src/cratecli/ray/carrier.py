@@ -23,7 +23,7 @@ from cratecli.runs.portions import Portion
 from cratecli.runs.session import Session
 from cratecli.runs.views import Question
 
-FRUITLESS = 2  # rounds that bring nothing: then what is left is given up
+BROKEN = 2  # pipelines that end early, one after the other, and bring nothing
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class RayCarrier:
     ) -> Generator[tuple[Portion, Result | Failure | Skipped | None], None, None]:
         """Work through a run; see `Carrier`.
 
-        What the cluster loses, with a worker or a node, it makes again itself; what it lost for good is dealt out again
-        in another round, photo by photo. A photo that no worker survives is a failure.
+        What the cluster loses, with a worker or a node, it makes again itself. What is lost for good, after some tries,
+        is dealt out again in another round, photo by photo; what is lost there too is given up.
         """
         desk = session.desk
         if not isinstance(desk.model, DistantModel):
@@ -61,23 +61,24 @@ class RayCarrier:
         book = Book(session, order.together)
         for portion in portions:
             yield from book.enter(portion)
-        fruitless, reason = 0, ""
+        alone, broken = False, 0
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="crate-recorder") as recorders:
-            while (parcels := book.parcels(alone=fruitless > 0)) and not desk.stopping():
+            while (parcels := book.parcels(alone=alone)) and not desk.stopping():
                 before = book.settled
                 try:
                     with closing(self._rows(pickle.dumps(order), parcels, desk.stopping)) as rows:
                         for row in rows:
                             yield from self._settled(row, book, session, recorders.map)
                             if desk.stopping():
-                                break
+                                return
                 except _LostError as lost:
-                    reason = str(lost)
-                fruitless = fruitless + 1 if book.settled == before else 0
-                if fruitless == FRUITLESS:
-                    if reason:
-                        raise DeviceError(f"{self.cluster.on}: {reason}")
+                    broken = broken + 1 if book.settled == before else 0
+                    if broken == BROKEN:
+                        raise DeviceError(f"{self.cluster.on}: {lost}") from None
+                    continue
+                if alone and book.settled == before and not desk.stopping():
                     yield from book.give_up()
+                alone = book.lost
 
     def _rows(
         self, order: bytes, parcels: list[bytes], stopping: Callable[[], bool]

@@ -18,6 +18,7 @@ from cratecli.errors import CrateError, DeviceError, UsageError, WeightsError
 from cratecli.model.engine import DistantModel
 from cratecli.ray.conductor import Conductor, Workers
 from cratecli.ray.parcels import ModelChoice
+from cratecli.ray.stages import at_home, load_here
 from cratecli.version import __version__
 
 LOCAL, CLIENT = "ray", "ray://"
@@ -102,27 +103,22 @@ _KINDS: dict[str, type[CrateError]] = {each.__name__: each for each in (UsageErr
 
 def _describe(choice: ModelChoice, root: Path) -> "DistantModel | CrateError":
     """Load a model, on a worker, and note what is known of it."""
-    from contextlib import chdir, suppress
-
-    from cratecli.ray.stages import load_here
-
-    with suppress(OSError), chdir(root):
+    with at_home(root):
         try:
             return DistantModel(load_here(choice))
         except CrateError as error:
             return error
-    raise AssertionError
 
 
 def _checker() -> Callable[..., tuple[str, str]]:
     """Make what looks a node over: sent by its code, as the node may lack our package."""
 
     def check(version: str, model: str | None, paths: list[str], root: str) -> tuple[str, str]:
-        from contextlib import chdir, suppress
         from pathlib import Path
 
         try:
             from cratecli.errors import CrateError
+            from cratecli.ray.stages import at_home
             from cratecli.version import __version__ as there
             from cratecli.weights.loading import find_weights
         except ImportError as error:
@@ -133,7 +129,7 @@ def _checker() -> Callable[..., tuple[str, str]]:
             if not Path(path).exists():
                 return "UsageError", f"has no {path}"
         try:
-            with suppress(OSError), chdir(root):
+            with at_home(Path(root)):
                 find_weights(model)
         except CrateError as error:
             return type(error).__name__, str(error)

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, chdir, contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NoReturn
 
 from cratecli.emergence.features import View
@@ -44,7 +45,7 @@ def read(row: Mapping[str, Any], *, order: bytes) -> Iterator[Row]:
     """Read the photos of a parcel, and hash them; those that are known, and are as they were, go on without content."""
     asked = order_of(order)
     parcel: Parcel = pickle.loads(row["parcel"])
-    with at_home(asked):
+    with at_home(asked.root):
         yield from grouped(_caught(_read(parcel, asked)), parcel.together)
 
 
@@ -110,7 +111,7 @@ class Look:
     def __init__(self, order: bytes) -> None:
         """Load the model. Raises what `load` raises."""
         self._order = order_of(order)
-        with at_home(self._order):
+        with at_home(self._order.root):
             self._model = load_here(self._order.choice)
         self._notes: list[str] = []
         self._stack = ExitStack()
@@ -151,7 +152,7 @@ class Look:
 def finish(row: Mapping[str, Any], *, order: bytes) -> Row:
     """Make what is written of photos that the model has seen."""
     asked = order_of(order)
-    with at_home(asked), one_thread_each():
+    with at_home(asked.root), one_thread_each():
         return pack(list(_caught(_finish(unpack(row), asked))))
 
 
@@ -172,11 +173,11 @@ def _caught(items: Iterator[Item]) -> Iterator[Item]:
 
 
 @contextmanager
-def at_home(order: Order) -> Iterator[None]:
+def at_home(root: Path) -> Iterator[None]:
     """See paths as the user does; where there is no such folder, only absolute ones and URLs are found."""
     with ExitStack() as stack:
         with suppress(OSError):
-            stack.enter_context(chdir(order.root))
+            stack.enter_context(chdir(root))
         yield
 
 
