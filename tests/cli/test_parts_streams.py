@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
+from cratecli.runs.portions import Portion
 from cratecli.runs.views import views_of
 from cratecli.tasks import parts_album, parts_features, parts_run
 from tests.cli.conftest import Done, Here, Machine, failed, never, picture
@@ -327,6 +328,26 @@ def test_disk_is_bounded(
     assert parts("a.tar", "-o", "out").code == 0
     assert there == [1, 2, 3, 0, 0, 0, 0, 0]
     assert not list(temporary.iterdir())
+
+
+@pytest.mark.parametrize("way", ["none", "labels"])
+def test_photos_that_are_done_are_forgotten(
+    machine: Machine, parts: Parts, kept: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """No job stays in memory: of some millions they would fill it."""
+    kept(0)
+    shard(machine, "a.tar", *range(6), bad=b"no photo")
+    portions = list[Portion]()
+
+    def noted(*arguments: Any) -> Portion:
+        portions.append(readable(*arguments))
+        return portions[-1]
+
+    readable = parts_album.readable
+    monkeypatch.setattr(parts_album, "readable", noted)
+    to = ("-o", "out") if way == "labels" else ()
+    assert parts("a.tar", "--as", way, *to, "--save-parts", "v", "--foreground", "pca").code == 1
+    assert [len(portion.done) for portion in portions] == [0] * (3 if way == "labels" else 2)
 
 
 def test_photos_that_change_between_two_looks(

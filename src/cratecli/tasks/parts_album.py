@@ -70,8 +70,16 @@ def fill_album(
     """
     look = Session(session.plan, session.desk)  # without a manifest
     question, describe, failed = question_of(recipe), _Describe(recipe), set[str]()
-    seen: Outcomes[_Described] = work_portion(look, readable(look, failed), question, describe, prepare)
-    with closing(seen):
+
+    def looked() -> Outcomes[_Described]:
+        portion = readable(look, failed)
+        outcomes: Outcomes[_Described] = work_portion(look, portion, question, describe, prepare)
+        with closing(outcomes):
+            for outcome in outcomes:
+                portion.done.clear()  # no file stands for these photos: they are forgotten
+                yield outcome
+
+    with closing(looked()) as seen:
         for outcome in seen:
             if isinstance(outcome, Failure | Skipped):
                 failed.add(name_of(outcome.job))
@@ -82,8 +90,7 @@ def fill_album(
     if not album.looks_again or look.desk.stopping():
         return failed
     look.desk.note("all photos are looked at again, now that foreground and background are known")
-    seen = work_portion(look, readable(look, failed), question, describe, prepare)
-    with closing(seen):
+    with closing(looked()) as seen:
         for outcome in told_once(seen, failed):
             if isinstance(outcome, Failure | Skipped):
                 yield outcome
