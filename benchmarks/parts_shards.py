@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,12 +47,11 @@ WAYS: dict[str, tuple[str, Foreground]] = {
 
 
 class Run(NamedTuple):
-    """What a run took: the peak before any photo and in all, the most on disk (MB), seconds, and what it learned."""
+    """What a run took: the peak before any photo and in all, and the most on disk (MB); and what it learned."""
 
     before: float
     peak: float
     disk: float
-    clock: float
     vocabulary: str
 
 
@@ -97,14 +95,14 @@ def run(shards: Path, way: str, count: int, *, backwards: bool) -> Run:
         choice = parts_run.choose_vocabulary(
             built_in(), {"foreground": rule, "layers": [-1], "sizes": [SIDE], "k": 4}, save=save
         )
-        before, watch, start = peak_memory(), Watch(Path(place)), time.perf_counter()
+        before, watch = peak_memory(), Watch(Path(place))
         with watch:
             outcomes = parts_run.parts_run(plan, desk, choice, kind=None if kind == "none" else "labels")
             seen = sum(isinstance(outcome, SeenPhoto) for outcome in outcomes)
         if seen != min(count, SHARD * len(names)):
             raise ValueError(f"{seen} photos of {count}")
         digest = hashlib.sha256(save.read_bytes()).hexdigest()
-        return Run(before, peak_memory(), watch.most / 1e6, time.perf_counter() - start, digest)
+        return Run(before, peak_memory(), watch.most / 1e6, digest)
 
 
 class Watch:
@@ -143,38 +141,27 @@ def run_apart(shards: Path, way: str, count: int, *, backwards: bool) -> Run:
 
 
 def table(shards: Path) -> Iterator[str]:
-    """Write memory, disk and time as Markdown; the first way runs once more, in another order and batch size."""
+    """Write memory and disk as Markdown; the first way runs once more, in another order and batch size."""
     few, many = COUNTS[0], COUNTS[-1]
+    yield table_header("", "photos", "peak", f"/ of {few}", "of it for photos", "temporary folder")
+    found: dict[tuple[str, int], Run] = {}
     for way in WAYS:
-        yield table_header(
-            way,
-            "photos",
-            "peak",
-            f"/ of {few}",
-            "of it for photos",
-            "temporary folder",
-            f"time a photo / of {few}",
-        )
-        found = {}
         for count in COUNTS:
-            one = found[count] = run_apart(shards, way, count, backwards=False)
+            one = found[way, count] = run_apart(shards, way, count, backwards=False)
             print(way, count, *(f"{each:.1f}" for each in one[:-1]), file=sys.stderr, flush=True)
-            least = found[few]
             yield table_row(
-                "",
+                way,
                 f"{count:,}",
                 f"{one.peak:.0f} MB",
-                f"{one.peak / least.peak:.2f}",
+                f"{one.peak / found[way, few].peak:.2f}",
                 f"{one.peak - one.before:.0f} MB",
                 f"{one.disk:.1f} MB",
-                f"{one.clock / count / (least.clock / few):.2f}",
             )
-        yield ""
-        if way == next(iter(WAYS)):
-            other = run_apart(shards, way, many, backwards=True)
-            same = "the same, byte for byte" if other.vocabulary == found[many].vocabulary else "ANOTHER"
-            yield f"{many:,} photos, shards in the other order, 3 photos together, not 8: the vocabulary is {same}."
-            yield ""
+    first = next(iter(WAYS))
+    other = run_apart(shards, first, many, backwards=True)
+    same = "the same, byte for byte" if other.vocabulary == found[first, many].vocabulary else "ANOTHER"
+    yield ""
+    yield f"- {many:,} photos, shards in the other order, 3 photos together, not 8: the vocabulary is {same}."
 
 
 def main() -> None:
