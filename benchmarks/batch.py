@@ -33,10 +33,10 @@ from cratecli.io.formats.png import encode_mask
 from cratecli.model.config import ARCHITECTURES
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs import views
-from cratecli.runs.batch import Desk
+from cratecli.runs.desk import Desk
 from cratecli.runs.inputs import Inputs
 from cratecli.runs.plan import plan
-from cratecli.tasks import segment
+from cratecli.tasks import segment, segment_run
 from cratecli.tasks.pictures import PictureChoice
 from cratecli.tasks.recipes import choose_recipe
 
@@ -51,11 +51,11 @@ PARTS: dict[str, Sequence[tuple[Any, str]]] = {
     "decoding": [(images, "decode")],
     "fitting to the grid": [(views, "model_inputs")],
     "forward": [(views, "observe")],
-    "heads and threshold": [(segment, "decide")],
+    "heads and threshold": [(segment_run, "decide")],
     "refining (GrabCut)": [(refine, "grabcut")],
     "cleaning": [(segment, "clean")],
-    "RLE": [(segment, "annotate")],
-    "encoding PNG": [(segment, "draw_picture"), (segment, "encode")],
+    "RLE": [(segment_run, "annotate")],
+    "encoding PNG": [(segment_run, "draw_picture"), (segment_run, "encode")],
     "writing output and manifest": [(Desk, "hand_over")],
 }
 """What is timed, by the functions that do it; what one does within another is the inner one's alone."""
@@ -81,11 +81,11 @@ def whole(
     with TemporaryDirectory() as place:
         planned = plan(Inputs(tuple(map(str, photos))), f"{place}/", "mask", to_stdout=False)
         recipe = choose_recipe(model)
-        outcomes = segment.segment_run(
+        outcomes = segment_run.segment_run(
             planned, Desk(model, batch_size, note=note), recipe, picture=PictureChoice("mask")
         )
         for count, outcome in enumerate(outcomes, 1):
-            if not isinstance(outcome, segment.SegmentedPhoto):
+            if not isinstance(outcome, segment_run.SegmentedPhoto):
                 raise RuntimeError(f"a photo was not segmented: {outcome}")
             done(count)
 

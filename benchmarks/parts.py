@@ -27,7 +27,9 @@ from cratecli.emergence.rules import Foreground
 from cratecli.geometry import Size
 from cratecli.io import datasets, images, truth
 from cratecli.model.unroll import WhiteBox
-from cratecli.tasks.parts import Album, PhotoFeatures, features_batch, label
+from cratecli.runs.cache import fingerprint
+from cratecli.tasks.parts import label
+from cratecli.tasks.parts_features import Album, PhotoFeatures, features_batch
 from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
 
 SEEDS = range(3)  # of random weights, over which their rows are a mean
@@ -76,7 +78,7 @@ class Parts:
         with TemporaryDirectory() as folder:
             album = Album(Path(folder), replace(self._recipe, k=k))
             for photo, each in zip(photos, seen, strict=True):
-                album.add(photo.rgb, each)
+                album.add(fingerprint(photo.rgb), each)
             learned = album.learn()
         found = (label(p.rgb, each, learned, "none").labels for p, each in zip(photos, seen, strict=True))
         return [labels[::STEP, ::STEP] for labels in found]

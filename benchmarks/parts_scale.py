@@ -30,16 +30,19 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
 from cratecli.emergence.masks import threshold
-from cratecli.emergence.parts import DIMENSIONS, STARTS, Ground, Vocabulary, centred
+from cratecli.emergence.parts import Ground, Vocabulary, centred
+from cratecli.emergence.parts_learner import DIMENSIONS, STARTS
 from cratecli.emergence.pca import Components
 from cratecli.emergence.rules import Keep
 from cratecli.io import images
-from cratecli.runs.batch import Desk
+from cratecli.runs.cache import fingerprint
+from cratecli.runs.desk import Desk
 from cratecli.runs.jobs import Job
 from cratecli.runs.planned import Plan
 from cratecli.runs.session import Session
-from cratecli.tasks.parts import Album, PhotoFeatures, features_batch, label
+from cratecli.tasks.parts import label
 from cratecli.tasks.parts_album import fill_album
+from cratecli.tasks.parts_features import Album, PhotoFeatures, features_batch
 from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
 
 ROUNDS = {50: 3, 200: 3, 800: 2}  # photos, and how often each way runs on as many
@@ -70,20 +73,20 @@ class AtHand:
 
     def __init__(self, solver: str) -> None:
         self._solver = solver
-        self._seen: list[PhotoFeatures] = []
+        self._seen: dict[str, PhotoFeatures] = {}
 
-    def add(self, _: np.ndarray, seen: PhotoFeatures) -> None:
+    def add(self, name: str, seen: PhotoFeatures) -> None:
         """Put a photo in."""
-        self._seen.append(seen)
+        self._seen[name] = seen
 
-    def open(self, index: int) -> tuple[str, PhotoFeatures]:
+    def find(self, name: str) -> PhotoFeatures | None:
         """Take a photo's descriptors out again."""
-        return "", self._seen[index]
+        return self._seen.get(name)
 
     def learn(self) -> Vocabulary:
         """Learn the vocabulary."""
         ground = self._ground()
-        tokens = np.concatenate([self._inside(ground, seen) for seen in self._seen])
+        tokens = np.concatenate([self._inside(ground, seen) for seen in self._seen.values()])
         pca = PCA(DIMENSIONS, svd_solver=self._solver).fit(tokens)
         points = pca.transform(tokens)
         centroids = KMeans(K, n_init=STARTS, random_state=0).fit(points).cluster_centers_
@@ -93,9 +96,9 @@ class AtHand:
 
     def _ground(self) -> Ground:
         tokens = np.concatenate(
-            [centred(seen.tokens).reshape(-1, seen.tokens.shape[-1]) for seen in self._seen]
+            [centred(seen.tokens).reshape(-1, seen.tokens.shape[-1]) for seen in self._seen.values()]
         )
-        attention = np.concatenate([seen.attention.reshape(-1) for seen in self._seen])
+        attention = np.concatenate([seen.attention.reshape(-1) for seen in self._seen.values()])
         pca = PCA(4, svd_solver=self._solver).fit(tokens)
         first = pca.transform(tokens)[:, 0]
         cut = float(first.min() + np.ptp(first) * threshold(first[None], Keep("otsu")))
@@ -129,6 +132,14 @@ def patch_labels(vocabulary: Vocabulary, seen: PhotoFeatures) -> np.ndarray:
     return np.where(inside, nearest + 1, 0).reshape(-1)
 
 
+def found_in(album: Album | AtHand, photo: np.ndarray) -> PhotoFeatures:
+    """Take the descriptors of a photo out again."""
+    found = album.find(fingerprint(photo))
+    if found is None:
+        raise ValueError("a photo was not put in")
+    return found
+
+
 def run(data: Path, way: str, count: int) -> Run:
     """Learn and label, in a process that does nothing else."""
     model = built_in()
@@ -141,13 +152,13 @@ def run(data: Path, way: str, count: int) -> Run:
         for photo in folder_of(data, count):
             seen = features_batch([photo], model, recipe)[0]
             begun = time.process_time()
-            album.add(photo, seen)
+            album.add(fingerprint(photo), seen)
             learning += time.process_time() - begun
         begun = time.process_time()
         vocabulary = album.learn()
         learning += time.process_time() - begun
-        for index, photo in enumerate(folder_of(data, count)):
-            seen = album.open(index)[1]
+        for photo in folder_of(data, count):
+            seen = found_in(album, photo)
             label(photo, seen, vocabulary, "none")
             labels.append(patch_labels(vocabulary, seen))
     clock, processor = time.perf_counter() - clock, time.process_time() - start
@@ -239,9 +250,13 @@ def labels_of(jobs: Sequence[Job], batch_size: int, recipe: PartRecipe) -> dict[
     desk = Desk(built_in(), batch_size)
     with TemporaryDirectory() as place, Session(Plan(tuple(jobs)), desk) as session:
         album = Album(Path(place), recipe)
-        read = [job for job in fill_album(album, session, recipe) if isinstance(job, Job)]
+        list(fill_album(album, session, recipe))
         vocabulary = album.learn()
-        return {job: patch_labels(vocabulary, album.open(index)[1]) for index, job in enumerate(read)}
+        return {
+            job: patch_labels(vocabulary, found_in(album, images.read(job.source)))
+            for job in jobs
+            if job.source is not None
+        }
 
 
 def main() -> None:

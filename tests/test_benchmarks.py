@@ -173,6 +173,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "parts": {"SEEDS": range(1), "COUNTS": range(2, 3)},
     "parts_scale": {"ROUNDS": {2: 1}, "ORDERS": ((2, 1),)},
+    "parts_shards": {"COUNTS": (2, 4), "SHARD": 2, "SIDE": 32},
     "serve": {"EACH": 1, "TURNS": 1, "CLIENTS": (2,), "served": served},
     "speed": {"CONFIG": CONFIG, "LAYER": 1, "PAIRS": 1, "SIDE": 64, "LARGE": 64},
     "startup": {
@@ -233,7 +234,7 @@ def test_its_smallest_case(
     for constant, value in SMALL.get(name, {}).items():
         assert hasattr(module, constant)
         monkeypatch.setattr(module, constant, value)
-    if name == "parts_scale":
+    if name in ("parts_scale", "parts_shards"):
         monkeypatch.setattr(module, "run_apart", module.run)
     monkeypatch.setattr(torch, "compile", lambda module, **_: module)  # which takes a minute
     page = tmp_path / "page.md"

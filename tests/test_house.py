@@ -13,8 +13,6 @@ SOURCE, TESTS = ROOT / "src/cratecli", ROOT / "tests"
 LARGEST_SHARE = 0.20  # of all lines, a room's
 LONGEST = 300  # lines of a file
 LONGER = {
-    "emergence/parts.py": "one algorithm, from tokens to named parts",
-    "runs/batch.py": "one engine, whose threads and memory limits hang together",
     "tasks/records.py": "the fields of every record, each with its description",
 }
 """The files that are longer, and why."""

@@ -1,6 +1,7 @@
 """Atomic files: replaced whole or not at all."""
 
 import errno
+import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -107,6 +108,14 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def in_order(content: bytes) -> bytes:
+    """Sort the header of a safetensors file, whose metadata safetensors writes in any order."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
 def remove_leftovers(folder: Path) -> None:

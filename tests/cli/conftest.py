@@ -109,6 +109,17 @@ class Machine:
             text=True,
         )
 
+    def launch(self, *arguments: str | Path, stdout: IO[bytes], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start the installed `crate`, what it says going to files: no pipe to fill up."""
+        return subprocess.Popen(
+            [CRATE, *arguments],
+            cwd=self.desk,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+        )
+
     def shell(self, script: str) -> Done:
         """Run a script of bash, for which `crate` is a program that starts warm."""
         if sys.platform == "win32":

@@ -21,7 +21,7 @@ from cratecli.emergence.projections import WHOLE, Projections, project
 from cratecli.explorer.run import choose_explore_recipe, explore_run
 from cratecli.model.unroll import WhiteBox
 from cratecli.model.vit import UnrolledViT
-from cratecli.runs.batch import Desk
+from cratecli.runs.desk import Desk
 from cratecli.runs.inputs import Inputs
 from cratecli.runs.outputs import Outputs, plan_run
 from tests.cli.conftest import Here, Machine, picture

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from cratecli.io.formats.indexed import tint, voc_palette
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
-from cratecli.tasks.parts import Album
+from cratecli.tasks.parts_features import Album
 from cratecli.tasks.parts_pictures import SHEET
 from tests.cli.conftest import Done, Here, Machine, failed, picture, see_nothing
 from tests.support.checkpoints import released
@@ -610,8 +610,10 @@ def test_a_full_temporary_folder_is_said(
 
     monkeypatch.setattr(np, "savez", full)
     before = tree(machine)
-    hint = "0.npz: cannot be written: No space left on device; set TMPDIR to a folder with room"
-    failed(parts("in", "-q", "--save-parts", "v"), 1, hint)
+    hint = ": cannot be written: No space left on device; set TMPDIR to a folder with room"
+    done = parts("in", "-q", "--save-parts", "v")
+    failed(done, 1, hint)
+    assert done.err.startswith(f"crate: {temporary}/crate-")
     assert not list(temporary.iterdir())
     assert tree(machine) == before
 

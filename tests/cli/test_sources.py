@@ -252,8 +252,10 @@ def test_a_store_that_takes_nothing_ends_the_run(
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        (("parts", "s-0.tar", "-o", "x"), 2, "s-0.tar: shards and tables are read by segment and objects"),
-        (("parts", "s-0.tar", "-o", "memory://x/"), 2, "URLs cannot be written yet"),
+        (("heads", "s-0.tar", "-o", "x.png"), 2, "shards and tables are read by segment, objects and parts"),
+        (("parts", "s-0.tar", "-o", "memory://x/"), 2, "memory://x/: URLs cannot be written yet"),
+        (("parts", "s-0.tar", "--as", "parquet"), 2, "'parquet' is not one of 'labels', 'rgb', 'components'"),
+        (("parts", "no.tar", "-o", "x"), 1, "no.tar: no such file"),
         (("heads", "a.jpg", "-o", "memory://x/a.png"), 2, "URLs cannot be written yet"),
         (("segment", "s-0.tar", "-o", "-"), 2, "photos of shards and tables go to a folder, or to one file"),
         (("segment", "s-0.tar", "-o", "x", "--exists", "skip"), 2, "give --resume"),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cratecli.runs.manifest import read_manifest
-from tests.cli.conftest import Machine
+from tests.cli.conftest import Machine, picture
 from tests.support.shards import jpeg, tar_of
 from tests.support.waiting import until
 
@@ -98,3 +98,37 @@ def test_photos_below_a_prefix(machine: Machine, lake: Any) -> None:
     denied = machine.crate("segment", "s3://no-such-bucket/a.jpg", "-o", "a.png", "-q", installed=True)
     assert (denied.code, denied.err) == (1, "crate: s3://no-such-bucket/a.jpg: no such object\n")
     assert Path(machine.desk / "lake-photos-masks.manifest.jsonl").exists()
+
+
+def test_a_run_on_ray_from_store_to_store(machine: Machine, lake: Any) -> None:
+    pytest.importorskip("ray", reason="ray[data] is not installed")
+    machine.environment.pop("PYTHONWARNINGS")
+    for shard in range(4):
+        members = {f"{number}.jpg": jpeg(shard * PHOTOS + number) for number in range(PHOTOS)}
+        lake.pipe_file(f"lake/in/{shard}.tar", tar_of(members | {"7.jpg": b"no photo"}))
+    shards = ("segment", "s3://lake/in/{0..3}.tar", "-q", *FAST)
+    alone = machine.crate(*shards, "-o", "masks/", installed=True)
+    made = {path.parent.name + "/" + path.name: path for path in (machine.desk / "masks").rglob("*.png")}
+    spread = machine.crate(*shards, "-o", "s3://lake/masks/", "--on", "ray", installed=True)
+    assert (spread.code, spread.err) == (1, alone.err)
+    lake.invalidate_cache()
+    stored = {each.removeprefix("lake/masks/"): lake.cat_file(each) for each in lake.find("lake/masks")}
+    assert sorted(stored) == sorted(made)
+    assert len(stored) == 4 * (PHOTOS - 1)
+    pixels = {name: picture(content).tobytes() for name, content in stored.items()}
+    assert pixels == {name: picture(path.read_bytes()).tobytes() for name, path in made.items()}
+    table = machine.crate(*shards, "-o", "s3://lake/rows/", "--as", "parquet", "--on", "ray", installed=True)
+    assert sorted(table.lines) == [f"s3://lake/rows/{shard}.parquet" for shard in range(4)]
+    again = machine.crate(
+        *shards,
+        "-o",
+        "s3://lake/rows/",
+        "--as",
+        "parquet",
+        "--on",
+        "ray",
+        "--resume",
+        "--jsonl",
+        installed=True,
+    )
+    assert [set(json.loads(line)) for line in again.lines] == [{"input", "error"}] * 4

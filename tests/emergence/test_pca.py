@@ -1,10 +1,14 @@
 """Principal components that are added up, against those of all tokens at once, and by hand."""
 
+import copy
+from fractions import Fraction
+
 import numpy as np
 import pytest
+import scipy.linalg
 from sklearn.decomposition import PCA
 
-from cratecli.emergence.pca import Components, Moments, principal_components
+from cratecli.emergence.pca import GRAIN, LARGEST, Components, Moments, principal_components
 
 RANDOM = np.random.default_rng(0)
 TOKENS = RANDOM.normal(size=(200, 7)) @ RANDOM.normal(size=(7, 7)) + RANDOM.normal(size=7)
@@ -33,20 +37,80 @@ def test_all_at_once_is_the_singular_value_decomposition() -> None:
     np.testing.assert_allclose(np.abs(found.directions @ directions.T), np.eye(7), atol=1e-9)
 
 
+ROUNDED = np.rint(TOKENS * GRAIN) / GRAIN
+"""The tokens as moments see them."""
+
+
+def bits(found: Components) -> bytes:
+    return b"".join(np.ascontiguousarray(part).tobytes() for part in vars(found).values())
+
+
 @pytest.mark.parametrize("sizes", [[200], [1] * 200, [199, 1], [1, 199], [3, 0, 50, 0, 147], [40] * 5])
-def test_groups_and_their_order_do_not_matter(sizes: list[int]) -> None:
-    expected = principal_components(TOKENS, 7)
+def test_groups_and_their_order_change_no_bit(sizes: list[int]) -> None:
+    expected = Moments(7)
+    expected.add(TOKENS)
+    assert_same(expected.components(7), principal_components(ROUNDED, 7))
+    assert_same(expected.components(7), principal_components(TOKENS, 7), within=1e-6)
     for tokens in (TOKENS, np.random.default_rng(1).permutation(TOKENS)):
-        moments = Moments(7)
+        added, portions = Moments(7), []
         for group in np.split(tokens, np.cumsum(sizes)[:-1]):
+            added.add(group)
+            portions.append(moments := Moments(7))
             moments.add(group)
-        assert moments.count == 200
-        assert_same(moments.components(7), expected)
+        for moments in portions[1:][::-1]:
+            portions[0].merge(moments)
+        for found in (added, portions[0]):
+            assert found.count == 200
+            assert bits(found.components(7)) == bits(expected.components(7))
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-3, 1, LARGEST])
+def test_sums_are_those_of_fractions(size: float) -> None:
+    """To the last bit, whatever the numbers: of both signs, tiny and as large as may be, and nearly alike."""
+    tokens = np.random.default_rng(2).uniform(-size, size, (50, 3))
+    tokens[:, 2] = size * (1 - 1e-9 * RANDOM.random(50))
+    moments = Moments(3)
+    for group in np.split(tokens, [1, 20]):
+        moments.add(group)
+    exact = [[Fraction(round(value * GRAIN), GRAIN) for value in row] for row in tokens.tolist()]
+    mean = [sum(column) / 50 for column in zip(*exact, strict=True)]
+    away = [[value - middle for value, middle in zip(row, mean, strict=True)] for row in exact]
+    covariance = [[float(sum(row[i] * row[j] for row in away) / 50) for j in range(3)] for i in range(3)]
+    found = moments.components(3)
+    np.testing.assert_array_equal(found.mean, [float(value) for value in mean])
+    values, vectors = scipy.linalg.eigh(np.array(covariance))
+    np.testing.assert_array_equal(found.variances, np.maximum(values[::-1], 0))
+    np.testing.assert_array_equal(np.abs(found.directions), np.abs(vectors.T[::-1]))
+
+
+def test_sums_outgrow_64_bits() -> None:
+    """Of a million million patches, and more."""
+    tokens = np.tile([float(LARGEST), -float(LARGEST)], (1000, 1))
+    moments = Moments(2)
+    moments.add(tokens)
+    for _ in range(40):
+        moments.merge(copy.deepcopy(moments))
+    one = Moments(2)
+    one.add(np.zeros((1, 2)))
+    moments.merge(one)
+    count = 1000 * 2**40
+    assert moments.count == count + 1
+    np.testing.assert_array_equal(
+        moments.components(2).mean, [LARGEST * count / (count + 1), -LARGEST * count / (count + 1)]
+    )
+
+
+@pytest.mark.parametrize("wrong", [LARGEST + 1, -LARGEST - 1, np.nan, np.inf])
+def test_what_is_no_descriptor_is_refused(wrong: float) -> None:
+    moments = Moments(2)
+    with pytest.raises(ValueError, match=r"tokens are not within ±64"):
+        moments.add(np.array([[0.0, wrong]]))
+    assert moments.count == 0
 
 
 def test_groups_that_lie_apart_are_one_cloud() -> None:
     """Most of the variance is between the groups' means: forgetting the shift between them would lose it."""
-    groups = [TOKENS[start : start + 50] + 30 * np.eye(7)[start // 50] for start in range(0, 200, 50)]
+    groups = [ROUNDED[start : start + 50] + 30 * np.eye(7)[start // 50] for start in range(0, 200, 50)]
     moments = Moments(7)
     for group in groups:
         moments.add(group)
@@ -56,10 +120,7 @@ def test_groups_that_lie_apart_are_one_cloud() -> None:
 
 def test_a_cloud_far_from_the_origin_keeps_its_shape() -> None:
     """Sums of squares would have nothing left of the variance here."""
-    moments = Moments(7)
-    for group in np.split(TOKENS + 1e8, 8):
-        moments.add(group)
-    found, expected = moments.components(3), principal_components(TOKENS, 3)
+    found, expected = principal_components(TOKENS + 1e8, 3), principal_components(TOKENS, 3)
     np.testing.assert_allclose(found.variances, expected.variances, rtol=1e-6)
     np.testing.assert_allclose(found.directions, expected.directions, atol=1e-6)
 
@@ -70,7 +131,7 @@ def test_asking_does_not_end_the_adding() -> None:
     early = moments.components(7)
     mean = early.mean.copy()
     moments.add(TOKENS[90:])
-    assert_same(moments.components(7), principal_components(TOKENS, 7))
+    assert_same(moments.components(7), principal_components(ROUNDED, 7))
     np.testing.assert_array_equal(early.mean, mean)
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 import cratecli
 from cratecli.explorer.run import choose_explore_recipe, explore_run
 from cratecli.model.vit import UnrolledViT
-from cratecli.runs.batch import Desk
+from cratecli.runs.desk import Desk
 from cratecli.runs.inputs import Inputs
 from cratecli.runs.outputs import Outputs, plan_run
 from tests.support.photos import photo

@@ -19,7 +19,8 @@ from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import LayerState
 from cratecli.runs import batch
-from cratecli.runs.batch import DecodedPhoto, Desk, work_through
+from cratecli.runs.batch import work_through
+from cratecli.runs.desk import DecodedPhoto, Desk
 from cratecli.runs.jobs import Failure, Job, Skipped
 from cratecli.runs.ledger import Ledger
 from cratecli.runs.limits import MemoryBudget

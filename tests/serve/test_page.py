@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 from cratecli.explorer.photo import look_into, segment_recipe
 from cratecli.explorer.run import choose_explore_recipe
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import DecodedPhoto, Desk
+from cratecli.runs.desk import DecodedPhoto, Desk
 from cratecli.runs.jobs import Job
 from cratecli.runs.views import Question, views_of
 from tests.support.photos import photo

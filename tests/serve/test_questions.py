@@ -20,7 +20,7 @@ from cratecli.cli.commands.worker import _answered
 from cratecli.errors import CrateError
 from cratecli.io.formats.record import decode_rle
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import Desk
+from cratecli.runs.desk import Desk
 from cratecli.serve.guards import Guard
 from cratecli.serve.limits import Limits
 from cratecli.serve.queue import Photo

@@ -17,8 +17,8 @@ from cratecli.io.sheet import CELL, GAP, TEXT, fit_within, heat
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.model.vit import UnrolledViT
-from cratecli.runs.batch import Desk
 from cratecli.runs.cache import FeatureCache
+from cratecli.runs.desk import Desk
 from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.planned import Plan
 from cratecli.tasks.heads import HeadMaps, HeadsPhoto, heads_batch, heads_run, heads_sheet

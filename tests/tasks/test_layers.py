@@ -23,8 +23,8 @@ from cratecli.io.sheet import CELL, GAP, TEXT, fit_within, heat
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.model.vit import UnrolledViT
-from cratecli.runs.batch import Desk
 from cratecli.runs.cache import FeatureCache
+from cratecli.runs.desk import Desk
 from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.planned import Plan
 from cratecli.tasks.layers import LayersPhoto, LayerTrace, layers_run, layers_sheet, trace_batch

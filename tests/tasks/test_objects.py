@@ -25,8 +25,8 @@ from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import LayerState, WhiteBox, patch_grid
 from cratecli.model.vit import UnrolledViT
-from cratecli.runs.batch import Desk
 from cratecli.runs.cache import FeatureCache
+from cratecli.runs.desk import Desk
 from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.planned import Plan
 from cratecli.tasks import objects as task

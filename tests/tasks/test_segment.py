@@ -19,14 +19,15 @@ from cratecli.io.images import PhotoLike
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import Desk
+from cratecli.runs.desk import Desk
 from cratecli.runs.jobs import Failure, Job, Skipped
 from cratecli.runs.planned import Plan
 from cratecli.runs.portions import Written
 from cratecli.tasks.options import Refine, SegmentOptions
 from cratecli.tasks.pictures import PictureChoice
 from cratecli.tasks.recipes import Recipe, choose_recipe
-from cratecli.tasks.segment import Segmentation, SegmentedPhoto, segment_batch, segment_run
+from cratecli.tasks.segment import Segmentation, segment_batch
+from cratecli.tasks.segment_run import SegmentedPhoto, segment_run
 from cratecli.weights.checkpoint import load_model
 from tests.support.models import small_crate
 from tests.support.photos import photo

@@ -182,8 +182,8 @@ class EvaluationRun:
     ) -> "Evaluation":
         from cratecli.evaluation.run import run_protocol
         from cratecli.io.opening import MAX_PIXELS
-        from cratecli.runs.batch import Desk
         from cratecli.runs.cache import FeatureCache
+        from cratecli.runs.desk import Desk
         from cratecli.runs.views import describe
         from cratecli.weights.checkpoint import load_model
 

@@ -146,6 +146,28 @@ FeaturesCache = Annotated[
         help="Keep what the model saw in this folder, so that other questions on the same photos need no inference.",
     ),
 ]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="ray[://HOST:PORT]",
+        help="Work on a cluster of Ray, or on one that is started on this machine: docs/scale.md.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="With --on: how many hold the model; unless said, one a GPU, or one a machine.",
+    ),
+]
+GpusPerWorker = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, metavar="N", help="With --on: the GPUs that each has, or a share of one, as 0.5; 0 is none."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print records as one JSON array.")]
 JsonLines = Annotated[bool, typer.Option("--jsonl", help="Print a JSON record a line, as each is done.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing on stderr but errors.")]

@@ -11,7 +11,7 @@ import typer
 from cratecli.cli.console import put, shown, tell
 from cratecli.cli.progress import Bar
 from cratecli.cli.signals import Stop
-from cratecli.errors import OutputError, UsageError
+from cratecli.errors import DeviceError, OutputError, UsageError
 from cratecli.geometry import Size, fit_grid
 from cratecli.wording import count_of
 
@@ -31,8 +31,8 @@ def _counting(counted: Callable[[], str]) -> Iterator[None]:
     """Let an error that ends the run say how many photos are done."""
     try:
         yield
-    except OutputError as error:
-        raise OutputError("; ".join(filter(None, (str(error), counted())))) from None
+    except (DeviceError, OutputError) as error:
+        raise type(error)("; ".join(filter(None, (str(error), counted())))) from None
 
 
 class Report:
@@ -47,6 +47,8 @@ class Report:
         self._json, self._jsonl, self._quiet = json_, jsonl, quiet
         self._progress, self._fail_fast = progress and not quiet, fail_fast
         self.unasked = False  # whether pictures go to stdout though nobody asked for that
+        self.most_told: int | None = None  # failures, and notes, that are told one by one, if not all are
+        self._noted = 0
         self._bar = Bar(0, wanted=False)
         self._records: list[dict[str, Any]] = []  # in the order they are done
         self._order: dict[str, int] = {}
@@ -59,8 +61,16 @@ class Report:
 
     def note(self, text: str) -> None:
         """Say something on stderr, unless all shall be quiet."""
+        self._noted += 1
         if not self._quiet:
+            self._tell_some(text, self._noted, "notes")
+
+    def _tell_some(self, text: str, number: int, what: str) -> None:
+        """Say something of which there may be very much; `number` counts it."""
+        if self.most_told is None or number <= self.most_told:
             tell(text)
+        elif number == self.most_told + 1:
+            tell(f"more {what} are not printed one by one: --jsonl has a record for each photo")
 
     def starts(self, model: "Model", how: str, sizes: Iterable[int]) -> None:
         """Say which model runs, how and where, and which short sides (px) are not whole patches."""
@@ -145,7 +155,7 @@ class Report:
         self._photos, self._failed = self._photos + failure.photos, self._failed + failure.photos
         for _ in range(failure.photos):
             self._bar.step(failed=True)
-        tell(str(failure.error))
+        self._tell_some(str(failure.error), self._failed, "failures")
         if self._jsonl:
             from cratecli.runs.records import FailureRecord
 

@@ -12,12 +12,15 @@ from cratecli.cli.console import stdin_bytes
 from cratecli.cli.photos import STDIN, PhotoOptions
 from cratecli.cli.report import Report
 from cratecli.cli.signals import Stop, finishing
+from cratecli.cli.spreading import Spreading
 from cratecli.wording import count_of
 
 if TYPE_CHECKING:
     from cratecli.model.engine import Model
     from cratecli.model.unroll import WhiteBox
-    from cratecli.runs.batch import Desk, Outcomes
+    from cratecli.runs.batch import Outcomes
+    from cratecli.runs.carrier import Carrier
+    from cratecli.runs.desk import Desk
     from cratecli.runs.jobs import SeenPhoto
     from cratecli.runs.outputs import Outputs
     from cratecli.runs.planned import Plan
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
     from cratecli.weights.loading import EngineChoice
 
 Result = TypeVar("Result")
+
+MOST_TOLD = 20
+"""Failures, and notes, of a run on a cluster that are told one by one: of millions of photos, thousands may fail."""
 
 
 def _piped(most: int) -> list[bytes]:
@@ -98,8 +104,10 @@ class Run:
         running: Running,
         report: Report,
         writing: Writing | None = None,
+        *,
+        spreading: Spreading | None = None,
     ) -> None:
-        """Plan it. Raises `UsageError` for outputs that must not be.
+        """Plan it. Raises `UsageError` for outputs that must not be, or what makes no sense on a cluster.
 
         Ends the program for --dry-run, which prints the plan, and where no photo is there.
         """
@@ -111,8 +119,12 @@ class Run:
         self._resumable = writing is not None
         writing = writing or Writing()
         self._running, self._report, self._stop = running, report, Stop()
+        self._spreading = spreading or Spreading()
+        self._carrier: Carrier | None = None
+        report.most_told = None if self._spreading.on is None else MOST_TOLD
         report.unasked = outputs.to_stdout and not outputs.only_stdout
         inputs = photos.inputs()
+        self._spreading.refuse(running.device, running.features_cache, piped=STDIN in inputs.loose)
         most = BYTES_A_PIXEL * (running.max_pixels or MAX_PIXELS)
         self._stdin = _piped(most) if STDIN in inputs.loose and not running.dry_run else [b""]
         inputs = replace(inputs, piped=len(self._stdin))
@@ -185,11 +197,25 @@ class Run:
             note(f"would be kept, as it {reason}: {path}")
 
     @contextmanager
+    def model(self, engine: "EngineChoice") -> "Iterator[Model]":
+        """Load the model here, or on the cluster that the run is spread over. Raises what `loading.load` raises."""
+        from cratecli.runs.engines import engine_for
+
+        running = self._running
+        if self._spreading.on is None:
+            yield running.load_either(engine, self.plan)
+            return
+        how = (running.model, running.device, running.dtype)
+        chosen = engine_for(self.plan, running.model, engine, running.device, running.dtype)
+        with self._spreading.reached(self.plan, chosen, *how) as (model, self._carrier):
+            yield model
+
+    @contextmanager
     def desk(self, model: "Model") -> "Iterator[Desk]":
         """Listen for signals, and give what the engine works with."""
         from cratecli.io.opening import MAX_PIXELS
-        from cratecli.runs.batch import Desk
         from cratecli.runs.cache import FeatureCache
+        from cratecli.runs.desk import Desk
 
         running = self._running
         with self._report, finishing(self._stop):
@@ -202,6 +228,7 @@ class Run:
                 max_pixels=running.max_pixels or MAX_PIXELS,
                 stopping=self._stop,
                 note=self._report.note,
+                carrier=self._carrier,
             )
 
     def follow(

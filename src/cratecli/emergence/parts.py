@@ -1,14 +1,12 @@
-"""Discover parts that photos share, by principal component analysis (PCA) and k-means over the tokens of all.
+"""Find in a photo the parts that photos share, which `parts_learner` learns from the tokens of all.
 
 The first principal component of all tokens separates foreground from background, further ones the parts of the
 foreground (2308.16271, B.2; 2112.05814, 4). Each photo's own mean is subtracted first, so that colour and light do
-not define parts. Photos pass one at a time and in any order: the covariance is accumulated exactly; the threshold and
-k-means use a sample of tokens that depends on the photos' content alone.
+not define parts.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -18,17 +16,10 @@ from cratecli.arrays import Labels, Mask, Soft
 from cratecli.emergence.features import View
 from cratecli.emergence.heads import agree
 from cratecli.emergence.masks import enlarge, scale, threshold
-from cratecli.emergence.pca import Components, Moments
+from cratecli.emergence.pca import Components
 from cratecli.emergence.rules import Foreground, Keep
-from cratecli.emergence.sample import Sample, keys_of
 from cratecli.geometry import Size
-from cratecli.wording import count_of
 
-SAMPLE = 20_000  # patches of all photos together
-DIMENSIONS = 16  # principal components of the foreground in which k-means clusters
-MOST = 10  # parts that `auto` may choose
-WORTH = 0.05  # share of inertia that one more part must save for `auto`
-STARTS = 4  # runs of k-means, of which the best is kept
 BLUR = 1.0  # patches, standard deviation
 
 
@@ -63,12 +54,19 @@ class Ground:
         `saliency` is the result of `figure_of` on the same grid; only the rule `attention` uses it.
         """
         rows, cols, width = tokens.shape
-        if self.rule == "attention":
-            return saliency
-        if self.rule == "none":
-            return np.ones((rows, cols))
+        if (alone := margins_alone(self.rule, (rows, cols), saliency)) is not None:
+            return alone
         first = self.everything.project(centred(tokens).reshape(-1, width))[:, 0]
         return np.asarray((self.side * first - self.cut).reshape(rows, cols))
+
+
+def margins_alone(
+    rule: Foreground, grid: tuple[int, int], saliency: Float[np.ndarray, "rows2 cols2"]
+) -> Float[np.ndarray, "rows cols"] | None:
+    """Give the margins of a photo that a rule needs no other photo for; nothing where it does: see `Ground`."""
+    if rule == "attention":
+        return saliency
+    return np.ones(grid) if rule == "none" else None
 
 
 def figure_of(views: Sequence[View]) -> Float[np.ndarray, "rows cols"]:
@@ -132,117 +130,6 @@ def _squares(
     points: Float[np.ndarray, "m c"], centroids: Float[np.ndarray, "k c"]
 ) -> Float[np.ndarray, "m k"]:
     return np.stack([((points - centroid) ** 2).sum(axis=1) for centroid in centroids], axis=1)
-
-
-class VocabularyLearner:
-    """Learns a part vocabulary from photos that are read twice, in any order, and not kept.
-
-    The first reading (`read`) accumulates the covariance of all tokens, which separates foreground from background;
-    the second (`read_inside`) that of the foreground's.
-    """
-
-    def __init__(self, rule: Foreground, width: int) -> None:
-        """Start without photos; their descriptors will have `width` entries."""
-        self._rule: Foreground = rule
-        self._all, self._inside = Moments(width), Moments(width)
-        self._some, self._some_inside = Sample(SAMPLE), Sample(SAMPLE)
-
-    def read(
-        self,
-        tokens: Float[np.ndarray, "rows cols d"],
-        attention: Float[np.ndarray, "rows cols"],
-        content: int,
-    ) -> None:
-        """Add a photo's descriptors in the first reading; `content`, a hash of its pixels, seeds the sampling."""
-        flat = centred(tokens).reshape(-1, tokens.shape[-1])
-        self._all.add(flat)
-        self._some.add(keys_of(content, len(flat)), np.column_stack([attention.reshape(-1), flat]))
-
-    def ground(self) -> Ground:
-        """Compute the foreground rule: Otsu's threshold of the first principal component of all tokens.
-
-        The side with more class attention is the foreground. Raises `ValueError` when no photo was read.
-        """
-        everything = self._all.components(4)
-        attention, tokens = self._some.rows[:, 0], self._some.rows[:, 1:]
-        first = everything.project(tokens)[:, 0]
-        cut = first.min() + np.ptp(first) * threshold(first[None], Keep("otsu"))
-        above = first > cut
-        if above.all() or not above.any():  # all tokens are equal
-            return (
-                Ground("none", everything, 1.0, 0.0)
-                if self._rule == "pca"
-                else Ground(self._rule, everything, 1.0, 0.0)
-            )
-        side = 1.0 if attention[above].mean() >= attention[~above].mean() else -1.0
-        return Ground(self._rule, everything, side, side * cut)
-
-    def read_inside(
-        self,
-        tokens: Float[np.ndarray, "rows cols d"],
-        inside: Bool[np.ndarray, "rows cols"],
-        content: int,
-    ) -> None:
-        """Add a photo's descriptors in the second reading; `inside` is its foreground."""
-        flat, chosen = centred(tokens, inside).reshape(-1, tokens.shape[-1]), inside.reshape(-1)
-        self._inside.add(flat[chosen])
-        self._some_inside.add(keys_of(content, len(flat))[chosen], flat[chosen])
-
-    def learn(self, ground: Ground, k: int | Literal["auto"], seed: int = 0) -> Vocabulary:
-        """Cluster the foreground by k-means, in the coordinates of its own principal components.
-
-        Parts are numbered along the first of these. Raises `ValueError` when there are fewer distinct foreground
-        patches than parts.
-        """
-        if not self._inside.count:
-            raise ValueError("there is no foreground to learn parts from")
-        inside = self._inside.components(DIMENSIONS)
-        points = inside.project(self._some_inside.rows)
-        count = choose_k(points, seed) if k == "auto" else k
-        if (different := _different(points)) < count:
-            patches = count_of(different, "different patch")
-            few = "is" if different == 1 else "are"
-            raise ValueError(f"{patches} of foreground {few} too few for {count} parts")
-        centroids = _centroids(points, count, seed)
-        centroids = centroids[np.lexsort(centroids.T[::-1])]
-        low, high = np.quantile(points[:, :3], (0.02, 0.98), axis=0)
-        return Vocabulary(
-            ground=ground,
-            inside=inside,
-            centroids=centroids,
-            low=low,
-            high=high,
-            names=tuple(f"part {number}" for number in range(1, len(centroids) + 1)),
-            colours=tuple(range(1, len(centroids) + 1)),
-        )
-
-
-def _centroids(points: Float[np.ndarray, "m c"], k: int, seed: int) -> Float[np.ndarray, "k c"]:
-    from sklearn.cluster import KMeans
-
-    return np.asarray(KMeans(k, n_init=STARTS, random_state=seed).fit(points).cluster_centers_)
-
-
-def choose_k(points: Float[np.ndarray, "m c"], seed: int = 0) -> int:
-    """Choose the number of clusters, 1 to `MOST`: add some while each lowers the inertia of k-means by at least 5 %.
-
-    Inertia is the sum of squared distances to the nearest centroid.
-    """
-    from sklearn.cluster import KMeans
-
-    before, most = np.inf, min(MOST, _different(points))
-    for k in range(1, most + 1):
-        inertia = float(KMeans(k, n_init=STARTS, random_state=seed).fit(points).inertia_)
-        if inertia > (1 - WORTH) * before:
-            return k - 1
-        before = inertia
-    return most
-
-
-def _different(points: Float[np.ndarray, "m c"]) -> int:
-    """Count the points that differ by more than rounding."""
-    grain = 1e-9 * max(float(np.abs(points).max()), 1e-12)
-    return len(np.unique(np.round(points / grain), axis=0))
 
 
 def rename(learned: Vocabulary, before: Vocabulary) -> Vocabulary:

@@ -27,6 +27,11 @@ class Sample:
         if self._waiting > self._size:
             self._sort()
 
+    def merge(self, other: "Sample") -> None:
+        """Add the rows of another sample: together they are the sample of all that were added to either."""
+        for keys, rows in zip(other._keys, other._rows, strict=True):
+            self.add(keys, rows)
+
     @property
     def rows(self) -> Float[np.ndarray, "m c"]:
         """Return the sampled rows, by rising key. Raises `ValueError` if none were added."""

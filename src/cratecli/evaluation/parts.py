@@ -1,7 +1,7 @@
 """Evaluate parts against labelled parts: NMI, ARI, and part IoU under the best matching."""
 
 import hashlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,19 +23,18 @@ from cratecli.evaluation.result import Evaluation, ResultRow
 from cratecli.evaluation.run import evaluate
 from cratecli.evaluation.scores import PhotoScores, ScoreStore
 from cratecli.io import datasets, images
-from cratecli.io.datasets import Pair
 from cratecli.io.formats.indexed import VOID
 from cratecli.io.truth import read_labels
 from cratecli.model.engine import Model
-from cratecli.runs.batch import DecodedPhoto, Desk
 from cratecli.runs.cache import FeatureCache
-from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
+from cratecli.runs.desk import DecodedPhoto, Desk
+from cratecli.runs.jobs import Job
 from cratecli.runs.limits import temporary_folder
 from cratecli.runs.planned import Plan
 from cratecli.runs.session import Session
 from cratecli.tasks.options import PartOptions
-from cratecli.tasks.parts import Album
-from cratecli.tasks.parts_album import PartsPhoto, fill_album, label_album
+from cratecli.tasks.parts_album import Labelling, PartsPhoto, fill_album, label_photos
+from cratecli.tasks.parts_features import Album
 from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
 from cratecli.wording import count_of
 
@@ -103,37 +102,22 @@ class PartsProtocol(ModelProtocol[PartsScores]):
             judged[photo.job] = JudgedPhoto(pair.name, scores)
             return labelled
 
+        def prepare(job: Job, rgb: RGB) -> RGB:
+            datasets.refuse_other_size(rgb.shape[:2], read_labels(pairs[job].truth).shape, pairs[job])
+            return rgb
+
         with temporary_folder() as folder, Session(Plan(tuple(pairs)), desk) as session:
             album = Album(folder, self.recipe)
-            seen = yield from self._fill(album, session, pairs)
+            failed = yield from fill_album(album, session, self.recipe, prepare)
             if desk.stopping():
                 return
             vocabulary = album.learn()
-            labelled = label_album(album, seen, session, vocabulary, self.recipe, written=judge)
+            labelled = label_photos(session, Labelling(vocabulary, self.recipe, judge, album), failed)
             with closing(labelled):
                 for outcome in labelled:
                     yield judged.pop(outcome.job) if isinstance(outcome, PartsPhoto) else outcome
         if features is not None and not desk.stopping():
             rmtree(features, ignore_errors=True)
-
-    def _fill(
-        self, album: Album, session: Session, pairs: Mapping[Job, Pair]
-    ) -> Generator[SeenPhoto | Failure | Skipped, None, list[Job]]:
-        """Show all photos to the model; gives the jobs of those that could be read, in the album's order."""
-
-        def prepare(job: Job, rgb: RGB) -> RGB:
-            datasets.refuse_other_size(rgb.shape[:2], read_labels(pairs[job].truth).shape, pairs[job])
-            return rgb
-
-        seen = list[Job]()
-        with closing(fill_album(album, session, self.recipe, prepare)) as outcomes:
-            for outcome in outcomes:
-                if isinstance(outcome, Job):
-                    seen.append(outcome)
-                    yield SeenPhoto(outcome)
-                else:
-                    yield outcome
-        return seen
 
     def rows(self, scores: Mapping[str, PartsScores], bootstrap: Bootstrap) -> tuple[ResultRow, ...]:
         """Compute the measures of the photos' summed contingency tables."""

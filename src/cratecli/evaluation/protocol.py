@@ -21,8 +21,9 @@ from cratecli.geometry import Size, fit_grid
 from cratecli.io import images
 from cratecli.io.datasets import Pair
 from cratecli.model.engine import Model, WeightsId
-from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, work_through
+from cratecli.runs.batch import Outcomes, work_through
 from cratecli.runs.cache import identity
+from cratecli.runs.desk import DecodedPhoto, Desk
 from cratecli.runs.jobs import Job, SeenPhoto
 from cratecli.runs.views import Question
 from cratecli.version import __version__

@@ -12,7 +12,7 @@ from cratecli.evaluation.protocol import Judged, JudgedPhoto, ModelProtocol
 from cratecli.evaluation.result import Evaluation
 from cratecli.evaluation.scores import Scores
 from cratecli.model.engine import Model
-from cratecli.runs.batch import Desk
+from cratecli.runs.desk import Desk
 from cratecli.runs.jobs import Failure
 from cratecli.runs.views import as_model
 from cratecli.wording import count_of

@@ -10,7 +10,7 @@ from cratecli.errors import UsageError
 from cratecli.explorer.run import choose_explore_recipe, explore_run
 from cratecli.io.images import PhotoLike
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import Desk
+from cratecli.runs.desk import Desk
 from cratecli.runs.inputs import Inputs
 from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.outputs import Outputs, plan_run

@@ -18,7 +18,7 @@ from cratecli.geometry import Size, fit_grid
 from cratecli.io.formats.picture import encode
 from cratecli.io.sheet import heat
 from cratecli.model.engine import Model
-from cratecli.runs.batch import DecodedPhoto, Desk
+from cratecli.runs.desk import DecodedPhoto, Desk
 from cratecli.runs.jobs import Job
 from cratecli.runs.tensors import model_inputs, white_box
 from cratecli.runs.views import flat

@@ -15,7 +15,8 @@ from cratecli.geometry import Grid
 from cratecli.io.formats.pages import MARK, as_json, card_in, data_file
 from cratecli.io.formats.record import Annotated
 from cratecli.model.engine import Model
-from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
+from cratecli.runs.batch import Outcomes
+from cratecli.runs.desk import DecodedPhoto, Desk
 from cratecli.runs.jobs import Job
 from cratecli.runs.planned import Plan
 from cratecli.runs.portions import Written
@@ -72,7 +73,8 @@ def explore_run(
             if folder is not None:
                 about = made.of_photo(photo.job, photo.sha256).model_copy(update={"folder": "."})
                 content = data_file(card.model_dump() | {"crate": about.as_data()}, text).encode()
-                session.hand_over(photo, content, Annotated(card.name, card.height, card.width, ()))
+                annotated = Annotated(card.name, card.height, card.width, ())
+                session.hand_over(photo.job, photo.sha256, content, annotated)
                 text = ""
             return ExploredPhoto(photo.job, card, grid, size, text)
 

@@ -92,6 +92,36 @@ class Model(ABC):
         """Name the weights by the SHA-256 of their file, or, where they have none, of their numbers."""
 
 
+class DistantModel(Model):
+    """What is known of a model that is loaded elsewhere: all but what it sees."""
+
+    def __init__(self, model: Model) -> None:
+        """Note what a model tells of itself."""
+        for name in Model.__annotations__:
+            setattr(self, name, getattr(model, name))
+        self._place, self._digest = model.place, model.weights_digest()
+        self._paper_layer, self._constants = model.paper_layer, dict(model.constants)
+
+    @property
+    def place(self) -> Place:
+        """Tell what runs the model, and where."""
+        return self._place
+
+    @property
+    def paper_layer(self) -> int:
+        """Give the layer that the paper's figures show."""
+        return self._paper_layer
+
+    @property
+    def constants(self) -> Mapping[str, Any]:
+        """Give what decides the outcome beside the weights and the normalisation."""
+        return self._constants
+
+    def weights_digest(self) -> str:
+        """Name the weights by a SHA-256."""
+        return self._digest
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Tell whether an error says that memory ran out: torch's or NumPy's own, or one of a C++ library."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's

@@ -4,29 +4,24 @@ import hashlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
-
-import numpy as np
+from dataclasses import replace
+from typing import Generic
 
 from cratecli.arrays import RGB
 from cratecli.emergence.features import View
-from cratecli.errors import CrateError, InputError, OutputError, UsageError
+from cratecli.errors import CrateError, InputError, OutputError
 from cratecli.geometry import Grid, Size
 from cratecli.io import images
-from cratecli.io.formats.record import Annotated
-from cratecli.io.opening import MAX_PIXELS
-from cratecli.model.engine import Model, out_of_memory
-from cratecli.runs.cache import ViewCache, fingerprint
+from cratecli.model.engine import out_of_memory
+from cratecli.runs.cache import fingerprint
+from cratecli.runs.desk import DecodedPhoto, Desk, Result, content_of, decoded, finished
 from cratecli.runs.jobs import Failure, Job, Skipped
-from cratecli.runs.ledger import Ledger
 from cratecli.runs.limits import MemoryBudget, one_thread_each
 from cratecli.runs.views import Question, views_of
 
-Result = TypeVar("Result")
 Outcomes = Generator[Result | Failure | Skipped, None, None]
 """What becomes of the jobs of a run, as they are done; to be closed where the run ends early."""
 
@@ -34,58 +29,6 @@ WORKERS = min(4, os.cpu_count() or 1)
 AHEAD = 2  # batches of photos that are decoded before the model needs them
 HELD = 512_000_000  # bytes of decoded photos beyond which no further one is decoded ahead
 PATIENCE = 0.2  # seconds between two looks at a photo that another process has in hand
-
-
-@dataclass(frozen=True)
-class Desk:
-    """What the engine works with: the model, how much it is given at once, and where results are recorded.
-
-    `stdin` holds the bytes of each photo on standard input; `range` says which numbers of photos are black and white.
-    `stopping` is asked between batches whether to end early; `note` gets lines that users should read.
-    """
-
-    model: Model
-    batch_size: int = 8
-    cache: ViewCache | None = None
-    ledger: Ledger | None = None
-    stdin: Sequence[bytes] = ()
-    max_pixels: int = MAX_PIXELS
-    range: str = "auto"
-    stopping: Callable[[], bool] = field(default=lambda: False)
-    note: Callable[[str], None] = field(default=lambda _text: None)
-
-    def __post_init__(self) -> None:
-        """Check the batch size."""
-        if type(self.batch_size) is not int or self.batch_size < 1:
-            raise UsageError(f"batch_size is {self.batch_size!r}, not a whole number above 0")
-
-    def hand_over(
-        self, photo: "DecodedPhoto", content: bytes | None, annotated: Annotated, **facts: Any
-    ) -> None:
-        """Write a photo's output, if it has one of its own, and then its row. Raises `OutputError`."""
-        if content is not None:
-            photo.job.deliver(content)
-        if self.ledger:
-            self.ledger.record(photo.job, photo.sha256, content, annotated, **facts)
-
-
-@dataclass(frozen=True, eq=False)
-class DecodedPhoto:
-    """A job's photo: upright RGB, 0–255, and the SHA-256, in hexadecimal, of its file (or of its pixels, held).
-
-    `rgba` are its own colours, and alpha, where it has some; `notes` say how it was read, where that is in doubt.
-    """
-
-    job: Job
-    rgb: RGB
-    sha256: str
-    rgba: np.ndarray | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def nbytes(self) -> int:
-        """Count the bytes that it holds in memory."""
-        return self.rgb.nbytes + (0 if self.rgba is None else self.rgba.nbytes)
 
 
 def as_it_is(_job: Job, rgb: RGB) -> RGB:
@@ -121,7 +64,7 @@ def work(
     prepare: Callable[[Job, RGB], RGB] = as_it_is,
 ) -> Outcomes[Result]:
     """Work through photos, and leave other threads of the process as they are."""
-    with _Pipeline(desk, question, finish, prepare) as line:
+    with Pipeline(desk, question, finish, prepare) as line:
         yield from line.run(jobs)
         while line.elsewhere and not desk.stopping():
             waiting, line.elsewhere = line.elsewhere, []
@@ -130,9 +73,10 @@ def work(
                 time.sleep(PATIENCE)
 
 
-class _Pipeline(Generic[Result]):
+class Pipeline(Generic[Result]):
     """Photos in four stages: read ahead, grouped by grid, shown to the model, finished.
 
+    Photos that are decoded already may stand among the jobs.
     Only the main thread moves a photo from one to the next. Readers may wait for room, so finishers, who make it, are
     threads of their own.
     """
@@ -153,7 +97,7 @@ class _Pipeline(Generic[Result]):
         self._waiting: dict[tuple[Grid, ...], list[DecodedPhoto]] = {}
         self._leaving: deque[tuple[int, Future[Result | Failure | Skipped]]] = deque()
 
-    def __enter__(self) -> "_Pipeline[Result]":
+    def __enter__(self) -> "Pipeline[Result]":
         self._readers = ThreadPoolExecutor(WORKERS, thread_name_prefix="crate-reader")
         self._finishers = ThreadPoolExecutor(WORKERS, thread_name_prefix="crate-finisher")
         return self
@@ -164,7 +108,8 @@ class _Pipeline(Generic[Result]):
         self._readers.shutdown(cancel_futures=True)
         self._finishers.shutdown(cancel_futures=True)
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[Result | Failure | Skipped]:
+    def run(self, jobs: Iterable[Job | DecodedPhoto]) -> Iterator[Result | Failure | Skipped]:
+        """Work through some photos; what other processes have in hand is left `elsewhere`. Raises `OutputError`."""
         try:
             yield from self._run(jobs)
         except OutputError:  # what is finished is told of before
@@ -174,7 +119,7 @@ class _Pipeline(Generic[Result]):
                     yield future.result()
             raise
 
-    def _run(self, jobs: Iterable[Job]) -> Iterator[Result | Failure | Skipped]:
+    def _run(self, jobs: Iterable[Job | DecodedPhoto]) -> Iterator[Result | Failure | Skipped]:
         ahead = iter(jobs)
         while not self.desk.stopping():
             self._read_ahead(ahead)
@@ -196,7 +141,7 @@ class _Pipeline(Generic[Result]):
             yield from self._left(most=AHEAD * self.desk.batch_size)
         yield from self._left(most=0)
 
-    def _read_ahead(self, jobs: Iterator[Job]) -> None:
+    def _read_ahead(self, jobs: Iterator[Job | DecodedPhoto]) -> None:
         """Keep the readers busy."""
         while len(self._reading) < AHEAD * self.desk.batch_size + WORKERS:
             if (job := next(jobs, None)) is None:
@@ -204,48 +149,32 @@ class _Pipeline(Generic[Result]):
             self._reading.append(self._readers.submit(self._read_one, job, self._read))
             self._read += 1
 
-    def _read_one(self, job: Job, number: int) -> DecodedPhoto | Failure | Skipped | Job:
+    def _read_one(self, job: Job | DecodedPhoto, number: int) -> DecodedPhoto | Failure | Skipped | Job:
         """Read and decode one photo, in a thread; gives the job back if another process has it in hand."""
-        ledger, most = self.desk.ledger, self.desk.max_pixels
-        if not self._memory.enter(number) or (ledger and not ledger.claim(job)):
+        desk = self.desk
+        if isinstance(job, DecodedPhoto):
+            return self._kept(job)
+        if not self._memory.enter(number) or (desk.ledger and not desk.ledger.claim(job)):
             return job
         try:
             if job.held is not None:
-                rgb = self._prepare(job, images.as_rgb(job.held, range=self.desk.range))
+                rgb = self._prepare(job, images.as_rgb(job.held, range=desk.range))
                 return self._kept(DecodedPhoto(job, rgb, fingerprint(rgb)))
-            if job.entry is not None:
-                content = job.entry.read(images.BYTES_A_PIXEL * most)
-            elif job.source is None:
-                if not self.desk.stdin:
-                    raise InputError("a photo is None: neither a path, a Pillow image nor an array")
-                content = self.desk.stdin[max(job.number - 1, 0)]
-                images.refuse_large(len(content), job.name, most)
-            else:
-                content = images.content(job.source, job.name, max_pixels=most)
+            content = content_of(job, desk.max_pixels, desk.stdin)
             sha256 = hashlib.sha256(content).hexdigest()
-            if ledger and ledger.done(job, sha256):
-                ledger.give_back(job)
+            if desk.done_before(job, sha256):
                 return Skipped(job)
-            if ledger and (other := ledger.replaced(job)):
-                self.desk.note(f"{job.name}: takes the place of what was made from {other}")
-            decoded = images.decode(content, job.name, max_pixels=most, range=self.desk.range)
-            rgb = self._prepare(job, decoded.rgb)
+            photo = decoded(job, content, sha256, desk)
+            rgb = self._prepare(job, photo.rgb)
         except OutputError:
             raise
         except CrateError as error:
-            return self._failed(job, error)
-        for note in decoded.notes:
-            self.desk.note(note)
-        return self._kept(DecodedPhoto(job, rgb, sha256, decoded.rgba, tuple(decoded.notes)))
+            return desk.failed(job, error)
+        return self._kept(replace(photo, rgb=rgb))
 
     def _kept(self, photo: DecodedPhoto) -> DecodedPhoto:
         self._memory.take(photo.nbytes)
         return photo
-
-    def _failed(self, job: Job, error: CrateError) -> Failure:
-        if self.desk.ledger:
-            self.desk.ledger.give_back(job)
-        return Failure(job, error)
 
     def _wait(self, photo: DecodedPhoto) -> list[DecodedPhoto]:
         """Let a photo wait for others of its size; give those whose turn it is, if any."""
@@ -288,7 +217,7 @@ class _Pipeline(Generic[Result]):
                 self._leaving.append((photo.nbytes, future))
         elif len(photos) == 1:
             self._memory.give(photos[0].nbytes)
-            self._leave(self._failed(photos[0].job, InputError(f"{photos[0].job.name}: {reason}")))
+            self._leave(self.desk.failed(photos[0].job, InputError(f"{photos[0].job.name}: {reason}")))
         else:  # only the bad ones shall fail; what the error held on to is free again here
             half = (len(photos) + 1) // 2
             self._show(photos[:half])
@@ -309,16 +238,8 @@ class _Pipeline(Generic[Result]):
 
     def _finish_one(self, photo: DecodedPhoto, views: list[View]) -> Result | Failure | Skipped:
         """Finish a photo, in a thread."""
-        try:
-            return self._finish(photo, views)
-        except CrateError as error:
-            if isinstance(error, OutputError) and not error.alone:
-                raise
-            return self._failed(photo.job, error)
-        except Exception as error:
-            if not out_of_memory(error):
-                raise
-            return self._failed(photo.job, InputError(f"{photo.job.name}: needs more memory than there is"))
+        done = finished(self._finish, photo, views)
+        return self.desk.failed(done.job, done.error) if isinstance(done, Failure) else done
 
     def _leave(self, outcome: Failure | Skipped) -> None:
         """Put what needs no finishing behind what does: outcomes keep their order, whatever the threads do."""

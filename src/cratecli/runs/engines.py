@@ -19,9 +19,17 @@ def load_for(
     device: str = "auto",
     dtype: str = "auto",
 ) -> Model:
-    """Load a model for an engine; `auto` resumes a plan with the one that began it.
+    """Load a model for an engine; see `engine_for`. Raises what that and `load` raise."""
+    engine = engine_for(plan, name_or_file, engine, device, dtype)
+    return loading.load(name_or_file, engine=engine, device=device, dtype=dtype)
 
-    Raises `WeightsError` where that one is not installed, and what `load` raises.
+
+def engine_for(
+    plan: Plan, name_or_file: str | Path | None, engine: EngineChoice, device: str, dtype: str
+) -> EngineChoice:
+    """Choose the engine: `auto` resumes a plan with the one that began it.
+
+    Raises `WeightsError` where that one is not installed.
     """
     if engine == "auto" and plan.resume and plan.manifest and device in ("auto", "cpu"):
         began = engine_in(plan.manifest)
@@ -33,5 +41,5 @@ def load_for(
                     f"{plan.manifest}: onnxruntime began this run, and is not installed; run: pip install onnxruntime, "
                     "or give --engine torch, which does all photos again"
                 )
-            engine = began
-    return loading.load(name_or_file, engine=engine, device=device, dtype=dtype)
+            return began
+    return engine

@@ -12,7 +12,8 @@ from cratecli.errors import CrateError, UsageError
 from cratecli.io import images
 from cratecli.io.sources.entry import is_entry
 from cratecli.io.sources.packed import entry_at
-from cratecli.runs.batch import DecodedPhoto, Desk, Result, work
+from cratecli.runs.batch import work
+from cratecli.runs.desk import DecodedPhoto, Desk, Result
 from cratecli.runs.jobs import Failure, Job, Skipped
 from cratecli.runs.views import Question
 

@@ -1,11 +1,12 @@
 """One input of a run: where its output goes, and what becomes of it."""
 
 from dataclasses import dataclass, field
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cratecli.errors import CrateError, OutputError
-from cratecli.files import replacing, seen_from
+from cratecli.files import open_file, replacing, seen_from
 from cratecli.io.sources.entry import Entry
 from cratecli.io.sources.stores import Destination
 
@@ -69,11 +70,17 @@ class Job:
         else:
             self.destination.write(self._within_destination(self.destination), content)
 
-    def written(self, most: int) -> bytes | None:
-        """Read the output back from its destination; nothing where it is not there. Raises `OutputError`."""
+    def reopened(self, path: Path, most: int) -> BufferedReader | BytesIO:
+        """Open the output to read it back: the file at a path, or of a store the bytes, `most` at most.
+
+        Raises `OSError`, and `OutputError` of a store.
+        """
         if self.destination is None:
-            return None
-        return self.destination.read(self._within_destination(self.destination), most)
+            return open_file(path)
+        content = self.destination.read(self._within_destination(self.destination), most)
+        if content is None:
+            raise FileNotFoundError(path)
+        return BytesIO(content)
 
     def _within_destination(self, destination: Destination) -> str:
         within = (self.target or Path()).relative_to(Path(destination.url)).as_posix()

@@ -5,13 +5,12 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from io import BufferedReader, BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 from cratecli.errors import CrateError, InputError, OutputError
-from cratecli.files import open_file, sweep
+from cratecli.files import sweep
 from cratecli.io import images
 from cratecli.io.formats.record import Annotated
 from cratecli.io.opening import MAX_PIXELS
@@ -82,7 +81,7 @@ class Ledger:
         Raises `OutputError`, and `InputError` for a manifest that is none.
         """
         self._resume, self._overwrite = resume, overwrite
-        inputs = {self.key(job): self._input(job) for job in jobs}
+        inputs = {self.key(job): self.input_of(job) for job in jobs}
         keys = set(inputs)
         self._folders = {self.folder, *also, *((self.folder / key).parent for key in keys if not is_url(key))}
         with self._failing():
@@ -115,7 +114,7 @@ class Ledger:
         Outputs in a store are named by their URLs.
         """
         if job.target is None:
-            return self._input(job)
+            return self.input_of(job)
         return (job.destination and job.output) or key_of(self.manifest, job.target)
 
     def claim_whole(self, name: str) -> bool:
@@ -150,13 +149,12 @@ class Ledger:
             known = self._file.rows.get(key)
         if known is None:
             return False
-        ours = known.input == self._input(job)
+        ours = known.input == self.input_of(job)
         recent = known.start >= self._began
         if recent and not ours:
             taken = f"its output {key} was just made from {known.input}: give another folder"
             raise InputError(f"{job.name}: {taken}")
-        same = ours and (known.input_sha256, known.options) == (sha256, self._options)
-        believed = same and (recent or self._resume)
+        believed = ours and known.input_sha256 == sha256 and self._believes(known)
         state = self._state(job, key, known) if believed or not self._overwrite else "broken"
         if state == "as written" and believed and self.row(job):
             return True
@@ -170,6 +168,14 @@ class Ledger:
             self._file.catch_up()
             self._file.blank(key)
         return False
+
+    def _believes(self, known: StoredRow) -> bool:
+        return known.options == self._options and (known.start >= self._began or self._resume)
+
+    def believed(self) -> dict[str, str]:
+        """Give the SHA-256 of photos that are done, if their outputs are as they were; by the names of their rows."""
+        rows = self._file.rows.values()
+        return {known.input: known.input_sha256 for known in rows if self._believes(known)}
 
     def replaced(self, job: Job) -> str | None:
         """Name the input, still there, that a run before made this job's output from."""
@@ -202,7 +208,7 @@ class Ledger:
         }
         row = ManifestRow.of(
             annotated,
-            input=self._input(job),
+            input=self.input_of(job),
             input_sha256=sha256,
             output=None if job.target is None else self.key(job),
             output_sha256=None if output is None else hashlib.sha256(output).hexdigest(),
@@ -262,7 +268,7 @@ class Ledger:
         if known.output_sha256 is None:
             return "as written"
         try:
-            with self._opened_output(job, key) as stream:
+            with job.reopened(self.folder / key, images.BYTES_A_PIXEL * MAX_PIXELS) as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() == known.output_sha256:
                     return "as written"
                 stream.seek(0)
@@ -274,15 +280,7 @@ class Ledger:
         whole = row is not None and is_whole(content, max(MAX_PIXELS, row.height * row.width))
         return "edited" if whole else "broken"
 
-    def _opened_output(self, job: Job, key: str) -> BufferedReader | BytesIO:
-        """Open an output to read it; of a store it is fetched. Raises `OSError`."""
-        if job.destination is None:
-            return open_file(self.folder / key)
-        if (content := job.written(images.BYTES_A_PIXEL * MAX_PIXELS)) is None:
-            raise FileNotFoundError(key)
-        return BytesIO(content)
-
-    def _input(self, job: Job) -> str:
+    def input_of(self, job: Job) -> str:
         """Name a job's input; of several photos in standard input each has a name of its own."""
         return f"-/{stdin_stem(job.number)}" if job.piped and job.number else job.seen_from(self.folder)
 

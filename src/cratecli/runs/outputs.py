@@ -61,7 +61,7 @@ def plan_run(inputs: Inputs, outputs: Outputs) -> Plan:
     if planned.streams and not outputs.streamed:
         name = planned.streams[0].name
         raise UsageError(
-            f"{name}: shards and tables are read by segment and objects: unpack it for other commands"
+            f"{name}: shards and tables are read by segment, objects and parts: unpack it for other commands"
         )
     if planned.destination is not None and not outputs.streamed:
         raise UsageError(

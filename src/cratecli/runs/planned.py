@@ -65,20 +65,44 @@ class Plan:
         """Give the place of a job's result among the inputs: outcomes come as they are done."""
         return self._places[done.job.name]
 
+    @cached_property
+    def _order(self) -> dict[Job, int]:
+        return {job: place for place, job in enumerate(self.jobs)}
+
+    @cached_property
+    def _stream_order(self) -> dict[str, int]:
+        return {stream.title: place for place, stream in enumerate(self.streams, len(self.jobs))}
+
+    def order_of(self, job: Job) -> tuple[int, int]:
+        """Give the place of a job's photo, or of the source that it came from, among the inputs, and within that."""
+        if job in self._order or job.entry is None:
+            return self._order.get(job, 0), 0
+        title = job.entry.title.removesuffix(f"/{job.entry.member}")
+        return self._stream_order.get(title, len(self.jobs) + len(self.streams)), job.number
+
     def files(self, job: Job) -> tuple[Path, ...]:
         """Give the files that are written of a photo alone, its target first."""
         if job.target is None:
             return ()
-        if not self.trees:
-            return (job.target,)
-        within = job.target.relative_to(self.trees[0])
-        return tuple(tree / within for tree in self.trees)
+        return job.target, *self.beside(job.target)
+
+    def beside(self, path: Path) -> tuple[Path, ...]:
+        """Give the places, in the other trees, of a file or folder of the first."""
+        return tuple(tree / path.relative_to(self.trees[0]) for tree in self.trees[1:])
+
+    @property
+    def read_here(self) -> list[Path]:
+        """Name the first photo, and the first stream, that lie on this machine's disk, if any are there."""
+        photos = (job.source for job in self.jobs if job.source is not None)
+        streams = (stream.packed.path for stream in self.streams if stream.packed.path is not None)
+        return [each for some in (photos, streams) if (each := next(some, None)) and each.exists()]
 
     @property
     def also(self) -> set[Path]:
         """Give the folders of the outputs beside targets, and those of streams."""
         beside = {file.parent for job in self.jobs for file in self.files(job)[1:]}
-        tops = (each.folder for each in self.streams if each.folder and each.destination is None)
+        folders = [each.folder for each in self.streams if each.folder and each.destination is None]
+        tops = {*folders, *(place for folder in folders for place in self.beside(folder))}
         return beside | {Path(folder) for top in tops for folder, _, _ in os.walk(top)}
 
     @property

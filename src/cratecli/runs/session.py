@@ -16,7 +16,8 @@ from cratecli.io.formats.record import Annotated
 from cratecli.io.images import BYTES_A_PIXEL
 from cratecli.io.opening import MAX_PIXELS
 from cratecli.io.urls import is_url, shown
-from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes, as_it_is, work_through
+from cratecli.runs.batch import Outcomes, as_it_is, work_through
+from cratecli.runs.desk import DecodedPhoto, Desk, Finished
 from cratecli.runs.gone import AWAY, name_photos
 from cratecli.runs.inputs import name_some
 from cratecli.runs.jobs import Failure, Job, Skipped, deliver
@@ -63,8 +64,7 @@ class Session:
         `InputError` for a manifest that is none.
         """
         self.plan = plan
-        self._done: dict[Job, Annotated | None] = {}  # none: its row has it
-        self._apart = False  # whether the file in hand is of one shard, and names photos as that does
+        self._in_hand = Portion(plan.jobs, plan.streams)
         self._ledger: Ledger | None = None
         if plan.manifest is not None and made is not None:
             self._ledger = Ledger(plan.manifest, made)
@@ -80,7 +80,7 @@ class Session:
                     tops=plan.tops,
                 ):
                     at_work = f"another crate is at work on {plan.manifest}"
-                    if not shared:
+                    if not shared or desk.carrier is not None:
                         raise OutputError(f"{at_work}: wait for it, or give another folder")
                     desk.note(f"{at_work}: sharing the photos{', pruning nothing' if plan.prune else ''}")
             except BaseException:
@@ -125,39 +125,40 @@ class Session:
     def portions(self, finished: Callable[[Stream], int | None]) -> Iterator[Portion]:
         """Give the run's photos: all together, and apart those of streams that a file each stands for.
 
-        `finished` counts the photos of a file that is there, and as this run would make it.
+        `finished` counts the photos of a file that is there, and as this run would make it. Processes that share a run
+        deal out streams; one with a carrier shares nothing, and may hold several portions at once.
         """
         own = [each for each in self.plan.streams if each.whole is not None]
         rest = [each for each in self.plan.streams if each.whole is None]
         if self.plan.jobs or rest or not own:
-            yield self._begun(Portion(self.plan.jobs, rest, self.plan.target, self.plan.destination))
-        waiting = own
+            portion = Portion(self.plan.jobs, rest, self.plan.target, self.plan.destination)
+            for failure in self.plan.failed if portion.jobs else ():
+                self.settle(failure, portion)
+            yield portion
+        waiting, ledger = own, self._ledger if self.desk.carrier is None else None
         while waiting and not self.desk.stopping():
             elsewhere = []
             for each in waiting:
-                if self._ledger and not self._ledger.claim_whole(each.name):
+                if ledger and not ledger.claim_whole(each.name):
                     elsewhere.append(each)
                     continue
                 try:
                     done = finished(each) if self.plan.resume else None
-                    yield self._begun(Portion((), (each,), each.whole, each.destination, done))
+                    yield Portion((), (each,), each.whole, each.destination, done)
                 finally:
-                    if self._ledger:
-                        self._ledger.give_back_whole(each.name)
+                    if ledger:
+                        ledger.give_back_whole(each.name)
             if len(elsewhere) == len(waiting):
                 time.sleep(PATIENCE)
             waiting = elsewhere
 
-    def _begun(self, portion: Portion) -> Portion:
-        self._done.clear()
-        self._apart = any(each.whole is not None for each in portion.streams)
-        for each in self.plan.failed if portion.jobs else ():
-            self._note_failure(each)
-        return portion
-
-    def _note_failure(self, failure: Failure) -> None:
-        if failure.job.target is None:
-            self._done[failure.job] = Annotated(failure.job.name, 0, 0, (), error=str(failure.error))
+    def settle(self, outcome: object, portion: Portion) -> None:
+        """Note a photo that one file stands for, and that was done before, or failed."""
+        if isinstance(outcome, Skipped) and outcome.job.target is None:
+            portion.done[outcome.job] = None
+        elif isinstance(outcome, Failure) and outcome.job.target is None:
+            failed = Annotated(outcome.job.name, 0, 0, (), error=str(outcome.error))
+            portion.done[outcome.job] = failed
 
     def work(
         self,
@@ -167,13 +168,8 @@ class Session:
         prepare: Callable[[Job, RGB], RGB] = as_it_is,
         *,
         portion: Portion | None = None,
-        recorded: bool = True,
     ) -> Outcomes[Result]:
-        """Work through the plan's photos, some `jobs` of it, or a `portion`; see `work_through`.
-
-        A pass that is not `recorded` believes no row, and writes none.
-        """
-        desk = self.desk if recorded else replace(self.desk, ledger=None)
+        """Work through the plan's photos, some `jobs` of it, or a `portion`; see `work_through`."""
         if portion is None:
             portion = Portion(
                 self.plan.jobs if jobs is None else jobs, self.plan.streams if jobs is None else ()
@@ -181,15 +177,13 @@ class Session:
         if portion.finished is not None:
             yield from [Skipped(Job(None, None)) for _ in range(portion.finished)]
             return
+        self._in_hand = portion
         with (
             closing(self._jobs(portion)) as some,
-            closing(work_through(some, desk, question, finish, prepare)) as outcomes,
+            closing(work_through(some, self.desk, question, finish, prepare)) as outcomes,
         ):
             for outcome in outcomes:
-                if isinstance(outcome, Skipped) and outcome.job.target is None:
-                    self._done[outcome.job] = None
-                elif isinstance(outcome, Failure):
-                    self._note_failure(outcome)
+                self.settle(outcome, portion)
                 yield outcome
 
     def _jobs(self, portion: Portion) -> Generator[Job, None, None]:
@@ -202,60 +196,44 @@ class Session:
             yield from ahead(streamed(portion.streams, ledger, most, note, stopping), stopping)
 
     def hand_over(
-        self, photo: DecodedPhoto, content: bytes | None, annotated: Annotated, **facts: Any
+        self, job: Job, sha256: str, content: bytes | None, annotated: Annotated, **facts: Any
     ) -> None:
         """Write a photo's own output, if it has one, then its row; where one file stands for all, keep its objects.
 
         Raises `OutputError`.
         """
-        self.desk.hand_over(photo, content, annotated, **facts)
-        if photo.job.target is None:
-            self._done[photo.job] = (
-                None
-                if self._ledger
-                else replace(annotated, confidence=facts.get("confidence"), sha256=photo.sha256)
+        self.record(job, sha256, Finished(None, annotated, content, facts), self._in_hand)
+
+    def record(self, job: Job, sha256: str, done: Finished[Result], portion: Portion) -> Result:
+        """Hand over what was made of a photo of a portion, and give the result. Raises `OutputError`."""
+        self.desk.hand_over(job, sha256, done)
+        if job.target is None:
+            sure = done.facts.get("confidence")
+            portion.done[job] = (
+                None if self._ledger else replace(done.annotated, confidence=sure, sha256=sha256)
             )
+        return done.result
 
-    @property
-    def came_to_nothing(self) -> bool:
-        """Tell whether the portion in hand is a source that could not be read at all: nothing shall stand for it."""
-        only = next(iter(self._done), None)
-        return len(self._done) == 1 and only is not None and only.entry is not None and not only.entry.member
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Count the photos of the portion in hand that one file stands for, and those among them that failed."""
-        return len(self._done), sum(
-            each is not None and each.error is not None for each in self._done.values()
-        )
-
-    def annotated(self, folder: Path | None = None, *, failed: bool = False) -> Iterator[Annotated]:
-        """Give the objects of all photos that are done, by this run or an earlier one, in the plan's order.
+    def annotated(
+        self, portion: Portion, folder: Path | None = None, *, failed: bool = False
+    ) -> Iterator[Annotated]:
+        """Give the objects of a portion's photos that are done, by this run or an earlier one, in the plan's order.
 
         Photos are named from the plan's root on, their sources from `folder` on; those that `failed` may be among them.
         Rows of a manifest are read again, one after the other.
         """
-        order = {job: place for place, job in enumerate(self.plan.jobs)}
-        streams = {stream.title: place for place, stream in enumerate(self.plan.streams, len(order))}
-
-        def place(job: Job) -> tuple[int, int]:
-            if job in order or job.entry is None:
-                return order.get(job, 0), 0
-            stem = job.entry.title.removesuffix(f"/{job.entry.member}")
-            return streams.get(stem, len(order) + len(streams)), job.number
-
-        for job in sorted(self._done, key=place):
-            found = self._done[job]
+        for job in sorted(portion.done, key=self.plan.order_of):
+            found = portion.done[job]
             if found is None and self._ledger and (row := self._ledger.row(job)):
                 found = row.annotated
             if found is not None and (failed or found.error is None):
-                yield replace(found, name=self._name(job), source=job.seen_from(folder or Path()))
+                yield replace(found, name=self._name(job, portion), source=job.seen_from(folder or Path()))
 
-    def _name(self, job: Job) -> str:
+    def _name(self, job: Job, portion: Portion) -> str:
         """Name a photo in a file of all."""
         root = self.plan.root
         if job.entry is not None:
-            return job.entry.member if self._apart and job.entry.member else job.entry.title
+            return job.entry.member if portion.apart and job.entry.member else job.entry.title
         return job.name if job.source is None or root is None else name_below(job.name, root)
 
     def write(self, content: bytes, target: Path | None = None) -> Written:

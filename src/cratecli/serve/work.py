@@ -8,7 +8,7 @@ from pathlib import Path
 from cratecli.explorer.run import ExploredPhoto, explore_run
 from cratecli.io.formats.pages import as_json
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import Desk
+from cratecli.runs.desk import Desk
 from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.planned import Plan
 from cratecli.serve.limits import Limits

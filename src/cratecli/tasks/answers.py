@@ -9,7 +9,7 @@ from cratecli.io.formats import Ending
 from cratecli.io.formats.picture import KINDS
 from cratecli.model.engine import Model
 from cratecli.records import Record
-from cratecli.runs.batch import Desk
+from cratecli.runs.desk import Desk
 from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.planned import Plan
 from cratecli.tasks.object_recipes import choose_object_recipe
@@ -19,7 +19,7 @@ from cratecli.tasks.pictures import PictureChoice, choose_ending, choose_picture
 from cratecli.tasks.recipes import ObjectRecipe, Recipe, ViewRecipe, choose_recipe
 from cratecli.tasks.records import objects_record, segment_record
 from cratecli.tasks.requests import Request
-from cratecli.tasks.segment import SegmentedPhoto, segment_run
+from cratecli.tasks.segment_run import SegmentedPhoto, segment_run
 
 
 @dataclass(frozen=True, eq=False)

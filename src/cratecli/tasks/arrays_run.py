@@ -8,7 +8,8 @@ from cratecli.emergence.features import View
 from cratecli.io.formats import ArrayEnding
 from cratecli.io.formats.record import Annotated
 from cratecli.io.formats.tensors import Arrays, encode
-from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
+from cratecli.runs.batch import Outcomes
+from cratecli.runs.desk import DecodedPhoto, Desk
 from cratecli.runs.planned import Plan
 from cratecli.runs.provenance import Command
 from cratecli.runs.session import Session, provenance_of
@@ -47,7 +48,7 @@ def arrays_run(
             done, arrays = measure(photo, views)
             content = encode(arrays, ending, made.of_photo(photo.job, photo.sha256).to_json())
             height, width = photo.rgb.shape[:2]
-            session.hand_over(photo, content, Annotated(photo.job.name, height, width, ()))
+            session.hand_over(photo.job, photo.sha256, content, Annotated(photo.job.name, height, width, ()))
             return ArraysPhoto(done, content)
 
         yield from session.work(question, finish)

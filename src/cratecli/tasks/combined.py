@@ -12,7 +12,9 @@ from cratecli.io.formats import coco, parquet, webdataset
 from cratecli.io.formats.png import encode_rgb
 from cratecli.io.formats.record import AnnotatedPhotos
 from cratecli.io.sources.stores import open_object
-from cratecli.runs.batch import DecodedPhoto, Outcomes, Result
+from cratecli.runs.batch import Outcomes, as_it_is
+from cratecli.runs.desk import DecodedPhoto, Finished, Result
+from cratecli.runs.jobs import Job
 from cratecli.runs.portions import Portion, Written, write_portion
 from cratecli.runs.provenance import Provenance, relative
 from cratecli.runs.session import Session
@@ -37,7 +39,7 @@ _ROWS: Mapping[object, _Kind] = {
 def work_and_write(
     session: Session,
     question: Question,
-    finish: Callable[[DecodedPhoto, list[View]], Result],
+    finish: Callable[[DecodedPhoto, list[View]], Finished[Result]],
     kind: object,
     *,
     recipe: str,
@@ -45,11 +47,44 @@ def work_and_write(
 ) -> Outcomes[Result | Written]:
     """Work through a run's photos, and write the file of all, or those of its shards, if `kind` is of such.
 
-    Raises `OutputError`.
+    `finish` makes a photo's outputs, here or on another machine; they are recorded here. Raises `OutputError`.
     """
-    for portion in _portions(session, kind, made):
-        yield from session.work(question, finish, portion=portion)
+    portions = _portions(session, kind, made)
+    if (carrier := session.desk.carrier) is not None:
+        for portion, outcome in carrier.work(session, portions, question, finish):
+            if outcome is not None:
+                yield outcome
+                continue
+            yield from _write_combined(session, kind, recipe, made, portion)
+            portion.done.clear()
+        return
+    for portion in portions:
+        yield from work_portion(session, portion, question, finish)
         yield from _write_combined(session, kind, recipe, made, portion)
+
+
+def work_portion(
+    session: Session,
+    portion: Portion,
+    question: Question | None,
+    finish: Callable[[DecodedPhoto, list[View]], Finished[Result]],
+    prepare: Callable[[Job, RGB], RGB] = as_it_is,
+) -> Outcomes[Result]:
+    """Work through some of a run's photos, here or where its carrier takes them, and record them here.
+
+    What is not asked of a model, and what is to `prepare`, is not for other machines. Raises `OutputError`.
+    """
+    if (carrier := session.desk.carrier) is not None:
+        if question is None or prepare is not as_it_is:
+            raise ValueError("this is not for other machines")
+        outcomes = (each for _, each in carrier.work(session, [portion], question, finish))
+        yield from (each for each in outcomes if each is not None)
+        return
+
+    def record(photo: DecodedPhoto, views: list[View]) -> Result:
+        return session.record(photo.job, photo.sha256, finish(photo, views), portion)
+
+    yield from session.work(question, record, portion=portion, prepare=prepare)
 
 
 def _portions(session: Session, kind: object, made: Provenance) -> Iterator[Portion]:
@@ -88,13 +123,13 @@ def _write_combined(
     about = made.seen_from(local).as_data()
     info: dict[str, Any] = {"description": describe(session.desk.model, recipe), "crate": about}
     if kind in ("coco", "coco-results"):
-        if not (done := list(session.annotated())):
+        if not (done := list(session.annotated(portion))):
             return
         if plan.root is not None:
             info["root"] = relative(plan.root, local)
         yield session.write(coco.dataset(done, info) if kind == "coco" else coco.results(done))
         return
-    photos, failed = session.counts
+    photos, failed = portion.counts
     if len(portion.streams) == 1 and (version := portion.streams[0].packed.version()) is not None:
         info["of"] = {
             "source": portion.streams[0].name,
@@ -102,8 +137,8 @@ def _write_combined(
             "photos": photos,
             "failed": failed,
         }
-    rows = session.annotated(Path() if local is None else local.parent, failed=True)
-    if photos and not session.came_to_nothing:
+    rows = session.annotated(portion, Path() if local is None else local.parent, failed=True)
+    if photos and not portion.came_to_nothing:
         yield write_portion(portion, lambda stream: _ROWS[kind].write(rows, info, stream))
 
 

@@ -19,8 +19,9 @@ from cratecli.io.formats import ArrayEnding
 from cratecli.io.formats.tensors import Arrays
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat
 from cratecli.model.engine import Model, WeightsId
-from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
+from cratecli.runs.batch import Outcomes
 from cratecli.runs.cache import ViewCache
+from cratecli.runs.desk import DecodedPhoto, Desk
 from cratecli.runs.jobs import Failure, Job, SeenPhoto, Skipped
 from cratecli.runs.plan import numbered
 from cratecli.runs.planned import HasJob, Plan

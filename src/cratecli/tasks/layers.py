@@ -22,8 +22,9 @@ from cratecli.io.formats.tensors import Arrays
 from cratecli.io.plot import Curve, plot_layers
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, heat, stack
 from cratecli.model.engine import Model, WeightsId
-from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
+from cratecli.runs.batch import Outcomes
 from cratecli.runs.cache import ViewCache
+from cratecli.runs.desk import DecodedPhoto, Desk
 from cratecli.runs.jobs import Job
 from cratecli.runs.planned import Plan
 from cratecli.runs.portions import Written

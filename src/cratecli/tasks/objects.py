@@ -26,12 +26,14 @@ from cratecli.io.formats.picture import encode
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.io.sheet import Framed, frame
 from cratecli.model.engine import Model
-from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
+from cratecli.runs.batch import Outcomes
 from cratecli.runs.cache import FeatureCache, ViewCache
+from cratecli.runs.desk import DecodedPhoto, Desk, Finished
 from cratecli.runs.in_order import work_in_order
 from cratecli.runs.jobs import Job
 from cratecli.runs.planned import Plan
 from cratecli.runs.portions import Written
+from cratecli.runs.provenance import Provenance
 from cratecli.runs.session import Session, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
 from cratecli.tasks.combined import work_and_write
@@ -233,25 +235,36 @@ def objects_run(
     """
     picture = None if is_combined(kind) else kind
     made = provenance_of("objects", recipe.as_data(), plan, desk, several=is_combined(kind), as_=kind)
+    finish = FinishObjects(recipe, picture, ending, made)
     with Session(plan, replace(desk, range=recipe.range), made) as session:
-
-        def finish(photo: DecodedPhoto, views: Sequence[View]) -> ObjectsPhoto:
-            objects = find_objects(photo.rgb, views, recipe)
-            annotations = [annotate(each.mask, round(each.score, 4)) for each in objects]
-            height, width = photo.rgb.shape[:2]
-            annotated = Annotated(photo.job.name, height, width, annotations)
-            content = None
-            if picture is not None:
-                text = made.of_photo(photo.job, photo.sha256).to_json()
-                labels = _labels(photo.rgb, objects)
-                if picture == "labels":
-                    content = encode_labels(labels, text)
-                else:
-                    content = encode(_overlay(photo.rgb, objects, labels), ending, text, photo.job.name)
-            session.hand_over(photo, content, annotated)
-            return ObjectsPhoto(photo.job, annotated, content or b"", photo.notes)
-
         yield from work_and_write(session, _question(recipe), finish, kind, recipe=str(recipe), made=made)
+
+
+@dataclass(frozen=True, eq=False)
+class FinishObjects:
+    """Finds a photo's objects, and makes their annotations and picture, if one is asked for; see `FinishMask`."""
+
+    recipe: ObjectRecipe
+    picture: Picture | None
+    ending: Ending
+    made: Provenance
+
+    def __call__(self, photo: DecodedPhoto, views: Sequence[View]) -> Finished[ObjectsPhoto]:
+        """Finish a photo. Raises `InputError`."""
+        objects = find_objects(photo.rgb, views, self.recipe)
+        annotations = [annotate(each.mask, round(each.score, 4)) for each in objects]
+        height, width = photo.rgb.shape[:2]
+        annotated = Annotated(photo.job.name, height, width, annotations)
+        content = None
+        if self.picture is not None:
+            text = self.made.of_photo(photo.job, photo.sha256).to_json()
+            labels = _labels(photo.rgb, objects)
+            if self.picture == "labels":
+                content = encode_labels(labels, text)
+            else:
+                content = encode(_overlay(photo.rgb, objects, labels), self.ending, text, photo.job.name)
+        done = ObjectsPhoto(photo.job, annotated, content or b"", photo.notes)
+        return Finished(done, annotated, content)
 
 
 def _labels(rgb: RGB, objects: Sequence[Object]) -> Int[np.ndarray, "height width"]:

@@ -1,6 +1,6 @@
 """Name the parts that photos share: learn them from all photos together, then label every one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,27 +11,18 @@ from jaxtyping import Bool, Float
 
 from cratecli.arrays import RGB, Labels
 from cratecli.emergence import refine as refine_
-from cratecli.emergence.features import View
 from cratecli.emergence.masks import bounding_box, enlarge, scale
-from cratecli.emergence.parts import (
-    Vocabulary,
-    VocabularyLearner,
-    centred,
-    describe,
-    figure_of,
-    paint,
-    soft_figure,
-)
-from cratecli.errors import InputError, OutputError
-from cratecli.files import TEMPORARY
+from cratecli.emergence.parts import Vocabulary, centred, paint, soft_figure
+from cratecli.errors import InputError
 from cratecli.geometry import Box, Size
 from cratecli.io import images
 from cratecli.model.engine import Model
-from cratecli.runs.cache import ViewCache, fingerprint
+from cratecli.runs.cache import fingerprint
 from cratecli.runs.limits import temporary_folder
-from cratecli.runs.views import Look, Question, as_model, look, views_of
+from cratecli.runs.views import Look, as_model, look
 from cratecli.tasks.options import PartOptions, Refine
-from cratecli.tasks.recipes import PartRecipe, choose_part_recipe
+from cratecli.tasks.parts_features import Album, PhotoFeatures, features_batch
+from cratecli.tasks.recipes import choose_part_recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,44 +64,6 @@ class PartMap:
         return present
 
 
-@dataclass(frozen=True, eq=False)
-class PhotoFeatures:
-    """What parts are learned from: patch descriptors, relative class attention, and saliency.
-
-    `saliency` is above 0 in the foreground, and empty where heads are not asked for it.
-    """
-
-    tokens: Float[np.ndarray, "rows cols d"]
-    attention: Float[np.ndarray, "..."]
-    saliency: Float[np.ndarray, "rows2 cols2"]
-
-
-def question_of(recipe: PartRecipe) -> Question:
-    """Say what the model is asked: at all sizes only where heads are asked for the foreground."""
-    asked = recipe.attention if recipe.foreground == "attention" else ()
-    layers = tuple(sorted({*recipe.layers, *asked}))
-    return Question(layers, recipe.sizes if asked else (max(recipe.sizes),))
-
-
-def features_of(views: Sequence[View], recipe: PartRecipe) -> PhotoFeatures:
-    """Keep of a photo's views what parts are learned from."""
-    layers = question_of(recipe).layers
-    view = max(views, key=lambda view: view.grid.patches).only(*map(layers.index, recipe.layers))
-    attention = view.attention.mean(axis=(0, 1))
-    saliency = np.zeros((0, 0))
-    if recipe.foreground == "attention":
-        saliency = figure_of([each.only(*map(layers.index, recipe.attention)) for each in views])
-    return PhotoFeatures(describe(view), attention / max(attention.mean(), 1e-12), saliency)
-
-
-def features_batch(
-    photos: Sequence[RGB], model: Model, recipe: PartRecipe, cache: ViewCache | None = None
-) -> list[PhotoFeatures]:
-    """Show upright RGB photos to the model, and keep what parts are learned from."""
-    seen = views_of(photos, model, question_of(recipe), cache=cache)
-    return [features_of(views, recipe) for views in seen]
-
-
 def label(photo: RGB, features: PhotoFeatures, vocabulary: Vocabulary, refine: Refine) -> PartMap:
     """Label one photo. With `refine`, edges follow the photo: all of them (guided), or the foreground's (grabcut)."""
     known, width = len(vocabulary.inside.mean), features.tokens.shape[-1]
@@ -142,51 +95,6 @@ def label(photo: RGB, features: PhotoFeatures, vocabulary: Vocabulary, refine: R
     )
 
 
-class Album:
-    """Photos that were looked at once: their descriptors wait on disk, so that memory does not grow with them."""
-
-    def __init__(self, folder: Path, recipe: PartRecipe) -> None:
-        """Start an empty album in a folder that is the caller's to remove."""
-        self._folder, self._recipe = folder, recipe
-        self._learner: VocabularyLearner | None = None
-        self._names: list[str] = []
-
-    def __len__(self) -> int:
-        """Count the photos."""
-        return len(self._names)
-
-    def add(self, photo: RGB, features: PhotoFeatures) -> None:
-        """Put a photo in. Raises `OutputError` when the disk cannot hold it."""
-        self._learner = self._learner or VocabularyLearner(self._recipe.foreground, features.tokens.shape[-1])
-        name = fingerprint(photo)
-        self._learner.read(features.tokens, features.attention, int(name, 16))
-        path = self._folder / f"{len(self)}.npz"
-        try:
-            np.savez(path, tokens=features.tokens, saliency=features.saliency)
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror or error}; {TEMPORARY}") from None
-        self._names.append(name)
-
-    def open(self, index: int) -> tuple[str, PhotoFeatures]:
-        """Take a photo's fingerprint and descriptors out again."""
-        with np.load(self._folder / f"{index}.npz") as arrays:
-            return self._names[index], PhotoFeatures(arrays["tokens"], np.zeros(0), arrays["saliency"])
-
-    def learn(self) -> Vocabulary:
-        """Learn the vocabulary of all photos put in. Raises `InputError` when they show too little foreground."""
-        if self._learner is None:
-            raise InputError("no photo could be read: there is nothing to learn parts from")
-        ground = self._learner.ground()
-        for index in range(len(self)):
-            name, features = self.open(index)
-            inside = ground.margins(features.tokens, features.saliency) > 0
-            self._learner.read_inside(features.tokens, inside, int(name, 16))
-        try:
-            return self._learner.learn(ground, self._recipe.k, self._recipe.seed)
-        except ValueError as error:
-            raise InputError(f"{error}: give more photos, fewer parts, or --foreground none") from None
-
-
 def parts(
     photos: Iterable[images.PhotoLike | Look],
     model: Model | str | Path | None = None,
@@ -204,11 +112,18 @@ def parts(
     recipe = choose_part_recipe(ready, **asked)
     with temporary_folder() as folder:
         album = Album(folder, recipe)
-        for photo in photos:
-            seen = look(photo, ready, asked.get("range"))
-            album.add(seen.rgb, features_batch([seen.rgb], ready, recipe, seen.cache)[0])
+
+        def seen() -> Iterator[tuple[RGB, str, PhotoFeatures]]:
+            for photo in photos:
+                one = look(photo, ready, asked.get("range"))
+                name = fingerprint(one.rgb)
+                found = album.find(name) or features_batch([one.rgb], ready, recipe, one.cache)[0]
+                yield one.rgb, name, found
+
+        for _, name, features in seen():
+            album.add(name, features)
+        if album.looks_again:
+            for _, name, features in seen():
+                album.add_again(name, features)
         vocabulary = album.learn()
-        return [
-            label(look(photo, ready, asked.get("range")).rgb, album.open(index)[1], vocabulary, recipe.refine)
-            for index, photo in enumerate(photos)
-        ]
+        return [label(rgb, features, vocabulary, recipe.refine) for rgb, _, features in seen()]

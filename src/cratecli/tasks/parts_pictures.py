@@ -1,8 +1,7 @@
 """Parts as pictures: labels and overlays of each photo, principal components, a contact sheet of all."""
 
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,18 +13,17 @@ from typing_extensions import TypeIs
 from cratecli.arrays import RGB
 from cratecli.emergence.masks import enlarge
 from cratecli.emergence.parts import Vocabulary
-from cratecli.errors import OutputError
 from cratecli.geometry import Size
 from cratecli.io.formats import ARRAY_ENDINGS, ArrayEnding, tensors
 from cratecli.io.formats.indexed import encode_labels, tint, voc_palette
 from cratecli.io.formats.png import encode_rgb
 from cratecli.io.formats.record import Annotated, annotate
 from cratecli.io.sheet import CELL, Tile, contact_sheet, fit_within, stack
-from cratecli.runs.batch import DecodedPhoto
-from cratecli.runs.jobs import deliver
+from cratecli.runs.desk import DecodedPhoto, Finished
+from cratecli.runs.jobs import Job
 from cratecli.runs.provenance import Provenance
-from cratecli.runs.session import Session
 from cratecli.tasks.parts_album import PartsPhoto
+from cratecli.tasks.records import PartsRecord, parts_record
 
 SHEET = 60  # photos that a contact sheet shows
 COLUMNS = 6
@@ -38,17 +36,29 @@ PartOutput = PartPicture | ArrayEnding
 """What is written of each photo: a picture, or arrays."""
 
 
-@dataclass(frozen=True)
-class PictureWriter:
-    """Writes pictures or arrays of labelled photos below a folder; a job's target lies in the folder of its kind."""
+@dataclass(frozen=True, eq=False)
+class LabelledPhoto:
+    """A photo whose parts were labelled and drawn: its record, the files of it, and what the contact sheet shows."""
 
-    session: Session
+    job: Job
+    record: PartsRecord
+    written: tuple[Path, ...]
+    tile: Tile
+
+
+@dataclass(frozen=True)
+class DrawParts:
+    """Draws pictures or arrays of labelled photos, for below a folder; a job's target lies in the folder of its kind.
+
+    It may be done on other machines.
+    """
+
     place: Path
     kind: PartOutput
     made: Provenance | None = None
 
-    def __call__(self, photo: DecodedPhoto, labelled: PartsPhoto) -> PartsPhoto:
-        """Draw and write a photo's pictures, the job's target last, and its row. Raises `OutputError`."""
+    def __call__(self, photo: DecodedPhoto, labelled: PartsPhoto) -> Finished[LabelledPhoto]:
+        """Draw what is to be written of a photo."""
         if photo.job.target is None:
             raise ValueError("every photo has a place in the folder")
         within = photo.job.target.relative_to(self.place / self.kind)
@@ -65,18 +75,11 @@ class PictureWriter:
         annotations = [annotate(parts.labels == part.colour, 1.0, part.name) for part in parts.parts]
         height, width = photo.rgb.shape[:2]
         annotated = Annotated(photo.job.name, height, width, annotations)
-        others: dict[Path, bytes] = {}
-        try:
-            for folder, png in pictures.items():
-                deliver(path := self.place / folder / within, png)
-                others[path] = png
-            self.session.hand_over(photo, main, annotated, beside=others)
-        except OutputError as error:
-            for path in others if error.alone else ():  # a photo that fails leaves nothing
-                with suppress(OSError):
-                    path.unlink()
-            raise
-        return replace(labelled, written=(photo.job.target, *others))
+        beside = {self.place / folder / within: png for folder, png in pictures.items()}
+        written = photo.job.target, *beside
+        tile = thumbnail(labelled, "labels" if is_arrays(self.kind) else self.kind)
+        done = LabelledPhoto(photo.job, parts_record(labelled, written), written, tile)
+        return Finished(done, annotated, main, beside=beside)
 
 
 def is_arrays(kind: PartOutput) -> TypeIs[ArrayEnding]:

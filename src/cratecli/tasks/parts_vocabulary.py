@@ -14,7 +14,7 @@ from cratecli.emergence.parts import Ground, Vocabulary
 from cratecli.emergence.pca import Components
 from cratecli.emergence.rules import Foreground
 from cratecli.errors import InputError, OutputError, UsageError, validation_message
-from cratecli.files import replacing
+from cratecli.files import in_order, replacing
 from cratecli.model.engine import Model
 from cratecli.runs.cache import identity
 from cratecli.tasks.recipes import PartRecipe
@@ -44,7 +44,7 @@ class Saved:
 
 
 def save_vocabulary(path: Path, saved: Saved, model: Model) -> None:
-    """Write a vocabulary whole or not at all. Raises `OutputError`."""
+    """Write a vocabulary whole or not at all, the same bytes each time. Raises `OutputError`."""
     words = saved.vocabulary
     arrays = {
         "everything.mean": words.ground.everything.mean,
@@ -72,7 +72,7 @@ def save_vocabulary(path: Path, saved: Saved, model: Model) -> None:
     arrays = {name: np.ascontiguousarray(array, np.float64) for name, array in arrays.items()}
     try:
         with replacing(path) as stream:
-            stream.write(safetensors.numpy.save(arrays, about))
+            stream.write(in_order(safetensors.numpy.save(arrays, about)))
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
 

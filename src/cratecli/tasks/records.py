@@ -1,6 +1,6 @@
 """What the questions print of each photo with `--json`, `--jsonl` and the worker, as typed records."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from cratecli.tasks.choices import as_lists
 from cratecli.tasks.options import Finder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cratecli.emergence.parts import Vocabulary
     from cratecli.model.engine import Model, WeightsId
     from cratecli.runs.jobs import Job
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from cratecli.tasks.objects import ObjectsPhoto
     from cratecli.tasks.parts_album import PartsPhoto
     from cratecli.tasks.recipes import ObjectRecipe, PartRecipe, Recipe, ViewRecipe
-    from cratecli.tasks.segment import SegmentedPhoto
+    from cratecli.tasks.segment_run import SegmentedPhoto
 
 Box = Annotated[list[int], Len(4, 4)]
 _INPUT = Field(
@@ -296,12 +298,12 @@ def layers_record(photo: "LayersPhoto") -> LayersRecord:
     )
 
 
-def parts_record(photo: "PartsPhoto") -> PartsRecord:
+def parts_record(photo: "PartsPhoto", written: "Iterable[Path]") -> PartsRecord:
     """Describe a photo whose parts were labelled."""
     height, width = photo.rgb.shape[:2]
     return PartsRecord(
         input=photo.job.name,
-        outputs=list(map(str, photo.written)),
+        outputs=list(map(str, written)),
         height=height,
         width=width,
         parts=[

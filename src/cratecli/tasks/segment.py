@@ -1,9 +1,9 @@
 """Segment photos: the heads' attention becomes one mask a photo."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Unpack, overload
+from typing import Literal, Unpack, overload
 
 import numpy as np
 from jaxtyping import Float
@@ -18,23 +18,14 @@ from cratecli.emergence.masks import bounding_box, clean, contrast, enlarge, sca
 from cratecli.errors import CrateError
 from cratecli.geometry import Box, Clicks, Size
 from cratecli.io import images
-from cratecli.io.formats.picture import encode
-from cratecli.io.formats.record import Annotated, annotate
 from cratecli.model.engine import Model, WeightsId
-from cratecli.runs.batch import DecodedPhoto, Desk, Outcomes
 from cratecli.runs.cache import FeatureCache, ViewCache
+from cratecli.runs.desk import DecodedPhoto, Desk
 from cratecli.runs.in_order import work_in_order
-from cratecli.runs.jobs import Job
-from cratecli.runs.planned import Plan
-from cratecli.runs.portions import Written
-from cratecli.runs.refusals import refuse_replacing
-from cratecli.runs.session import Session, provenance_of
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
 from cratecli.tasks.choices import refuse_clicks
-from cratecli.tasks.combined import work_and_write
 from cratecli.tasks.drawn import EDGE, drawn_by_head, head_id
-from cratecli.tasks.options import Combined, SegmentOptions, is_combined
-from cratecli.tasks.pictures import PictureChoice, draw_picture
+from cratecli.tasks.options import SegmentOptions
 from cratecli.tasks.ranker import confidence_weights, ranker
 from cratecli.tasks.recipes import Recipe, choose_recipe
 
@@ -143,79 +134,20 @@ def segment_many(
     def finish(photo: DecodedPhoto, views: Sequence[View]) -> Segmentation:
         return decide(photo.rgb, views, recipe, ready)
 
-    return work_in_order(photos, desk, _question(recipe), finish, errors)
+    return work_in_order(photos, desk, question_of(recipe), finish, errors)
 
 
 def segment_batch(
     photos: Sequence[RGB], model: Model, recipe: Recipe, cache: ViewCache | None = None
 ) -> list[Segmentation]:
     """Segment upright RGB photos; those that share their input grids go through the model together."""
-    seen = views_of(photos, model, _question(recipe), cache=cache)
+    seen = views_of(photos, model, question_of(recipe), cache=cache)
     return [decide(photo, views, recipe, model) for photo, views in zip(photos, seen, strict=True)]
 
 
-def _question(recipe: Recipe) -> Question:
+def question_of(recipe: Recipe) -> Question:
+    """Give what a recipe asks the model."""
     return Question(recipe.layers, recipe.sizes, clicks=recipe.clicks)
-
-
-@dataclass(frozen=True, eq=False)
-class SegmentedPhoto:
-    """A photo of a run: its segmentation, also as annotation, and its picture, which stands at the job's target.
-
-    `cropped` is the box of the photo that the picture shows; `None` is the whole photo. `notes`: see `DecodedPhoto`.
-    """
-
-    job: Job
-    segmentation: Segmentation
-    annotated: Annotated
-    content: bytes
-    cropped: Box | None
-    notes: tuple[str, ...]
-
-
-def segment_run(
-    plan: Plan, desk: Desk, recipe: Recipe, *, picture: PictureChoice | Combined | None
-) -> Outcomes[SegmentedPhoto | Written]:
-    """Segment the photos of a plan, and write a picture of each, or one file of all, or nothing.
-
-    A bad photo is a `Failure`. Raises `OutputError` when none can be written, `UsageError` for one over the background.
-    """
-    if len(plan.jobs) > 1 or plan.streams:
-        refuse_clicks(recipe.at, f"here are {len(plan.jobs)}" if plan.jobs else "here may be many")
-    drawn = picture if isinstance(picture, PictureChoice) else None
-    if drawn and drawn.background and drawn.background.sha256:
-        refuse_replacing(plan.jobs, Path(drawn.background.named))
-    about = drawn.as_data() if drawn else {"as_": picture}
-    asked = recipe.as_data()
-    if head := head_id(recipe.head, desk.model):
-        del asked["head"]
-        about |= {"head": head.name, "head_sha256": head.sha256}
-    made = provenance_of("segment", asked, plan, desk, several=is_combined(picture), **about)
-    with Session(plan, replace(desk, range=recipe.range), made) as session:
-
-        def finish(photo: DecodedPhoto, views: Sequence[View]) -> SegmentedPhoto:
-            result = decide(photo.rgb, views, recipe, desk.model)
-            objects = [] if result.empty else [annotate(result.mask, round(result.confidence, 4))]
-            name = photo.job.name
-            annotated = Annotated(name, *result.size, objects)
-            facts: dict[str, Any] = {
-                "heads": list(result.heads),
-                "threshold": round(result.threshold, 6),
-                "confidence": round(result.confidence, 4),
-            }
-            content = cropped = None
-            if drawn is not None:
-                shown = draw_picture(
-                    photo.rgb, result.mask, result.soft, drawn, name, rgba=photo.rgba, note=desk.note
-                )
-                if (cropped := shown.box) is not None:
-                    facts["cropped"] = list(cropped.xywh)
-                text = made.of_photo(photo.job, photo.sha256, **facts).to_json()
-                content = encode(shown.pixels, drawn.ending, text, name)
-            session.hand_over(photo, content, annotated, **facts)
-            return SegmentedPhoto(photo.job, result, annotated, content or b"", cropped, photo.notes)
-
-        yield from work_and_write(session, _question(recipe), finish, picture, recipe=str(recipe), made=made)
 
 
 def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: Model) -> Segmentation:

@@ -19,7 +19,8 @@ from cratecli.io import images
 from cratecli.io.urls import refuse_url
 from cratecli.model.mask_head import MaskHeadConfig
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import DecodedPhoto, Desk, work_through
+from cratecli.runs.batch import work_through
+from cratecli.runs.desk import DecodedPhoto, Desk
 from cratecli.runs.inputs import STDIN, Inputs, name_some
 from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.tensors import white_box

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cratecli.errors import OutputError
-from cratecli.files import replacing
+from cratecli.files import in_order, replacing
 from cratecli.model.config import CrateConfig
 
 
@@ -47,18 +47,10 @@ def store_tensors(
     """
     number = {"float32": torch.float32, "float16": torch.float16}[dtype]
     plain = {name: tensor.detach().cpu().to(number).contiguous() for name, tensor in tensors.items()}
-    content = _in_order(safetensors.torch.save(plain, metadata=dict(metadata)))
+    content = in_order(safetensors.torch.save(plain, metadata=dict(metadata)))
     try:
         with replacing(path) as stream:
             stream.write(content)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
     return hashlib.sha256(content).hexdigest()
-
-
-def _in_order(content: bytes) -> bytes:
-    """Sort the header of a safetensors file, whose metadata safetensors writes in any order."""
-    length = int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + content[8 + length :]

@@ -10,6 +10,7 @@ from cratecli.cli.groups import grouped
 from cratecli.cli.outputs import one_each, one_for_all, wants_combined
 from cratecli.cli.photos import StreamOptions
 from cratecli.cli.run import Run, Running, Writing
+from cratecli.cli.spreading import Spreading
 from cratecli.io.formats import Ending
 from cratecli.tasks.options import COMBINED_ENDINGS, Combined, ObjectOptions, is_combined
 
@@ -32,6 +33,7 @@ def objects(
     asked: ObjectOptions,
     writing: Writing,
     engine: options.Engine = "auto",
+    spreading: Spreading,
     running: Running,
 ) -> None:
     """Find objects: masks, boxes and scores, several a photo, or none.
@@ -54,21 +56,21 @@ def objects(
     else:
         ended, written = choose_ending(output, ending, kind), True
         outputs = one_each(output, "object", records=report.records, piped=photos.piped, ending=ended)
-    run = Run(photos, replace(outputs, streamed=True), running, report, writing)
+    run = Run(photos, replace(outputs, streamed=True), running, report, writing, spreading=spreading)
 
     from cratecli.tasks.object_recipes import choose_object_recipe
     from cratecli.tasks.objects import objects_run
     from cratecli.tasks.records import objects_record
 
-    model = running.load_either(engine, run.plan)
-    recipe = choose_object_recipe(model, **asked)
-    report.starts(model, str(recipe), recipe.sizes)
-    with run.desk(model) as desk:
-        for photo in run.follow(
-            objects_run(run.plan, desk, recipe, kind=kind if written else None, ending=ended)
-        ):
-            if not photo.annotated.objects:
-                report.note(f"{photo.job.name}: no object found")
-            place = photo.job.output
-            record = objects_record(photo, recipe, model)
-            report.done(record, photo.content if place is None else place)
+    with run.model(engine) as model:
+        recipe = choose_object_recipe(model, **asked)
+        report.starts(model, str(recipe), recipe.sizes)
+        with run.desk(model) as desk:
+            for photo in run.follow(
+                objects_run(run.plan, desk, recipe, kind=kind if written else None, ending=ended)
+            ):
+                if not photo.annotated.objects:
+                    report.note(f"{photo.job.name}: no object found")
+                place = photo.job.output
+                record = objects_record(photo, recipe, model)
+                report.done(record, photo.content if place is None else place)

@@ -10,6 +10,7 @@ from cratecli.cli.groups import grouped
 from cratecli.cli.outputs import one_each, one_for_all, wants_combined
 from cratecli.cli.photos import StreamOptions
 from cratecli.cli.run import Run, Running, Writing
+from cratecli.cli.spreading import Spreading
 from cratecli.tasks.options import COMBINED_ENDINGS, Combined, PictureOptions, SegmentOptions, is_combined
 
 As = Literal["mask", "soft", "soft16", "cutout", "overlay", Combined]
@@ -33,6 +34,7 @@ def segment(
     rle: options.Rle = False,
     writing: Writing,
     engine: options.Engine = "auto",
+    spreading: Spreading,
     running: Running,
 ) -> None:
     """Segment photos: the model's attention becomes one mask a photo.
@@ -58,19 +60,21 @@ def segment(
         picture = choose_picture(asked_kind, shown, output, ending)
         kind, written = picture.kind, True
         outputs = one_each(output, kind, records=report.records, piped=photos.piped, ending=picture.ending)
-    run = Run(photos, replace(outputs, streamed=True), running, report, writing)
+    run = Run(photos, replace(outputs, streamed=True), running, report, writing, spreading=spreading)
 
     from cratecli.tasks.recipes import choose_recipe
     from cratecli.tasks.records import segment_record
-    from cratecli.tasks.segment import segment_run
+    from cratecli.tasks.segment_run import segment_run
 
-    model = running.load_either(engine, run.plan)
-    recipe = choose_recipe(model, **asked)
-    report.starts(model, str(recipe), recipe.sizes)
-    with run.desk(model) as desk:
-        for photo in run.follow(segment_run(run.plan, desk, recipe, picture=picture if written else None)):
-            result, place = photo.segmentation, photo.job.output
-            if result.empty:
-                report.note(f"{photo.job.name}: left empty, confidence {result.confidence:.2f}")
-            record = segment_record(photo, recipe, kind, rle=rle)
-            report.done(record, photo.content if place is None else place)
+    with run.model(engine) as model:
+        recipe = choose_recipe(model, **asked)
+        report.starts(model, str(recipe), recipe.sizes)
+        with run.desk(model) as desk:
+            for photo in run.follow(
+                segment_run(run.plan, desk, recipe, picture=picture if written else None)
+            ):
+                result, place = photo.segmentation, photo.job.output
+                if result.empty:
+                    report.note(f"{photo.job.name}: left empty, confidence {result.confidence:.2f}")
+                record = segment_record(photo, recipe, kind, rle=rle)
+                report.done(record, photo.content if place is None else place)

@@ -15,7 +15,7 @@ from cratecli.cli.signals import Stop, finishing
 from cratecli.errors import CrateError, UsageError
 
 if TYPE_CHECKING:
-    from cratecli.runs.batch import Desk
+    from cratecli.runs.desk import Desk
 
 LONGEST = 256 << 20  # bytes of a request: a photo of 190 MB in base64
 
@@ -36,7 +36,7 @@ def worker(
     answer is the record that `--jsonl` prints, with the request's `id`; without `output` the mask is in it, as RLE.
     """
     from cratecli.io.opening import MAX_PIXELS
-    from cratecli.runs.batch import Desk
+    from cratecli.runs.desk import Desk
     from cratecli.runs.views import describe
     from cratecli.weights.loading import load
 

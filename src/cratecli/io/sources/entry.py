@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -97,11 +98,11 @@ def refuse_large(size: int, name: str, most: int) -> None:
 
 def failing(error: InputError) -> Read:
     """Give a photo that cannot be read, for a reason that is known already."""
+    return partial(_fail, error)
 
-    def read(_most: int) -> NoReturn:
-        raise error
 
-    return read
+def _fail(error: InputError, _most: int) -> NoReturn:
+    raise error
 
 
 def held(content: bytes) -> Read:
