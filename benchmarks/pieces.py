@@ -1,6 +1,6 @@
 """Learn the weights that make the score of an object in `crate objects`, without a human mask: from composites.
 
-    crate self-train PHOTOS -o RUN/head.safetensors
+    crate self-train PHOTOS -r -o RUN
     python benchmarks/pieces.py RUN --table src/cratecli/data/pieces.toml --write benchmarks/pieces.md
 
 RUN is a folder of `crate self-train`: of its photos' masks those are taken that the teacher is sure of. Up to six
@@ -82,7 +82,7 @@ def page(weights: Mapping[str, float]) -> Iterator[str]:
 def main() -> None:
     """Learn, and write the table."""
     parser = command_line(__doc__, every=False)
-    parser.add_argument("--composites", type=int, default=130)
+    parser.add_argument("--composites", type=int, default=400)
     parser.add_argument("--table", type=Path, help="where the weights go")
     asked = parser.parse_args()
     one_thread()

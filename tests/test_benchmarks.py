@@ -201,6 +201,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "startup": [],
     "train_speed": [],
     "training": ["DATA", "RUN"],
+    "transfer": ["DATA", "RUN"],
 }
 
 
