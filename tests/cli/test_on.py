@@ -123,6 +123,18 @@ def test_a_photo_that_no_worker_survives_fails_alone(here: Here, lake: Path, no_
     assert done.err.endswith("crate: 4 of 12 photos failed\n")
 
 
+def test_of_many_failures_the_first_are_told(here: Here, machine: Machine, no_cluster: NoCluster) -> None:
+    (machine.desk / "s.tar").write_bytes(tar_of({f"{number}.jpg": b"no photo" for number in range(50)}))
+    done = here("segment", "s.tar", "-o", "out", "--jsonl", "--on", "ray", *FAST)
+    told = done.err.splitlines()
+    assert len(told) == 22
+    assert told[-2:] == [
+        "crate: more failures are not printed one by one: --jsonl has a record for each photo",
+        "crate: 50 of 50 photos failed",
+    ]
+    assert len(done.lines) == 50
+
+
 def test_a_source_that_no_worker_survives_fails_alone(here: Here, lake: Path, no_cluster: NoCluster) -> None:
     def fate(_round: int, items: list[Item]) -> Sequence[list[Item]]:
         return (
