@@ -10,7 +10,9 @@ import pytest
 
 from cratecli.ray.parcels import Carried, Ended, Item
 from tests.cli.conftest import Here, Machine, inputs, never, outputs
+from tests.support.ledgers import PREAMBLE
 from tests.support.no_ray import EndedError, NoCluster, no_cluster
+from tests.support.processes import another
 from tests.support.shards import jpeg, tar_of, write_parquet
 
 FAST = ("--size", "32", "--heads", "agree", "--refine", "none", "-q")
@@ -197,6 +199,37 @@ def test_photos_named_inside_a_shard_and_what_is_nowhere(
     assert (done.code, done.lines) == (1, ["out/s-0/1.png"])
     assert "crate: x::00000001: no such file\n" in done.err
     assert "crate: gone.jpg: no such file\n" in done.err
+
+
+def test_a_folder_that_another_crate_works_on_is_refused_and_who_joins_in_is_waited_for(
+    here: Here, machine: Machine, no_cluster: NoCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (machine.desk / "in").mkdir()
+    for name in "ab":
+        (machine.desk / f"in/{name}.jpg").write_bytes(jpeg())
+    (machine.desk / "out").mkdir()
+    asked = ("segment", "in", "-o", "out", "--on", "ray", *FAST)
+    told = "another crate is at work on out/manifest.jsonl: wait for it, or give another folder"
+    left = "0 of 2 photos done, 2 left; --resume goes on from here"
+    with another(PREAMBLE) as other:
+        other("ledger.open([], resume=False)")
+        refused = here(*asked)
+    assert (refused.code, refused.err) == (1, f"crate: {told}; {left}\n")
+    waits: list[str] = []
+    with another(PREAMBLE) as other:
+
+        def fate(_round: int, items: list[Item]) -> Sequence[list[Item]]:
+            assert other("(ledger.open([], resume=False), ledger.claim(job('a')))") == "(True, True)"
+            return [items]
+
+        monkeypatch.setattr(
+            "cratecli.ray.carrier.time.sleep", lambda _: waits.append(other("ledger.close()"))
+        )
+        no_cluster.fate = fate
+        done = here(*asked)
+    assert (done.code, sorted(done.lines)) == (0, ["out/a.png", "out/b.png"])
+    assert outputs(machine.desk / "out") == ["a.png", "b.png"]
+    assert waits
 
 
 def test_options_without_meaning(here: Here, machine: Machine, tmp_path: Path) -> None:
