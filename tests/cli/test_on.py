@@ -10,7 +10,9 @@ import pytest
 
 from cratecli.ray.parcels import Carried, Ended, Item
 from tests.cli.conftest import Here, Machine, inputs, never, outputs
+from tests.support.ledgers import PREAMBLE
 from tests.support.no_ray import EndedError, NoCluster, no_cluster
+from tests.support.processes import another
 from tests.support.shards import jpeg, tar_of, write_parquet
 
 FAST = ("--size", "32", "--heads", "agree", "--refine", "none", "-q")
@@ -95,7 +97,7 @@ def test_what_is_lost_is_dealt_out_again_and_what_comes_twice_is_taken_once(
         return [items, items]
 
     no_cluster.fate = fate
-    done = here("segment", *ALL, "-o", "out", "--jsonl", "--batch-size", "1", "--on", "ray", *FAST)
+    done = here("segment", *ALL, "-o", "out", "--jsonl", "--on", "ray", *FAST)
     assert done.code == 1
     assert len(outputs(lake / "out")) == 18
     records = Counter(inputs(done))
@@ -121,6 +123,18 @@ def test_a_photo_that_no_worker_survives_fails_alone(here: Here, lake: Path, no_
     assert f"crate: photos/2.png: {why}\n" in done.err
     assert f"crate: s-0.tar: photo 4: {why}\n" in done.err
     assert done.err.endswith("crate: 4 of 12 photos failed\n")
+
+
+def test_of_many_failures_the_first_are_told(here: Here, machine: Machine, no_cluster: NoCluster) -> None:
+    (machine.desk / "s.tar").write_bytes(tar_of({f"{number}.jpg": b"no photo" for number in range(50)}))
+    done = here("segment", "s.tar", "-o", "out", "--jsonl", "--on", "ray", *FAST)
+    told = done.err.splitlines()
+    assert len(told) == 22
+    assert told[-2:] == [
+        "crate: more failures are not printed one by one: --jsonl has a record for each photo",
+        "crate: 50 of 50 photos failed",
+    ]
+    assert len(done.lines) == 50
 
 
 def test_a_source_that_no_worker_survives_fails_alone(here: Here, lake: Path, no_cluster: NoCluster) -> None:
@@ -185,6 +199,37 @@ def test_photos_named_inside_a_shard_and_what_is_nowhere(
     assert (done.code, done.lines) == (1, ["out/s-0/1.png"])
     assert "crate: x::00000001: no such file\n" in done.err
     assert "crate: gone.jpg: no such file\n" in done.err
+
+
+def test_a_folder_that_another_crate_works_on_is_refused_and_who_joins_in_is_waited_for(
+    here: Here, machine: Machine, no_cluster: NoCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (machine.desk / "in").mkdir()
+    for name in "ab":
+        (machine.desk / f"in/{name}.jpg").write_bytes(jpeg())
+    (machine.desk / "out").mkdir()
+    asked = ("segment", "in", "-o", "out", "--on", "ray", *FAST)
+    told = "another crate is at work on out/manifest.jsonl: wait for it, or give another folder"
+    left = "0 of 2 photos done, 2 left; --resume goes on from here"
+    with another(PREAMBLE) as other:
+        other("ledger.open([], resume=False)")
+        refused = here(*asked)
+    assert (refused.code, refused.err) == (1, f"crate: {told}; {left}\n")
+    waits: list[str] = []
+    with another(PREAMBLE) as other:
+
+        def fate(_round: int, items: list[Item]) -> Sequence[list[Item]]:
+            assert other("(ledger.open([], resume=False), ledger.claim(job('a')))") == "(True, True)"
+            return [items]
+
+        monkeypatch.setattr(
+            "cratecli.ray.carrier.time.sleep", lambda _: waits.append(other("ledger.close()"))
+        )
+        no_cluster.fate = fate
+        done = here(*asked)
+    assert (done.code, sorted(done.lines)) == (0, ["out/a.png", "out/b.png"])
+    assert outputs(machine.desk / "out") == ["a.png", "b.png"]
+    assert waits
 
 
 def test_options_without_meaning(here: Here, machine: Machine, tmp_path: Path) -> None:

@@ -132,6 +132,8 @@ def test_workers_are_one_a_gpu_or_one_a_node(
         ),
         ({"CPU": 4.0, "GPU": 1.0}, {"gpus": 2.0}, "its 1 GPUs hold 0 workers of 2 each"),
         ({"CPU": 4.0}, {"workers": 4}, "4 workers and what reads for them need 5 processors, and it has 4"),
+        ({"CPU": 2.0, "GPU": 2.0}, {}, "2 workers and what reads for them need 3 processors, and it has 2"),
+        ({"CPU": 0.0}, {}, "1 workers and what reads for them need 2 processors, and it has 0"),
         ({"CPU": 1.0}, {}, "1 workers and what reads for them need 2 processors, and it has 1"),
     ],
 )
@@ -233,4 +235,8 @@ def test_an_environment_for_the_workers_is_that_of_ray_s_own_variable(
     ):
         pass
     assert ray.options[0]["runtime_env"] == {"pip": ["a.whl"]}
+    for wrong in ("{", "[]"):
+        monkeypatch.setenv("RAY_JOB_CONFIG_JSON", wrong)
+        with pytest.raises(UsageError, match="RAY_JOB_CONFIG_JSON is no JSON"), connected("ray"):
+            pytest.fail("it was reached")
     assert cluster.in_one_line(RuntimeError()) == "RuntimeError"

@@ -170,7 +170,7 @@ def connected(
         _reach(ray, on)
     try:
         nodes = [each for each in ray.nodes() if each["Alive"]]
-        head = next(each for each in nodes if "node:__internal_head__" in each["Resources"])
+        head = next((each for each in nodes if "node:__internal_head__" in each["Resources"]), nodes[0])
         shape, threads = _sized(on, nodes, device, workers, gpus)
         yield Cluster(on, ray, head["NodeID"], shape, threads)
     finally:
@@ -182,22 +182,28 @@ def _reach(ray: Any, on: str) -> None:
     """Start or join a cluster, on this machine or by Ray's client, and say nothing of it. Raises `DeviceError`."""
     for name in ("ray", "ray.client_builder"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    environment = _environment()
     try:
         with warnings.catch_warnings(action="ignore"):
             if on == LOCAL:
                 ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-                if hasattr(
-                    ray._private.worker, "print_to_stdstream"
-                ):  # deaths of nodes, told among our records
+                if hasattr(ray._private.worker, "print_to_stdstream"):  # to stdout, of nodes that died
                     ray._private.worker.print_to_stdstream = lambda *_, **__: None
                 return
             host, _, port = on.removeprefix(CLIENT).rpartition(":")
             with socket.create_connection((host.strip("[]"), int(port)), ANSWER):
                 pass
-            environment = json.loads(os.environ.get(_JOB, "{}")).get("runtime_env")
             ray.init(on, log_to_driver=False, runtime_env=environment)
     except Exception as error:
         raise DeviceError(f"{on}: {_explained(error)}") from None
+
+
+def _environment() -> Any:
+    """Give the runtime environment that Ray's own variable asks for. Raises `UsageError`."""
+    try:
+        return json.loads(os.environ.get(_JOB) or "{}").get("runtime_env")
+    except (ValueError, AttributeError):
+        raise UsageError(f'{_JOB} is no JSON such as {{"runtime_env": {{"pip": ["a.whl"]}}}}') from None
 
 
 def _explained(error: Exception) -> str:
@@ -205,7 +211,7 @@ def _explained(error: Exception) -> str:
     reason = in_one_line(error)
     if "ray[client]" in str(error):
         return "needs Ray's client; run: pip install 'cratecli[ray]'"
-    if "version" in str(error).lower():
+    if isinstance(error, RuntimeError) and "version" in str(error).lower():
         return f"has another version of Ray or Python than here ({platform.python_version()}): {reason}"
     if isinstance(error, OSError):
         way = "ray start --head runs a cluster's head, whose client server listens on port 10001"
@@ -227,18 +233,17 @@ def _sized(
         gpus = 1.0 if device == "cuda" or (device == "auto" and there) else 0.0
     if gpus and not there:
         raise DeviceError(f"{on}: no node has a GPU: leave --gpus-per-worker and --device cuda out")
-    if gpus:
-        most = sum(_fitting(each["Resources"].get("GPU", 0.0), gpus) for each in nodes)
-        if not most or (count or 0) > most:
-            raise DeviceError(
-                f"{on}: its {there:g} GPUs hold {most} workers of {gpus:g} each: give fewer --workers"
-            )
-        return Workers(count or most, gpus), None
-    count = count or max(1, len(able))
+    most = sum(_fitting(each["Resources"].get("GPU", 0.0), gpus) for each in nodes) if gpus else len(able)
+    if gpus and (not most or (count or 0) > most):
+        held = f"its {there:g} GPUs hold {most} workers of {gpus:g} each"
+        raise DeviceError(f"{on}: {held}: give fewer --workers")
+    count = count or most or 1
     if count + 1 > cpus:
         need = f"{count} workers and what reads for them need {count + 1} processors, and it has {cpus:g}"
         raise DeviceError(f"{on}: {need}: give fewer --workers")
-    beside = -(-count // max(1, len(able)))
+    if gpus:
+        return Workers(count, gpus), None
+    beside = -(-count // len(able))
     least = min(each["Resources"]["CPU"] for each in able)
     return Workers(count, 0.0), max(1, int(least) // beside)
 
