@@ -95,7 +95,7 @@ def test_what_is_lost_is_dealt_out_again_and_what_comes_twice_is_taken_once(
         return [items, items]
 
     no_cluster.fate = fate
-    done = here("segment", *ALL, "-o", "out", "--jsonl", "--batch-size", "1", "--on", "ray", *FAST)
+    done = here("segment", *ALL, "-o", "out", "--jsonl", "--on", "ray", *FAST)
     assert done.code == 1
     assert len(outputs(lake / "out")) == 18
     records = Counter(inputs(done))

@@ -103,6 +103,7 @@ def test_photos_below_a_prefix(machine: Machine, lake: Any) -> None:
 def test_a_run_on_ray_from_store_to_store(machine: Machine, lake: Any) -> None:
     pytest.importorskip("ray", reason="ray[data] is not installed")
     machine.environment.pop("PYTHONWARNINGS")
+    machine.environment["RAY_ADDRESS"] = "local"  # whatever runs on this machine
     for shard in range(4):
         members = {f"{number}.jpg": jpeg(shard * PHOTOS + number) for number in range(PHOTOS)}
         lake.pipe_file(f"lake/in/{shard}.tar", tar_of(members | {"7.jpg": b"no photo"}))

@@ -17,7 +17,8 @@ from cratecli.runs.streams import Stream
 from cratecli.runs.views import Question
 from cratecli.weights.loading import EngineChoice
 
-MOST = 1 << 26  # bytes of photos that travel together
+MOST = 1 << 26  # bytes of photos that travel together,
+LEAST = 16  # and how many do at least: each row has its price
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Order:
     @property
     def together(self) -> int:
         """Count the photos that travel together: whole batches, so that those of one size are grouped as at home."""
-        return AHEAD * self.batch_size
+        return self.batch_size * max(AHEAD, -(-LEAST // self.batch_size))
 
 
 @lru_cache(maxsize=2)
