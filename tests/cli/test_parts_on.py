@@ -114,6 +114,7 @@ def test_what_is_not_for_a_cluster(here: Here, lake: Path, no_cluster: NoCluster
 def test_a_vocabulary_by_ray_itself(machine: Machine, lake: Path) -> None:
     pytest.importorskip("ray", reason="ray[data] is not installed")
     machine.environment.pop("PYTHONWARNINGS")
+    machine.environment["RAY_ADDRESS"] = "local"  # whatever runs on this machine
     learn = ("parts", *ALL, "--as", "none", *FAST)
     alone = machine.crate(*learn, "--save-parts", "v", installed=True)
     spread = machine.crate(*learn, "--save-parts", "w", "--on", "ray", installed=True)
