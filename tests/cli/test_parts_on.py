@@ -108,3 +108,16 @@ def test_what_is_not_for_a_cluster(here: Here, lake: Path, no_cluster: NoCluster
     )
     failed(here("parts", "-", "-o", "x", "--on", "ray", "-q"), 2, "--on takes no photos from standard input")
     assert no_cluster.rounds == 0
+
+
+@pytest.mark.slow
+def test_a_vocabulary_by_ray_itself(machine: Machine, lake: Path) -> None:
+    pytest.importorskip("ray", reason="ray[data] is not installed")
+    machine.environment.pop("PYTHONWARNINGS")
+    machine.environment["RAY_ADDRESS"] = "local"  # whatever runs on this machine
+    learn = ("parts", *ALL, "--as", "none", *FAST)
+    alone = machine.crate(*learn, "--save-parts", "v", installed=True)
+    spread = machine.crate(*learn, "--save-parts", "w", "--on", "ray", installed=True)
+    assert (alone.code, spread.code) == (1, 1)
+    assert sorted(spread.err.splitlines()) == sorted(alone.err.splitlines())
+    assert (lake / "w").read_bytes() == (lake / "v").read_bytes()

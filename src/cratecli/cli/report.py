@@ -142,6 +142,7 @@ class Report:
                 elif isinstance(outcome, Written):
                     self.wrote(outcome.content if outcome.target is None else str(outcome.target))
                 elif isinstance(outcome, SeenPhoto):
+                    self._photos += passes == 1  # of one pass alone it is all that is done
                     self._bar.step()
                 else:
                     yield outcome
