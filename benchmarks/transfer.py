@@ -23,7 +23,6 @@ from training import SETS
 SIZES = [64, 96, 192]
 WAYS: dict[str, SaliencyOptions] = {
     "agree": {"heads": "agree", "refine": "none"},
-    "agree, GrabCut": {"heads": "agree", "refine": "grabcut"},
     "auto, without the frame": {"heads": "auto", "frame": False},
     "auto": {"heads": "auto"},
 }
