@@ -26,11 +26,12 @@ def table_row(*cells: object) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def publish(lines: Iterable[str], page: Path | None) -> None:
-    """Print tables, and put them between `<!-- table -->` and `<!-- end -->` of a page."""
+def publish(lines: Iterable[str], page: Path | None, mark: str = "table") -> None:
+    """Print tables, and put them between `<!-- table -->`, or another mark, and `<!-- end -->` of a page."""
     tables = "\n".join(lines)
     print(tables)
     if page:
         text = page.read_text()
-        start, end = text.index("<!-- table -->"), text.index("<!-- end -->")
-        page.write_text(f"{text[:start]}<!-- table -->\n{tables}\n{text[end:]}")
+        start = text.index(f"<!-- {mark} -->")
+        end = text.index("<!-- end -->", start)
+        page.write_text(f"{text[:start]}<!-- {mark} -->\n{tables}\n{text[end:]}")

@@ -38,8 +38,10 @@ from tests.support.served import served
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
-HELPERS = {"gpu_bench", "gpu_parity", "gpu_passes", "literal", "measure", "models", "page", "photos"}
+HELPERS = {"gpu_bench", "gpu_parity", "gpu_passes", "literal", "measure", "models"}
+HELPERS |= {"moved", "page", "photos", "watched"}
 BROWSER = {"explorer"}
+RAY = {"scale"}
 HEIGHT, WIDTH, COUNT = 48, 64, 3  # px, and photos of each data set
 
 # pycocotools' own decoder, not ours, speaks NumPy 1.
@@ -174,6 +176,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "parts": {"SEEDS": range(1), "COUNTS": range(2, 3)},
     "parts_scale": {"ROUNDS": {2: 1}, "ORDERS": ((2, 1),)},
     "parts_shards": {"COUNTS": (2, 4), "SHARD": 2, "SIDE": 32},
+    "scale": {
+        **{"TURNS": 1, "FEW": {"built in": 2}, "MANY": {"built in": 4}, "BASE": CONFIG},
+        **{"ROWS": (20, 40), "SHARDS": 2, "EACH": 20, "KILLS": 2},
+    },
     "serve": {"EACH": 1, "TURNS": 1, "CLIENTS": (2,), "served": served},
     "speed": {"CONFIG": CONFIG, "LAYER": 1, "PAIRS": 1, "SIDE": 64, "LARGE": 64},
     "startup": {
@@ -190,6 +196,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "ablation": ["DATA", "RUN"],
     "confidence": ["DATA/ecssd200/images", "--composites", "3", "--table", "PAGE/confidence.toml"],
     "named": ["DATA/coco128", "--pictures", "PAGE/pictures"],
+    "scale": ["DATA", "built-in", "moved", "memory", "kills"],
     "self_training": ["DATA", "HEAD"],
     "noise": ["DATA", "--figure", "PAGE/figure.jpg"],
     "ranker": ["DATA/ecssd200/images", "--composites", "3", "--table", "PAGE/ranker.toml"],
@@ -209,12 +216,12 @@ def test_every_one_is_tried_or_helps_others(load: Load) -> None:
     assert {name for name in NAMES if not hasattr(load(name), "main")} == HELPERS
 
 
-def in_a_browser(name: str) -> Any:
-    """Mark a benchmark that starts Chromium: it is tried with the other tests that do."""
+def slow(name: str) -> Any:
+    """Mark a benchmark that starts Chromium, or Ray: it is tried with the other tests that do."""
     return pytest.param(name, marks=pytest.mark.slow)
 
 
-CASES = [in_a_browser(name) if name in BROWSER else name for name in NAMES if name not in HELPERS]
+CASES = [slow(name) if name in BROWSER | RAY else name for name in NAMES if name not in HELPERS]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -231,6 +238,9 @@ def test_its_smallest_case(
         pytest.importorskip("playwright", reason="pip install 'cratecli[explore-test]'")
         if not any(map(shutil.which, ("chromium", "google-chrome"))):
             pytest.skip("there is no Chromium: apt-get install chromium")
+    if name in RAY:
+        pytest.importorskip("ray", reason="pip install 'cratecli[ray]'")
+        monkeypatch.delenv("PYTHONWARNINGS", raising=False)  # Ray warns of its own settings
     module = load(name)
     for constant, value in SMALL.get(name, {}).items():
         assert hasattr(module, constant)
@@ -239,7 +249,8 @@ def test_its_smallest_case(
         monkeypatch.setattr(module, "run_apart", module.run)
     monkeypatch.setattr(torch, "compile", lambda module, **_: module)  # which takes a minute
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- table -->\n<!-- end -->\nafter\n")
+    marks = ARGUMENTS[name][1:] if name in RAY else ["table"]
+    page.write_text("before\n" + "".join(f"<!-- {mark} -->\n<!-- end -->\n" for mark in marks) + "after\n")
     places = {"DATA": data, "RUN": trained, "HEAD": self_trained, "PAGE": tmp_path}
     arguments = [*ARGUMENTS.get(name, ["DATA"]), "--write", str(page)]
     for place, path in places.items():
@@ -247,6 +258,7 @@ def test_its_smallest_case(
     monkeypatch.setattr(sys, "argv", [name, *arguments])
     module.main()
     text = page.read_text()
+    assert "-->\n<!-- end -->" not in text
     assert re.search(r"^\|---", text, re.M)
     assert "nan" not in text.lower().replace("crate-nano", "").replace("`nano`", "")
 
