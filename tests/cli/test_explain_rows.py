@@ -12,6 +12,7 @@ from tests.cli.conftest import Here, Machine, failed
 
 QUICK = ("--size", "32", "--refine", "none")
 READ = {".parquet": parquet.read, ".tar": webdataset.read}
+READ_ALL = {"parquet": parquet.read_all, "tar": webdataset.read_all}
 
 
 @pytest.fixture
@@ -52,6 +53,26 @@ def test_a_file_and_a_photo_in_it_are_made_again(desk: Path, here: Here, ending:
     assert again(here, f"out/rows.{ending}::sub/c") == [f"out/c.{ending}"]
     (alone,) = masks(desk / f"out/c.{ending}")
     assert list(alone.objects) == list(masks(file)[2].objects) != []
+
+
+@pytest.mark.parametrize(
+    ("ending", "sources"), [("parquet", ("n/%FFy", "n/%FFz")), ("tar", ("n/\udcffy", "n/\udcffz"))]
+)
+def test_names_that_are_no_unicode(machine: Machine, here: Here, ending: str, sources: Sequence[str]) -> None:
+    """Parquet holds UTF-8 alone: there the names of photos, and the errors of others, are escaped."""
+    if ending == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    machine.photo("n/\udcffy.png", (64, 48), 1)
+    (machine.desk / "n/\udcffz.png").write_bytes(b"no photo")
+    assert here("segment", "n", "-o", f"rows.{ending}", *QUICK).code == 1
+    with (machine.desk / f"rows.{ending}").open("rb") as stream:
+        good, bad = READ_ALL[ending](stream)
+    assert [good.source, bad.source] == [f"{each}.png" for each in sources]
+    assert (good.name, bad.error) == ("%FFy", f"{sources[1]}.png: not an image of a known format")
+    assert here("segment", "n/\udcffy.png", "-o", "run/", *QUICK).code == 0
+    assert here("export", "run", "--as", "parquet", "-o", "e.parquet").code == 0
+    (exported,) = masks(machine.desk / "e.parquet")
+    assert exported.objects == good.objects
 
 
 def test_a_file_of_one_shard_of_many(desk: Path, here: Here) -> None:

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import platform
+import re
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -32,8 +33,15 @@ def refuse_address(on: str) -> None:
     if on == LOCAL:
         return
     host, colon, port = on.removeprefix(CLIENT).rpartition(":")
-    if not (on.startswith(CLIENT) and host and colon and port.isdigit() and int(port) < 1 << 16):
+    number = int(port) if re.fullmatch("[0-9]{1,5}", port) else 0
+    if not (on.startswith(CLIENT) and host and colon and 0 < number < 1 << 16):
         raise UsageError(f"--on {on}: give ray, for this machine, or ray://HOST:PORT")
+
+
+def refuse_share(gpus: float | None) -> None:
+    """Raise `UsageError` for GPUs of a worker that Ray cannot give: a share in ten-thousandths, or whole ones."""
+    if gpus and not (1e-4 <= gpus <= 1 or gpus.is_integer()):
+        raise UsageError(f"--gpus-per-worker {gpus:g}: give a whole number, or a share from 0.0001 to 1")
 
 
 @dataclass(frozen=True)
