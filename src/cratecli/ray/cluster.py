@@ -177,7 +177,8 @@ def connected(
     if ours:
         _reach(ray, on)
     try:
-        nodes = [each for each in ray.nodes() if each["Alive"]]
+        if not (nodes := [each for each in ray.nodes() if each["Alive"]]):
+            raise DeviceError(f"{on}: none of its nodes is alive")
         head = next((each for each in nodes if "node:__internal_head__" in each["Resources"]), nodes[0])
         shape, threads = _sized(on, nodes, device, workers, gpus)
         yield Cluster(on, ray, head["NodeID"], shape, threads)
@@ -191,19 +192,27 @@ def _reach(ray: Any, on: str) -> None:
     for name in ("ray", "ray.client_builder"):
         logging.getLogger(name).setLevel(logging.ERROR)
     environment = _environment()
+    asked = os.environ.get("RAY_ADDRESS", "") if on == LOCAL else on
     try:
+        _refuse_silent(asked)
         with warnings.catch_warnings(action="ignore"):
             if on == LOCAL:
                 ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
                 if hasattr(ray._private.worker, "print_to_stdstream"):  # to stdout, of nodes that died
                     ray._private.worker.print_to_stdstream = lambda *_, **__: None
                 return
-            host, _, port = on.removeprefix(CLIENT).rpartition(":")
-            with socket.create_connection((host.strip("[]"), int(port)), ANSWER):
-                pass
             ray.init(on, log_to_driver=False, runtime_env=environment)
     except Exception as error:
-        raise DeviceError(f"{on}: {_explained(error)}") from None
+        where = f"RAY_ADDRESS {asked}" if on == LOCAL and asked else on
+        raise DeviceError(f"{where}: {_explained(error)}") from None
+
+
+def _refuse_silent(address: str) -> None:
+    """Raise `OSError` for `HOST:PORT`, of Ray or its client, where nobody listens: Ray would wait for minutes."""
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
+    if host and port.isascii() and port.isdigit():
+        with socket.create_connection((host.strip("[]"), int(port)), ANSWER):
+            pass
 
 
 def _environment() -> Any:
