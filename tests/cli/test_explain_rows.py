@@ -1,7 +1,10 @@
 """`crate explain` of Parquet files and shards of masks, and of single photos in them."""
 
+import io
+import json
 import tarfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,6 +76,24 @@ def test_names_that_are_no_unicode(machine: Machine, here: Here, ending: str, so
     assert here("export", "run", "--as", "parquet", "-o", "e.parquet").code == 0
     (exported,) = masks(machine.desk / "e.parquet")
     assert exported.objects == good.objects
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("score", "1" + "0" * 400), ("height", "Infinity"), ("width", "-Infinity")]
+)
+def test_numbers_that_no_record_can_hold(desk: Path, here: Here, name: str, number: str) -> None:
+    assert here("segment", "photos/a.png", "-o", "rows.tar", *QUICK).code == 0
+    (photo,) = masks(desk / "rows.tar")
+    scored = name == "score"
+    row = parquet.record_of(photo if scored else replace(photo, objects=[]), "b")
+    (row["objects"][0] if scored else row)[name] = "here"
+    record = json.dumps(row).replace('"here"', number).encode()
+    with tarfile.open(desk / "rows.tar", "a") as tar:
+        header = tarfile.TarInfo("b.json")
+        header.size = len(record)
+        tar.addfile(header, io.BytesIO(record))
+    told = "crate: rows.tar: not a run of ours: not a photo's row (OverflowError: "
+    failed(here("export", "rows.tar", "--as", "coco"), 1, told)
 
 
 def test_a_file_of_one_shard_of_many(desk: Path, here: Here) -> None:

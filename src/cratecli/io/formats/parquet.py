@@ -151,7 +151,7 @@ def photo_of(row: object) -> Annotated:
         if any(each.rle["size"] != [row["height"], row["width"]] for each in objects):
             raise ValueError(f"{name}: a mask is not of its photo's size")
         return Annotated(name, int(row["height"]), int(row["width"]), objects, **about)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"not a photo's row ({type(error).__name__}: {error})") from None
 
 
