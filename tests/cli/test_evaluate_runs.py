@@ -166,6 +166,7 @@ def test_what_had_failed_and_what_was_retouched_is_said(here: Here, data: Path) 
         (("saliency", "set", "--run", "run/", "--resume"), 2, "--resume is of no use with --run"),
         (("saliency", "set", "--run", "run/", "--json", "--markdown"), 2, "exclude each other"),
         (("saliency", "set", "--run", "nowhere"), 1, "nowhere: No such file"),
+        (("saliency", "set", "--run", ""), 2, "a path is empty"),
         (("saliency", "set", "--run", "set/images/a.png"), 1, "not a row of a manifest"),
         (("saliency", "set", "--run", "set/images"), 1, "the folder is no run"),
         (("saliency", "set", "--run", "s3://bucket/run/"), 2, "only .parquet and .tar are read by URL"),
@@ -203,6 +204,40 @@ def test_a_file_of_rows_without_masks(here: Here, data: Path) -> None:
         ("evaluate", "saliency", "set", "--run", "run.parquet"),
     ):
         failed(here(*command), 3, "crate: run.parquet: no photo was done")
+
+
+@pytest.mark.parametrize(
+    ("change", "about", "told"),
+    [
+        ({"objects": [{"score": float("nan")}]}, {}, "a: an object has no score of 0 to 1, or no label"),
+        ({"objects": [{"label": ""}]}, {}, "a: an object has no score of 0 to 1, or no label"),
+        ({"confidence": float("nan")}, {}, "a: Out of range float values are not JSON compliant"),
+        ({"input": "a\0b"}, {}, "is no path"),
+        ({}, {"made": [{}]}, "does not say how it was made"),
+        ({}, {"made": {"command": "segment"}}, "does not say how it was made"),
+    ],
+)
+def test_rows_that_were_changed_by_hand(
+    machine: Machine, here: Here, data: Path, change: dict[str, Any], about: dict[str, Any], told: str
+) -> None:
+    """The file is named as the user knows it."""
+    arrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    assert here("segment", "set/images", "-o", "run.parquet", *SEGMENT).code == 0
+    table = parquet.read_table(machine.desk / "run.parquet")
+    rows, (held,) = table.to_pylist(), table.schema.metadata.values()
+    objects = [each | new for each, new in zip(rows[0]["objects"], change.get("objects", ()), strict=False)]
+    rows[0] |= change | ({"objects": objects} if "objects" in change else {})
+    metadata = {b"crate": json.dumps(json.loads(held) | about).encode()}
+    spoilt = arrow.Table.from_pylist(rows, schema=table.schema.with_metadata(metadata))
+    parquet.write_table(spoilt, machine.desk / "run.parquet")
+    for command in (
+        ("evaluate", "saliency", "set", "--run", "run.parquet"),
+        ("export", "run.parquet", "--as", "coco"),
+    ):
+        done = here(*command)
+        failed(done, 1, "crate: run.parquet: not a run of ours: ")
+        assert told in done.err
 
 
 @pytest.mark.parametrize("before", [0, 3, 5, 7])

@@ -1,7 +1,10 @@
 """`crate explain` of Parquet files and shards of masks, and of single photos in them."""
 
+import io
+import json
 import tarfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from tests.cli.conftest import Here, Machine, failed
 
 QUICK = ("--size", "32", "--refine", "none")
 READ = {".parquet": parquet.read, ".tar": webdataset.read}
+READ_ALL = {"parquet": parquet.read_all, "tar": webdataset.read_all}
 
 
 @pytest.fixture
@@ -52,6 +56,44 @@ def test_a_file_and_a_photo_in_it_are_made_again(desk: Path, here: Here, ending:
     assert again(here, f"out/rows.{ending}::sub/c") == [f"out/c.{ending}"]
     (alone,) = masks(desk / f"out/c.{ending}")
     assert list(alone.objects) == list(masks(file)[2].objects) != []
+
+
+@pytest.mark.parametrize(
+    ("ending", "sources"), [("parquet", ("n/%FFy", "n/%FFz")), ("tar", ("n/\udcffy", "n/\udcffz"))]
+)
+def test_names_that_are_no_unicode(machine: Machine, here: Here, ending: str, sources: Sequence[str]) -> None:
+    """Parquet holds UTF-8 alone: there the names of photos, and the errors of others, are escaped."""
+    if ending == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    machine.photo("n/\udcffy.png", (64, 48), 1)
+    (machine.desk / "n/\udcffz.png").write_bytes(b"no photo")
+    assert here("segment", "n", "-o", f"rows.{ending}", *QUICK).code == 1
+    with (machine.desk / f"rows.{ending}").open("rb") as stream:
+        good, bad = READ_ALL[ending](stream)
+    assert [good.source, bad.source] == [f"{each}.png" for each in sources]
+    assert (good.name, bad.error) == ("%FFy", f"{sources[1]}.png: not an image of a known format")
+    assert here("segment", "n/\udcffy.png", "-o", "run/", *QUICK).code == 0
+    assert here("export", "run", "--as", "parquet", "-o", "e.parquet").code == 0
+    (exported,) = masks(machine.desk / "e.parquet")
+    assert exported.objects == good.objects
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("score", "1" + "0" * 400), ("height", "Infinity"), ("width", "-Infinity")]
+)
+def test_numbers_that_no_record_can_hold(desk: Path, here: Here, name: str, number: str) -> None:
+    assert here("segment", "photos/a.png", "-o", "rows.tar", *QUICK).code == 0
+    (photo,) = masks(desk / "rows.tar")
+    scored = name == "score"
+    row = parquet.record_of(photo if scored else replace(photo, objects=[]), "b")
+    (row["objects"][0] if scored else row)[name] = "here"
+    record = json.dumps(row).replace('"here"', number).encode()
+    with tarfile.open(desk / "rows.tar", "a") as tar:
+        header = tarfile.TarInfo("b.json")
+        header.size = len(record)
+        tar.addfile(header, io.BytesIO(record))
+    told = "crate: rows.tar: not a run of ours: not a photo's row (OverflowError: "
+    failed(here("export", "rows.tar", "--as", "coco"), 1, told)
 
 
 def test_a_file_of_one_shard_of_many(desk: Path, here: Here) -> None:

@@ -241,6 +241,14 @@ def test_options_without_meaning(here: Here, machine: Machine, tmp_path: Path) -
         ("--on", "ray://head"): "--on ray://head: give ray, for this machine, or ray://HOST:PORT",
         ("--on", "ray", "--features-cache", "c"): "--features-cache is a folder of this machine",
         ("--on", "ray", "--device", "cuda:1"): "--device cuda:1: with --on give cpu or cuda",
+        (
+            "--on",
+            "ray://head:\u00b2",
+        ): "--on ray://head:\u00b2: give ray, for this machine, or ray://HOST:PORT",
+        ("--on", "ray://head:0"): "--on ray://head:0: give ray, for this machine, or ray://HOST:PORT",
+        ("--on", "ray", "--gpus-per-worker", "inf"): "--gpus-per-worker inf: give a whole number, or a share",
+        ("--on", "ray", "--gpus-per-worker", "1e-320"): "--gpus-per-worker 9.99989e-321: give a whole",
+        ("--on", "ray", "--gpus-per-worker", "1.5"): "--gpus-per-worker 1.5: give a whole number, or a share",
         ("--on", "ray", "--device", "cpu", "--gpus-per-worker", "1"): "--gpus-per-worker is of GPUs",
     }.items():
         done = here("segment", "a.png", "-o", "out/", *asked)

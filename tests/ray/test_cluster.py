@@ -157,6 +157,25 @@ def test_a_cluster_that_nobody_answers_for(play: Callable[[Ray], Ray]) -> None:
     assert "ray start --head" in str(told.value)
 
 
+def test_nobody_answers_where_the_environment_says(
+    play: Callable[[Ray], Ray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray itself would wait for minutes."""
+    ray = play(Ray())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(DeviceError) as told, connected("ray"):
+        pytest.fail("it was reached")
+    assert str(told.value).startswith(f"RAY_ADDRESS {address}: nobody answers (")
+    assert ray.ended == 0
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(DeviceError, match=r"^ray: none of its nodes is alive$"), connected("ray"):
+            pytest.fail("it has no node")
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [

@@ -33,9 +33,10 @@ class Spreading:
             if flag := next((each for each, value in of_cluster.items() if value is not None), None):
                 raise UsageError(f"{flag} is of a cluster: give --on ray too")
             return
-        from cratecli.ray.cluster import refuse_address
+        from cratecli.ray.cluster import refuse_address, refuse_share
 
         refuse_address(self.on)
+        refuse_share(self.gpus_per_worker)
         if features_cache is not None:
             raise UsageError("--features-cache is a folder of this machine: leave it out, or --on")
         if piped:

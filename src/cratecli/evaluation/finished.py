@@ -68,8 +68,9 @@ class RunProtocol(EvaluationProtocol[Scores]):
     def __post_init__(self) -> None:
         """Raise `InputError` for a run of another command."""
         if (command := self.opened.made.get("command")) != self.command:
+            what = f"crate {command}" if isinstance(command, str) else "a command that it does not name"
             raise InputError(
-                f"{self.opened.name}: a run of crate {command}: crate evaluate {self.name} judges runs of "
+                f"{self.opened.name}: a run of {what}: crate evaluate {self.name} judges runs of "
                 f"crate {self.command}"
             )
 

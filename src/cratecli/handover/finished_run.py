@@ -198,31 +198,32 @@ def _named_before(
 
 
 def _checked(manifest: Path, number: int, row: ManifestRow) -> Annotated:
-    """Validate a row, and measure area and box from the masks; an empty mask is left out. Raises `InputError`."""
-    photo = row.annotated
     try:
-        check_size(photo.height, photo.width)
-        json.dumps(row.made, allow_nan=False)
-        for path in filter(None, (row.input, row.output)):
-            if b"\0" in os.fsencode(path):
-                raise ValueError(f"{path!r} is no path")
-        objects = [restore(each.rle, each.score, plain(each.label)) for each in photo.objects]
-        for each in objects:
-            if each.rle["size"] != [photo.height, photo.width]:
-                raise ValueError("a mask is not of its photo's size")
-            if not 0 <= each.score <= 1 or not each.label:
-                raise ValueError("an object has no score of 0 to 1, or no label")
+        return checked(row)
     except ValueError as error:
         raise InputError(f"{manifest}:{number}: not a row of a manifest ({error})") from None
+
+
+def checked(row: ManifestRow) -> Annotated:
+    """Validate a row, and measure area and box from the masks; an empty mask is left out. Raises `ValueError`."""
+    photo = row.annotated
+    check_size(photo.height, photo.width)
+    json.dumps(row.made, allow_nan=False)
+    if paths := [path for path in (row.input, row.output) if path and b"\0" in os.fsencode(path)]:
+        raise ValueError(f"{paths[0]!r} is no path")
+    objects = [restore(each.rle, each.score, plain(each.label)) for each in photo.objects]
+    for each in objects:
+        if each.rle["size"] != [photo.height, photo.width]:
+            raise ValueError("a mask is not of its photo's size")
+        if not (0 <= each.score <= 1 and each.label):
+            raise ValueError("an object has no score of 0 to 1, or no label")
     return replace(photo, objects=[each for each in objects if each.area])
 
 
 def _is_named(source: Path, name: str, root: Path) -> bool:
     """Tell whether a photo is called so from a folder on; what formats cannot hold is escaped in its name."""
-    if not source.is_relative_to(root):
-        return False
-    within = str(source.relative_to(root))
-    return name in (within, safe(within))
+    within = str(source.relative_to(root)) if source.is_relative_to(root) else None
+    return within is not None and name in (within, safe(within))
 
 
 def _asked(made: dict[str, Any]) -> tuple[object, object]:

@@ -11,12 +11,14 @@ from typing import Any, BinaryIO, NamedTuple
 
 from cratecli.errors import InputError, NothingMatchedError, OutputError, UsageError
 from cratecli.files import TEMPORARY, open_file
+from cratecli.handover.finished_run import checked
 from cratecli.io.formats import parquet, webdataset
 from cratecli.io.formats.record import Annotated
 from cratecli.io.sources.entry import is_entry
 from cratecli.io.sources.stores import open_object
 from cratecli.io.sources.tables import seekable
 from cratecli.io.urls import is_url, shown
+from cratecli.runs.inputs import refuse_no_path
 from cratecli.runs.manifest import MANIFEST, ManifestRow
 
 
@@ -41,8 +43,9 @@ def manifest_of(run: str) -> Iterator[tuple[Path, int | None]]:
     """Give the manifest of a run; of a file of rows one is written, for the block, and the photos that failed counted.
 
     Raises `InputError` for a file that is broken or not ours, `NothingMatchedError` for one without a photo that was
-    done, `OutputError` where none can be written, and `UsageError` for a URL that is of no such file.
+    done, `OutputError` where none can be written, and `UsageError` for what is no path, or a URL of no such file.
     """
+    refuse_no_path(run)
     reader = _READERS.get(PurePath(shown(run) if is_url(run) else run).suffix.lower())
     if is_url(run) and reader is None:
         raise UsageError(f"{shown(run)}: only .parquet and .tar are read by URL: download it first")
@@ -83,10 +86,13 @@ def _unpack(run: str, reader: RowReader, manifest: Path) -> int:
     try:
         with _opened(run) as stream:
             about = reader.about(stream)
-        made = (about.get("made") or [about.get("crate")])[0]
-        if not isinstance(made, dict):
+        ways = about.get("made") or [about.get("crate")]
+        made = ways[0] if isinstance(ways, list) else None
+        if not isinstance(made, dict) or not isinstance(made.get("command"), str):
             raise ValueError("does not say how it was made")
-        if made.get("weights_are") == "file":  # named from the file's folder on, which the manifest is not in
+        if made.get("weights_are") == "file" and isinstance(
+            made.get("weights"), str
+        ):  # named from the file's folder on, which the manifest is not in
             made["weights"] = os.path.abspath(place / made["weights"])  # noqa: PTH100
         options = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
         with _opened(run) as stream, manifest.open("w", encoding="utf-8") as rows:
@@ -104,6 +110,10 @@ def _unpack(run: str, reader: RowReader, manifest: Path) -> int:
                     options=options,
                     made=made | facts,
                 )
+                try:
+                    checked(row)
+                except ValueError as error:
+                    raise ValueError(f"{photo.name}: {error}") from None
                 rows.write(f"{row.to_json()}\n")
     except OSError as error:
         raise InputError(f"{name}: {error.strerror or error}") from None

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import platform
+import re
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -32,8 +33,15 @@ def refuse_address(on: str) -> None:
     if on == LOCAL:
         return
     host, colon, port = on.removeprefix(CLIENT).rpartition(":")
-    if not (on.startswith(CLIENT) and host and colon and port.isdigit() and int(port) < 1 << 16):
+    number = int(port) if re.fullmatch("[0-9]{1,5}", port) else 0
+    if not (on.startswith(CLIENT) and host and colon and 0 < number < 1 << 16):
         raise UsageError(f"--on {on}: give ray, for this machine, or ray://HOST:PORT")
+
+
+def refuse_share(gpus: float | None) -> None:
+    """Raise `UsageError` for GPUs of a worker that Ray cannot give: a share in ten-thousandths, or whole ones."""
+    if gpus and not (1e-4 <= gpus <= 1 or gpus.is_integer()):
+        raise UsageError(f"--gpus-per-worker {gpus:g}: give a whole number, or a share from 0.0001 to 1")
 
 
 @dataclass(frozen=True)
@@ -169,7 +177,8 @@ def connected(
     if ours:
         _reach(ray, on)
     try:
-        nodes = [each for each in ray.nodes() if each["Alive"]]
+        if not (nodes := [each for each in ray.nodes() if each["Alive"]]):
+            raise DeviceError(f"{on}: none of its nodes is alive")
         head = next((each for each in nodes if "node:__internal_head__" in each["Resources"]), nodes[0])
         shape, threads = _sized(on, nodes, device, workers, gpus)
         yield Cluster(on, ray, head["NodeID"], shape, threads)
@@ -183,19 +192,27 @@ def _reach(ray: Any, on: str) -> None:
     for name in ("ray", "ray.client_builder"):
         logging.getLogger(name).setLevel(logging.ERROR)
     environment = _environment()
+    asked = os.environ.get("RAY_ADDRESS", "") if on == LOCAL else on
     try:
+        _refuse_silent(asked)
         with warnings.catch_warnings(action="ignore"):
             if on == LOCAL:
                 ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
                 if hasattr(ray._private.worker, "print_to_stdstream"):  # to stdout, of nodes that died
                     ray._private.worker.print_to_stdstream = lambda *_, **__: None
                 return
-            host, _, port = on.removeprefix(CLIENT).rpartition(":")
-            with socket.create_connection((host.strip("[]"), int(port)), ANSWER):
-                pass
             ray.init(on, log_to_driver=False, runtime_env=environment)
     except Exception as error:
-        raise DeviceError(f"{on}: {_explained(error)}") from None
+        where = f"RAY_ADDRESS {asked}" if on == LOCAL and asked else on
+        raise DeviceError(f"{where}: {_explained(error)}") from None
+
+
+def _refuse_silent(address: str) -> None:
+    """Raise `OSError` for `HOST:PORT`, of Ray or its client, where nobody listens: Ray would wait for minutes."""
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
+    if host and port.isascii() and port.isdigit():
+        with socket.create_connection((host.strip("[]"), int(port)), ANSWER):
+            pass
 
 
 def _environment() -> Any:

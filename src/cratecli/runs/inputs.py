@@ -229,9 +229,9 @@ def _ending(name: str) -> str:
     return PurePath(name).suffix.lower()
 
 
-def refuse_no_path(output: str | None) -> None:
-    """Raise `UsageError` for an output that is no path."""
-    if output == "":
+def refuse_no_path(path: str | None) -> None:
+    """Raise `UsageError` for a run or an output that is no path."""
+    if path == "":
         raise UsageError("a path is empty")
 
 

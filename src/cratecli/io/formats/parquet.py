@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from cratecli.errors import UsageError
-from cratecli.io.formats.names import Keys
+from cratecli.io.formats.names import Keys, plain
 from cratecli.io.formats.record import Annotated, AnnotatedPhotos, restore
 
 ROWS = 1000  # of a group: what a viewer reads to show a page
@@ -56,9 +56,23 @@ def write(photos: AnnotatedPhotos, info: Mapping[str, Any], stream: BinaryIO) ->
     schema = _schema(arrow, info)
     with arrow.parquet.ParquetWriter(stream, schema, compression="zstd") as writer:
         key = Keys()
-        rows = (record_of(photo, key(photo.name)) for photo in photos)
+        rows = (_writable(record_of(photo, key(photo.name))) for photo in photos)
         while group := list(islice(rows, ROWS)):
             writer.write_batch(arrow.RecordBatch.from_pylist(group, schema=schema))
+
+
+def _writable(row: dict[str, Any]) -> dict[str, Any]:
+    """Escape paths, and errors that name them, where they are no UTF-8, which is all that Parquet holds."""
+    texts = {name: row[name] for name in ("key", "input", "error") if row[name] is not None}
+    return row | {name: plain(text) for name, text in texts.items() if not _is_utf8(text)}
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def record_of(photo: Annotated, key: str) -> dict[str, Any]:
@@ -137,7 +151,7 @@ def photo_of(row: object) -> Annotated:
         if any(each.rle["size"] != [row["height"], row["width"]] for each in objects):
             raise ValueError(f"{name}: a mask is not of its photo's size")
         return Annotated(name, int(row["height"]), int(row["width"]), objects, **about)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"not a photo's row ({type(error).__name__}: {error})") from None
 
 
