@@ -169,6 +169,7 @@ def test_what_had_failed_and_what_was_retouched_is_said(here: Here, data: Path) 
         (("saliency", "set", "--run", ""), 2, "a path is empty"),
         (("saliency", "set", "--run", "set/images/a.png"), 1, "not a row of a manifest"),
         (("saliency", "set", "--run", "set/images"), 1, "the folder is no run"),
+        (("saliency", "set", "--run", "rows/"), 1, "the folder is no run; rows/of.manifest.jsonl is one"),
         (("saliency", "set", "--run", "s3://bucket/run/"), 2, "only .parquet and .tar are read by URL"),
         (
             ("saliency", "set", "--run", "found/"),
@@ -190,6 +191,8 @@ def test_what_is_no_run_of_these_photos(
         here("segment", "set/images", "-o", "mixed/", *SEGMENT, "--keep", "mean", "--include", "a*").code == 0
     )
     assert here("objects", "set/images", "-o", "found/", "--size", "32").code == 0
+    if "rows/" in words:
+        assert here("segment", "set/images", "-o", "rows/of.parquet", *SEGMENT).code == 0
     assert here("heads", "set/images/a.png", "--as", "npz", "-o", "heads/").code == 0
     coco(machine.desk / "boxes", (photo(36, 48, 0), [DISC]))
     pairs(machine.desk / "other", "masks", (photo(36, 48, 50), labelled((DISC, 255), height=36, width=48)))

@@ -207,7 +207,10 @@ class Run:
             return
         how = (running.model, running.device, running.dtype)
         chosen = engine_for(self.plan, running.model, engine, running.device, running.dtype)
-        with self._spreading.reached(self.plan, chosen, *how) as (model, self._carrier):
+        with self._spreading.reached(self.plan, chosen, *how, note=self._report.note) as (
+            model,
+            self._carrier,
+        ):
             yield model
 
     @contextmanager

@@ -1,6 +1,6 @@
 """Which machines a run is spread over: this one, or those of a cluster of Ray."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,9 +48,16 @@ class Spreading:
 
     @contextmanager
     def reached(
-        self, plan: "Plan", engine: "EngineChoice", model: str | None, device: str, dtype: str
+        self,
+        plan: "Plan",
+        engine: "EngineChoice",
+        model: str | None,
+        device: str,
+        dtype: str,
+        *,
+        note: Callable[[str], None],
     ) -> "Iterator[tuple[Model, Carrier]]":
-        """Reach the cluster, and load the model on one of its workers.
+        """Reach the cluster, which is noted, and load the model on one of its workers.
 
         Raises `UsageError`, `WeightsError` and `DeviceError`.
         """
@@ -60,7 +67,7 @@ class Spreading:
 
         choice, root = ModelChoice(model, engine, device, dtype), Path.cwd()
         gpus = 0.0 if device == "cpu" else self.gpus_per_worker
-        with connected(self.on or "", device=device, workers=self.workers, gpus=gpus) as cluster:
+        with connected(self.on or "", device=device, workers=self.workers, gpus=gpus, note=note) as cluster:
             cluster.refuse_unready(choice, plan.read_here, root)
             known, choice = cluster.describe(choice, root)
             yield known, RayCarrier(cluster, choice)

@@ -35,11 +35,11 @@ class RunModel:
 class FinishedPhoto:
     """Names one photo of a finished run, and locates its manifest row.
 
-    The row is the `number`th of the manifest, from 1, and takes `length` bytes from byte `start` on. `source` is
-    the photo's path, `sha256` that of its bytes. `name` is its name inside an annotation file, `file` its path in
-    an output folder, without an extension; neither leads out of its folder. `range` says how its numbers were read,
-    `model` which model saw it, if its row says so. `output` is what the run wrote of it, with its hash then, and
-    whether that is the one mask of `segment`. `score`, 0–1, is its objects' mean, 0 without any. `entry`: see `Entry`.
+    The row is the `number`th of the manifest, from 1, and takes `length` bytes from byte `start`. `source` is the
+    photo's path, `sha256` that of its bytes. `name` is its name in an annotation file, `file` its path in an output
+    folder, without extension; neither leads out of it. `range` says how its numbers were read, `model` which model
+    saw it, if its row says so. `output` is what the run wrote of it, with its hash then, and whether that is the
+    one mask of `segment`. `score`, 0–1, is its objects' mean, 0 without any. `entry`: see `Entry`.
     """
 
     number: int
@@ -74,9 +74,9 @@ class FinishedRun:
     Photos are in the order of their names, so that memory does not grow with the manifest and the order in which
     they were finished does not matter. `protected` are the real paths of the run's photos, outputs and manifest;
     `info` is the provenance that annotation files have room for. `gone` are the paths of photos that are no longer
-    there, whether they are listed or not; if they are not, `before` are all photos, as an export named them then.
-    Photos that are not there with their whole folder may be `away`. Each of `changes` is made to a photo's objects as
-    they are read; `options` are what was asked for to that end, as provenance has them.
+    there, listed or not; if not, `before` are all photos, as an export named them then. Those that are not there
+    with their whole folder may be `away`. Each of `changes` is made to a photo's objects as they are read;
+    `options` are what was asked for to that end.
     """
 
     manifest: Path
@@ -145,7 +145,8 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
     """
     manifest = path / MANIFEST if path.is_dir() else path
     if path.is_dir() and not manifest.exists():
-        raise InputError(f"{manifest}: No such file: the folder is no run; crate segment -o FOLDER makes one")
+        hint = [*map("{} is one".format, path.glob(f"*.{MANIFEST}")), "crate segment -o FOLDER makes one"]
+        raise InputError(f"{manifest}: No such file: the folder is no run; {hint[0]}")
     without_masks: str | None = None
     last: dict[str, tuple[int, Line]] = {}
     made: dict[str, dict[str, Any]] = {}  # by the options' digest
@@ -156,8 +157,7 @@ def read_run(path: Path, *, prune: bool = False) -> FinishedRun:
         if (command := row.made.get("command")) in ("heads", "layers", "explore"):
             without_masks = command
             continue
-        without = row.model_copy(update={"made": {}, "objects": []})
-        last[row.input] = number, replace(line, row=without)
+        last[row.input] = number, replace(line, row=row.model_copy(update={"made": {}, "objects": []}))
         made.setdefault(row.options, row.made)
         scores[number] = annotated.score
     if not last and without_masks:

@@ -154,9 +154,14 @@ def in_one_line(error: BaseException) -> str:
 
 @contextmanager
 def connected(
-    on: str, *, device: str = "auto", workers: int | None = None, gpus: float | None = None
+    on: str,
+    *,
+    device: str = "auto",
+    workers: int | None = None,
+    gpus: float | None = None,
+    note: Callable[[str], None] = lambda _text: None,
 ) -> Iterator[Cluster]:
-    """Reach a cluster, or start one on this machine, and leave it, or end it, with the block.
+    """Reach a cluster, or start one on this machine, which is noted, and leave it, or end it, with the block.
 
     Raises `UsageError` where Ray is missing, and `DeviceError` where nobody answers, or the cluster is too small.
     """
@@ -175,6 +180,7 @@ def connected(
         raise UsageError(f"--on {on} {missing}; run: pip install 'cratecli[ray]'") from None
     ours = not ray.is_initialized()
     if ours:
+        note(f"--on {on}: reaching Ray and loading the model there, which may take a minute")
         _reach(ray, on)
     try:
         if not (nodes := [each for each in ray.nodes() if each["Alive"]]):
