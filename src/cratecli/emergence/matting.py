@@ -72,7 +72,7 @@ def _loaded(note: Callable[[str], None]) -> Any:
     if "pymatting" not in sys.modules:
         from numba.core import event
 
-        class Compiling(event.Listener):
+        class Compiling(event.Listener):  # type: ignore[misc, unused-ignore] # where there is no numba, a listener is Any
             """Says once that something is compiled."""
 
             told = False
