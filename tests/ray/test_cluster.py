@@ -259,3 +259,12 @@ def test_an_environment_for_the_workers_is_that_of_ray_s_own_variable(
         with pytest.raises(UsageError, match="RAY_JOB_CONFIG_JSON is no JSON"), connected("ray"):
             pytest.fail("it was reached")
     assert cluster.in_one_line(RuntimeError()) == "RuntimeError"
+
+
+def test_what_a_cluster_prints_stays_off_our_streams(capfd: pytest.CaptureFixture[str]) -> None:
+    logs: Any = pytest.importorskip("ray.util.client.logsclient", reason="ray[client] is not installed")
+    cluster._silence_client()
+    for level in (-1, -2):  # as the client is told of stdout and stderr
+        logs.LogstreamClient.stdstream(None, level=level, msg="a node says")
+    logs.logger.warning("a node warns")
+    assert capfd.readouterr() == ("", "")

@@ -8,7 +8,7 @@ import re
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -207,10 +207,19 @@ def _reach(ray: Any, on: str) -> None:
                 if hasattr(ray._private.worker, "print_to_stdstream"):  # to stdout, of nodes that died
                     ray._private.worker.print_to_stdstream = lambda *_, **__: None
                 return
+            _silence_client()
             ray.init(on, log_to_driver=False, runtime_env=environment)
     except Exception as error:
         where = f"RAY_ADDRESS {asked}" if on == LOCAL and asked else on
         raise DeviceError(f"{where}: {_explained(error)}") from None
+
+
+def _silence_client() -> None:
+    """Keep off our streams what the cluster's processes print: Ray's client passes it on, whatever it is told."""
+    with suppress(ImportError):  # without grpc there is no client, as Ray will say
+        logs: Any = import_module("ray.util.client.logsclient")
+        logs.logger.setLevel(logging.ERROR)
+        logs.LogstreamClient.stdstream = lambda *_, **__: None
 
 
 def _refuse_silent(address: str) -> None:
