@@ -65,6 +65,15 @@ def same_numbers() -> None:
         torch.set_num_threads(1)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Keep the few numbers of a test from waiting for threads of NumPy's and scikit-learn's that they do not need."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    with threadpool_limits(1):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def shapes_checked(request: pytest.FixtureRequest) -> None:
     """Check shapes and types, but where a whole question, command or benchmark runs: parts have tests of their own."""

@@ -3,7 +3,7 @@
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import pytest
 import sklearn.cluster  # noqa: F401 - its threads can be held back once they are there
 import torch
 from safetensors.torch import save_file
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from cratecli.io.formats.indexed import tint, voc_palette
 from cratecli.model.config import CrateConfig
@@ -26,14 +25,7 @@ CONFIG = CrateConfig(patch_size=4, width=12, heads=3, depth=3, image_size=16, cl
 Tree = dict[str, bytes]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Keep the few tokens and points from waiting for threads that they do not need."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

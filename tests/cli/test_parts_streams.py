@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import pytest
 import sklearn.cluster  # noqa: F401 - its threads can be held back once they are there
 import torch
 from safetensors.torch import save_file
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from cratecli.model.config import CrateConfig
 from cratecli.model.crate import Crate
@@ -30,14 +29,7 @@ RULES = ("attention", "pca", "none")
 Parts = Callable[..., Done]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Keep the few tokens and points from waiting for threads that they do not need."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,11 @@
-"""Tests of what workers do, in this process: it has as many threads afterwards as before."""
+"""Tests of what workers do, in this process: they leave it the number of threads that it had."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
-import torch
 
 
 @pytest.fixture(autouse=True)
-def _threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Put back the number of threads that a worker's model is loaded for."""
+def _threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put back the variable that a worker's model is loaded by; torch's threads are set before every test."""
     monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)

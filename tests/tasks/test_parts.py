@@ -14,7 +14,6 @@ import sklearn.cluster  # noqa: F401 - its threads can be held back once they ar
 import torch
 from jaxtyping import Float
 from PIL import Image
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 import cratecli
@@ -44,14 +43,7 @@ from tests.support.photos import photo
 CONFIG = CrateConfig(patch_size=4, width=12, heads=3, depth=3, image_size=16, classes=0)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Keep the few tokens and points from waiting for threads that they do not need."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class ColourSeer(WhiteBox):

@@ -87,21 +87,14 @@ def decode(row: Mapping[str, Any], *, order: bytes) -> Iterator[Row]:
 
 
 def _decode(items: list[Item], order: Order) -> Iterator[Item]:
+    desk = Desk(order.model, order.batch_size, max_pixels=order.max_pixels, range=order.range)
     for each in items:
         if isinstance(each, Carried) and isinstance(each.state, bytes):
-            notes: list[str] = []
-            desk = Desk(
-                order.model,
-                order.batch_size,
-                max_pixels=order.max_pixels,
-                range=order.range,
-                note=notes.append,
-            )
             try:
                 each.state = decoded(each.job, each.state, each.sha256, desk)
+                yield from map(Noted, each.state.notes)
             except CrateError as error:
                 each.state = error
-            yield from map(Noted, notes)
         yield each
 
 
@@ -115,15 +108,14 @@ class Look:
             self._model = load_here(self._order.choice)
         self._notes: list[str] = []
         self._stack = ExitStack()
-        self._line = self._opened(self._order.batch_size)
+        self._line = self._opened()
 
-    def _opened(self, together: int) -> "Pipeline[tuple[DecodedPhoto, list[View]]]":
+    def _opened(self) -> "Pipeline[tuple[DecodedPhoto, list[View]]]":
         self._stack.close()
         self._stack.enter_context(one_thread_each())
         order = self._order
-        desk = Desk(
-            self._model, together, max_pixels=order.max_pixels, range=order.range, note=self._notes.append
-        )
+        limits: Any = {"max_pixels": order.max_pixels, "range": order.range}
+        desk = Desk(self._model, order.batch_size, note=self._notes.append, **limits)
         line = Pipeline(desk, order.question, lambda photo, views: (photo, views), as_it_is)
         return self._stack.enter_context(line)
 
@@ -143,7 +135,7 @@ class Look:
                         waiting[photo.job].state = (photo, views)
         except Exception:
             items.append(Fault(traceback.format_exc()))
-            self._line = self._opened(self._order.batch_size)
+            self._line = self._opened()
         items += [Noted(each) for each in self._notes]
         self._notes.clear()
         return pack(items)
