@@ -29,7 +29,7 @@ def observe(
     mirrored back. `clicks` are patches of the images as they are given. Raises `FloatingPointError` where attention is
     not finite.
     """
-    kept: dict[int, tuple[np.ndarray, ...]] = {}
+    kept: dict[int, tuple[Tensor, Tensor, np.ndarray]] = {}
     clicked: dict[int, np.ndarray] = {}
     zeros: dict[int, np.ndarray] = {}
     unknown = np.full(len(images), np.nan, np.float32)
@@ -44,7 +44,7 @@ def observe(
                 if mirrored:
                     attention, tokens = attention.flip(-1), tokens.flip(2)
                 rate = coding_rate(state.subspaces).float().numpy() if trace else unknown
-                kept[state.index] = attention.cpu().numpy(), tokens.cpu().numpy(), rate
+                kept[state.index] = attention, tokens, rate
                 if clicks is not None:
                     clicked[state.index] = clicked_attention(
                         lambda patch, state=state: _attention_of(state, patch),  # type: ignore[misc]
@@ -54,9 +54,12 @@ def observe(
                     )
             if state.index == max(layers) + trace:
                 break
-    return as_views(
-        {layer: (*parts, zeros.get(layer, unknown)) for layer, parts in kept.items()}, layers, clicked
-    )
+        # Copied behind the last layer: a copy waits for the device, which would idle between layers.
+        parts = {
+            layer: (attention.cpu().numpy(), tokens.cpu().numpy(), rate, zeros.get(layer, unknown))
+            for layer, (attention, tokens, rate) in kept.items()
+        }
+    return as_views(parts, layers, clicked)
 
 
 def _attention_of(state: LayerState, patch: int) -> np.ndarray:

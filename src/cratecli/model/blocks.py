@@ -210,6 +210,18 @@ class LinearStem(nn.Module):
         return tokens
 
 
+def embed_patches(
+    images: Float[Tensor, "b 3 h w"], convolution: nn.Conv2d
+) -> Float[Tensor, "b rows cols d"]:
+    """Convolve images by a kernel whose stride is its side, as a product.
+
+    cuDNN's convolutions round float32 to TF32 on a GPU unless the whole process forbids it; products do not.
+    """
+    cells = cut(images, convolution.kernel_size[0])
+    patches = cells.permute(0, 2, 4, 1, 3, 5).flatten(3)  # b rows cols (c p1 p2)
+    return functional.linear(patches, convolution.weight.flatten(1), convolution.bias)
+
+
 class ConvStem(nn.Module):
     """Cut patches with one strided convolution with bias (CRATE-α, CRATE-MAE)."""
 
@@ -220,7 +232,4 @@ class ConvStem(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b m d"]:
         """Turn images into patch tokens, row by row."""
-        cells = cut(images, self.convolution.kernel_size[0])
-        patches = cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)  # b (rows cols) (c p1 p2)
-        # A product, not a convolution: cuDNN's round to TF32 on a GPU unless the whole process forbids it.
-        return functional.linear(patches, self.convolution.weight.flatten(1), self.convolution.bias)
+        return embed_patches(images, self.convolution).flatten(1, 2)

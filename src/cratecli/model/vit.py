@@ -15,7 +15,7 @@ from timm.models.eva import Eva, EvaAttention, EvaBlock
 from timm.models.vision_transformer import Attention, Block, VisionTransformer
 from torch import Tensor
 
-from cratecli.model.blocks import Projection, split_heads
+from cratecli.model.blocks import Projection, embed_patches, split_heads
 from cratecli.model.unroll import LayerState, WhiteBox, patch_grid
 from cratecli.wording import nearest
 
@@ -56,7 +56,8 @@ class UnrolledViT(WhiteBox):
     def unroll(self, images: Float[Tensor, "b 3 h w"]) -> Iterator[LayerState]:
         """Yield each block's state before its attention is computed, the pooling head's, and the final tokens."""
         grid, vit, prefix = patch_grid(images, self.patch_size), self.vit, self.vit.num_prefix_tokens
-        embedded: Any = vit._pos_embed(vit.patch_embed(images))
+        embed: Any = vit.patch_embed
+        embedded: Any = vit._pos_embed(embed.norm(embed_patches(images, embed.proj)))
         tokens, rope = embedded if isinstance(vit, Eva) else (embedded, None)
         tokens = vit.norm_pre(tokens)
         each_its_own: bool = rope is not None and getattr(vit, "rope_mixed", False)

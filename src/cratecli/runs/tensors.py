@@ -33,9 +33,12 @@ def model_inputs(photos: Sequence[RGB], grid: Grid, model: WhiteBox) -> torch.Te
 
 
 def as_inputs(fitted: np.ndarray, model: Model) -> torch.Tensor:
-    """Bring fitted photos to the model's device and number format."""
+    """Bring fitted photos to the model's device and number format; a GPU fetches them while this process goes on."""
     parameter = next(white_box(model).parameters())
-    return torch.from_numpy(fitted).to(parameter.device, parameter.dtype)
+    batch = torch.from_numpy(fitted)
+    if parameter.device.type == "cuda":
+        batch = batch.pin_memory()
+    return batch.to(parameter.device, non_blocking=True).to(parameter.dtype)
 
 
 def white_box(model: Model) -> WhiteBox:
