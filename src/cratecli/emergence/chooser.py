@@ -48,6 +48,11 @@ class Judged:
         """Give the masks: 1 inside, 0 outside."""
         return (self.soft > 0.5).astype(float)
 
+    @property
+    def size(self) -> Size:
+        """Give the size at which the photo was divided into superpixels, px."""
+        return Size(*self.pixels.labels.shape)
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:

@@ -1,46 +1,81 @@
-"""What a mask head reads of a view and its photo, and the soft map that it draws."""
+"""What a mask head reads of a photo, of the model's views of it and of their vote. Imports no torch."""
 
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Float
 
-from cratecli.arrays import RGB
+from cratecli.arrays import RGB, Soft
 from cratecli.emergence.features import View
-from cratecli.geometry import Grid
-from cratecli.model.mask_head import CELL, HeadInputs, MaskHead
+from cratecli.geometry import Grid, Size
+from cratecli.model.head_inputs import CELL, FINE, VOTE, HeadInputs, MaskHeadConfig
+
+_MOST = 4  # channels that OpenCV resizes at once, quickly
 
 
-def head_inputs(photos: Sequence[RGB], views: Sequence[View]) -> HeadInputs:
-    """Gather what a head reads of photos, each with its view of the head's layers; all views lie on one grid.
+def head_inputs(photo: RGB, views: Sequence[View], vote: Soft | None, config: MaskHeadConfig) -> HeadInputs:
+    """Gather what a head reads of one photo, seen at the head's sizes; without a `vote` (0–1) it reads zeros.
 
     Tokens are L2-normalised layer by layer and scaled by the root of their width: variance one. Log-attention has mean
     zero over patches.
     """
-    grid = views[0].grid
-    tokens = np.stack([view.unit_tokens() for view in views]).transpose(0, 3, 1, 2)
-    attention = np.log(np.stack([view.attention for view in views]) + 1e-8).reshape(len(views), -1, *grid)
-    maps = attention - attention.mean(axis=(-2, -1), keepdims=True)
-    scaled = tokens * np.sqrt(views[0].tokens.shape[-1])
-    shown = np.stack([fitted(photo, grid) for photo in photos])
-    plain = (np.ascontiguousarray(each, np.float32) for each in (shown, scaled, maps))
-    return HeadInputs(*map(torch.from_numpy, plain))
+    own, finest = views[config.place], views[config.finest]
+    grid = own.grid
+    twice = Grid(FINE * grid.rows, FINE * grid.cols)
+    maps = [resized(_log_attention(views[place]), grid) for place in config.coarse]
+    return HeadInputs(
+        photo=fitted(photo, grid),
+        vote=fitted_vote(vote, grid),
+        tokens=scaled_tokens(own),
+        maps=np.concatenate(maps),
+        fine_tokens=resized(scaled_tokens(finest), twice),
+        fine_maps=resized(_log_attention(finest), twice),
+    )
+
+
+def scaled_tokens(view: View) -> Float[np.ndarray, "channels rows cols"]:
+    """Give unit tokens of all layers, scaled to variance one."""
+    return np.ascontiguousarray(
+        np.moveaxis(view.unit_tokens() * np.sqrt(view.tokens.shape[-1]), -1, 0), np.float32
+    )
+
+
+def _log_attention(view: View) -> Float[np.ndarray, "maps rows cols"]:
+    logs = np.log(view.attention + 1e-8).reshape(-1, *view.grid)
+    return np.asarray(logs - logs.mean(axis=(1, 2), keepdims=True), np.float32)
+
+
+def resized(channels: Float[np.ndarray, "c rows cols"], grid: Grid) -> Float[np.ndarray, "c rows2 cols2"]:
+    """Resample channels bilinearly to another grid."""
+    if channels.shape[1:] == tuple(grid):
+        return channels
+    parts = [
+        cv2.resize(
+            np.ascontiguousarray(np.moveaxis(channels[start : start + _MOST], 0, -1)), (grid.cols, grid.rows)
+        )
+        for start in range(0, len(channels), _MOST)
+    ]
+    return np.concatenate([np.atleast_3d(part) for part in parts], axis=-1).transpose(2, 0, 1)
 
 
 def fitted(photo: RGB, grid: Grid) -> Float[np.ndarray, "3 fitted_height fitted_width"]:
     """Fit a photo to a grid, `CELL` px a patch; 0–1 less a half."""
-    height, width = grid.pixels(CELL)
-    how = cv2.INTER_AREA if photo.shape[0] * photo.shape[1] > height * width else cv2.INTER_LINEAR
-    small = (
-        photo if photo.shape[:2] == (height, width) else cv2.resize(photo, (width, height), interpolation=how)
-    )
+    small = _fit(photo, Size(*grid.pixels(CELL)))
     return np.asarray(small.transpose(2, 0, 1).astype(np.float32) / 255 - 0.5)
 
 
-def draw_soft(head: MaskHead, photo: RGB, view: View) -> Float[np.ndarray, "half_height half_width"]:
-    """Let a head draw one photo's soft mask, 0–1, at half its size; 0.5 is the edge."""
-    with torch.inference_mode():
-        drawn: np.ndarray = torch.sigmoid(head(head_inputs([photo], [view])).fine[0]).numpy()
-    return drawn
+def fitted_vote(vote: Soft | None, grid: Grid) -> Float[np.ndarray, "1 half_height half_width"]:
+    """Fit a vote to a grid, `VOTE` px a patch, −1 to 1; none is zeros."""
+    size = Size(*grid.pixels(VOTE))
+    if vote is None:
+        return np.zeros((1, *size), np.float32)
+    return np.asarray(2 * _fit(vote.astype(np.float32), size)[None] - 1, np.float32)
+
+
+def _fit(picture: np.ndarray, size: Size) -> np.ndarray:
+    height, width = picture.shape[:2]
+    if (height, width) == size:
+        return picture
+    how = cv2.INTER_AREA if height * width > size.height * size.width else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (size.width, size.height), interpolation=how))

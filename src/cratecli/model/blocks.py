@@ -210,9 +210,7 @@ class LinearStem(nn.Module):
         return tokens
 
 
-def embed_patches(
-    images: Float[Tensor, "b 3 h w"], convolution: nn.Conv2d
-) -> Float[Tensor, "b rows cols d"]:
+def embed_patches(images: Float[Tensor, "b 3 h w"], convolution: nn.Conv2d) -> Float[Tensor, "b rows cols d"]:
     """Convolve images by a kernel whose stride is its side, as a product.
 
     cuDNN's convolutions round float32 to TF32 on a GPU unless the whole process forbids it; products do not.

@@ -1,71 +1,35 @@
-"""A mask head: a small convolutional network that draws a mask from a frozen model's features and the photo.
+"""A mask head: a small convolutional network that draws a mask from a frozen model's features, its vote and the photo.
 
-It is trained by the model on its own sure masks (`crate self-train`). Features lie on the patch grid; the photo comes
-with 8 px a patch, whatever the model's patch size. A U-Net's way down reads the photo, the features join on the patch
-grid, where residual blocks of growing dilation and a mean over the photo see it whole, and the way up follows the
-photo's edges (2015: 1505.04597; residual blocks: 1603.05027; dilation: 1511.07122).
+It is trained by the model on its own sure masks (`crate self-train`). It begins with the mask that the model's heads
+vote for, and learns where the vote is wrong. Features lie on the patch grid, those of the finest view on one twice as
+fine; the photo comes with 8 px a patch, whatever the model's patch size. A U-Net's way down reads the photo and the
+vote, the features join on their grids, where residual blocks of growing dilation and a mean over the photo see it
+whole, and the way up follows the photo's edges (2015: 1505.04597; residual blocks: 1603.05027; dilation: 1511.07122).
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from pydantic import ConfigDict, Field, ValidationError
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cratecli.errors import validation_message
+from cratecli.model.head_inputs import MaskHeadConfig
 
-CELL = 8  # px of the photo a patch, as the head sees it
-Reads = Literal["both", "photo", "model"]
-_Count = Annotated[int, Field(strict=True, ge=1, le=65_536)]
 _GROUPS = 8  # of group normalisation: a photo's mask hangs on no other of its batch
 _DILATIONS = (1, 2, 4, 1)
+_TRUST = 2.0  # in the vote, at first: its logit where it is sure
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class MaskHeadConfig:
-    """Describe a mask head: the model it belongs to, what it reads of it, and its width.
-
-    `model_sha256` is the hash of the model's checkpoint file. `layers`, from 0, are those whose attention (`heads`
-    maps each) and subspace tokens (`token_width` channels each) are read, of the photo at the short side `size`, px.
-    `reads` leaves out the photo or the model's features, to tell what each is worth.
-    """
-
-    model_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    layers: tuple[Annotated[int, Field(strict=True, ge=0, le=1023)], ...]
-    heads: _Count
-    token_width: _Count
-    size: Annotated[int, Field(strict=True, ge=1, le=1536)] = 96
-    width: Annotated[int, Field(strict=True, ge=16, le=1024, multiple_of=32)] = 64
-    reads: Reads = "both"
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "MaskHeadConfig":
-        """Build from plain data. Raises `ValueError` for unknown, missing or unfit fields."""
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            raise ValueError(validation_message(error)) from None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give plain data, as stored in the file's metadata."""
-        return asdict(self)
-
-
-class HeadInputs(NamedTuple):
-    """What a mask head reads of photos: see `emergence.mask_features`.
-
-    `photo` is 0–1 less a half; `tokens` are unit tokens of all layers, scaled to variance one; `maps` the log-attention
-    of all layers and heads, with mean zero.
-    """
+class HeadTensors(NamedTuple):
+    """What `HeadInputs` holds, of a batch of photos, as tensors."""
 
     photo: Float[Tensor, "b 3 height width"]
+    vote: Float[Tensor, "b 1 half_height half_width"]
     tokens: Float[Tensor, "b channels rows cols"]
     maps: Float[Tensor, "b maps rows cols"]
+    fine_tokens: Float[Tensor, "b fine_channels fine_rows fine_cols"]
+    fine_maps: Float[Tensor, "b fine_maps fine_rows fine_cols"]
 
 
 class MaskLogits(NamedTuple):
@@ -94,16 +58,21 @@ class Residual(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """The network: photo and features in, logits of the mask out."""
+    """The network: what a head reads in, logits of the mask out."""
 
-    def __init__(self, config: MaskHeadConfig) -> None:
-        """Make a head with random weights."""
+    def __init__(self, config: MaskHeadConfig, *, channels: tuple[int, int] | None = None) -> None:
+        """Make a head with random weights; `channels` are those of tokens and fine tokens that were projected."""
         super().__init__()
         self.config = config
         layers, width = len(config.layers), config.width
         fine, middle = width // 4, width // 2
-        self.tokens = nn.Conv2d(layers * config.token_width, width, 1, bias=False)
-        self.maps = nn.Conv2d(layers * config.heads, width, 1)
+        tokens, fine_tokens = channels or (layers * config.token_width,) * 2
+        self.tokens = nn.Conv2d(tokens, width, 1, bias=False)
+        self.maps = nn.Conv2d(len(config.coarse) * layers * config.heads, width, 1)
+        self.fine_tokens = nn.Conv2d(fine_tokens, middle, 1, bias=False)
+        self.fine_maps = nn.Conv2d(layers * config.heads, middle, 1)
+        self.vote = nn.Conv2d(1, fine, 3, padding=1, bias=False)
+        self.trust = nn.Parameter(torch.tensor(_TRUST))
         self.down = nn.ModuleList(
             nn.Conv2d(before, after, 3, stride=2, padding=1)
             for before, after in ((3, fine), (fine, middle), (middle, width))
@@ -118,14 +87,19 @@ class MaskHead(nn.Module):
         self.join = nn.ModuleList(Residual(each) for each in (middle, fine))
         self.fine = nn.Conv2d(fine, 1, 1)
 
-    def forward(self, inputs: HeadInputs) -> MaskLogits:
+    def forward(self, inputs: HeadTensors) -> MaskLogits:
         """Draw masks."""
-        reads = self.config.reads
-        photo = torch.zeros_like(inputs.photo) if reads == "model" else inputs.photo
+        photo = torch.zeros_like(inputs.photo) if self.config.reads == "model" else inputs.photo
+        seen = self.config.reads != "photo"
         high = self.down[0](photo)
-        middle = self.detail(self.down[1](functional.relu(high)))
+        if seen:
+            high = high + self.vote(inputs.vote)
+        middle = self.down[1](functional.relu(high))
+        if seen:
+            middle = middle + self.fine_tokens(inputs.fine_tokens) + self.fine_maps(inputs.fine_maps)
+        middle = self.detail(middle)
         body = self.down[2](functional.relu(middle))
-        if reads != "photo":
+        if seen:
             body = body + self.tokens(inputs.tokens) + self.maps(inputs.maps)
         for block in self.blocks:
             body = block(body)
@@ -133,7 +107,10 @@ class MaskHead(nn.Module):
         coarse = self.coarse(body)
         for up, skip, join in zip(self.up, (middle, high), self.join, strict=True):
             body = join(_enlarged(up(body), skip) + skip)
-        return MaskLogits(self.fine(functional.relu(body))[:, 0], coarse[:, 0])
+        drawn = self.fine(functional.relu(body))
+        if seen:
+            drawn = drawn + self.trust * inputs.vote
+        return MaskLogits(drawn[:, 0], coarse[:, 0])
 
 
 def _enlarged(values: Tensor, like: Tensor) -> Tensor:

@@ -11,17 +11,13 @@ from typing import TYPE_CHECKING, Any
 from cratecli.arrays import RGB, Soft
 from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.masks import enlarge
-from cratecli.emergence.rules import Keep
 from cratecli.errors import UsageError
-from cratecli.geometry import Size, fit_grid
+from cratecli.geometry import Size
 from cratecli.model.engine import Model, WeightsId
 from cratecli.tasks.options import NO_HEAD
 
 if TYPE_CHECKING:
     from cratecli.weights.mask_heads import LoadedHead
-
-EDGE = 0.5
-"""The cut on a head's soft map: it draws probabilities."""
 
 
 def find_head(name: str, model: Model) -> "LoadedHead | None":
@@ -55,35 +51,32 @@ def head_id(name: str, model: Model) -> WeightsId | None:
     return None if head is None else WeightsId(name, head.sha256)
 
 
-def with_head_views(model: Model, recipe: Mapping[str, Any], keep: Keep) -> tuple[int, ...]:
-    """Give the sizes of a recipe with the one that its head reads; `keep` is the model's own threshold rule.
+def check_head(model: Model, recipe: Mapping[str, Any], default: Mapping[str, Any]) -> None:
+    """Check that a recipe asks what its head reads; `default` is the model's own recipe.
 
-    Raises `UsageError` for layers that the head lacks, and for options that it leaves no choice.
+    Raises `UsageError` for other layers, sizes or heads, or another threshold rule, and what `load_head` raises.
     """
-    name, layers, sizes = recipe["head"], recipe["layers"], recipe["sizes"]
+    name = recipe["head"]
     head = find_head(name, model)
     if head is None:
-        return tuple(sizes)
-    if recipe["keep"] != keep or not recipe["frame"]:
-        raise UsageError("a mask head draws the mask, cut at 0.5: leave --keep and --no-frame out")
-    if lacking := set(head.config.layers) - set(absolute_layers(layers, model.depth)):
-        needed = ",".join(map(str, head.config.layers))
-        raise UsageError(
-            f"{name} reads layers {needed}, and layer {min(lacking)} is not asked: leave --layer out"
-        )
-    return tuple(dict.fromkeys((*sizes, head.config.size)))
+        return
+    for field, option in {"heads": "--heads", "keep": "--keep"}.items():
+        if recipe[field] != default[field]:
+            raise UsageError(f"a mask head mends what heads auto choose, cut at 0.5: leave {option} out")
+    read = {"layers": head.config.layers, "sizes": head.config.sizes}
+    asked = {"layers": absolute_layers(recipe["layers"], model.depth), "sizes": tuple(recipe["sizes"])}
+    for field, option in {"layers": "--layer", "sizes": "--size"}.items():
+        if asked[field] != read[field]:
+            listed = ",".join(map(str, read[field]))
+            raise UsageError(f"{name} reads {field} {listed}: leave {option} out")
 
 
-def drawn_by_head(name: str, photo: RGB, views: Sequence[View], layers: Sequence[int], model: Model) -> Soft:
-    """Let the head of a recipe draw a photo's soft map, 0–1, from the view that it reads; `layers` are those seen."""
-    from cratecli.emergence.mask_head import draw_soft
+def drawn_by_head(name: str, photo: RGB, views: Sequence[View], vote: Soft, model: Model) -> Soft:
+    """Let the head of a recipe draw a photo's soft map, 0–1, from the views that it reads and their vote."""
+    from cratecli.emergence.mask_head import head_inputs
 
     head = find_head(name, model)
     if head is None:
         raise ValueError("no head draws")
-    size = Size(*photo.shape[:2])
-    grid = fit_grid(size, head.config.size, model.patch_size)
-    seen = list(absolute_layers(layers, model.depth))
-    view = next(each for each in views if each.grid == grid)
-    read = view.only(*(seen.index(layer) for layer in head.config.layers))
-    return enlarge(draw_soft(head.network, photo, read), size)
+    drawn = head.draw(head_inputs(photo, views, vote, head.config))
+    return enlarge(drawn, Size(*photo.shape[:2]))

@@ -237,8 +237,7 @@ def choose_recipe(model: "Model", **asked: Unpack[SegmentOptions]) -> Recipe:
 
     Heads that are named see the photo once at each size, not mirrored too where a size stands twice, and may have any
     confidence, unless said; so may what was clicked on, and any size. What only the chooser of `auto` uses is refused
-    with other heads, and clicks with a mask head, which has its size added, and the least confidence of `agree`. Raises
-    what `load_head` raises.
+    with other heads; with a mask head so are clicks, and what it does not read. Raises what `load_head` raises.
     """
     chosen = isinstance(heads := asked.get("heads", "auto"), str | None) and heads in ("auto", None)
     default = defaults(model).segment if chosen else defaults(model).attention
@@ -252,11 +251,9 @@ def choose_recipe(model: "Model", **asked: Unpack[SegmentOptions]) -> Recipe:
         once = {"sizes": tuple(dict.fromkeys(default.sizes)), "min_confidence": 0.0}
         values |= {name: value for name, value in once.items() if asked.get(name) is None}
     if values["head"] != NO_HEAD:
-        from cratecli.tasks.drawn import with_head_views
+        from cratecli.tasks.drawn import check_head
 
-        values["sizes"] = with_head_views(model, values, default.keep)
-        if chosen and asked.get("min_confidence") is None:
-            values["min_confidence"] = defaults(model).attention.min_confidence
+        check_head(model, values, vars(defaults(model).segment))
     return Recipe(**values)
 
 

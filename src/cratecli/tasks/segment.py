@@ -24,7 +24,7 @@ from cratecli.runs.desk import DecodedPhoto, Desk
 from cratecli.runs.in_order import work_in_order
 from cratecli.runs.views import Look, Question, as_model, flat, look, views_of
 from cratecli.tasks.choices import refuse_clicks
-from cratecli.tasks.drawn import EDGE, drawn_by_head, head_id
+from cratecli.tasks.drawn import drawn_by_head, head_id
 from cratecli.tasks.options import SegmentOptions
 from cratecli.tasks.ranker import confidence_weights, ranker
 from cratecli.tasks.recipes import Recipe, choose_recipe
@@ -159,7 +159,7 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: Model) -> S
             return _answer(photo, views, recipe, model)
     cell = max(size) / max(heads_.common_grid(views))
     head = head_id(recipe.head, model)
-    match "agree" if head and recipe.heads == "auto" else recipe.heads:
+    match recipe.heads:
         case "auto":
             judged = chooser.judge(views, photo, recipe.keep)
             saliency, scores = judged.listed.saliency, chooser.score(judged, ranker(frame=recipe.frame))
@@ -173,13 +173,16 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: Model) -> S
     constant = not scale(saliency.log_attention).any() or flat(photo, heads_.common_grid(views))
     heads, shares = saliency.chosen, saliency.shares
     confidence = saliency.agreement * contrast(saliency.log_attention, cut)
-    if head:
-        soft, cut = drawn_by_head(recipe.head, photo, views, recipe.layers, model), EDGE
-    elif recipe.heads == "auto":
+    if recipe.heads == "auto":
         weights = confidence_weights(model.learned, frame=recipe.frame)
         confidence = confidence_.expected_iou(confidence_.signs(judged, scores), weights)
         votes = chooser.votes(scores)
-        soft, cut, cell = chooser.soft_mask(judged, votes, size), chooser.CUT, max(size) / chooser.FINEST
+        cut, cell = chooser.CUT, max(size) / chooser.FINEST
+        if head:
+            vote = chooser.soft_mask(judged, votes, judged.size)
+            soft = drawn_by_head(recipe.head, photo, views, vote, model)
+        else:
+            soft = chooser.soft_mask(judged, votes, size)
         shares = judged.listed.shares(votes)
         heads = heads_.trusted_heads(shares)
     else:

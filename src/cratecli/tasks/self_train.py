@@ -2,55 +2,37 @@
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
-from cratecli.arrays import RGB
-from cratecli.emergence.features import View
 from cratecli.errors import NothingMatchedError, UsageError
 from cratecli.io import images
 from cratecli.io.urls import refuse_url
-from cratecli.model.mask_head import MaskHeadConfig
+from cratecli.model.head_inputs import MaskHeadConfig
 from cratecli.model.unroll import WhiteBox
-from cratecli.runs.batch import work_through
-from cratecli.runs.desk import DecodedPhoto, Desk
+from cratecli.runs.desk import Desk
 from cratecli.runs.inputs import STDIN, Inputs, name_some
-from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.tensors import white_box
-from cratecli.runs.views import Question, as_model
-from cratecli.tasks.ranker import ranker
+from cratecli.runs.views import as_model
 from cratecli.tasks.recipes import defaults
-from cratecli.training.duplicates import ALIKE, likeness, thumbprint
+from cratecli.tasks.school import Lessons, School, choose_lessons
+from cratecli.training.duplicates import thumbprint
 from cratecli.training.folder import RunFolder
 from cratecli.training.head_lesson import HeadLesson
 from cratecli.training.head_recipe import GIVEN, HeadRecipe, read_head_recipe
-from cratecli.training.material import gather, shrunk
-from cratecli.training.taught import CHUNK, TAUGHT, TaughtFile, TaughtPhoto, digest
-from cratecli.training.teacher import (
-    Teacher,
-    teach_by_agreement,
-    teach_by_choice,
-    teach_by_head,
-)
+from cratecli.training.material import gather
+from cratecli.training.taught import TAUGHT, TaughtFile, TaughtPhoto, digest
 from cratecli.training.train_head import CHECKPOINT, train_head
 from cratecli.training.watch import UNWATCHED, Trained, Watch
-from cratecli.weights.mask_heads import load_head
 
-
-@dataclass(frozen=True)
-class _Lessons:
-    """Who teaches, and what of each photo is shown to the teacher."""
-
-    name: str
-    question: Question
-    teach: Teacher
+POOL = "pool"
+"""The folder, in a run's, of pictures as the head reads them; it is removed when the head is done."""
 
 
 def self_train(
@@ -84,18 +66,10 @@ def self_train(
     inputs = photos if isinstance(photos, Inputs) else _inputs(photos, recursive=recursive)
     folder = RunFolder(Path(output), CHECKPOINT, begun=TAUGHT)
     paths = _paths(inputs, folder.path)
-    lessons = _lessons(ready, teacher)
+    seen = defaults(ready).segment
+    lessons = choose_lessons(ready, teacher)
     recipe = _recipe(ready, lessons, paths, changes, folder if resume else None)
-    config = MaskHeadConfig(
-        model_sha256=recipe.model_sha256,
-        layers=defaults(ready).segment.layers,
-        heads=ready.heads,
-        token_width=_token_width(ready),
-        size=recipe.size,
-        width=recipe.width,
-        reads=recipe.reads,
-    )
-    prints = _thumbprints(held_out)
+    config = _config(ready, recipe, seen.layers, seen.sizes)
     file = TaughtFile(folder.path)
     try:
         if resume:
@@ -104,29 +78,59 @@ def self_train(
             folder.begin(recipe)
             file.start()
         rows = file.read(len(paths))
-        stop = _stopping(watch, began)
-        desk = Desk(ready, batch_size, stopping=stop, note=watch.on_note)
+        watched = replace(watch, stop=_stopping(watch, began), limit_minutes=None)
+        desk = Desk(ready, batch_size, stopping=watched.stop, note=watch.on_note)
         watch.on_note(f"{inputs}: {len(paths):,} photos")
-        while len(rows) < len(paths) and not stop():
-            chunk = _teach(paths[len(rows) : len(rows) + CHUNK], desk, lessons, prints, watch)
-            if chunk is None:
-                break
-            file.append(chunk)
-            rows += chunk
-            watch.on_step(len(rows), len(paths))
-        if len(rows) < len(paths):
+        school = School(
+            lessons,
+            config,
+            desk,
+            folder.path / POOL,
+            seed=recipe.seed,
+            held_out=_thumbprints(held_out),
+            watch=watched,
+        )
+        if not school.teach(paths, rows, file):
             watch.on_note(f"stopped after {len(rows):,} of {len(paths):,} photos were taught")
             return None
         _tell(rows, watch)
-        material = gather(rows, recipe.sure, round(recipe.size * 4 / 3), note=watch.on_note)
+        material = gather(rows, recipe.sure, note=watch.on_note)
+        count = round(recipe.composites * material.photos)
+        if (made := school.compose(material, count)) < count:
+            watch.on_note(f"stopped after {made:,} of {count:,} composites were made")
+            return None
         identity = hashlib.sha256(f"{digest(rows)} {config.to_dict()}".encode()).hexdigest()
         left = None if watch.limit_minutes is None else watch.limit_minutes - (time.monotonic() - began) / 60
-        lesson = HeadLesson(recipe, ready, config, material, identity)
-        return train_head(
+        lesson = HeadLesson(recipe, ready.weights, school.pool, material, identity)
+        trained = train_head(
             folder, lesson, device=device, dtype=dtype, watch=replace(watch, limit_minutes=left)
         )
+        if trained.done:
+            shutil.rmtree(folder.path / POOL, ignore_errors=True)
+        return trained
     finally:
         folder.close()
+
+
+def _config(
+    model: WhiteBox, recipe: HeadRecipe, layers: tuple[int, ...], sizes: tuple[int, ...]
+) -> MaskHeadConfig:
+    """Describe the head of a run. Raises `UsageError` for a size at which the model does not see photos."""
+    if recipe.size not in sizes:
+        listed = ", ".join(map(str, sizes))
+        raise UsageError(
+            f"size is {recipe.size}: the model sees photos at {listed} px, and a head works on one"
+        )
+    return MaskHeadConfig(
+        model_sha256=recipe.model_sha256,
+        layers=layers,
+        heads=model.heads,
+        token_width=_token_width(model),
+        sizes=sizes,
+        size=recipe.size,
+        width=recipe.width,
+        reads=recipe.reads,
+    )
 
 
 def _inputs(photos: str | Path | Sequence[str | Path], *, recursive: bool) -> Inputs:
@@ -158,23 +162,9 @@ def _paths(inputs: Inputs, output: Path) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def _lessons(model: WhiteBox, teacher: str | Path) -> _Lessons:
-    recipe = defaults(model).segment
-    question = Question(recipe.layers, recipe.sizes)
-    match teacher:
-        case "agreement":
-            return _Lessons(teacher, question, teach_by_agreement)
-        case "chooser":
-            rankers = ranker(frame=True), ranker(frame=False)
-            return _Lessons(teacher, question, partial(teach_by_choice, *rankers))
-    head = load_head(Path(teacher), model)
-    question = Question(head.config.layers, (head.config.size,))
-    return _Lessons(head.sha256, question, partial(teach_by_head, head.network))
-
-
 def _recipe(
     model: WhiteBox,
-    lessons: _Lessons,
+    lessons: Lessons,
     paths: Sequence[Path],
     changes: Mapping[str, str],
     folder: RunFolder | None,
@@ -222,40 +212,6 @@ def _stopping(watch: Watch, began: float) -> Callable[[], bool]:
         return watch.stop() or (limit is not None and time.monotonic() - began > 60 * limit)
 
     return stop
-
-
-def _teach(
-    paths: Sequence[Path],
-    desk: Desk,
-    lessons: _Lessons,
-    prints: tuple[list[str], list[np.ndarray]],
-    watch: Watch,
-) -> list[TaughtPhoto] | None:
-    """Show a chunk of photos to the teacher; nothing where the run was stopped before all of it was."""
-    names, others = prints
-
-    def finish(photo: DecodedPhoto, views: Sequence[View]) -> tuple[int, TaughtPhoto]:
-        name = photo.job.name
-        if others:
-            (alike,), (which,) = likeness([thumbprint(photo.rgb)], others)
-            if alike > ALIKE:
-                return photo.job.number, TaughtPhoto(name, photo.sha256, duplicate_of=names[which])
-        return photo.job.number, TaughtPhoto.of(name, photo.sha256, lessons.teach(photo.rgb, views))
-
-    def prepare(_job: Job, rgb: RGB) -> RGB:
-        return shrunk(rgb)
-
-    rows: dict[int, TaughtPhoto] = {}
-    jobs = [Job(path, None, number) for number, path in enumerate(paths)]
-    with closing(work_through(jobs, desk, lessons.question, finish, prepare)) as outcomes:
-        for outcome in outcomes:
-            if isinstance(outcome, Failure):
-                watch.on_note(f"{outcome.error}: passed over")
-                job = outcome.job
-                rows[job.number] = TaughtPhoto(job.name, error=str(outcome.error))
-            elif isinstance(outcome, tuple):
-                rows[outcome[0]] = outcome[1]
-    return [rows[number] for number in range(len(paths))] if len(rows) == len(paths) else None
 
 
 def _tell(rows: Sequence[TaughtPhoto], watch: Watch) -> None:

@@ -66,15 +66,6 @@ class Composite:
         return np.asarray(self.masks.any(axis=0))
 
 
-@dataclass(frozen=True, eq=False)
-class TaughtPicture:
-    """A photo, small, with the mask that a teacher gave it, and the teacher's `consensus`, over 0 to 1."""
-
-    rgb: RGB
-    mask: Mask
-    consensus: float
-
-
 def cut_out(photo: RGB, mask: Mask, longest: int) -> Cutout:
     """Cut an object out of its photo, scaled down to `longest` px at most. Raises `ValueError` for an empty mask."""
     box = bounding_box(mask)
@@ -115,16 +106,6 @@ def compose(
     visible = [mask for mask in masks if mask.any()]
     stacked = np.stack(visible) if visible else np.zeros((0, *size), bool)
     return Composite(_weathered(canvas, random, how), stacked)
-
-
-def show(
-    pictures: Sequence[TaughtPicture], size: Size, *, seed: int, number: int, how: Pasting = PASTING
-) -> TaughtPicture:
-    """Show a random window of a photo drawn at random, maybe mirrored, `size` px, with what is seen of its mask."""
-    random = np.random.default_rng([seed, number])
-    drawn = pictures[int(random.integers(len(pictures)))]
-    rgb, share = _windowed(random, how, drawn.rgb, drawn.mask.astype(np.float32))
-    return TaughtPicture(_resized(rgb, size), np.asarray(_resized(share, size) > 0.5), drawn.consensus)
 
 
 def _ground(ground: RGB, size: Size, random: np.random.Generator, how: Pasting) -> Soft:

@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from cratecli.errors import UsageError
 from cratecli.files import read_text_bytes
-from cratecli.model.mask_head import Reads
+from cratecli.model.head_inputs import Reads
 from cratecli.training.certainty import Sureness
 from cratecli.training.recipe import ClipNorm, Ema, LearningRate, LearningRecipe, Stored, WarmupEpochs
 
@@ -17,31 +17,38 @@ from cratecli.training.recipe import ClipNorm, Ema, LearningRate, LearningRecipe
 class HeadRecipe(LearningRecipe):
     """Everything that, with photos, model and seed, decides a mask head.
 
-    A pass over the data shows as many pictures as there are sure objects. Raises `UsageError` for a setting that is
-    out of range or of another type.
+    A pass over the data shows as many pictures as there are photos and composites. Raises `UsageError` for a setting
+    that is out of range or of another type.
     """
 
-    epochs: float = Field(default=60.0, gt=0, le=1e5, description="Pictures a sure object.")
-    batch_size: int = Field(default=16, ge=1, le=65_536, description="Pictures a step.")
+    epochs: float = Field(default=12.0, gt=0, le=1e5, description="How often each picture is shown.")
+    batch_size: int = Field(default=32, ge=1, le=65_536, description="Pictures a step.")
     learning_rate: LearningRate = 3e-3
-    warmup_epochs: WarmupEpochs = 2.0
+    warmup_epochs: WarmupEpochs = 0.2
     clip_norm: ClipNorm = 1.0
     ema: Ema = 0.998
     stored: Stored = "float16"
     size: int = Field(
-        default=96, ge=1, le=1536, description="Short side of what the model and the head see, px."
+        default=96,
+        ge=1,
+        le=1536,
+        description="Short side whose patch grid the head works on, px: one of those that the model sees.",
     )
     width: int = Field(
-        default=64, ge=32, le=1024, multiple_of=32, description="Channels of the head on the patch grid."
+        default=96, ge=32, le=1024, multiple_of=32, description="Channels of the head on the patch grid."
     )
     reads: Reads = Field(
-        default="both", description="What the head reads: the model's features, the photo, or both."
+        default="both",
+        description="What the head reads: the model's features and its vote, the photo, or both.",
     )
     photos: float = Field(
         default=0.5,
         ge=0,
         le=1,
         description="Share of the pictures that are the photos with the teacher's masks, not composites.",
+    )
+    composites: float = Field(
+        default=1.0, ge=0, le=1e3, description="Composites that are made, a photo; each takes as long."
     )
     consensus: float = Field(
         default=0.88,

@@ -10,6 +10,7 @@ from typing import Any
 
 from cratecli.arrays import Mask
 from cratecli.errors import InputError, OutputError
+from cratecli.geometry import Grid
 from cratecli.io.formats.record import annotate, decode_rle
 from cratecli.training.certainty import Taught
 
@@ -21,7 +22,8 @@ CHUNK = 64  # photos that are shown to the teacher together: their masks hang on
 class TaughtPhoto:
     """A photo's row: its path and SHA-256, the mask as RLE and how certain it is; or why the photo was passed over.
 
-    A near-duplicate of a photo that is held out has its name.
+    The mask is of the photo squeezed into a frame, whose patch grid (rows and columns) is `grid`; `pooled` are photos
+    that a head learns from. A near-duplicate of a photo that is held out has its name.
     """
 
     photo: str
@@ -30,16 +32,19 @@ class TaughtPhoto:
     confidence: float = 0.0
     consensus: float = 0.0
     kept: float = 0.0
+    grid: list[int] | None = None
+    pooled: bool = False
     error: str | None = None
     duplicate_of: str | None = None
 
     @classmethod
-    def of(cls, photo: str, sha256: str, taught: Taught) -> "TaughtPhoto":
+    def of(cls, photo: str, sha256: str, taught: Taught, grid: Grid, *, pooled: bool) -> "TaughtPhoto":
         """Make a row of what was taught."""
         confidence, consensus, kept = (
             round(float(each), 4) for each in (taught.confidence, taught.consensus, taught.kept)
         )
-        return cls(photo, sha256, annotate(taught.mask, 1.0).rle, confidence, consensus, kept)
+        rle = annotate(taught.mask, 1.0).rle
+        return cls(photo, sha256, rle, confidence, consensus, kept, list(grid), pooled)
 
     def taught(self, mask: Mask) -> Taught:
         """Give what was taught of a photo that was not passed over, by its mask."""

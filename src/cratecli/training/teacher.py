@@ -11,22 +11,28 @@ from jaxtyping import Float
 
 from cratecli.arrays import RGB, Mask, Soft
 from cratecli.emergence import chooser, heads, refine
-from cratecli.emergence.chooser import Ranker
+from cratecli.emergence.chooser import Judged, Ranker
 from cratecli.emergence.features import View
-from cratecli.emergence.mask_head import draw_soft
+from cratecli.emergence.mask_head import head_inputs
 from cratecli.emergence.masks import clean, contrast, enlarge, iou, scale, threshold
 from cratecli.emergence.rules import Keep
 from cratecli.geometry import Size
-from cratecli.model.mask_head import MaskHead
+from cratecli.model.head_inputs import HeadInputs
 from cratecli.training.certainty import Taught
+from cratecli.weights.mask_heads import LoadedHead
 
 CENTRE = 8.0  # strength of the centre prior, in standard deviations of the map at distance 1
 ALIKE = 0.7  # IoU of masks with and without the prior, before refinement, under which nothing is sure
 SMALLEST = 0.01  # share of the photo under which pieces of a mask are dropped
 _OTSU = Keep("otsu")
 
-Teacher = Callable[[RGB, Sequence[View]], Taught]
-"""Says of a photo, and the views that the model has of it, what is object and how certain that is."""
+Teacher = Callable[[RGB, Sequence[View], Judged], Taught]
+"""Says of a photo, the views that the model has of it and its judged candidates what is object, and how surely."""
+
+
+def judge(photo: RGB, views: Sequence[View]) -> Judged:
+    """Judge a photo's candidates, as every teacher has them."""
+    return chooser.judge(views, photo, _OTSU)
 
 
 def centred(log_attention: Float[np.ndarray, "rows cols"]) -> Float[np.ndarray, "rows cols"]:
@@ -40,7 +46,7 @@ def centred(log_attention: Float[np.ndarray, "rows cols"]) -> Float[np.ndarray, 
     return np.asarray(scores - CENTRE * distance, np.float32)
 
 
-def teach_by_agreement(photo: RGB, views: Sequence[View]) -> Taught:
+def teach_by_agreement(photo: RGB, views: Sequence[View], _judged: Judged) -> Taught:
     """Teach by what heads agree on, with a centre prior, refined by GrabCut; the consensus is with and without it.
 
     Where the unrefined masks with and without the prior have an IoU under `ALIKE`, none is refined, which takes most of
@@ -58,13 +64,14 @@ def teach_by_agreement(photo: RGB, views: Sequence[View]) -> Taught:
     return Taught(mask, confidence, iou(mask, mask_plain) if mask.any() else 0.0, iou(rough, mask))
 
 
-def teach_by_choice(with_frame: Ranker, without_frame: Ranker, photo: RGB, views: Sequence[View]) -> Taught:
+def teach_by_choice(
+    with_frame: Ranker, without_frame: Ranker, photo: RGB, _views: Sequence[View], judged: Judged
+) -> Taught:
     """Teach by the mask that candidates vote for, its edges refined by the guided filter.
 
     The consensus is with the vote of a ranker that does not look at the frame; `kept` is the IoU of the vote with the
     candidate that has the largest share of it.
     """
-    judged = chooser.judge(views, photo, _OTSU)
     size, saliency = Size(*photo.shape[:2]), judged.listed.saliency
     confidence = saliency.agreement * contrast(
         saliency.log_attention, threshold(saliency.log_attention, _OTSU)
@@ -83,15 +90,19 @@ def _voted(photo: RGB, judged: chooser.Judged, shares: Float[np.ndarray, " c"]) 
     return clean(edged >= chooser.CUT, smallest=SMALLEST, fill_holes=True)
 
 
-def teach_by_head(head: MaskHead, photo: RGB, views: Sequence[View]) -> Taught:
+def teach_by_head(
+    head: LoadedHead, ranker: Ranker, photo: RGB, views: Sequence[View], judged: Judged
+) -> Taught:
     """Teach by a mask head, refined by GrabCut; the consensus is with what it draws of the mirrored photo.
 
     The confidence is how far its soft map is from undecided: `Σ p m / Σ max(p, m)`, m the mask.
     """
-    drawn = draw_soft(head, photo, views[0])
-    other = draw_soft(head, np.ascontiguousarray(photo[:, ::-1]), views[0].mirrored())[:, ::-1]
+    vote = chooser.soft_mask(judged, chooser.votes(chooser.score(judged, ranker)), judged.size)
+    inputs = head_inputs(photo, views, vote, head.config)
+    mirrored = HeadInputs(*(np.ascontiguousarray(each[..., ::-1]) for each in inputs))
     soft, soft_other = (
-        enlarge(np.ascontiguousarray(each), Size(*photo.shape[:2])) for each in (drawn, other)
+        enlarge(np.ascontiguousarray(each), Size(*photo.shape[:2]))
+        for each in (head.draw(inputs), head.draw(mirrored)[:, ::-1])
     )
     rough = soft >= 0.5
     confidence = float(soft[rough].sum() / max(float(np.maximum(soft, rough).sum()), 1e-12))

@@ -3,7 +3,6 @@
 import torch
 
 from cratecli.errors import UsageError
-from cratecli.model.mask_head import MaskHead
 from cratecli.training.accelerated import accelerated
 from cratecli.training.folder import STATE, RunFolder
 from cratecli.training.head_lesson import HeadLesson, HeadWithLoss
@@ -35,7 +34,7 @@ def train_head(
         if (folder.path / STATE).exists():
             state = load_state(lesson, folder, conditions, watch, writes=True)
         torch.manual_seed(lesson.recipe.seed)
-        head = MaskHead(lesson.config)
+        head = lesson.network()
         if state:
             head.load_state_dict(state.model)
         loss = HeadWithLoss(head).to(accelerator.device).to(memory_format=torch.channels_last)

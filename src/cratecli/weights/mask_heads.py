@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from cratecli.arrays import Soft
 from cratecli.errors import UsageError, WeightsError
 from cratecli.model.engine import Model
-from cratecli.model.mask_head import MaskHead, MaskHeadConfig
+from cratecli.model.head_inputs import HeadInputs, MaskHeadConfig
+from cratecli.model.mask_head import HeadTensors, MaskHead
 from cratecli.weights.store import store_tensors
 from cratecli.weights.strict import load_strictly
 
@@ -35,6 +38,14 @@ class LoadedHead:
     def config(self) -> MaskHeadConfig:
         """Give its config."""
         return self.network.config
+
+    def draw(self, inputs: HeadInputs) -> Soft:
+        """Draw one photo's soft mask, 0–1, at half the size that the head sees; 0.5 is the edge."""
+        with torch.inference_mode():
+            read = HeadTensors(*(torch.from_numpy(np.ascontiguousarray(each))[None] for each in inputs))
+            logits = self.network(read)
+            drawn: np.ndarray = logits.fine[0].sigmoid().numpy()
+        return drawn
 
 
 def store_head(
