@@ -16,7 +16,7 @@ from tests.support.toy import metrics
 from tests.support.warm import Forked
 
 EASY = ("--set", "consensus=0.8", "--set", "kept=0.35", "--set", "batch_size=4", "--set", "width=32")
-SHORT = ("--set", "epochs=2", "--set", "size=64", *EASY)
+SHORT = ("--set", "epochs=2", "--set", "size=32", "--set", "composites=0.5", *EASY)
 
 
 @pytest.fixture
@@ -42,7 +42,8 @@ def test_photos_become_a_head_that_draws_masks(desk: Machine, here: Here) -> Non
     assert used.code == 0, used.err
     (drawn,) = json.loads(used.out)
     assert (drawn["head"], drawn["head_sha256"]) == ("run/head.safetensors", record["sha256"])
-    assert drawn["threshold"] == 0.5 and 64 in drawn["sizes"]
+    assert drawn["threshold"] == 0.5 and 32 in drawn["sizes"]
+    assert not (desk.desk / "run/pool").exists()  # which is large, and has done its work
 
     explained = here("explain", "out/mask.png")
     assert "--head run/head.safetensors" in explained.lines[0] and not explained.err
@@ -65,7 +66,7 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(
 ) -> None:
     sure = ("--set", "confidence=0.0", "--set", "consensus=0.0", "--set", "kept=0.0")
     monkeypatch.setattr(task, "gather", gathered)
-    order = ("self-train", "photos", "-m", "model.safetensors", *sure, *EASY[4:], "--set", "epochs=6")
+    order = ("self-train", "photos", "-m", "model.safetensors", *sure, *EASY[4:], "--set", "epochs=3")
     assert here(*order, "-o", "whole").code == 0
     assert here(*order, "-o", "part", "--limit-minutes", "0").code == 0
     resumed = here("self-train", "photos", "-m", "model.safetensors", "-o", "part", "--resume")

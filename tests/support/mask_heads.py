@@ -6,10 +6,13 @@ import numpy as np
 from PIL import Image
 
 from cratecli.arrays import RGB
-from cratecli.model.mask_head import MaskHead, MaskHeadConfig
+from cratecli.model.head_inputs import MaskHeadConfig
+from cratecli.model.mask_head import MaskHead
 from cratecli.model.unroll import WhiteBox
-from cratecli.training.composites import Cutout, TaughtPicture
+from cratecli.training.composites import Cutout
+from cratecli.training.head_lesson import COMPOSITES, PHOTOS
 from cratecli.training.material import Material
+from cratecli.training.pool import Pool, Projection
 from cratecli.weights.mask_heads import store_head
 
 
@@ -33,24 +36,43 @@ def disc_photos(folder: Path, count: int, height: int = 72, width: int = 96) -> 
 
 
 def painted_material(count: int = 6) -> Material:
-    """Make bright squares and dark grounds, and photos of such squares, half sure."""
+    """Make bright squares and dark grounds."""
     random = np.random.default_rng(0)
     bright = [np.full((12, 12, 3), random.integers(150, 256, 3), np.uint8) for _ in range(count)]
     dark = [np.full((24, 24, 3), random.integers(0, 100, 3), np.uint8) for _ in range(count)]
-    mask = np.zeros((24, 24), bool)
-    mask[6:18, 6:18] = True
-    seen = [np.where(mask[..., None], one[0, 0], other) for one, other in zip(bright, dark, strict=True)]
-    taught = [TaughtPicture(each, mask, 0.5) for each in seen]
-    return Material([Cutout(each, np.ones((12, 12), bool)) for each in bright], dark, taught, photos=count)
+    return Material([Cutout(each, np.ones((12, 12), bool)) for each in bright], dark, photos=count)
+
+
+def painted_pool(folder: Path, config: MaskHeadConfig, patch_size: int, count: int = 6) -> Pool:
+    """Make a pool of photos of bright squares, half sure, and of composites; features are noise but for one channel."""
+    random = np.random.default_rng(0)
+    channels = len(config.layers) * config.token_width
+    basis = random.normal(size=(channels, 4)).astype(np.float32)
+    pool = Pool(folder, config, patch_size, Projection(basis, basis))
+    for kind, weight in ((PHOTOS, 0.5), (COMPOSITES, 1.0)):
+        for grid in pool.grids:
+            records = []
+            for _ in range(count):
+                record = np.zeros((), pool.record(grid))
+                for name in ("tokens", "maps", "fine_tokens", "fine_maps"):
+                    record[name] = random.integers(-20, 20, record[name].shape)
+                rows, cols = record["mask"].shape
+                record["mask"][rows // 4 : rows // 2, cols // 4 : -cols // 4] = 255
+                record["votes"] = record["mask"] // 2 + random.integers(0, 60, record["votes"].shape)
+                record["photo"] = 40 + 200 * (record["mask"].repeat(2, axis=0).repeat(2, axis=1) > 0)
+                record["weight"] = weight
+                records.append(record)
+            pool.append(kind, {grid: records})
+    return pool
 
 
 def head_config(model: WhiteBox, *, token_width: int, **more: object) -> MaskHeadConfig:
-    """Describe a narrow head that reads the first two layers of a model."""
-    fields = {"size": 16, "width": 32} | more
+    """Describe a narrow head that reads what `segment` asks a small model."""
+    fields = {"sizes": (16, 24, 48), "size": 16, "width": 32} | more
     return MaskHeadConfig.from_dict(
         {
             "model_sha256": model.weights_digest(),
-            "layers": (0, 1),
+            "layers": (0, 1, 2),
             "heads": model.heads,
             "token_width": token_width,
         }

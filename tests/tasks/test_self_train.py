@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cratecli.errors import NothingMatchedError, UsageError, WeightsError
-from cratecli.tasks import self_train as task
+from cratecli.tasks import school
 from cratecli.tasks.drawn import find_head
 from cratecli.tasks.options import SegmentOptions
 from cratecli.tasks.segment import segment
@@ -28,8 +28,8 @@ def rows(run: Path) -> list[dict[str, object]]:
 
 
 def teach(photos: Path, run: Path, *, notes: list[str] | None = None, **how: object) -> None:
-    """Teach photos with a model of random weights, which is sure of nothing."""
-    with pytest.raises(NothingMatchedError, match="0 sure objects"):
+    """Teach photos with a model of random weights, which is sure of too little."""
+    with pytest.raises(NothingMatchedError, match="sure objects and .*: too few"):
         self_train(photos, run, MODEL, watch=Watch(on_note=(notes or []).append), **how)  # type: ignore[arg-type]
 
 
@@ -68,7 +68,7 @@ def test_nothing_readable_is_nothing_to_learn_from(tmp_path: Path) -> None:
 
 def test_a_stopped_run_teaches_the_rest_and_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taught, "CHUNK", 2)
-    monkeypatch.setattr(task, "CHUNK", 2)
+    monkeypatch.setattr(school, "CHUNK", 2)
     disc_photos(tmp_path / "photos", 5)
     teach(tmp_path / "photos", tmp_path / "whole")
     done: list[int] = []
@@ -79,6 +79,8 @@ def test_a_stopped_run_teaches_the_rest_and_the_same(tmp_path: Path, monkeypatch
         stream.write('{"photo": "torn')
     teach(tmp_path / "photos", tmp_path / "part", resume=True)
     assert (tmp_path / "part/taught.jsonl").read_bytes() == (tmp_path / "whole/taught.jsonl").read_bytes()
+    kept = {each.name: each.read_bytes() for each in (tmp_path / "whole/pool").iterdir()}
+    assert kept == {each.name: each.read_bytes() for each in (tmp_path / "part/pool").iterdir()} and kept
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_what_arguments_decide_is_no_setting(tmp_path: Path) -> None:
 
 def test_a_head_teaches_the_next_round(tmp_path: Path) -> None:
     disc_photos(tmp_path / "photos", 2)
-    stored_head(tmp_path / "head", head_config(MODEL, token_width=12, layers=[0, 2]))
+    stored_head(tmp_path / "head", head_config(MODEL, token_width=12))
     teach(tmp_path / "photos", tmp_path / "run", teacher=tmp_path / "head")
     assert 'teacher = "chooser"' not in (tmp_path / "run/recipe.toml").read_text()
     assert len(rows(tmp_path / "run")) == 2
@@ -129,33 +131,41 @@ def test_the_teacher_stands_in_the_recipe(tmp_path: Path, teacher: str) -> None:
     assert rows(tmp_path / "run")[0]["rle"]
 
 
-def test_a_head_draws_the_soft_map(tmp_path: Path) -> None:
+def test_a_head_mends_the_vote(tmp_path: Path) -> None:
     path = tmp_path / "head"
-    stored_head(path, head_config(MODEL, token_width=12, layers=[1, 2], size=24))
-    plainly: SegmentOptions = {"layers": [1, 2], "refine": "none", "min_area": 0.0, "fill_holes": False}
-    plainly |= {"min_confidence": 0.0}
-    by_head: SegmentOptions = {**plainly, "head": str(path), "sizes": [16]}
-    by_attention: SegmentOptions = {**plainly, "head": "none", "sizes": [16, 24]}
-    drawn, plain = (segment(disc_photo(0), MODEL, **asked) for asked in (by_head, by_attention))
+    stored_head(path, head_config(MODEL, token_width=12))
+    plainly: SegmentOptions = {"refine": "none", "min_area": 0.0, "fill_holes": False, "min_confidence": 0.0}
+    drawn = segment(disc_photo(0), MODEL, head=str(path), **plainly)
+    plain = segment(disc_photo(0), MODEL, head="none", **plainly)
     assert drawn.head and drawn.head.name == str(path) and drawn.threshold == 0.5
     assert plain.head is None and not (drawn.soft == plain.soft).all()
     assert (drawn.mask == (drawn.soft >= 0.5)).all()
-    by_agreement: SegmentOptions = {**by_attention, "heads": "agree"}
-    agreed = segment(disc_photo(0), MODEL, **by_agreement)
-    assert drawn.confidence == agreed.confidence
+    assert drawn.confidence == plain.confidence and drawn.heads == plain.heads
+    plainer = segment(disc_photo(0), MODEL, head=str(path), frame=False, **plainly)
+    assert not (plainer.soft == drawn.soft).all()
 
 
 def test_options_that_a_head_leaves_no_choice_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "head"
-    stored_head(path, head_config(MODEL, token_width=12, layers=[1, 2], size=24))
-    with pytest.raises(UsageError, match="reads layers 1,2, and layer 1 is not asked"):
+    stored_head(path, head_config(MODEL, token_width=12))
+    with pytest.raises(UsageError, match="reads layers 0,1,2: leave --layer out"):
         segment(disc_photo(0), MODEL, head=str(path), layers=[2])
-    with pytest.raises(UsageError, match="leave --keep and --no-frame out"):
-        segment(disc_photo(0), MODEL, head=str(path), layers=[1, 2], keep="top:0.2")
+    with pytest.raises(UsageError, match="reads sizes 16,24,48: leave --size out"):
+        segment(disc_photo(0), MODEL, head=str(path), sizes=[16, 24])
+    with pytest.raises(UsageError, match="leave --keep out"):
+        segment(disc_photo(0), MODEL, head=str(path), keep="top:0.2")
+    with pytest.raises(UsageError, match="leave --heads out"):
+        segment(disc_photo(0), MODEL, head=str(path), heads="agree")
     with pytest.raises(WeightsError, match="no such file"):
         segment(disc_photo(0), MODEL, head=str(tmp_path / "none"))
     with pytest.raises(UsageError, match="belongs to a model"):
-        segment(disc_photo(0), small_crate(seed=2), head=str(path), layers=[1, 2])
+        segment(disc_photo(0), small_crate(seed=2), head=str(path))
+
+
+def test_a_size_that_the_model_does_not_see_is_refused(tmp_path: Path) -> None:
+    disc_photos(tmp_path / "photos", 1)
+    with pytest.raises(UsageError, match="size is 17: the model sees photos at 16, 24, 48 px"):
+        self_train(tmp_path / "photos", tmp_path / "run", MODEL, changes={"size": "17"})
 
 
 def test_a_head_that_was_replaced_is_loaded_anew(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cratecli.geometry import Size
-from cratecli.training.composites import PASTING, Cutout, TaughtPicture, compose, cut_out, show
+from cratecli.training.composites import PASTING, Cutout, compose, cut_out
 
 FRAME = Size(48, 64)
 RED = Cutout(np.full((10, 20, 3), (255, 0, 0), np.uint8), np.ones((10, 20), bool))
@@ -94,17 +94,3 @@ def test_a_shifted_object_takes_on_colour_of_its_ground() -> None:
     made = compose([RED], [BLUE], FRAME, seed=0, number=1, count=1, how=shifted)
     middle = np.median(made.rgb[made.mask], axis=0)
     assert np.allclose(middle, (127.5, 0, 127.5), atol=2)
-
-
-def test_a_photo_is_shown_by_a_window_with_what_is_seen_of_its_mask() -> None:
-    mask = np.zeros((30, 40), bool)
-    mask[5:25, :20] = True
-    picture = TaughtPicture(np.where(mask[..., None], 200, 50).astype(np.uint8).repeat(3, axis=2), mask, 0.75)
-    shown = [show([picture], Size(24, 32), seed=1, number=number) for number in range(20)]
-    for each in shown:
-        assert each.rgb.shape == (24, 32, 3) and each.mask.shape == (24, 32) and each.consensus == 0.75
-        assert ((each.rgb[..., 0] > 125) == each.mask).mean() > 0.97
-    again = show([picture], Size(24, 32), seed=1, number=3)
-    assert np.array_equal(again.rgb, shown[3].rgb) and np.array_equal(again.mask, shown[3].mask)
-    assert len({each.mask.tobytes() for each in shown}) > 5
-    assert {bool(each.mask[:, 0].any()) for each in shown} == {True, False}  # mirrored or not

@@ -8,17 +8,22 @@ import pytest
 from PIL import Image
 
 from cratecli.errors import InputError, NothingMatchedError
+from cratecli.geometry import Grid
 from cratecli.training.certainty import SURE, Taught
-from cratecli.training.material import gather, shrunk
+from cratecli.training.material import gather
+from cratecli.training.pool import frame_size
 from cratecli.training.taught import TaughtPhoto
 
-MASK = np.zeros((40, 60), bool)
-MASK[5:20, 5:20] = True
+GRID = Grid(2, 3)
+MASK = np.zeros(frame_size(GRID), bool)  # of the photo squeezed into its frame
+MASK[20:80, 20:80] = True
 
 
 def test_a_photo_that_is_all_object_gives_none(rows: list[TaughtPhoto]) -> None:
-    full = TaughtPhoto.of(rows[2].photo, rows[2].sha256, Taught(np.ones_like(MASK), 0.5, 0.95, 0.95))
-    material = gather([*rows, full], SURE, longest=30)
+    full = TaughtPhoto.of(
+        rows[2].photo, rows[2].sha256, Taught(np.ones_like(MASK), 0.5, 0.95, 0.95), GRID, pooled=True
+    )
+    material = gather([*rows, full], SURE)
     assert len(material.objects) == 4 and len(material.grounds) == 5 and material.photos == 6
 
 
@@ -31,38 +36,30 @@ def rows(tmp_path: Path) -> list[TaughtPhoto]:
         pixels = np.where(MASK[..., None], (255, 0, number), (0, 0, 255)).astype(np.uint8)
         Image.fromarray(pixels).save(path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        made.append(TaughtPhoto.of(str(path), sha256, Taught(MASK, 0.5, 0.9 if number else 0.5, 0.9)))
+        taught = Taught(MASK, 0.5, 0.9 if number else 0.5, 0.9)
+        made.append(TaughtPhoto.of(str(path), sha256, taught, GRID, pooled=True))
     return made
 
 
 def test_sure_objects_are_cut_out_and_grounds_hold_none(rows: list[TaughtPhoto]) -> None:
     said: list[str] = []
-    material = gather(rows, SURE, longest=30, note=said.append)
+    material = gather(rows, SURE, note=said.append)
     assert len(material.objects) == 4 and len(material.grounds) == material.photos == 5
     assert all(each.mask.all() and (each.rgb[..., 0] == 255).all() for each in material.objects)
-    assert all((each == (0, 0, 255)).all() and max(each.shape) <= 30 for each in material.grounds)
+    assert all((each == (0, 0, 255)).all() for each in material.grounds)
     assert said == ["4 sure objects and 5 grounds in 5 photos"]
-    assert [each.consensus for each in material.taught] == [0.5, 0.9, 0.9, 0.9, 0.9]
-    assert all((each.rgb[each.mask][:, 0] > 200).all() for each in material.taught)
-    assert all(each.mask.shape == each.rgb.shape[:2] == (20, 30) for each in material.taught)
 
 
 def test_too_few_to_learn_from_is_said(rows: list[TaughtPhoto]) -> None:
     with pytest.raises(NothingMatchedError, match="3 sure objects and 4 grounds in 4 photos: too few"):
-        gather(rows[:-1], SURE, longest=30)
+        gather(rows[:-1], SURE)
 
 
 def test_a_photo_that_changed_or_went_is_named(rows: list[TaughtPhoto]) -> None:
     path = Path(rows[2].photo)
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(InputError, match=f"{path}: is not the photo any more"):
-        gather(rows, SURE, longest=30)
+        gather(rows, SURE)
     path.unlink()
     with pytest.raises(InputError, match=str(path)):
-        gather(rows, SURE, longest=30)
-
-
-def test_a_large_photo_is_shrunk() -> None:
-    assert shrunk(np.zeros((100, 400, 3), np.uint8), 200).shape == (50, 200, 3)
-    small = np.zeros((10, 20, 3), np.uint8)
-    assert shrunk(small, 20) is small
+        gather(rows, SURE)

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from cratecli.errors import InputError
+from cratecli.geometry import Grid
 from cratecli.training.certainty import Taught
 from cratecli.training.taught import CHUNK, TaughtFile, TaughtPhoto, digest
 
 MASK = np.zeros((4, 6), bool)
 MASK[1:3, 2:5] = True
 ROWS = [
-    TaughtPhoto.of(f"{number}\udcff.png", "f" * 64, Taught(MASK, 0.5, 0.9, 0.7)) for number in range(CHUNK)
+    TaughtPhoto.of(f"{number}\udcff.png", "f" * 64, Taught(MASK, 0.5, 0.9, 0.7), Grid(2, 3), pooled=True)
+    for number in range(CHUNK)
 ]
 
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from cratecli.arrays import RGB
 from cratecli.emergence.features import View
 from cratecli.tasks.ranker import ranker
-from cratecli.training.teacher import CENTRE, centred, teach_by_agreement, teach_by_choice
+from cratecli.training.certainty import Taught
+from cratecli.training.teacher import CENTRE, centred, judge, teach_by_agreement, teach_by_choice
 from tests.support.mask_heads import disc_photo
 
 NONE = np.full(1, np.nan, np.float32)
@@ -16,6 +18,10 @@ def view(attended: np.ndarray) -> View:
     attention = np.stack([attention / attention.sum()] * 2)[None]
     tokens = np.where(attended[..., None], (1.0, 0.0), (0.0, 1.0)).astype(np.float32)[None]
     return View(attention, tokens, NONE, NONE)
+
+
+def agreed(photo: RGB, seen: View) -> Taught:
+    return teach_by_agreement(photo, [seen], judge(photo, [seen]))
 
 
 def attended(place: tuple[slice, slice]) -> np.ndarray:
@@ -33,8 +39,8 @@ def test_the_prior_is_a_parabola_about_the_middle() -> None:
 
 def test_an_object_in_the_middle_is_sure_and_one_in_the_corner_is_not() -> None:
     photo = disc_photo(1)
-    middle = teach_by_agreement(photo, [view(attended((slice(2, 7), slice(4, 8))))])
-    corner = teach_by_agreement(photo, [view(attended((slice(0, 2), slice(0, 3))))])
+    middle = agreed(photo, view(attended((slice(2, 7), slice(4, 8)))))
+    corner = agreed(photo, view(attended((slice(0, 2), slice(0, 3)))))
     assert middle.consensus > 0.9 and middle.confidence > 0.5
     assert corner.consensus < 0.5
     assert middle.mask.shape == photo.shape[:2]
@@ -42,7 +48,7 @@ def test_an_object_in_the_middle_is_sure_and_one_in_the_corner_is_not() -> None:
 
 def test_where_all_candidates_are_one_nothing_is_in_doubt() -> None:
     photo, seen = disc_photo(1), [view(attended((slice(2, 7), slice(4, 8))))]
-    taught = teach_by_choice(ranker(frame=True), ranker(frame=False), photo, seen)
+    taught = teach_by_choice(ranker(frame=True), ranker(frame=False), photo, seen, judge(photo, seen))
     assert taught.mask.shape == photo.shape[:2]
     assert taught.consensus == taught.kept == 1
 
@@ -54,8 +60,9 @@ def test_rankers_that_disagree_leave_doubt() -> None:
     )
     seen = [view(one), view(other)]
     small, large = {"area": -50.0}, {"area": 50.0}
+    judged = judge(photo, seen)
     assert (
-        teach_by_choice(small, large, photo, seen).consensus
-        <= teach_by_choice(small, small, photo, seen).consensus
+        teach_by_choice(small, large, photo, seen, judged).consensus
+        <= teach_by_choice(small, small, photo, seen, judged).consensus
     )
-    assert teach_by_choice(small, small, photo, seen).consensus == 1
+    assert teach_by_choice(small, small, photo, seen, judged).consensus == 1

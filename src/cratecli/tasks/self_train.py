@@ -70,6 +70,7 @@ def self_train(
     lessons = choose_lessons(ready, teacher)
     recipe = _recipe(ready, lessons, paths, changes, folder if resume else None)
     config = _config(ready, recipe, seen.layers, seen.sizes)
+    prints = _thumbprints(held_out)
     file = TaughtFile(folder.path)
     try:
         if resume:
@@ -87,7 +88,7 @@ def self_train(
             desk,
             folder.path / POOL,
             seed=recipe.seed,
-            held_out=_thumbprints(held_out),
+            held_out=prints,
             watch=watched,
         )
         if not school.teach(paths, rows, file):
@@ -175,7 +176,8 @@ def _recipe(
     if folder is None:
         if named := next((name for name in changes if name in GIVEN), None):
             raise UsageError(f"{named} is no setting: an argument decides it")
-        return HeadRecipe(size=model.image_size).changed(dict(changes) | given)
+        size = min(defaults(model).segment.sizes, key=lambda side: abs(side - model.image_size))
+        return HeadRecipe(size=size).changed(dict(changes) | given)
     if changes:
         raise UsageError("a run is resumed with its own recipe: nothing in it can be changed")
     recipe = folder.recipe(read_head_recipe)
