@@ -89,7 +89,7 @@ def main() -> None:
     model = built_in()
     recipe = defaults(model).objects
     lines = (asked.data / TAUGHT).read_text(encoding="utf-8").splitlines()
-    material = gather([TaughtPhoto(**json.loads(line)) for line in lines], SURE, LONGEST, note=print)
+    material = gather([TaughtPhoto(**json.loads(line)) for line in lines], SURE, longest=LONGEST, note=print)
     composites, names = [], list[str]()
     for number in range(asked.composites):
         count, size = COUNTS[number % len(COUNTS)], SIZES[number % len(SIZES)]

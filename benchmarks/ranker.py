@@ -65,7 +65,8 @@ def sure(read: Iterator[RGB], model: WhiteBox) -> tuple[list[Cutout], list[RGB]]
     recipe = defaults(model).attention
     objects, grounds = [], []
     for photo in read:
-        taught = teach_by_agreement(photo, views_of([photo], model, Question(recipe.layers, recipe.sizes))[0])
+        (views,) = views_of([photo], model, Question(recipe.layers, recipe.sizes))
+        taught = teach_by_agreement(photo, views, judge(views, photo, recipe.keep))
         if is_sure(taught):
             objects.append(cut_out(photo, taught.mask, LONGEST))
         if taught.mask.mean() > EMPTY and (window := ground_window(taught.mask)) is not None:

@@ -28,6 +28,7 @@ from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.training.certainty import Taught
 from cratecli.training.composites import Cutout
+from cratecli.training.pool import frame_grid, frame_size
 from cratecli.training.taught import TaughtFile, TaughtPhoto
 from cratecli.weights.checkpoint import load_model
 from cratecli.weights.store import store_model
@@ -118,11 +119,19 @@ def self_trained(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     recipe = {"reads": "both", "epochs": 2.0, "size": 16, "width": 32, "batch_size": 4}
     rows = [{"recipe": recipe, "objects": 6, "steps": 3}, {"step": 2, "seconds": 90.0}]
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    mask = np.zeros((HEIGHT, WIDTH), bool)
-    mask[14:34, 8:24] = True
+    grid = frame_grid(Size(HEIGHT, WIDTH), 16, model.patch_size)
+    mask = np.zeros(frame_size(grid), bool)
+    height, width = mask.shape
+    mask[height // 4 : 3 * height // 4, width // 5 : 3 * width // 5] = True
     paths = [*sorted((data / "ecssd200/images").iterdir()), *sorted((data / "horses40/images").iterdir())]
     taught = [
-        TaughtPhoto.of(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), Taught(mask, 1.0, 1.0, 1.0))
+        TaughtPhoto.of(
+            str(path),
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            Taught(mask, 1.0, 1.0, 1.0),
+            grid,
+            pooled=True,
+        )
         for path in paths
     ]
     TaughtFile(folder).start()

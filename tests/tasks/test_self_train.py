@@ -29,7 +29,7 @@ def rows(run: Path) -> list[dict[str, object]]:
 
 def teach(photos: Path, run: Path, *, notes: list[str] | None = None, **how: object) -> None:
     """Teach photos with a model of random weights, which is sure of too little."""
-    with pytest.raises(NothingMatchedError, match="sure objects and .*: too few"):
+    with pytest.raises(NothingMatchedError, match=r"sure objects and .*: too few"):
         self_train(photos, run, MODEL, watch=Watch(on_note=(notes or []).append), **how)  # type: ignore[arg-type]
 
 
@@ -135,14 +135,15 @@ def test_a_head_mends_the_vote(tmp_path: Path) -> None:
     path = tmp_path / "head"
     stored_head(path, head_config(MODEL, token_width=12))
     plainly: SegmentOptions = {"refine": "none", "min_area": 0.0, "fill_holes": False, "min_confidence": 0.0}
-    drawn = segment(disc_photo(0), MODEL, head=str(path), **plainly)
-    plain = segment(disc_photo(0), MODEL, head="none", **plainly)
+    with_head: SegmentOptions = {**plainly, "head": str(path)}
+    without: SegmentOptions = {**plainly, "head": "none"}
+    no_frame: SegmentOptions = {**with_head, "frame": False}
+    drawn, plain, other = (segment(disc_photo(0), MODEL, **asked) for asked in (with_head, without, no_frame))
     assert drawn.head and drawn.head.name == str(path) and drawn.threshold == 0.5
     assert plain.head is None and not (drawn.soft == plain.soft).all()
     assert (drawn.mask == (drawn.soft >= 0.5)).all()
     assert drawn.confidence == plain.confidence and drawn.heads == plain.heads
-    plainer = segment(disc_photo(0), MODEL, head=str(path), frame=False, **plainly)
-    assert not (plainer.soft == drawn.soft).all()
+    assert not (other.soft == drawn.soft).all()
 
 
 def test_options_that_a_head_leaves_no_choice_are_refused(tmp_path: Path) -> None:

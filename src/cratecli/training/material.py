@@ -32,13 +32,16 @@ class Material:
 def gather(
     rows: Sequence[TaughtPhoto],
     sure: Sureness,
+    *,
+    longest: int = SEEN,
     read: Callable[[TaughtPhoto], RGB] | None = None,
     note: Callable[[str], None] = lambda _text: None,
 ) -> Material:
     """Cut out sure objects, and windows of ground, from photos that were taught, as the teacher saw them.
 
-    `read` gives a row's photo, as its file holds it unless said. Raises `InputError` for a photo that is gone or is not
-    what it was, `NothingMatchedError` where there is too little to learn from.
+    Objects are scaled down to `longest` px. `read` gives a row's photo, as its file holds it unless said. Raises
+    `InputError` for a photo that is gone or is not what it was, `NothingMatchedError` where there is too little to
+    learn from.
     """
     found = [row for row in rows if row.rle]
     with_object, with_ground = list[int](), list[int]()
@@ -54,7 +57,7 @@ def gather(
         if photo.shape[:2] != mask.shape:
             raise InputError(f"{row.photo}: is not the photo any more that the teacher saw")
         if number in objects:
-            material.objects.append(cut_out(photo, mask, SEEN))
+            material.objects.append(cut_out(photo, mask, longest))
         if number in grounds and (window := ground_window(mask)):
             material.grounds.append(np.ascontiguousarray(photo[window.slices]))
     said = f"{len(material.objects):,} sure objects and {len(material.grounds):,} grounds"
