@@ -34,14 +34,12 @@ def gather(
     sure: Sureness,
     *,
     longest: int = SEEN,
-    read: Callable[[TaughtPhoto], RGB] | None = None,
     note: Callable[[str], None] = lambda _text: None,
 ) -> Material:
     """Cut out sure objects, and windows of ground, from photos that were taught, as the teacher saw them.
 
-    Objects are scaled down to `longest` px. `read` gives a row's photo, as its file holds it unless said. Raises
-    `InputError` for a photo that is gone or is not what it was, `NothingMatchedError` where there is too little to
-    learn from.
+    Objects are scaled down to `longest` px. Raises `InputError` for a photo that is gone or is not what it was,
+    `NothingMatchedError` where there is too little to learn from.
     """
     found = [row for row in rows if row.rle]
     with_object, with_ground = list[int](), list[int]()
@@ -53,7 +51,7 @@ def gather(
     material = Material(photos=len(found))
     for number in sorted(objects | grounds):
         row = found[number]
-        photo, mask = (read or read_again)(row), row.mask()
+        photo, mask = read_again(row), row.mask()
         if photo.shape[:2] != mask.shape:
             raise InputError(f"{row.photo}: is not the photo any more that the teacher saw")
         if number in objects:
