@@ -185,7 +185,8 @@ def test_other_safetensors_are_no_vocabulary(file: Path) -> None:
 
 def test_a_checkpoint_in_bfloat16_is_no_vocabulary(file: Path) -> None:
     save_file({"weight": torch.ones(3, dtype=torch.bfloat16)}, file)
-    with pytest.raises(InputError, match=r"horse\.parts: cannot be read as a part vocabulary: "):
+    # NumPy knows the format where something has imported ml_dtypes.
+    with pytest.raises(InputError, match=r"horse\.parts: (cannot be read as|not) a part vocabulary"):
         load_vocabulary(file, MODEL)
 
 
