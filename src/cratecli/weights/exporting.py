@@ -226,7 +226,7 @@ def own_graph(model: Crate, checkpoint: bytes, name: str) -> bytes:
 
 
 def head_graph(head: MaskHead, checkpoint: bytes, name: str) -> bytes:
-    """Make the graph that stands beside a mask head's float16 file, called `name`, for any grid from two patches a side.
+    """Make the graph that stands beside a mask head's float16 file, called `name`: for any grid of patches.
 
     It takes one photo's `HeadInputs`, by their names, and gives the soft map, 0–1; its weights are read from that file.
     """
@@ -235,10 +235,14 @@ def head_graph(head: MaskHead, checkpoint: bytes, name: str) -> bytes:
     config = head.config
     channels, maps = len(config.layers) * config.token_width, len(config.layers) * config.heads
     widths = (3, 1, channels, len(config.coarse) * maps, channels, maps)
-    arrays = tuple(torch.zeros(1, width, 3 * each, 5 * each) for width, each in zip(widths, scales, strict=True))
+    arrays = tuple(
+        torch.zeros(1, width, 3 * each, 5 * each) for width, each in zip(widths, scales, strict=True)
+    )
     shapes = tuple({2: each * rows, 3: each * cols} for each in scales)
     with _quiet(), torch.no_grad():
-        program = torch.export.export(_StoredHead(head).eval(), arrays, dynamic_shapes=(shapes,), strict=False)
+        program = torch.export.export(
+            _StoredHead(head).eval(), arrays, dynamic_shapes=(shapes,), strict=False
+        )
     whole = _translated(program, HeadInputs._fields, [SOFT], {})
     return _without_weights(whole, checkpoint, name)
 

@@ -67,6 +67,10 @@ class GraphHead:
         (drawn,) = self._run([SOFT], given)
         return np.asarray(drawn[0], np.float32)
 
+    def prepare(self) -> None:
+        """Load the graph now. Raises what `draw` raises."""
+        _ = self._run
+
     @cached_property
     def _run(self) -> graphs.RunArrays:
         place = self.file.path.with_suffix(graphs.ENDING)
@@ -76,8 +80,15 @@ class GraphHead:
 
 @lru_cache(maxsize=2)
 def _own_head(model_sha256: str) -> GraphHead | None:
+    return next((load_own_head(row) for row in _rows() if row.sha256 == model_sha256), None)
+
+
+def built_in_heads() -> frozenset[str]:
+    """List the SHA-256 of all mask heads in the package."""
+    return frozenset(str(row.head_sha256) for row in _rows())
+
+
+def _rows() -> list[Checkpoint]:
+    """List the rows of the packaged registry that have a head."""
     rows = load_registry(registry_files()[:1]).checkpoints.values()
-    for row in rows:
-        if row.head_sha256 is not None and row.sha256 == model_sha256:
-            return load_own_head(row)
-    return None
+    return [row for row in rows if row.head_sha256 is not None]

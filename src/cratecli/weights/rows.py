@@ -169,10 +169,11 @@ class RegistryRow(BaseModel):
         None, description="SHA-256 of the model's ONNX graph, beside the file in the package."
     )
     head_sha256: Annotated[str, matching("[0-9a-f]{64}", "64 lower-case hexadecimal digits")] | None = Field(
-        None, description="SHA-256 of the model's own mask head, `head.safetensors` beside the file in the package."
+        None,
+        description="SHA-256 of the model's own mask head, `head.safetensors` beside the file in the package.",
     )
-    head_graph_sha256: Annotated[str, matching("[0-9a-f]{64}", "64 lower-case hexadecimal digits")] | None = Field(
-        None, description="SHA-256 of that head's ONNX graph, `head.onnx` beside it."
+    head_graph_sha256: Annotated[str, matching("[0-9a-f]{64}", "64 lower-case hexadecimal digits")] | None = (
+        Field(None, description="SHA-256 of that head's ONNX graph, `head.onnx` beside it.")
     )
     unverified: Annotated[bool, Field(strict=True)] = Field(
         False, description="Whether the file's layout was never seen, so that loading may be refused."
