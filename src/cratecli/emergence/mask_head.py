@@ -11,10 +11,13 @@ from cratecli.emergence.features import View
 from cratecli.geometry import Grid, Size
 from cratecli.model.head_inputs import CELL, FINE, VOTE, HeadInputs, MaskHeadConfig
 
+Vote = Float[np.ndarray, "vote_height vote_width"]
+"""A soft mask, 0–1, of any size beside the photo's."""
+
 _MOST = 4  # channels that OpenCV resizes at once, quickly
 
 
-def head_inputs(photo: RGB, views: Sequence[View], vote: Soft | None, config: MaskHeadConfig) -> HeadInputs:
+def head_inputs(photo: RGB, views: Sequence[View], vote: Vote | None, config: MaskHeadConfig) -> HeadInputs:
     """Gather what a head reads of one photo, seen at the head's sizes; without a `vote` (0–1) it reads zeros.
 
     Tokens are L2-normalised layer by layer and scaled by the root of their width: variance one. Log-attention has mean

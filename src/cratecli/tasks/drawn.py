@@ -10,7 +10,7 @@ from typing import Any
 
 from cratecli.arrays import RGB, Soft
 from cratecli.emergence.features import View, absolute_layers
-from cratecli.emergence.mask_head import head_inputs
+from cratecli.emergence.mask_head import Vote, head_inputs
 from cratecli.emergence.masks import enlarge
 from cratecli.emergence.rules import BUILT_IN_HEAD, NO_HEAD
 from cratecli.errors import UsageError
@@ -114,7 +114,7 @@ def _called(name: str) -> str:
     return f"the {name} head" if name == BUILT_IN_HEAD else name
 
 
-def drawn_by_head(name: str, photo: RGB, views: Sequence[View], vote: Soft, model: Model) -> Soft:
+def drawn_by_head(name: str, photo: RGB, views: Sequence[View], vote: Vote, model: Model) -> Soft:
     """Let the head of a recipe draw a photo's soft map, 0–1, from the views that it reads and their vote."""
     head = find_head(name, model)
     if head is None:
