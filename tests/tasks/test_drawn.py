@@ -57,7 +57,7 @@ def test_else_none_does(graph: GraphModel, asked: dict[str, Any]) -> None:
     assert choose_recipe(graph, **asked).head == "none"
     if "head" not in asked:
         assert choose_recipe(graph, **asked, head="auto").head == "none"
-        with pytest.raises(UsageError, match="a mask head|the built-in head reads"):
+        with pytest.raises(UsageError, match=r"a mask head|the built-in head reads"):
             choose_recipe(graph, **asked, head="built-in")
 
 
