@@ -33,7 +33,10 @@ def test_what_the_wheel_holds(wheel: Path) -> None:
         names = set(archive.namelist())
         entry_points = archive.read(next(name for name in names if name.endswith("entry_points.txt")))
         assert archive.read("cratecli/weights.toml") == (ROOT / "weights.toml").read_bytes()
-    nano = [f"data/crate-nano/{name}" for name in ("model.safetensors", "model.onnx", "README.md")]
+    nano = [
+        f"data/crate-nano/{name}"
+        for name in ("model.safetensors", "model.onnx", "head.safetensors", "head.onnx", "README.md")
+    ]
     for name in ("py.typed", "__main__.py", *nano):
         assert f"cratecli/{name}" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)

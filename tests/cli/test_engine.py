@@ -76,6 +76,7 @@ def test_a_photo_is_answered_without_torch(machine: Machine) -> None:
     loaded = set(json.loads(done.stderr))
     assert "onnxruntime" in loaded
     assert not HEAVY & loaded
+    assert made(machine.desk / "segment.png")["head"] == "built-in"
     for command in ("segment", "objects", "heads"):
         with Image.open(machine.desk / f"{command}.png") as image:
             image.load()

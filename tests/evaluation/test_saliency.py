@@ -89,6 +89,21 @@ def test_confidence_is_held_to_account(
     assert protocol.findings(judged((0.5, 0.2), (0.5, 0.4))) == protocol.findings(judged((0.5, 0.2))) == ()
 
 
+@pytest.mark.usefixtures("shipped_sizes")
+def test_a_mask_head_changes_nothing_in_what_confidence_is(folder: Path) -> None:
+    """An expected IoU, whose error is told."""
+    protocol = saliency_protocol(folder, cratecli.load_graph("crate-nano"))
+    assert protocol.recipe.head == "built-in"
+    masks = {
+        str(said): SaliencyScores(
+            rows={"auto": MaskScores(iou=found, f_curve="", mae=0, accuracy=0, box_iou=0)}, confidence=said
+        )
+        for said, found in ((0.1, 0.3), (0.5, 0.2), (0.9, 1.0))
+    }
+    (told,) = protocol.findings(masks)
+    assert "calibration error 0.20" in told
+
+
 def test_f_is_the_maximum_of_the_mean(tmp_path: Path, painter: Painter) -> None:
     """Of the first truth the mask is right, 32 of 32 columns; of the second half of it, 32 kept and 16 right.
 

@@ -287,6 +287,16 @@ def test_what_no_route_takes(client: TestClient) -> None:
     assert client.get("/docs").status_code == 404  # which would load scripts from elsewhere
 
 
+def test_a_head_is_asked_for_by_a_word(client: TestClient, sent: bytes) -> None:
+    """The built-in one, or none: neither is a file."""
+    asked = {"sizes": "64,96,192", "refine": "none"}
+    answers = [
+        client.post(SEGMENT, content=sent, params=asked | {"head": word}).json()
+        for word in ("auto", "built-in", "none")
+    ]
+    assert [each.get("head") for each in answers] == ["built-in", "built-in", None]
+
+
 def test_openapi_says_what_can_be_asked(client: TestClient) -> None:
     described = client.get("/openapi.json").json()
     for command, record in (("segment", "SegmentRecord"), ("objects", "ObjectsRecord")):

@@ -208,7 +208,7 @@ FLAGS = {
     "range": Flag(("--range",), "auto|full|LOW:HIGH|percentile:A:B"),
     "heads": Flag(("--heads",), "auto|agree|all|LIST", READ["heads"]),
     "frame": Flag(("--frame/--no-frame",)),
-    "head": Flag(("--head",), "FILE|none"),
+    "head": Flag(("--head",), "auto|built-in|none|FILE"),
     "keep": Flag(("--keep",), "mass:F|top:F|otsu|mean|VALUE"),
     "largest": Flag(("--largest/--all-pieces",)),
     "fill_holes": Flag(("--fill-holes/--keep-holes",)),

@@ -105,9 +105,12 @@ def _engine() -> Iterator[Finding]:
     """Load the built-in model's graph, which answers without torch."""
     from cratecli.weights import graphs
     from cratecli.weights.gpu import gpu_here
+    from cratecli.weights.own_heads import load_own_head
     from cratecli.weights.registry import BUILT_IN, load_registry, registry_files
 
-    graphs.load_own_graph(load_registry(registry_files()[:1]).find(BUILT_IN))
+    row = load_registry(registry_files()[:1]).find(BUILT_IN)
+    graphs.load_own_graph(row)
+    load_own_head(row).prepare()
     where = "torch, on the GPU" if gpu_here() else "onnxruntime"
     yield fine("engine", f"auto is {where} for {BUILT_IN}, and torch for other checkpoints")
 

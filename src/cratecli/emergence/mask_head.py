@@ -11,11 +11,13 @@ from cratecli.emergence.features import View
 from cratecli.geometry import Grid, Size
 from cratecli.model.head_inputs import CELL, FINE, VOTE, HeadInputs, MaskHeadConfig
 
-_Vote = Float[np.ndarray, "down across"]  # at any size
+Vote = Float[np.ndarray, "vote_height vote_width"]
+"""A soft mask, 0–1, of any size beside the photo's."""
+
 _MOST = 4  # channels that OpenCV resizes at once, quickly
 
 
-def head_inputs(photo: RGB, views: Sequence[View], vote: _Vote | None, config: MaskHeadConfig) -> HeadInputs:
+def head_inputs(photo: RGB, views: Sequence[View], vote: Vote | None, config: MaskHeadConfig) -> HeadInputs:
     """Gather what a head reads of one photo, seen at the head's sizes; without a `vote` (0–1) it reads zeros.
 
     Tokens are L2-normalised layer by layer and scaled by the root of their width: variance one. Log-attention has mean
@@ -66,7 +68,7 @@ def fitted(photo: RGB, grid: Grid) -> Float[np.ndarray, "3 fitted_height fitted_
     return np.asarray(small.transpose(2, 0, 1).astype(np.float32) / 255 - 0.5)
 
 
-def fitted_vote(vote: _Vote | None, grid: Grid) -> Float[np.ndarray, "1 half_height half_width"]:
+def fitted_vote(vote: Vote | None, grid: Grid) -> Float[np.ndarray, "1 half_height half_width"]:
     """Fit a vote to a grid, `VOTE` px a patch, −1 to 1; none is zeros."""
     size = Size(*grid.pixels(VOTE))
     if vote is None:

@@ -10,6 +10,8 @@ from typing import Literal, get_args
 Foreground = Literal["attention", "pca", "none"]
 """What chooses the foreground: the heads' attention, the first principal component, or nothing (all is foreground)."""
 
+AUTO_HEAD, BUILT_IN_HEAD, NO_HEAD = "auto", "built-in", "none"
+"""Words for a mask head in place of a file: the model's own where it fits, the model's own, and none."""
 
 Rule = Literal["mass", "top", "otsu", "mean", "value"]
 _RULES = "mass:F, top:F, otsu, mean or a number F, with 0 < F ≤ 1"

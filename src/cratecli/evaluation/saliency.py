@@ -29,7 +29,7 @@ from cratecli.io.formats.record import Annotated
 from cratecli.io.truth import read_mask, read_true_mask
 from cratecli.model.engine import Model
 from cratecli.runs.views import Question
-from cratecli.tasks.options import NO_HEAD, Heads, MaskOptions
+from cratecli.tasks.options import Heads, MaskOptions
 from cratecli.tasks.recipes import Recipe, choose_recipe
 from cratecli.tasks.segment import decide, tidy
 from cratecli.wording import count_of
@@ -117,9 +117,9 @@ class SaliencyProtocol(SaliencyMeasures, PhotoProtocol[SaliencyScores]):
         return SaliencyScores(rows=rows, confidence=confidence, doubts=list(true.doubts))
 
     @property
-    def made_by(self) -> tuple[Heads, str]:
+    def made_by(self) -> Heads:
         """Name the recipe's heads."""
-        return self.recipe.heads, self.recipe.head
+        return self.recipe.heads
 
     def _cut(self, pair: Pair, whole: np.ndarray) -> np.ndarray:
         window = self.windows.get(pair.name)
@@ -152,9 +152,10 @@ class SaliencyRun(SaliencyMeasures, RunProtocol[SaliencyScores]):
         return SaliencyScores(rows=rows, confidence=photo.confidence, doubts=list(true.doubts))
 
     @property
-    def made_by(self) -> tuple[Heads, str]:
+    def made_by(self) -> Heads:
         """Name the heads that the run says it asked."""
-        return self.recipe.get("heads", "mask"), self.recipe.get("head", NO_HEAD)
+        heads: Heads = self.recipe.get("heads", "mask")
+        return heads
 
 
 def saliency_protocol(

@@ -27,7 +27,7 @@ from cratecli.evaluation.records import ProtocolName
 from cratecli.evaluation.result import ResultRow
 from cratecli.evaluation.scores import DIGITS, PhotoScores
 from cratecli.io.truth import Doubt
-from cratecli.tasks.options import NO_HEAD, Heads
+from cratecli.tasks.options import Heads
 from cratecli.wording import count_of
 
 DOUBTS: Mapping[Doubt, str] = {
@@ -78,13 +78,13 @@ class SaliencyMeasures(EvaluationProtocol[SaliencyScores]):
 
     @property
     @abstractmethod
-    def made_by(self) -> tuple[Heads, str]:
-        """Name the heads, and the mask head, that the masks to be judged come from."""
+    def made_by(self) -> Heads:
+        """Name the heads that the masks to be judged come from."""
 
     @property
     def main_row(self) -> str:
         """Name their row."""
-        heads, _ = self.made_by
+        heads = self.made_by
         return heads if isinstance(heads, str) else f"heads {','.join(map(str, heads))}"
 
     def rows(self, scores: Mapping[str, SaliencyScores], bootstrap: Bootstrap) -> tuple[ResultRow, ...]:
@@ -116,7 +116,7 @@ class SaliencyMeasures(EvaluationProtocol[SaliencyScores]):
         if not known or not (np.ptp(said) and np.ptp(found)):
             return ()
         ranks = f"confidence and IoU: Spearman's ρ {spearmanr(said, found).statistic:.2f}"
-        if self.made_by != ("auto", NO_HEAD):
+        if self.made_by != "auto":
             return (ranks,)
         return (f"{ranks}, calibration error {calibration_error(said, found):.2f} (mean gap in ten bins)",)
 

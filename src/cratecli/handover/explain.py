@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cratecli.emergence.rules import BUILT_IN_HEAD
 from cratecli.errors import InputError
 from cratecli.files import real_folder, relative_path
 from cratecli.handover.explain_rows import BEGINNING, record_of_rows, rows_in
@@ -20,6 +21,7 @@ from cratecli.io.urls import is_url
 from cratecli.runs.manifest import outputs_in
 from cratecli.runs.provenance import EXPORT_PATHS, Provenance
 from cratecli.version import __version__
+from cratecli.weights.own_heads import built_in_heads
 from cratecli.weights.registry import load_registry
 
 _NOTHING_OF_OURS = "no picture, no arrays, no page, no rows and no JSON of ours"
@@ -134,7 +136,7 @@ def _explained(path: Path, content: Mapping[str, Any]) -> Explained:
     paths: dict[str, Any] = {
         name: here(value)
         for name in ("parts", "save_parts", "head")
-        if (value := getattr(record, name)) is not None
+        if (value := getattr(record, name)) not in (None, BUILT_IN_HEAD)
     }
     if record.background and record.background_sha256:
         paths["background"] = here(record.background)
@@ -193,7 +195,10 @@ def _missing(made: Provenance) -> list[str]:
     named = (None if listed == "-" else listed, made.parts, made.save_parts)
     if made.background and made.background_sha256 and _hash(made.background) != made.background_sha256:
         doubts.append(f"{made.background}: not the background it was made with, or not there any more")
-    if made.head and _hash(made.head) != made.head_sha256:
+    if made.head == BUILT_IN_HEAD:
+        if made.head_sha256 not in built_in_heads():
+            doubts.append("the built-in mask head is not the one it was made with")
+    elif made.head and _hash(made.head) != made.head_sha256:
         doubts.append(f"{made.head}: not the mask head it was made with, or not there any more")
     return doubts + [f"{each}: no longer there" for each in named if each and not Path(each).exists()]
 

@@ -41,7 +41,7 @@ class Model(ABC):
     """Any model that can be asked about photos: torch's, a `WhiteBox`, or an ONNX graph, a `GraphModel`.
 
     `weights` is set by whoever loads it, and `least_confidence` and `least_agreement`, 0–1, where they were measured
-    for them: with less confidence `--heads auto`, or `agree` and mask heads, find nothing. Of an export, `original`
+    for them: with less confidence `--heads auto`, or `agree`, finds nothing. Of an export, `original`
     are the weights that it was made of. `labels` name its classes, in the order of the logits, where its checkpoint
     does. `image_size` and `patch_size` are in px; `mean` and `std` normalise the red, green and blue channels, 0–1.
     Where `has_class_token` is false, class attention is the mean over patches; with `pooling`, the last layer is a

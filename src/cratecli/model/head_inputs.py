@@ -14,6 +14,7 @@ from cratecli.errors import validation_message
 CELL = 8  # px of the photo a patch, as the head sees it
 VOTE = 4  # of the vote
 FINE = 2  # of the finest view
+SOFT = "soft"  # the output of a head's graph
 Reads = Literal["both", "photo", "model"]
 _Count = Annotated[int, Field(strict=True, ge=1, le=65_536)]
 _Side = Annotated[int, Field(strict=True, ge=1, le=1536)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cratecli.emergence.rules import BUILT_IN_HEAD
 from cratecli.files import seen_from
 from cratecli.io.urls import is_url, shown
 from cratecli.runs.jobs import Job
@@ -73,7 +74,9 @@ class Provenance(BaseModel):
         default=None, description="Room around that box, as a share of its longer side, 0–1."
     )
     matting: bool | None = Field(default=None, description="Whether the cut-out's edges are soft.")
-    head: str | None = Field(default=None, description="The mask head that drew the mask: a path.")
+    head: str | None = Field(
+        default=None, description="The mask head that drew the mask: a path, or built-in."
+    )
     head_sha256: str | None = Field(default=None, description="SHA-256 of the head's file, hexadecimal.")
     names: str | None = Field(default=None, description="Names given to parts: --names.")
     parts: str | None = Field(default=None, description="The part vocabulary that labelled: a path.")
@@ -170,7 +173,7 @@ class Provenance(BaseModel):
         paths: dict[str, Any] = {
             name: relative(value, target)
             for name in ("parts", "save_parts", "head")
-            if (value := getattr(self, name)) is not None
+            if (value := getattr(self, name)) not in (None, BUILT_IN_HEAD)
         }
         if self.background and self.background_sha256:
             paths["background"] = relative(self.background, target)

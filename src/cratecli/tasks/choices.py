@@ -1,11 +1,14 @@
 """Turn what was asked for into what recipes hold: layers, heads and clicks. Imports neither torch nor NumPy."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cratecli.emergence.rules import NO_HEAD
 from cratecli.errors import UsageError
 from cratecli.geometry import Pixel
-from cratecli.tasks.options import NO_HEAD
+
+if TYPE_CHECKING:
+    from cratecli.model.engine import Model
 
 
 def counted_layers(layers: Sequence[int], depth: int) -> tuple[int, ...]:
@@ -45,6 +48,21 @@ def of_clicks(values: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, 
         raise UsageError("a mask head takes no clicks: leave out at, or the head")
     changed = {"min_confidence": 0.0, "min_area": 0.0} | ({"fill_holes": False} if values["not_at"] else {})
     return {name: value for name, value in changed.items() if asked.get(name) is None}
+
+
+def own_head(model: "Model", values: Mapping[str, Any], default: Mapping[str, Any]) -> str:
+    """Settle what head `auto` is for a recipe's values: see `tasks.drawn.settled_head`."""
+    from cratecli.tasks.drawn import settled_head
+
+    return settled_head(model, values, default)
+
+
+def check_head(model: "Model", values: Mapping[str, Any], default: Mapping[str, Any]) -> None:
+    """Refuse a head that could not follow a recipe's values. Raises what `tasks.drawn.check_head` raises."""
+    if values["head"] != NO_HEAD:
+        from cratecli.tasks import drawn
+
+        drawn.check_head(model, values, default)
 
 
 def refuse_clicks(at: Sequence[Pixel], instead: str) -> None:

@@ -35,7 +35,6 @@ def is_combined(kind: object) -> TypeIs[Combined]:
 Refine = Literal["none", "guided", "grabcut"]
 Heads = Literal["auto", "agree", "all"] | tuple[int, ...]
 
-NO_HEAD = "none"
 LARGEST = 1536  # px of an input short side: attention takes minutes there, hours not far beyond
 
 InputSize = Annotated[int, Interval(ge=1, le=LARGEST)]
@@ -82,7 +81,9 @@ class MaskOptions(ViewOptions, total=False):
     head: Annotated[
         str,
         MinLen(1),
-        Doc("A mask head of `crate self-train` draws the mask: its file; `none` leaves it to attention."),
+        Doc(
+            "A mask head draws the mask: the `built-in` one, with `auto` where it fits, or a file of self-train."
+        ),
     ]
     keep: Annotated[str, Doc("What part of the map is the mask: the threshold rule.")]
     refine: RefineChoice

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Unpack, get_type_hints
 
-from cratecli.emergence.rules import Foreground, Keep
+from cratecli.emergence.rules import AUTO_HEAD, BUILT_IN_HEAD, NO_HEAD, Foreground, Keep
 from cratecli.errors import UsageError
 from cratecli.geometry import Clicks, Pixel
-from cratecli.tasks.choices import as_lists, counted_layers, named_heads, of_clicks
+from cratecli.tasks.choices import as_lists, check_head, counted_layers, named_heads, of_clicks, own_head
 from cratecli.tasks.options import (
-    NO_HEAD,
     Finder,
     Heads,
     LayerOptions,
@@ -100,7 +99,8 @@ class Recipe(ViewRecipe):
         """Say the recipe in one line, for people."""
         heads = self.heads if isinstance(self.heads, str) else ",".join(map(str, self.heads))
         heads += "" if self.frame else " without the frame"
-        drawn = "" if self.head == NO_HEAD else f", drawn by {self.head}"
+        named = "the built-in head" if self.head == BUILT_IN_HEAD else self.head
+        drawn = "" if self.head == NO_HEAD else f", drawn by {named}"
         clicks = f", {self.clicks}" if self.clicks else ""
         return f"{super().__str__()}, heads {heads}, keep {self.keep}, refine {self.refine}{drawn}{clicks}"
 
@@ -206,11 +206,10 @@ def defaults(model: "Model") -> Defaults:
     """
     figures, depth = counted_layers((model.paper_layer,), model.depth), model.depth
     if model.image_size >= THUMBNAIL:
-        side = model.image_size
+        side, least = model.image_size, model.least_confidence
+        plain = Recipe(figures, (side, side), keep=OTSU, refine="guided", min_confidence=least)
         return Defaults(
-            segment=Recipe(
-                figures, (side, side), keep=OTSU, refine="guided", min_confidence=model.least_confidence
-            ),
+            segment=_with_own_head(model, plain),
             attention=Recipe(figures, (side, side), heads="agree", min_confidence=model.least_agreement),
             objects=ObjectRecipe(figures, (side, side), figures),
             cuts=ObjectRecipe(figures, (PAPER_SIZE,), figures, **MASKCUT),
@@ -222,7 +221,7 @@ def defaults(model: "Model") -> Defaults:
     last, sizes = tuple(range(max(0, depth - 4), depth)), (base, round(1.5 * base), 3 * base)
     tidy = Recipe(last, sizes, keep=OTSU, refine="guided", min_area=0.01, fill_holes=True)
     return Defaults(
-        segment=replace(tidy, min_confidence=model.least_confidence),
+        segment=_with_own_head(model, replace(tidy, min_confidence=model.least_confidence)),
         attention=replace(tidy, heads="agree", refine="grabcut", min_confidence=model.least_agreement),
         objects=ObjectRecipe(last, sizes, last),
         cuts=ObjectRecipe(figures, (2 * base,), last, **MASKCUT),
@@ -232,16 +231,24 @@ def defaults(model: "Model") -> Defaults:
     )
 
 
+def _with_own_head(model: "Model", recipe: Recipe) -> Recipe:
+    return replace(recipe, head=own_head(model, vars(recipe), vars(recipe)))
+
+
 def choose_recipe(model: "Model", **asked: Unpack[SegmentOptions]) -> Recipe:
     """Take the model's defaults for `segment`, and what was asked for instead. Raises `UsageError`.
 
     Heads that are named see the photo once at each size, not mirrored too where a size stands twice, and may have any
     confidence, unless said; so may what was clicked on, and any size. What only the chooser of `auto` uses is refused
-    with other heads; with a mask head so are clicks, and what it does not read. Raises what `load_head` raises.
+    with other heads; with a mask head so are clicks, and what it does not read: there `auto` is none. Raises what
+    `find_head` raises.
     """
     chosen = isinstance(heads := asked.get("heads", "auto"), str | None) and heads in ("auto", None)
-    default = defaults(model).segment if chosen else defaults(model).attention
+    own = defaults(model).segment
+    default = own if chosen else defaults(model).attention
     values = settled(model, SegmentOptions, default, asked)
+    if asked.get("head") in (None, AUTO_HEAD):
+        values["head"] = own_head(model, values, vars(own))
     values |= of_clicks(values, asked)
     if not (chosen or values["frame"]):
         raise UsageError("only heads auto can do without the frame: no other looks at it")
@@ -250,10 +257,7 @@ def choose_recipe(model: "Model", **asked: Unpack[SegmentOptions]) -> Recipe:
     if values["heads"] not in ("auto", "agree"):
         once = {"sizes": tuple(dict.fromkeys(default.sizes)), "min_confidence": 0.0}
         values |= {name: value for name, value in once.items() if asked.get(name) is None}
-    if values["head"] != NO_HEAD:
-        from cratecli.tasks.drawn import check_head
-
-        check_head(model, values, vars(defaults(model).segment))
+    check_head(model, values, vars(own))
     return Recipe(**values)
 
 

@@ -98,7 +98,7 @@ class SegmentRecord(Record):
     )
     head: str | None = Field(
         default=None,
-        description="The mask head that drew the mask, its path, with --head; `threshold` is of its map.",
+        description="The mask head that drew the mask: its path, or `built-in`; `threshold` is of its map.",
     )
     head_sha256: str | None = Field(default=None, description="SHA-256 of the head's file, hexadecimal.")
     weights: str | None = _WEIGHTS

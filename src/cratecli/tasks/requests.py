@@ -10,10 +10,11 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 from pydantic import Field, ValidationError
 
+from cratecli.emergence.rules import AUTO_HEAD, BUILT_IN_HEAD, NO_HEAD
 from cratecli.errors import InputError, UsageError
 from cratecli.io.background import is_colour
 from cratecli.records import Record
-from cratecli.tasks.options import NO_HEAD, ObjectOptions, PictureOptions, SegmentOptions, check, explained
+from cratecli.tasks.options import ObjectOptions, PictureOptions, SegmentOptions, check, explained
 
 Kind = TypeVar("Kind", bound=str)
 
@@ -127,7 +128,7 @@ def read_post(command: str, fields: Mapping[str, Any], photo: bytes | None = Non
     Raises `UsageError` that names the field.
     """
     for name, reason in _NOT_POSTED.items():
-        if fields.get(name, False) not in (False, NO_HEAD):
+        if fields.get(name, False) not in (False, AUTO_HEAD, BUILT_IN_HEAD, NO_HEAD):
             raise UsageError(f"{name} {reason}: leave it out")
     if (ground := fields.get("background")) is not None and not is_colour(str(ground)):
         raise UsageError(f"background is {short(ground)}, not a colour: a server reads no file")

@@ -20,6 +20,8 @@ from cratecli.geometry import Size
 from cratecli.model.blocks import ISTA
 from cratecli.model.crate import Crate
 from cratecli.model.graph import IMAGES, LOGITS, METADATA, GraphFacts
+from cratecli.model.head_inputs import CELL, FINE, SOFT, VOTE, HeadInputs
+from cratecli.model.mask_head import HeadTensors, MaskHead, MaskLogits
 from cratecli.model.unroll import WhiteBox
 from cratecli.version import __version__
 
@@ -72,6 +74,20 @@ class _Stored(nn.Module):
         numbers = {f"model.{name}": each.float() for name, each in self.stored.named_parameters()}
         answers: tuple[Tensor, ...] = torch.func.functional_call(self._answers[0], numbers, (images,))
         return answers
+
+
+class _StoredHead(nn.Module):
+    """A mask head's soft map of one photo, its numbers as its file stores them."""
+
+    def __init__(self, head: MaskHead) -> None:
+        super().__init__()
+        self.stored = deepcopy(head).half()
+        self._head = [head]  # in a list: its numbers are not in the graph
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        numbers = {name: each.float() for name, each in self.stored.named_parameters()}
+        logits: MaskLogits = torch.func.functional_call(self._head[0], numbers, (HeadTensors(*inputs),))
+        return logits.fine.sigmoid()
 
 
 def facts_of(model: WhiteBox, choice: ExportChoice) -> GraphFacts:
@@ -155,6 +171,12 @@ def as_onnx(program: ExportedProgram, facts: GraphFacts) -> Any:
 
     Raises `UsageError` where the packages for it are not installed, or the model is too large for one file.
     """
+    return _translated(program, [IMAGES], output_names(facts), {METADATA: facts.model_dump_json()})
+
+
+def _translated(
+    program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], metadata: Mapping[str, str]
+) -> Any:
     try:
         import onnx
         import onnxscript.optimizer
@@ -167,8 +189,8 @@ def as_onnx(program: ExportedProgram, facts: GraphFacts) -> Any:
     with _quiet():
         made: Any = torch.onnx.export(
             program,
-            input_names=[IMAGES],
-            output_names=output_names(facts),
+            input_names=list(inputs),
+            output_names=list(outputs),
             dynamo=True,
             verbose=False,
             optimize=False,
@@ -189,7 +211,7 @@ def as_onnx(program: ExportedProgram, facts: GraphFacts) -> Any:
         each.ClearField("doc_string")
         each.ClearField("metadata_props")  # of nodes: where in this machine's files they come from
     del graph.value_info[:]
-    onnx.helper.set_model_props(whole, {METADATA: facts.model_dump_json()})
+    onnx.helper.set_model_props(whole, dict(metadata))
     whole.producer_name, whole.producer_version = "crate", __version__
     return whole
 
@@ -200,7 +222,32 @@ def own_graph(model: Crate, checkpoint: bytes, name: str) -> bytes:
     It gives every layer, takes any size, and holds no weights: they are read from that file.
     """
     facts = facts_of(model, ExportChoice(tuple(range(model.depth))))
-    whole = as_onnx(trace(model, facts, stored=True), facts)
+    return _without_weights(as_onnx(trace(model, facts, stored=True), facts), checkpoint, name)
+
+
+def head_graph(head: MaskHead, checkpoint: bytes, name: str) -> bytes:
+    """Make the graph that stands beside a mask head's float16 file, called `name`: for any grid of patches.
+
+    It takes one photo's `HeadInputs`, by their names, and gives the soft map, 0–1; its weights are read from that file.
+    """
+    rows, cols = Dim("rows", min=2, max=1 << 10), Dim("cols", min=2, max=1 << 10)
+    scales = (CELL, VOTE, 1, 1, FINE, FINE)  # of the grid, as `HeadInputs` has them
+    config = head.config
+    channels, maps = len(config.layers) * config.token_width, len(config.layers) * config.heads
+    widths = (3, 1, channels, len(config.coarse) * maps, channels, maps)
+    arrays = tuple(
+        torch.zeros(1, width, 3 * each, 5 * each) for width, each in zip(widths, scales, strict=True)
+    )
+    shapes = tuple({2: each * rows, 3: each * cols} for each in scales)
+    with _quiet(), torch.no_grad():
+        program = torch.export.export(
+            _StoredHead(head).eval(), arrays, dynamic_shapes=(shapes,), strict=False
+        )
+    whole = _translated(program, HeadInputs._fields, [SOFT], {})
+    return _without_weights(whole, checkpoint, name)
+
+
+def _without_weights(whole: Any, checkpoint: bytes, name: str) -> bytes:
     _take_weights_from(checkpoint, name, whole)
     content: bytes = whole.SerializeToString(deterministic=True)
     return content

@@ -2,9 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,10 @@ ENDING = ".onnx"
 _QUIET = 4  # of onnxruntime's log: fatal errors only, as an exception says the rest
 _REASON = 200  # characters of a parser's own words
 _INSTALL = "run: pip install onnxruntime"
+EMPTY: Mapping[str, bytes] = MappingProxyType({})
+
+RunArrays = Callable[[Sequence[str], Mapping[str, np.ndarray]], Sequence[np.ndarray]]
+"""Runs a graph: names of outputs, and arrays by the names of inputs, to the outputs' arrays."""
 
 
 def is_graph(name: str | Path | None) -> bool:
@@ -37,7 +42,7 @@ def load_graph(path: Path) -> GraphModel:
     with explained(f"{path}: cannot be read", "check the file"):
         content = path.read_bytes()
     weights = WeightsId(str(path), hashlib.sha256(content).hexdigest())
-    return _graph(content, {}, path, weights)
+    return _graph(content, EMPTY, path, weights)
 
 
 def load_own_graph(row: Checkpoint) -> GraphModel:
@@ -48,15 +53,23 @@ def load_own_graph(row: Checkpoint) -> GraphModel:
     """
     place = graph_file(row)
     checkpoint = fetch.present(row)
-    with explained(f"{place}: cannot be read", fetch.remedy(row)):
-        content, tensors = place.read_bytes(), checkpoint.read_bytes()
-    sha256 = hashlib.sha256(content).hexdigest()
-    if sha256 != row.graph_sha256:
-        raise WeightsError(f"{place} has sha256 {sha256}, not {row.graph_sha256}; {fetch.remedy(row)}")
+    content = verified_graph(row, place, row.graph_sha256)
+    with explained(f"{checkpoint}: cannot be read", fetch.remedy(row)):
+        tensors = checkpoint.read_bytes()
     found = hashlib.sha256(tensors).hexdigest()
     if found != row.sha256:
         raise WeightsError(f"{checkpoint} has sha256 {found}, not {row.sha256}; {fetch.remedy(row)}")
     return _graph(content, {checkpoint.name: tensors}, place, WeightsId(row.name, found))
+
+
+def verified_graph(row: Checkpoint, place: Path, sha256: str | None) -> bytes:
+    """Read a graph of a model in the package. Raises `WeightsError` where it is missing or has another SHA-256."""
+    with explained(f"{place}: cannot be read", fetch.remedy(row)):
+        content = place.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise WeightsError(f"{place} has sha256 {found}, not {sha256}; {fetch.remedy(row)}")
+    return content
 
 
 def graph_file(row: Checkpoint) -> Path:
@@ -67,7 +80,7 @@ def graph_file(row: Checkpoint) -> Path:
     return fetch.home(row).with_suffix(ENDING)
 
 
-def _graph(content: bytes, beside: dict[str, bytes], path: Path, weights: WeightsId) -> GraphModel:
+def _graph(content: bytes, beside: Mapping[str, bytes], path: Path, weights: WeightsId) -> GraphModel:
     session = _session(content, beside, path)
     text = session.get_modelmeta().custom_metadata_map.get(METADATA)
     if text is None:
@@ -81,15 +94,27 @@ def _graph(content: bytes, beside: dict[str, bytes], path: Path, weights: Weight
     wanted = {name(layer) for layer in facts.layers for name in facts.output_names()}
     if [each.name for each in session.get_inputs()] != [IMAGES] or not wanted <= given:
         raise WeightsError(f"{path}: its inputs and outputs are not what it says of itself")
-    return GraphModel(facts, _runner(session, path), weights)
+    return GraphModel(facts, _of_images(_runner(session, path)), weights)
 
 
 def runner(content: bytes, path: Path) -> Run:
     """Give what runs a graph; `path` stands for it in errors. Raises `WeightsError`, as `load_graph` does."""
-    return _runner(_session(content, {}, path), path)
+    return _of_images(array_runner(content, path))
 
 
-def _runner(session: Any, path: Path) -> Run:
+def array_runner(content: bytes, path: Path, beside: Mapping[str, bytes] = EMPTY) -> RunArrays:
+    """Give what runs a graph that takes several arrays, and may read its weights of files `beside` it.
+
+    Raises `WeightsError`, as `load_graph` does.
+    """
+    return _runner(_session(content, beside, path), path)
+
+
+def _of_images(run: RunArrays) -> Run:
+    return lambda names, images: run(names, {IMAGES: images})
+
+
+def _runner(session: Any, path: Path) -> RunArrays:
     import onnxruntime
 
     only = onnxruntime.RunOptions()
@@ -97,9 +122,9 @@ def _runner(session: Any, path: Path) -> Run:
     only.only_execute_path_to_fetches = True
     only.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
-    def run(names: Sequence[str], images: np.ndarray) -> list[np.ndarray]:
+    def run(names: Sequence[str], given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         try:
-            arrays: list[Any] = session.run(list(names), {IMAGES: images}, only)
+            arrays: list[Any] = session.run(list(names), dict(given), only)
         except Exception as error:
             if out_of_memory(error):
                 raise
@@ -109,7 +134,7 @@ def _runner(session: Any, path: Path) -> Run:
     return run
 
 
-def _session(content: bytes, beside: dict[str, bytes], path: Path) -> Any:
+def _session(content: bytes, beside: Mapping[str, bytes], path: Path) -> Any:
     try:
         import onnxruntime
     except ImportError as error:

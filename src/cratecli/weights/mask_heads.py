@@ -1,6 +1,5 @@
-"""Files of mask heads: safetensors with the config inside, loaded strictly; each belongs to one model."""
+"""Mask heads by torch: files stored, and loaded strictly; each belongs to one model."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,16 +13,13 @@ from safetensors.torch import load
 from torch import Tensor
 
 from cratecli.arrays import Soft
-from cratecli.errors import UsageError, WeightsError
+from cratecli.errors import WeightsError
 from cratecli.model.engine import Model
 from cratecli.model.head_inputs import HeadInputs, MaskHeadConfig
 from cratecli.model.mask_head import HeadTensors, MaskHead
+from cratecli.weights.head_files import KEY, NONE, HeadFile, read_head, refuse_other_model
 from cratecli.weights.store import store_tensors
 from cratecli.weights.strict import load_strictly
-
-LARGEST = 256 << 20  # bytes of a file: heads are small
-_KEY = "mask_head"  # of the config in the metadata: no model's file has it
-_NONE = "is no mask head: `crate self-train` makes one"
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +51,7 @@ def store_head(
     dtype: Literal["float32", "float16"] = "float16",
 ) -> str:
     """Write a head, and give the file's SHA-256. Raises `OutputError`."""
-    metadata = {"format": "pt", _KEY: json.dumps(config.to_dict())}
+    metadata = {"format": "pt", KEY: json.dumps(config.to_dict())}
     return store_tensors(path, tensors, metadata, dtype=dtype)
 
 
@@ -64,34 +60,19 @@ def load_head(path: Path, model: Model) -> LoadedHead:
 
     Raises `WeightsError` for a file that is not there, broken or no head, `UsageError` for another model's head.
     """
-    content = _content(path)
+    file = read_head(path)
+    refuse_other_model(file, model)
+    return network_of(file)
+
+
+def network_of(file: HeadFile) -> LoadedHead:
+    """Load the network of a head's file. Raises `WeightsError` for tensors that do not fit."""
     try:
-        length = int.from_bytes(content[:8], "little")
-        text = json.loads(content[8 : 8 + length])["__metadata__"][_KEY]
-        config = MaskHeadConfig.from_dict(json.loads(text))
-        tensors = load(content)
-    except (ValueError, KeyError, TypeError, RecursionError, SafetensorError):
-        raise WeightsError(f"{path}: {_NONE}") from None
-    named, own = model.learned, model.original.sha256 if model.original else model.weights_digest()
-    if config.model_sha256 != own:
-        called = f"{named.name}" if named else "the model"
-        raise UsageError(
-            f"{path}: belongs to a model whose sha256 is {config.model_sha256}, not to {called} ({own}): "
-            "-m names the model, and --head none leaves the head out"
-        )
+        tensors = load(file.content)
+    except (ValueError, KeyError, TypeError, SafetensorError):
+        raise WeightsError(f"{file.path}: {NONE}") from None
     with torch.device("meta"):
-        network = MaskHead(config)
-    load_strictly(network, tensors, path)
+        network = MaskHead(file.config)
+    load_strictly(network, tensors, file.path)
     network.eval().requires_grad_(False)
-    return LoadedHead(network, path, hashlib.sha256(content).hexdigest())
-
-
-def _content(path: Path) -> bytes:
-    try:
-        if not path.is_file():
-            raise WeightsError(f"{path}: {'is no file' if path.exists() else 'no such file'}")
-        if path.stat().st_size > LARGEST:
-            raise WeightsError(f"{path}: {_NONE}")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    return LoadedHead(network, file.path, file.sha256)

@@ -37,7 +37,8 @@ class Checkpoint:
 
     `source` is `None` when the file cannot be downloaded and the user must bring it. `bytes` is exact,
     `approximate_bytes` as published. Below `least_confidence`, 0–1, `--heads auto` finds nothing, below
-    `least_agreement` `agree` and mask heads. `graph_sha256` is of its ONNX graph, if the package has one.
+    `least_agreement` `agree`. `graph_sha256` is of its ONNX graph, if the package has one, `head_sha256` and
+    `head_graph_sha256` of its own mask head and of that one's graph.
     """
 
     name: str
@@ -53,6 +54,8 @@ class Checkpoint:
     least_confidence: float | None = None
     least_agreement: float | None = None
     graph_sha256: str | None = None
+    head_sha256: str | None = None
+    head_graph_sha256: str | None = None
     unverified: bool = False
 
     @property

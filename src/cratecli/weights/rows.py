@@ -163,10 +163,17 @@ class RegistryRow(BaseModel):
     )
     least_agreement: Annotated[float, Field(strict=True, ge=0, le=1)] | None = Field(
         None,
-        description="The same with heads `agree`, or a mask head, whose confidence is agreement × contrast.",
+        description="The same with heads `agree`, whose confidence is agreement × contrast.",
     )
     graph_sha256: Annotated[str, matching("[0-9a-f]{64}", "64 lower-case hexadecimal digits")] | None = Field(
         None, description="SHA-256 of the model's ONNX graph, beside the file in the package."
+    )
+    head_sha256: Annotated[str, matching("[0-9a-f]{64}", "64 lower-case hexadecimal digits")] | None = Field(
+        None,
+        description="SHA-256 of the model's own mask head, `head.safetensors` beside the file in the package.",
+    )
+    head_graph_sha256: Annotated[str, matching("[0-9a-f]{64}", "64 lower-case hexadecimal digits")] | None = (
+        Field(None, description="SHA-256 of that head's ONNX graph, `head.onnx` beside it.")
     )
     unverified: Annotated[bool, Field(strict=True)] = Field(
         False, description="Whether the file's layout was never seen, so that loading may be refused."
