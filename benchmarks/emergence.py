@@ -25,10 +25,11 @@ from cratecli.emergence.features import View
 from cratecli.emergence.maskcut import maskcut
 from cratecli.emergence.masks import clean, enlarge, iou, scale, threshold
 from cratecli.emergence.oracle import best_maps
-from cratecli.emergence.rules import Keep
+from cratecli.emergence.rules import BUILT_IN_HEAD, Keep
 from cratecli.geometry import Size
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.views import Question, views_of
+from cratecli.tasks.drawn import drawn_by_head
 from cratecli.tasks.ranker import ranker
 from cratecli.tasks.recipes import TAU, ViewRecipe, defaults
 
@@ -80,17 +81,27 @@ def see(photo: Photo, model: WhiteBox, recipe: ViewRecipe) -> list[View]:
     return views_of([photo.rgb], model, Question(recipe.layers, recipe.sizes))[0]
 
 
-def chosen(photo: Photo, views: Sequence[View], keep: Keep, *frames: bool) -> list[Score]:
-    """Judge what the chooser makes of views, with or without the frame, refined by the guided filter."""
-    judged = chooser.judge(views, photo.rgb, keep)
-    size, scores = Size(*photo.truth.shape), []
-    for frame in frames:
-        votes = chooser.votes(chooser.score(judged, ranker(frame=frame)))
+def chosen(
+    photo: Photo,
+    views: Sequence[View],
+    judged: chooser.Judged,
+    *,
+    frame: bool = True,
+    model: WhiteBox | None = None,
+) -> Score:
+    """Judge what the chooser makes of views, with or without the frame, refined by the guided filter.
+
+    With a `model` its built-in head draws it.
+    """
+    size, votes = Size(*photo.truth.shape), chooser.votes(chooser.score(judged, ranker(frame=frame)))
+    if model:
+        vote = chooser.soft_mask(judged, votes, judged.size)
+        soft = drawn_by_head(BUILT_IN_HEAD, photo.rgb, views, vote, model)
+    else:
         soft = chooser.soft_mask(judged, votes, size)
-        edges = refine.guided_filter(photo.rgb, soft, max(1, round(max(size) / chooser.FINEST)))
-        masks = (tidy(each >= chooser.CUT) for each in (soft, edges))
-        scores.append(Score(*(iou(mask, photo.truth) for mask in masks)))
-    return scores
+    edges = refine.guided_filter(photo.rgb, soft, max(1, round(max(size) / chooser.FINEST)))
+    raw, refined = (iou(tidy(each >= chooser.CUT), photo.truth) for each in (soft, edges))
+    return Score(raw, refined)
 
 
 class Ways:
@@ -108,9 +119,17 @@ class Ways:
         if any(row.startswith("random") for row in asked):
             random = see(photo, self.random, self.recipe)
             rows[RANDOM] = judge(photo, heads.agree(random).log_attention, keep)
-            rows[RANDOM_CHOSEN] = chosen(photo, random, keep, True)[0]
-        if AUTO in asked or NO_FRAME in asked:
-            rows[AUTO], rows[NO_FRAME] = chosen(photo, views, keep, True, False)
+            rows[RANDOM_CHOSEN] = chosen(photo, random, chooser.judge(random, photo.rgb, keep))
+        if CHOSEN & set(asked):
+            judged = chooser.judge(views, photo.rgb, keep)
+            for row, frame, own in (
+                (VOTE, True, None),
+                (VOTE_NO_FRAME, False, None),
+                (AUTO, True, self.model),
+                (NO_FRAME, False, self.model),
+            ):
+                if row in asked:
+                    rows[row] = chosen(photo, views, judged, frame=frame, model=own)
         ways: dict[str, Callable[[], Score]] = {
             ELLIPSE_ROW: lambda: centre_ellipse(photo),
             MEAN: lambda: judge(photo, heads.fixed(views, range(self.model.heads)).log_attention, keep),
@@ -180,8 +199,13 @@ def time_ratio(photos: Sequence[Photo], turns: int = 12) -> str:
 
 ELLIPSE_ROW, RANDOM, RANDOM_CHOSEN = "centre ellipse", "random weights, agree", "random weights, auto"
 MEAN, FIXED, MASKCUT = "mean of heads", "best fixed head", "MaskCut, first cut"
+VOTE, VOTE_NO_FRAME = "auto, no head", "auto, no head, without the frame"
 AGREE, AUTO, NO_FRAME, ORACLE = "agree", "auto", "auto, without the frame", "oracle"
-ROWS = (ELLIPSE_ROW, RANDOM, RANDOM_CHOSEN, MEAN, FIXED, MASKCUT, AGREE, NO_FRAME, AUTO, ORACLE)
+CHOSEN = {VOTE, VOTE_NO_FRAME, AUTO, NO_FRAME}
+ROWS = (
+    *(ELLIPSE_ROW, RANDOM, RANDOM_CHOSEN, MEAN, FIXED, MASKCUT, AGREE),
+    *(VOTE_NO_FRAME, VOTE, NO_FRAME, AUTO, ORACLE),
+)
 
 
 def table(results: dict[str, tuple[int, dict[str, Score]]], ratio: str) -> Iterator[str]:

@@ -23,8 +23,8 @@ from training import SETS
 SIZES = [64, 96, 192]
 WAYS: dict[str, SaliencyOptions] = {
     "agree": {"heads": "agree", "refine": "none"},
-    "auto, without the frame": {"heads": "auto", "frame": False},
-    "auto": {"heads": "auto"},
+    "auto, without the frame": {"heads": "auto", "frame": False, "head": "none"},
+    "auto": {"heads": "auto", "head": "none"},
 }
 
 
