@@ -111,6 +111,7 @@ class Ways:
         self.model = built_in()
         self.random = untrained(self.model.config)
         self.recipe, self.cut = defaults(self.model).segment, defaults(self.model).objects
+        self.own = self.model if self.recipe.head == BUILT_IN_HEAD else None
 
     def rows(self, photo: Photo, asked: Sequence[str]) -> dict[str, Score]:
         """Judge the rows that are asked for, and for the best fixed head every head of every layer, not refined."""
@@ -125,8 +126,8 @@ class Ways:
             for row, frame, own in (
                 (VOTE, True, None),
                 (VOTE_NO_FRAME, False, None),
-                (AUTO, True, self.model),
-                (NO_FRAME, False, self.model),
+                (AUTO, True, self.own),
+                (NO_FRAME, False, self.own),
             ):
                 if row in asked:
                     rows[row] = chosen(photo, views, judged, frame=frame, model=own)
