@@ -1,5 +1,6 @@
 """`crate self-train` as its user meets it: a dozen photos become a head, and the head draws masks."""
 
+import hashlib
 import json
 import os
 import signal
@@ -75,6 +76,20 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(
         desk.desk / "whole/head.safetensors"
     ).read_bytes()
     assert (desk.desk / "part/taught.jsonl").read_bytes() == (desk.desk / "whole/taught.jsonl").read_bytes()
+    again = here("self-train", "photos", "-m", "model.safetensors", "-o", "part", "--resume", "--json")
+    assert again.code == 0 and "the run was finished before" in again.err
+    (record,) = json.loads(again.out)
+    (desk.desk / "part/head.safetensors").write_bytes(b"another")
+    failed(
+        here("self-train", "photos", "-m", "model.safetensors", "-o", "part", "--resume"),
+        1,
+        "is not the head",
+    )
+    assert (
+        record["done"]
+        and record["sha256"]
+        == hashlib.sha256((desk.desk / "whole/head.safetensors").read_bytes()).hexdigest()
+    )
 
 
 def gathered(*_arguments: object, **_named: object) -> object:

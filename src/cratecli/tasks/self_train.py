@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from cratecli.errors import NothingMatchedError, UsageError
+from cratecli.errors import InputError, NothingMatchedError, UsageError
 from cratecli.io import images
 from cratecli.io.urls import refuse_url
 from cratecli.model.head_inputs import MaskHeadConfig
@@ -23,10 +23,11 @@ from cratecli.runs.views import as_model
 from cratecli.tasks.recipes import defaults
 from cratecli.tasks.school import Lessons, School, choose_lessons
 from cratecli.training.duplicates import thumbprint
-from cratecli.training.folder import RunFolder
+from cratecli.training.folder import STATE, RunFolder
 from cratecli.training.head_lesson import HeadLesson
 from cratecli.training.head_recipe import GIVEN, HeadRecipe, read_head_recipe
 from cratecli.training.material import gather
+from cratecli.training.records import LastRow
 from cratecli.training.taught import TAUGHT, TaughtFile, TaughtPhoto, digest
 from cratecli.training.train_head import CHECKPOINT, train_head
 from cratecli.training.watch import UNWATCHED, Trained, Watch
@@ -77,7 +78,11 @@ def self_train(
             folder.hold()
         else:
             folder.begin(recipe)
+            shutil.rmtree(folder.path / POOL, ignore_errors=True)  # of a run whose other files were removed
             file.start()
+        if finished := _finished(folder):
+            watch.on_note(f"the run was finished before, with step {finished.steps}: nothing is left to do")
+            return finished
         rows = file.read(len(paths))
         watched = replace(watch, stop=_stopping(watch, began), limit_minutes=None)
         desk = Desk(ready, batch_size, stopping=watched.stop, note=watch.on_note)
@@ -111,6 +116,22 @@ def self_train(
         return trained
     finally:
         folder.close()
+
+
+def _finished(folder: RunFolder) -> Trained | None:
+    """Give what a run made that is done: it has no pool any more, and its last row names the head.
+
+    Raises `InputError` where the head is gone, or another file stands in its place.
+    """
+    if (folder.path / POOL).exists() or not (folder.path / STATE).exists():
+        return None
+    row = folder.last_row()
+    if not isinstance(row, LastRow):
+        return None
+    made = folder.checkpoint
+    if not made.is_file() or hashlib.sha256(made.read_bytes()).hexdigest() != row.sha256:
+        raise InputError(f"{made}: is not the head that the finished run made: begin again elsewhere")
+    return Trained(folder.checkpoint, row.sha256, row.step, row.step, row.seconds, {})
 
 
 def _config(
