@@ -32,6 +32,7 @@ PARTS: dict[str, tuple[object, str]] = {
     "distances of superpixels": (chooser, "kernels"),
     "CRF: a mask of every map": (chooser, "dense_crf"),
     "cues of every mask, and the rest of the chooser": (chooser, "judge"),
+    "the mask head": (task, "drawn_by_head"),
     "edges that follow the photo": (refine, "refined"),
     "encode the PNG": (png, "encode_mask"),
 }

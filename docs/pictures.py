@@ -74,9 +74,17 @@ def segment() -> None:
 
 
 def gallery() -> None:
-    """Show of eight photos what heads agree on, the three masks with most of the vote, and the mask."""
+    """Show of eight photos what heads agree on, the three masks with most of the vote, the vote and the mask."""
     rows = [_choice(EXAMPLES / f"{name}.jpg") for name in GALLERY]
-    columns = ("photo", "heads agree on", "candidates, and their", "shares of the vote", "", "mask")
+    columns = (
+        "photo",
+        "heads agree on",
+        "candidates, and their",
+        "shares of the vote",
+        "",
+        "the vote",
+        "mask",
+    )
     sheet = contact_sheet(rows, columns=columns, cell=Size(110, 150))
     Image.fromarray(sheet).save(HERE / "gallery.jpg", quality=90)
 
@@ -100,7 +108,12 @@ def _choice(path: Path) -> list[Tile]:
             layer, head = judged.listed.sources[place]
             where = f"layer {recipe.layers[layer] % model.depth}, head {head}"
         tiles.append(Tile(shown(mask), f"{where}: {shares[place]:.0%}"))
-    return [*tiles, Tile(overlay(rgb, result.mask), f"confidence {result.confidence:.2f}")]
+    vote = cratecli.segment(path, model, head="none")
+    return [
+        *tiles,
+        Tile(overlay(rgb, vote.mask), "without the head"),
+        Tile(overlay(rgb, result.mask), f"confidence {result.confidence:.2f}"),
+    ]
 
 
 def windows(folder: Path) -> Path:
