@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from cratecli.errors import NothingMatchedError, UsageError
+from cratecli.errors import InputError, NothingMatchedError, UsageError
 from cratecli.io import images
 from cratecli.io.urls import refuse_url
 from cratecli.model.head_inputs import MaskHeadConfig
@@ -23,10 +23,11 @@ from cratecli.runs.views import as_model
 from cratecli.tasks.recipes import defaults
 from cratecli.tasks.school import Lessons, School, choose_lessons
 from cratecli.training.duplicates import thumbprint
-from cratecli.training.folder import RunFolder
+from cratecli.training.folder import STATE, RunFolder
 from cratecli.training.head_lesson import HeadLesson
 from cratecli.training.head_recipe import GIVEN, HeadRecipe, read_head_recipe
 from cratecli.training.material import gather
+from cratecli.training.records import LastRow
 from cratecli.training.taught import TAUGHT, TaughtFile, TaughtPhoto, digest
 from cratecli.training.train_head import CHECKPOINT, train_head
 from cratecli.training.watch import UNWATCHED, Trained, Watch
@@ -75,7 +76,14 @@ def self_train(
     try:
         if resume:
             folder.hold()
+            if finished := _finished(folder):
+                watch.on_note(
+                    f"the run was finished before, with step {finished.steps}: nothing is left to do"
+                )
+                shutil.rmtree(folder.path / POOL, ignore_errors=True)
+                return finished
         else:
+            _refuse_others(folder)
             folder.begin(recipe)
             file.start()
         rows = file.read(len(paths))
@@ -111,6 +119,28 @@ def self_train(
         return trained
     finally:
         folder.close()
+
+
+def _finished(folder: RunFolder) -> Trained | None:
+    """Give what a run whose last row was written has made, if its head is as it was; its pool may be gone."""
+    try:
+        row = folder.last_row()
+        digest = hashlib.sha256(folder.checkpoint.read_bytes()).hexdigest()
+    except (InputError, OSError):
+        return None
+    if not isinstance(row, LastRow) or row.sha256 != digest:
+        return None
+    return Trained(folder.checkpoint, digest, row.step, row.step, row.seconds, {})
+
+
+def _refuse_others(folder: RunFolder) -> None:
+    """Refuse a folder with what is not of a run of this kind: it would be written over, or removed at the end."""
+    if folder.begun.exists():
+        return  # which `begin` refuses
+    if (folder.path / STATE).exists():
+        raise UsageError(f"{folder.path}: holds another run: name another folder")
+    if (folder.path / POOL).exists():
+        raise UsageError(f"{folder.path / POOL}: is in the way of the run's own: name another folder")
 
 
 def _config(
