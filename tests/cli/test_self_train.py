@@ -39,6 +39,10 @@ def test_photos_become_a_head_that_draws_masks(desk: Machine, here: Here) -> Non
     opening, *_, last = metrics(desk.desk / "run")
     assert opening["photos"] == 12 and last["sha256"] == record["sha256"]
 
+    again = here("self-train", "photos", "-o", "run", "--resume", "--json")
+    assert again.code == 0 and "was finished before" in again.err
+    assert json.loads(again.out)[0]["sha256"] == record["sha256"]
+
     used = here("segment", "photos/00.png", "--head", "run/head.safetensors", "-o", "out/mask.png", "--json")
     assert used.code == 0, used.err
     (drawn,) = json.loads(used.out)

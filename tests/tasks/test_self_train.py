@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from cratecli.errors import NothingMatchedError, UsageError, WeightsError
+from cratecli.errors import InputError, NothingMatchedError, UsageError, WeightsError
 from cratecli.tasks import school
 from cratecli.tasks.drawn import find_head
 from cratecli.tasks.options import SegmentOptions
@@ -178,3 +178,28 @@ def test_a_head_that_was_replaced_is_loaded_anew(tmp_path: Path) -> None:
     shutil.move(tmp_path / "other", path)
     second = find_head(str(path), MODEL)
     assert first and second and first.sha256 != second.sha256
+
+
+def test_pictures_that_were_lost_are_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taught, "CHUNK", 2)
+    monkeypatch.setattr(school, "CHUNK", 2)
+    disc_photos(tmp_path / "photos", 4)
+    done: list[int] = []
+    stopped = Watch(on_step=lambda step, _steps: done.append(step), stop=lambda: bool(done))
+    assert self_train(tmp_path / "photos", tmp_path / "run", MODEL, watch=stopped) is None
+    assert any(row["pooled"] for row in rows(tmp_path / "run"))
+    shutil.rmtree(tmp_path / "run/pool")
+    with pytest.raises(InputError, match=r"pool: has lost pictures: remove .*run to begin again"):
+        self_train(tmp_path / "photos", tmp_path / "run", MODEL, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("there", "reason"), [("state.pt", "run: holds another run"), ("pool/00.png", "pool: is in the way")]
+)
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, there: str, reason: str) -> None:
+    disc_photos(tmp_path / "photos", 1)
+    (tmp_path / "run" / there).parent.mkdir(parents=True)
+    (tmp_path / "run" / there).write_bytes(b"mine")
+    with pytest.raises(UsageError, match=reason):
+        self_train(tmp_path / "photos", tmp_path / "run", MODEL)
+    assert [each.name for each in (tmp_path / "run").rglob("*") if each.is_file()] == [Path(there).name]

@@ -15,7 +15,7 @@ from cratecli.arrays import RGB, Mask, Soft
 from cratecli.emergence.chooser import Judged, Ranker
 from cratecli.emergence.features import View
 from cratecli.emergence.mask_head import head_inputs
-from cratecli.errors import NothingMatchedError
+from cratecli.errors import InputError, NothingMatchedError
 from cratecli.geometry import Grid, Size
 from cratecli.model.head_inputs import HeadInputs, MaskHeadConfig
 from cratecli.model.unroll import WhiteBox
@@ -103,10 +103,17 @@ class School:
         return Pool(self._folder, self._config, self._model.patch_size, projection)
 
     def teach(self, paths: Sequence[Path], rows: list[TaughtPhoto], file: TaughtFile) -> bool:
-        """Teach the photos behind those of `rows`, chunk by chunk; tell whether all are."""
+        """Teach the photos behind those of `rows`, chunk by chunk; tell whether all are.
+
+        Raises `InputError` where pictures of `rows` were lost.
+        """
+        kept = Counter(Grid(*row.grid) for row in rows if row.grid and row.pooled)
         if self._pool:
-            kept = Counter(Grid(*row.grid) for row in rows if row.grid and row.pooled)
             self._pool.cut(PHOTOS, kept)
+        elif kept:
+            raise InputError(
+                f"{self._folder}: has lost pictures: remove {self._folder.parent} to begin again"
+            )
         while len(rows) < len(paths) and not self._watch.stop():
             chunk = self._teach(paths[len(rows) : len(rows) + CHUNK], len(rows))
             if chunk is None:
@@ -169,8 +176,6 @@ class School:
         for start, grid in chunks:
             if start < done:
                 continue
-            if self._watch.stop():
-                return done
             frame = frame_size(grid)
             made = [
                 compose(material.objects, material.grounds, frame, seed=self._seed, number=number)
@@ -181,6 +186,8 @@ class School:
                 for few in (
                     made[at : at + self._desk.batch_size] for at in range(0, len(made), self._desk.batch_size)
                 ):
+                    if self._watch.stop():
+                        return done
                     views = views_of(
                         [each.rgb for each in few], self._model, question, note=self._watch.on_note
                     )

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from cratecli.training.folder import STATE, RunFolder
 from cratecli.training.head_lesson import HeadLesson
 from cratecli.training.head_recipe import GIVEN, HeadRecipe, read_head_recipe
 from cratecli.training.material import gather
+from cratecli.training.pool import clear_pool
 from cratecli.training.records import LastRow
 from cratecli.training.taught import TAUGHT, TaughtFile, TaughtPhoto, digest
 from cratecli.training.train_head import CHECKPOINT, train_head
@@ -77,11 +77,12 @@ def self_train(
         if resume:
             folder.hold()
         else:
+            _refuse_others(folder)
             folder.begin(recipe)
-            shutil.rmtree(folder.path / POOL, ignore_errors=True)  # of a run whose other files were removed
             file.start()
         if finished := _finished(folder):
             watch.on_note(f"the run was finished before, with step {finished.steps}: nothing is left to do")
+            clear_pool(folder.path / POOL)  # where it was killed before that was done
             return finished
         rows = file.read(len(paths))
         watched = replace(watch, stop=_stopping(watch, began), limit_minutes=None)
@@ -112,26 +113,35 @@ def self_train(
             folder, lesson, device=device, dtype=dtype, watch=replace(watch, limit_minutes=left)
         )
         if trained.done:
-            shutil.rmtree(folder.path / POOL, ignore_errors=True)
+            clear_pool(folder.path / POOL)
         return trained
     finally:
         folder.close()
 
 
 def _finished(folder: RunFolder) -> Trained | None:
-    """Give what a run made that is done: it has no pool any more, and its last row names the head.
+    """Give what a run made that is done: its last row names the head; its pool may be gone.
 
     Raises `InputError` where the head is gone, or another file stands in its place.
     """
-    if (folder.path / POOL).exists() or not (folder.path / STATE).exists():
+    if not (folder.path / STATE).exists():
         return None
-    row = folder.last_row()
+    row, made = folder.last_row(), folder.checkpoint
     if not isinstance(row, LastRow):
         return None
-    made = folder.checkpoint
     if not made.is_file() or hashlib.sha256(made.read_bytes()).hexdigest() != row.sha256:
         raise InputError(f"{made}: is not the head that the finished run made: begin again elsewhere")
-    return Trained(folder.checkpoint, row.sha256, row.step, row.step, row.seconds, {})
+    return Trained(made, row.sha256, row.step, row.step, row.seconds, {})
+
+
+def _refuse_others(folder: RunFolder) -> None:
+    """Refuse a folder with what is not of a run of this kind: it would be written over, or removed at the end."""
+    if folder.begun.exists():
+        return  # which `begin` refuses
+    if (folder.path / STATE).exists():
+        raise UsageError(f"{folder.path}: holds another run: name another folder")
+    if (folder.path / POOL).exists():
+        raise UsageError(f"{folder.path / POOL}: is in the way of the run's own: name another folder")
 
 
 def _config(

@@ -6,6 +6,7 @@ their principal components, and all features rounded to 8 bits: a picture takes 
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -223,6 +224,14 @@ class Pool:
 
     def _path(self, kind: str, grid: Grid) -> Path:
         return self.folder / f"{kind}-{grid.rows}x{grid.cols}"
+
+
+def clear_pool(folder: Path) -> None:
+    """Remove a pool's own files, and its folder if nothing else is in it."""
+    for path in (folder / PROJECTION, *folder.glob("*-*x*")):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _rounded(values: np.ndarray, step: float) -> np.ndarray:

@@ -88,7 +88,9 @@ class TaughtFile:
         try:
             rows = [TaughtPhoto(**json.loads(line)) for line in lines[:count]]
         except (ValueError, TypeError, RecursionError):
-            raise InputError(f"{self.path}: is not what a teacher said: remove it to begin again") from None
+            raise InputError(
+                f"{self.path}: is not what a teacher said: remove {self.path.parent} to begin again"
+            ) from None
         if length != len(content):
             try:
                 os.truncate(self.path, length)
