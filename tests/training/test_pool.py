@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cratecli.emergence import chooser
-from cratecli.emergence.mask_head import head_inputs
+from cratecli.emergence.mask_head import head_inputs, resampled
 from cratecli.errors import InputError
 from cratecli.geometry import Grid, Size
 from cratecli.runs.views import Question, views_of
@@ -19,7 +19,6 @@ from cratecli.training.pool import (
     Window,
     frame_grid,
     frame_size,
-    framed,
     opinions,
     widen,
 )
@@ -35,7 +34,7 @@ RECIPE = defaults(MODEL).segment
 def seen(seed: int = 0):  # type: ignore[no-untyped-def]
     """Show the model a disc, framed."""
     grid = frame_grid(Size(72, 96), 16, 4)
-    photo = framed(disc_photo(seed), frame_size(grid))
+    photo = resampled(disc_photo(seed), frame_size(grid))
     views = views_of([photo], MODEL, Question(RECIPE.layers, RECIPE.sizes))[0]
     return photo, views, head_inputs(photo, views, None, CONFIG)
 
@@ -45,7 +44,7 @@ def test_a_photo_goes_to_the_frame_of_its_aspect() -> None:
     assert frame_grid(Size(100, 900), 96, 8) == Grid(12, 18)
     assert frame_grid(Size(500, 500), 96, 8) == Grid(12, 12)
     assert frame_size(Grid(12, 16)) == (192, 256) and frame_size(Grid(18, 12)) == (252, 168)
-    assert framed(np.zeros((30, 90, 3), np.uint8), Size(20, 30)).shape == (20, 30, 3)
+    assert resampled(np.zeros((30, 90, 3), np.uint8), Size(20, 30)).shape == (20, 30, 3)
 
 
 def test_what_was_seen_comes_back_to_eight_bits(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def resized(channels: Float[np.ndarray, "c rows cols"], grid: Grid) -> Float[np.
 
 def fitted(photo: RGB, grid: Grid) -> Float[np.ndarray, "3 fitted_height fitted_width"]:
     """Fit a photo to a grid, `CELL` px a patch; 0–1 less a half."""
-    small = _fit(photo, Size(*grid.pixels(CELL)))
+    small = resampled(photo, Size(*grid.pixels(CELL)))
     return np.asarray(small.transpose(2, 0, 1).astype(np.float32) / 255 - 0.5)
 
 
@@ -73,10 +73,11 @@ def fitted_vote(vote: Vote | None, grid: Grid) -> Float[np.ndarray, "1 half_heig
     size = Size(*grid.pixels(VOTE))
     if vote is None:
         return np.zeros((1, *size), np.float32)
-    return np.asarray(2 * _fit(vote.astype(np.float32), size)[None] - 1, np.float32)
+    return np.asarray(2 * resampled(vote.astype(np.float32), size)[None] - 1, np.float32)
 
 
-def _fit(picture: np.ndarray, size: Size) -> np.ndarray:
+def resampled(picture: np.ndarray, size: Size) -> np.ndarray:
+    """Resample a picture to a size, px: by areas where it shrinks, else bilinearly."""
     height, width = picture.shape[:2]
     if (height, width) == size:
         return picture

@@ -77,8 +77,13 @@ def _load(name: str, model: Model) -> Drawer:
 
 def head_id(name: str, model: Model) -> WeightsId | None:
     """Name the head that draws masks, and the hash of its file. Raises what `find_head` raises."""
-    head = _own(model) if name == BUILT_IN_HEAD else find_head(name, model)
+    head = _described(name, model)
     return None if head is None else WeightsId(name, head.sha256)
+
+
+def _described(name: str, model: Model) -> Drawer | None:
+    """Find a head for its config and hash alone: of the built-in one no engine is needed."""
+    return _own(model) if name == BUILT_IN_HEAD else find_head(name, model)
 
 
 def check_head(model: Model, recipe: Mapping[str, Any], default: Mapping[str, Any]) -> None:
@@ -86,8 +91,7 @@ def check_head(model: Model, recipe: Mapping[str, Any], default: Mapping[str, An
 
     Raises `UsageError` for other layers, sizes or heads, or another threshold rule, and what `find_head` raises.
     """
-    name = recipe["head"]
-    head = _own(model) if name == BUILT_IN_HEAD else find_head(name, model)
+    head = _described(recipe["head"], model)
     if head is None:
         return
     if misfit := _misfit(model, head.config, recipe, default):

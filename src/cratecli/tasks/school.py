@@ -14,7 +14,7 @@ import numpy as np
 from cratecli.arrays import RGB, Mask, Soft
 from cratecli.emergence.chooser import Judged, Ranker
 from cratecli.emergence.features import View
-from cratecli.emergence.mask_head import head_inputs
+from cratecli.emergence.mask_head import head_inputs, resampled
 from cratecli.errors import InputError, NothingMatchedError
 from cratecli.geometry import Grid, Size
 from cratecli.model.head_inputs import HeadInputs, MaskHeadConfig
@@ -30,7 +30,7 @@ from cratecli.training.composites import Composite, compose
 from cratecli.training.duplicates import ALIKE, likeness, thumbprint
 from cratecli.training.head_lesson import COMPOSITES, PHOTOS
 from cratecli.training.material import Material
-from cratecli.training.pool import Pool, Projection, frame_grid, frame_size, framed, opinions
+from cratecli.training.pool import Pool, Projection, frame_grid, frame_size, opinions
 from cratecli.training.taught import CHUNK, TaughtFile, TaughtPhoto
 from cratecli.training.teacher import (
     Teacher,
@@ -251,4 +251,4 @@ class _Squeeze:
     def __call__(self, _job: Job, rgb: RGB) -> RGB:
         """Squeeze it."""
         grid = frame_grid(Size(*rgb.shape[:2]), self.size, self.patch_size)
-        return framed(rgb, frame_size(grid))
+        return resampled(rgb, frame_size(grid))

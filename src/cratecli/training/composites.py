@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from cratecli.arrays import RGB, Mask, Soft
+from cratecli.emergence.mask_head import resampled
 from cratecli.emergence.masks import bounding_box
 from cratecli.geometry import Size
 
@@ -111,7 +112,7 @@ def compose(
 def _ground(ground: RGB, size: Size, random: np.random.Generator, how: Pasting) -> Soft:
     """Give a window of a ground, as it is or mirrored, at the frame's size; floats, 0–255."""
     (window,) = _windowed(random, how, ground)
-    return _resized(window, size).astype(np.float32)
+    return resampled(window, size).astype(np.float32)
 
 
 def _windowed(random: np.random.Generator, how: Pasting, *pictures: np.ndarray) -> list[np.ndarray]:
@@ -140,8 +141,8 @@ def _paste(canvas: Soft, thing: Cutout, random: np.random.Generator, how: Pastin
     alpha = np.zeros(frame, np.float32)
     colours = np.zeros((*frame, 3), np.float32)
     there, here = zip(*map(_overlap, corner, size, frame), strict=True)
-    alpha[there] = _resized(inside.astype(np.float32), size)[here]
-    colours[there] = _resized(np.ascontiguousarray(rgb), size)[here]
+    alpha[there] = resampled(inside.astype(np.float32), size)[here]
+    colours[there] = resampled(np.ascontiguousarray(rgb), size)[here]
     if random.random() < how.shifted and (covered := alpha > 0.5).any():
         towards = canvas.mean(axis=(0, 1)) - colours[covered].mean(axis=0)
         colours = np.clip(colours + random.uniform(*how.shift) * towards, 0, 255)
@@ -170,9 +171,3 @@ def _weathered(canvas: Soft, random: np.random.Generator, how: Pasting) -> RGB:
         canvas = cv2.GaussianBlur(canvas, (0, 0), blur, borderType=cv2.BORDER_REPLICATE)
     noise = random.normal(0, random.uniform(*how.noise), canvas.shape)
     return np.asarray(np.clip(np.rint(canvas + noise), 0, 255), np.uint8)
-
-
-def _resized(pixels: np.ndarray, size: Size) -> np.ndarray:
-    smaller = size.height * size.width < pixels.shape[0] * pixels.shape[1]
-    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(pixels, (size.width, size.height), interpolation=how))

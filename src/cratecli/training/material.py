@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from cratecli.arrays import RGB
+from cratecli.emergence.mask_head import resampled
 from cratecli.errors import InputError, NothingMatchedError
 from cratecli.geometry import Grid
 from cratecli.io import images
 from cratecli.training.certainty import Sureness, ground_window, is_sure
 from cratecli.training.composites import Cutout, cut_out
-from cratecli.training.pool import SEEN, frame_size, framed
+from cratecli.training.pool import SEEN, frame_size
 from cratecli.training.taught import TaughtPhoto
 
 FEWEST = 4  # sure objects and grounds, of which anything can be learned
@@ -74,7 +75,7 @@ def read_again(row: TaughtPhoto) -> RGB:
     if hashlib.sha256(content).hexdigest() != row.sha256:
         raise InputError(f"{row.photo}: is not the photo any more that the teacher saw")
     photo = images.decode(content, row.photo).rgb
-    return framed(photo, frame_size(Grid(*row.grid))) if row.grid else photo
+    return resampled(photo, frame_size(Grid(*row.grid))) if row.grid else photo
 
 
 def _some(numbers: Sequence[int]) -> Sequence[int]:

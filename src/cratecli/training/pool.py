@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from cratecli.arrays import RGB, Mask, Soft
+from cratecli.arrays import Mask, Soft
 from cratecli.emergence import chooser
 from cratecli.emergence.chooser import Judged, Ranker
 from cratecli.emergence.mask_head import fitted_vote
@@ -51,13 +50,6 @@ def frame_grid(size: Size, config_size: int, patch_size: int) -> Grid:
 def frame_size(grid: Grid) -> Size:
     """Give the size at which the model and the teacher see a picture of a frame, px."""
     return Size(*grid.pixels(max(1, SEEN // max(grid))))
-
-
-def framed(photo: RGB, size: Size) -> RGB:
-    """Squeeze a photo into a frame."""
-    smaller = size.height * size.width < photo.shape[0] * photo.shape[1]
-    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(photo, (size.width, size.height), interpolation=how))
 
 
 def opinions(
@@ -121,7 +113,8 @@ class Projection:
 
 def _components(rows: Float[np.ndarray, "n d"], most: int) -> Float[np.ndarray, "d c"]:
     covariance = rows.T.astype(np.float64) @ rows / len(rows)
-    values, vectors = np.linalg.eigh(covariance - np.outer(*(rows.mean(axis=0, dtype=np.float64),) * 2))
+    mean = rows.mean(axis=0, dtype=np.float64)
+    values, vectors = np.linalg.eigh(covariance - np.outer(mean, mean))
     count = min(most, len(values))
     deviations = np.sqrt(np.maximum(values[-count:], 0))
     return np.ascontiguousarray(vectors[:, -count:] / max(deviations.mean(), 1e-12), np.float32)
