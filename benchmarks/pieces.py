@@ -26,8 +26,9 @@ from cratecli.emergence.pieces import find_pieces
 from cratecli.runs.views import Question, views_of
 from cratecli.tasks.objects import KEEP
 from cratecli.tasks.recipes import defaults
-from cratecli.training.certainty import SURE
 from cratecli.training.composites import PASTING, compose
+from cratecli.training.folder import RECIPE
+from cratecli.training.head_recipe import read_head_recipe
 from cratecli.training.material import gather
 from cratecli.training.taught import TAUGHT, TaughtPhoto
 
@@ -89,7 +90,8 @@ def main() -> None:
     model = built_in()
     recipe = defaults(model).objects
     lines = (asked.data / TAUGHT).read_text(encoding="utf-8").splitlines()
-    material = gather([TaughtPhoto(**json.loads(line)) for line in lines], SURE, longest=LONGEST, note=print)
+    least = read_head_recipe(str(asked.data / RECIPE)).sure
+    material = gather([TaughtPhoto(**json.loads(line)) for line in lines], least, longest=LONGEST, note=print)
     composites, names = [], list[str]()
     for number in range(asked.composites):
         count, size = COUNTS[number % len(COUNTS)], SIZES[number % len(SIZES)]

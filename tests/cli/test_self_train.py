@@ -135,7 +135,7 @@ def test_a_run_that_is_killed_while_it_teaches_is_resumed(desk: Machine, here: H
         (("photos", "-o", "run", "--resume", "--set", "width=32"), 2, "no --set"),
         (("photos", "-o", "run", "--set", "width=31"), 2, "width is 31"),
         (("photos", "-o", "run", "--set", "colour=1"), 2, "unknown setting 'colour'"),
-        (("photos", "-o", "run", "--teacher", "none"), 4, "none: no such file"),
+        (("photos", "-o", "run", "--teacher", "gone"), 4, "gone: no such file"),
         (("photos", "-o", "run", "--held-out", "none"), 1, "none: no such file"),
         (("-", "-o", "run"), 2, "standard input"),
     ],

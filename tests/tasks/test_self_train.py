@@ -123,14 +123,6 @@ def test_a_head_teaches_the_next_round(tmp_path: Path) -> None:
         self_train(tmp_path / "photos", tmp_path / "run", MODEL, resume=True)
 
 
-@pytest.mark.parametrize("teacher", ["chooser", "agreement"])
-def test_the_teacher_stands_in_the_recipe(tmp_path: Path, teacher: str) -> None:
-    disc_photos(tmp_path / "photos", 1)
-    teach(tmp_path / "photos", tmp_path / "run", teacher=teacher)
-    assert f'teacher = "{teacher}"' in (tmp_path / "run/recipe.toml").read_text()
-    assert rows(tmp_path / "run")[0]["rle"]
-
-
 def test_a_head_mends_the_vote(tmp_path: Path) -> None:
     path = tmp_path / "head"
     stored_head(path, head_config(MODEL, token_width=12))
@@ -203,3 +195,12 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, there: str, 
     with pytest.raises(UsageError, match=reason):
         self_train(tmp_path / "photos", tmp_path / "run", MODEL)
     assert [each.name for each in (tmp_path / "run").rglob("*") if each.is_file()] == [Path(there).name]
+
+
+def test_nobody_teaches_nothing(tmp_path: Path) -> None:
+    disc_photos(tmp_path / "photos", 1)
+    with pytest.raises(UsageError, match="leave --teacher out"):
+        self_train(tmp_path / "photos", tmp_path / "run", MODEL, teacher="none")
+    with pytest.raises(UsageError, match="has no built-in mask head"):
+        self_train(tmp_path / "photos", tmp_path / "run", MODEL, teacher="built-in")
+    assert not (tmp_path / "run").exists()

@@ -10,7 +10,7 @@ from cratecli.training.certainty import Taught, frame_contact, ground_window, is
 
 MASK = np.zeros((20, 20), bool)
 MASK[5:12, 5:12] = True
-GOOD = Taught(MASK, confidence=0.5, consensus=0.9, kept=0.8)
+GOOD = Taught(MASK, confidence=0.7, consensus=0.9, kept=0.8)
 
 
 def test_an_object_that_nothing_speaks_against_is_sure() -> None:
@@ -20,7 +20,7 @@ def test_an_object_that_nothing_speaks_against_is_sure() -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        {"confidence": 0.3},
+        {"confidence": 0.6},
         {"consensus": 0.8},
         {"kept": 0.5},
         {"mask": np.zeros_like(MASK)},

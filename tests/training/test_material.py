@@ -21,7 +21,7 @@ MASK[20:80, 20:80] = True
 
 def test_a_photo_that_is_all_object_gives_none(rows: list[TaughtPhoto]) -> None:
     full = TaughtPhoto.of(
-        rows[2].photo, rows[2].sha256, Taught(np.ones_like(MASK), 0.5, 0.95, 0.95), GRID, pooled=True
+        rows[2].photo, rows[2].sha256, Taught(np.ones_like(MASK), 0.7, 0.95, 0.95), GRID, pooled=True
     )
     material = gather([*rows, full], SURE)
     assert len(material.objects) == 4 and len(material.grounds) == 5 and material.photos == 6
@@ -36,7 +36,7 @@ def rows(tmp_path: Path) -> list[TaughtPhoto]:
         pixels = np.where(MASK[..., None], (255, 0, number), (0, 0, 255)).astype(np.uint8)
         Image.fromarray(pixels).save(path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        taught = Taught(MASK, 0.5, 0.9 if number else 0.5, 0.9)
+        taught = Taught(MASK, 0.7, 0.9 if number else 0.5, 0.9)
         made.append(TaughtPhoto.of(str(path), sha256, taught, GRID, pooled=True))
     return made
 

@@ -1,13 +1,39 @@
-"""The teacher: a centre prior that does not decide where heads agree, and doubt where it does."""
+"""The teacher: who agrees is sure, who does not is in doubt, and a photo counts by how sure it is."""
+
+from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
-from cratecli.arrays import RGB
+from cratecli.arrays import Soft
+from cratecli.emergence.chooser import score
+from cratecli.emergence.confidence import expected_iou, signs
 from cratecli.emergence.features import View
-from cratecli.tasks.ranker import ranker
+from cratecli.model.head_inputs import HeadInputs, MaskHeadConfig
+from cratecli.tasks.ranker import confidence_weights, ranker
 from cratecli.training.certainty import Taught
-from cratecli.training.teacher import CENTRE, centred, judge, teach_by_agreement, teach_by_choice
+from cratecli.training.teacher import Voting, judge, teach_by_choice, teach_by_head
 from tests.support.mask_heads import disc_photo
+
+WEIGHTS = confidence_weights(None, frame=True)
+CONFIG = MaskHeadConfig("0" * 64, layers=(0,), heads=2, token_width=2, sizes=(9,), size=9)
+
+
+def voting() -> Voting:
+    return Voting(ranker(frame=True), ranker(frame=False), WEIGHTS)
+
+
+@dataclass
+class Copying:
+    """A head that draws the vote it reads, or a share of it."""
+
+    share: float = 1.0
+    config: MaskHeadConfig = CONFIG
+    sha256: str = "0" * 64
+
+    def draw(self, inputs: HeadInputs) -> Soft:
+        return np.asarray(self.share * (inputs.vote[0] + 1) / 2, np.float32)
+
 
 NONE = np.full(1, np.nan, np.float32)
 
@@ -20,35 +46,15 @@ def view(attended: np.ndarray) -> View:
     return View(attention, tokens, NONE, NONE)
 
 
-def agreed(photo: RGB, seen: View) -> Taught:
-    return teach_by_agreement(photo, [seen], judge(photo, [seen]))
-
-
 def attended(place: tuple[slice, slice]) -> np.ndarray:
     grid = np.zeros((9, 12), bool)
     grid[place] = True
     return grid
 
 
-def test_the_prior_is_a_parabola_about_the_middle() -> None:
-    prior = centred(np.zeros((2, 4), np.float32))
-    assert np.allclose(prior, [[-CENTRE * (0.25**2 + col**2) for col in (-0.375, -0.125, 0.125, 0.375)]] * 2)
-    scores = centred(np.array([[1.0, 3.0]], np.float32)) + CENTRE * 0.25**2
-    assert np.allclose(scores, [[-1, 1]])
-
-
-def test_an_object_in_the_middle_is_sure_and_one_in_the_corner_is_not() -> None:
-    photo = disc_photo(1)
-    middle = agreed(photo, view(attended((slice(2, 7), slice(4, 8)))))
-    corner = agreed(photo, view(attended((slice(0, 2), slice(0, 3)))))
-    assert middle.consensus > 0.9 and middle.confidence > 0.5
-    assert corner.consensus < 0.5
-    assert middle.mask.shape == photo.shape[:2]
-
-
 def test_where_all_candidates_are_one_nothing_is_in_doubt() -> None:
     photo, seen = disc_photo(1), [view(attended((slice(2, 7), slice(4, 8))))]
-    taught = teach_by_choice(ranker(frame=True), ranker(frame=False), photo, seen, judge(photo, seen))
+    taught = teach_by_choice(voting(), photo, seen, judge(photo, seen))
     assert taught.mask.shape == photo.shape[:2]
     assert taught.consensus == taught.kept == 1
 
@@ -61,8 +67,33 @@ def test_rankers_that_disagree_leave_doubt() -> None:
     seen = [view(one), view(other)]
     small, large = {"area": -50.0}, {"area": 50.0}
     judged = judge(photo, seen)
-    assert (
-        teach_by_choice(small, large, photo, seen, judged).consensus
-        <= teach_by_choice(small, small, photo, seen, judged).consensus
+    same, apart = (
+        teach_by_choice(Voting(small, each, WEIGHTS), photo, seen, judged) for each in (small, large)
     )
-    assert teach_by_choice(small, small, photo, seen, judged).consensus == 1
+    assert apart.consensus <= same.consensus == 1
+
+
+def test_the_confidence_of_every_teacher_is_the_expected_iou_of_the_vote() -> None:
+    photo, seen = disc_photo(1), [view(attended((slice(2, 7), slice(4, 8))))]
+    judged = judge(photo, seen)
+    expected = expected_iou(signs(judged, score(judged, ranker(frame=True))), WEIGHTS)
+    for taught in (
+        teach_by_choice(voting(), photo, seen, judged),
+        teach_by_head(Copying(), voting(), photo, seen, judged),
+    ):
+        assert taught.confidence == expected
+
+
+def test_a_head_that_draws_nothing_teaches_nothing() -> None:
+    photo, seen = disc_photo(1), [view(attended((slice(2, 7), slice(4, 8))))]
+    judged = judge(photo, seen)
+    copied = teach_by_head(Copying(), voting(), photo, seen, judged)
+    empty = teach_by_head(Copying(share=0.0), voting(), photo, seen, judged)
+    assert copied.mask.any() and copied.consensus > 0 and copied.weight > 0
+    assert not empty.mask.any() and empty.consensus == empty.weight == 0
+
+
+def test_a_photo_counts_by_all_that_makes_it_certain() -> None:
+    mask = np.ones((2, 2), bool)
+    assert Taught(mask, 0.5, 0.8, 0.5).weight == pytest.approx(0.04)
+    assert Taught(~mask, 1.0, 1.0, 1.0).weight == 0

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from cratecli.arrays import RGB, Mask, Soft
-from cratecli.emergence.chooser import Judged, Ranker
+from cratecli.emergence.chooser import Judged
 from cratecli.emergence.features import View
 from cratecli.emergence.mask_head import head_inputs, resampled
-from cratecli.errors import InputError, NothingMatchedError
+from cratecli.emergence.rules import NO_HEAD
+from cratecli.errors import InputError, NothingMatchedError, UsageError
 from cratecli.geometry import Grid, Size
 from cratecli.model.head_inputs import HeadInputs, MaskHeadConfig
 from cratecli.model.unroll import WhiteBox
@@ -24,7 +25,8 @@ from cratecli.runs.desk import DecodedPhoto, Desk
 from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.tensors import white_box
 from cratecli.runs.views import Question, views_of
-from cratecli.tasks.ranker import ranker
+from cratecli.tasks.drawn import find_head
+from cratecli.tasks.ranker import confidence_weights, ranker
 from cratecli.tasks.recipes import defaults
 from cratecli.training.composites import Composite, compose
 from cratecli.training.duplicates import ALIKE, likeness, thumbprint
@@ -34,13 +36,15 @@ from cratecli.training.pool import Pool, Projection, frame_grid, frame_size, opi
 from cratecli.training.taught import CHUNK, TaughtFile, TaughtPhoto
 from cratecli.training.teacher import (
     Teacher,
+    Voting,
     judge,
-    teach_by_agreement,
     teach_by_choice,
     teach_by_head,
 )
 from cratecli.training.watch import Watch
-from cratecli.weights.mask_heads import load_head
+
+CHOOSER = "chooser"
+"""The teacher that is no head: the vote of the candidates."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +54,20 @@ class Lessons:
     name: str
     question: Question
     teach: Teacher
-    rankers: tuple[Ranker, Ranker]
+    voting: Voting
 
 
 def choose_lessons(model: WhiteBox, teacher: str | Path) -> Lessons:
-    """Choose who teaches: `chooser`, `agreement` or a mask head by its file. Raises what `load_head` raises."""
+    """Choose who teaches: `chooser`, or a mask head, `built-in` or by its file. Raises what `find_head` raises."""
     recipe = defaults(model).segment
     question = Question(recipe.layers, recipe.sizes)
-    rankers = ranker(frame=True), ranker(frame=False)
-    match teacher:
-        case "agreement":
-            return Lessons(teacher, question, teach_by_agreement, rankers)
-        case "chooser":
-            return Lessons(teacher, question, partial(teach_by_choice, *rankers), rankers)
-    head = load_head(Path(teacher), model)
-    return Lessons(head.sha256, question, partial(teach_by_head, head, rankers[0]), rankers)
+    voting = Voting(ranker(frame=True), ranker(frame=False), confidence_weights(model.learned, frame=True))
+    if teacher == CHOOSER:
+        return Lessons(CHOOSER, question, partial(teach_by_choice, voting), voting)
+    head = find_head(str(teacher), model)
+    if head is None:
+        raise UsageError(f"teacher {NO_HEAD} is nobody: leave --teacher out")
+    return Lessons(head.sha256, question, partial(teach_by_head, head, voting), voting)
 
 
 class School:
@@ -136,8 +139,8 @@ class School:
                     return job.number, TaughtPhoto(job.name, photo.sha256, duplicate_of=names[which]), None
             judged = judge(photo.rgb, views)
             taught = lessons.teach(photo.rgb, views, judged)
-            useful = bool(taught.mask.any() and taught.consensus > 0)
-            told = taught.mask, taught.consensus
+            useful = taught.weight > 0
+            told = taught.mask, taught.weight
             seen = self._seen(photo.rgb, views, judged, told, seed=(first + job.number, 1))
             row = TaughtPhoto.of(
                 job.name, photo.sha256, taught, views[self._config.place].grid, pooled=useful
@@ -214,7 +217,10 @@ class School:
         *,
         seed: Sequence[int],
     ) -> "_Seen":
-        votes = opinions(judged, *self._lessons.rankers, np.random.default_rng([self._seed, *seed]))
+        voting = self._lessons.voting
+        votes = opinions(
+            judged, voting.with_frame, voting.without_frame, np.random.default_rng([self._seed, *seed])
+        )
         return _Seen(head_inputs(rgb, views, None, self._config), votes, *taught)
 
     def _keep(self, kind: str, pictures: Sequence["_Seen"]) -> None:

@@ -54,9 +54,9 @@ def self_train(
     """Train a mask head for a model on photos without a label, and write it into the folder `output`.
 
     `photos` are files and folders; `model` is what `load_model` gave, a name or a file. `changes` replace settings of
-    `HeadRecipe`, as text, by name. `teacher` is `chooser`, what `segment` finds with heads `auto`; or `agreement`, what
-    heads agree on, with a centre prior and GrabCut; or the file of a mask head of an earlier round. Near-duplicates
-    of the photos in the folders `held_out` are left out. A run that was stopped goes on with `resume`, and ends with
+    `HeadRecipe`, as text, by name. `teacher` is `chooser`, what the candidates of `segment` vote for; `built-in`, the
+    model's own mask head; or the file of a head of an earlier round. Near-duplicates of the photos in the folders
+    `held_out` are left out. A run that was stopped goes on with `resume`, and ends with
     the bytes of one that was not; `None` stands for one that was stopped before every photo was taught.
 
     Raises `UsageError` for what makes no sense or does not fit the run in the folder, `NothingMatchedError` where no

@@ -1,6 +1,6 @@
 """What a mask head learns, step by step, by what a frozen model saw: the true masks of composites.
 
-A share of the pictures are the photos themselves, with the teacher's masks, each counted by the teacher's consensus.
+A share of the pictures are the photos themselves, with the teacher's masks, each counted by how sure the teacher is.
 What the head reads of them are votes that may be wrong, so that it learns to mend a vote, not to copy it.
 """
 

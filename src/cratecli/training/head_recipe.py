@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from cratecli.errors import UsageError
 from cratecli.files import read_text_bytes
 from cratecli.model.head_inputs import Reads
-from cratecli.training.certainty import Sureness
+from cratecli.training.certainty import SURE, Sureness
 from cratecli.training.recipe import ClipNorm, Ema, LearningRate, LearningRecipe, Stored, WarmupEpochs
 
 
@@ -51,21 +51,24 @@ class HeadRecipe(LearningRecipe):
         default=1.0, ge=0, le=1e3, description="Composites that are made, a photo; each takes as long."
     )
     consensus: float = Field(
-        default=0.88,
+        default=SURE.consensus,
         ge=0,
         le=1,
         description="Least IoU of the teacher's masks, found by different ways, of a sure object.",
     )
     kept: float = Field(
-        default=0.55, ge=0, le=1, description="Least IoU of a sure object's mask before and after refinement."
+        default=SURE.kept,
+        ge=0,
+        le=1,
+        description="Least IoU of a sure object's mask before and after refinement.",
     )
     confidence: float = Field(
-        default=0.35, ge=0, le=1, description="Least confidence of the teacher in a sure object."
+        default=SURE.confidence, ge=0, le=1, description="Least expected IoU of the vote, of a sure object."
     )
 
     teacher: str = Field(
         default="chooser",
-        description="Who teaches: chooser, agreement, or the SHA-256 of a mask head's file.",
+        description="Who teaches: chooser, or the SHA-256 of a mask head's file.",
     )
     model_sha256: str = Field(default="", description="SHA-256 of the model that the head belongs to.")
     photos_sha256: str = Field(default="", description="SHA-256 of the photos' names.")

@@ -63,7 +63,7 @@ def gather(
     if min(len(material.objects), len(material.grounds)) < FEWEST:
         raise NothingMatchedError(
             f"{said} in {len(found):,} photos: too few to learn from, {FEWEST} of each are the least; give more "
-            "photos, or lower --set consensus=…"
+            "photos, or lower --set confidence=… or consensus=…"
         )
     note(f"{said} in {len(found):,} photos")
     return material

@@ -28,8 +28,8 @@ def self_train(
     teacher: Annotated[
         str,
         typer.Option(
-            metavar="chooser|agreement|FILE",
-            help="Who says what is object: the chooser of `segment`, heads that agree, or a head of an earlier round.",
+            metavar="chooser|built-in|FILE",
+            help="Who says what is object: what `segment` votes for, its own head, or a head of an earlier round.",
         ),
     ] = "chooser",
     held_out: Annotated[
