@@ -76,7 +76,7 @@ def test_every_recipe_turns_back_into_options(command: Command) -> None:
     model = small_crate()
     chosen = defaults(model)
     recipes = {
-        "segment": (chosen.segment, choose_recipe),
+        "segment": (choose_recipe(model), choose_recipe),
         "objects": (chosen.objects, choose_object_recipe),
         "parts": (chosen.parts, choose_part_recipe),
         "heads": (ViewRecipe((0, 2), (16, 24)), choose_view_recipe),

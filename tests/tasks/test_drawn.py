@@ -1,14 +1,18 @@
 """Which mask head draws by default: the built-in one where it fits, else none; no recipe says `auto`."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import cratecli
-from cratecli.errors import UsageError
+from cratecli.emergence.rules import Keep
+from cratecli.errors import UsageError, WeightsError
 from cratecli.model.graph import GraphModel
-from cratecli.tasks.recipes import choose_recipe, defaults
+from cratecli.tasks import drawn
+from cratecli.tasks.object_recipes import choose_object_recipe
+from cratecli.tasks.recipes import choose_part_recipe, choose_recipe, defaults
 from tests.support.models import small_crate
 from tests.support.photos import photo
 
@@ -61,10 +65,21 @@ def test_else_none_does(graph: GraphModel, asked: dict[str, Any]) -> None:
             choose_recipe(graph, **asked, head="built-in")
 
 
-def test_defaults_say_which_head_draws(graph: GraphModel) -> None:
-    assert defaults(graph).segment == choose_recipe(graph)
-    assert defaults(graph).attention.head == "none"
-    assert defaults(small_crate()).segment.head == "none"
+def test_defaults_leave_the_head_to_what_is_asked(graph: GraphModel) -> None:
+    own = defaults(graph).segment
+    assert own.head == "auto" and choose_recipe(graph, **own.as_options()).head == "built-in"
+    changed = replace(own, keep=Keep("top", 0.3))
+    assert choose_recipe(graph, **changed.as_options()).head == defaults(graph).attention.head == "none"
+
+
+def test_a_damaged_head_stops_only_what_it_draws(graph: GraphModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(_model: object) -> None:
+        raise WeightsError("head.safetensors: damaged")
+
+    monkeypatch.setattr(drawn, "own_head", damaged)
+    assert choose_object_recipe(graph) and choose_part_recipe(graph) and choose_recipe(graph, head="none")
+    with pytest.raises(WeightsError, match="damaged"):
+        choose_recipe(graph)
 
 
 def test_a_model_without_its_own_head_has_none_unless_it_is_asked_for() -> None:

@@ -475,7 +475,7 @@ def test_an_unknown_option_is_a_type_error(model: WhiteBox) -> None:
 
 def test_a_recipe_chooses_itself_again(model: WhiteBox) -> None:
     photo_ = photo(20, 30)
-    recipe = replace(cratecli.defaults(model).segment, keep=Keep("top", 0.3), sizes=(64,))
+    recipe = replace(choose_recipe(model), keep=Keep("top", 0.3), sizes=(64,))
     assert choose_recipe(model, **recipe.as_options()) == recipe
     one, other = (
         cratecli.segment(photo_, model, **asked)

@@ -185,7 +185,8 @@ _OPTIONS: dict[type[ViewRecipe], type] = {
 class Defaults:
     """What every question asks of a model where the caller leaves it out; `voc` is the protocol of the paper.
 
-    `attention` is what `segment` asks if no head is chosen but all are combined; `cuts` what `objects` asks of MaskCut.
+    The mask head of `segment` is `auto`: `choose_recipe` settles it, as no other question needs one. `attention` is
+    what `segment` asks if no head is chosen but all are combined; `cuts` what `objects` asks of MaskCut.
     """
 
     segment: Recipe
@@ -209,7 +210,7 @@ def defaults(model: "Model") -> Defaults:
         side, least = model.image_size, model.least_confidence
         plain = Recipe(figures, (side, side), keep=OTSU, refine="guided", min_confidence=least)
         return Defaults(
-            segment=_with_own_head(model, plain),
+            segment=replace(plain, head=AUTO_HEAD),
             attention=Recipe(figures, (side, side), heads="agree", min_confidence=model.least_agreement),
             objects=ObjectRecipe(figures, (side, side), figures),
             cuts=ObjectRecipe(figures, (PAPER_SIZE,), figures, **MASKCUT),
@@ -221,7 +222,7 @@ def defaults(model: "Model") -> Defaults:
     last, sizes = tuple(range(max(0, depth - 4), depth)), (base, round(1.5 * base), 3 * base)
     tidy = Recipe(last, sizes, keep=OTSU, refine="guided", min_area=0.01, fill_holes=True)
     return Defaults(
-        segment=_with_own_head(model, replace(tidy, min_confidence=model.least_confidence)),
+        segment=replace(tidy, min_confidence=model.least_confidence, head=AUTO_HEAD),
         attention=replace(tidy, heads="agree", refine="grabcut", min_confidence=model.least_agreement),
         objects=ObjectRecipe(last, sizes, last),
         cuts=ObjectRecipe(figures, (2 * base,), last, **MASKCUT),
@@ -229,10 +230,6 @@ def defaults(model: "Model") -> Defaults:
         layers=LayerRecipe(tuple(range(depth)), (3 * base,)),
         voc=ViewRecipe(figures, (3 * base,)),
     )
-
-
-def _with_own_head(model: "Model", recipe: Recipe) -> Recipe:
-    return replace(recipe, head=own_head(model, vars(recipe), vars(recipe)))
 
 
 def choose_recipe(model: "Model", **asked: Unpack[SegmentOptions]) -> Recipe:
