@@ -31,7 +31,7 @@ from cratecli.model.unroll import WhiteBox
 from cratecli.runs.views import Question, views_of
 from cratecli.tasks.drawn import drawn_by_head
 from cratecli.tasks.ranker import ranker
-from cratecli.tasks.recipes import TAU, ViewRecipe, defaults
+from cratecli.tasks.recipes import TAU, ViewRecipe, choose_recipe, defaults
 
 ELLIPSE = 0.36  # semi-axes of the centre ellipse, as a share of height and width: the best on ECSSD
 
@@ -96,7 +96,7 @@ def chosen(
     size, votes = Size(*photo.truth.shape), chooser.votes(chooser.score(judged, ranker(frame=frame)))
     if model:
         vote = chooser.soft_mask(judged, votes, judged.size)
-        soft = drawn_by_head(BUILT_IN_HEAD, photo.rgb, views, vote, model)
+        soft = enlarge(drawn_by_head(BUILT_IN_HEAD, photo.rgb, views, vote, model), size)
     else:
         soft = chooser.soft_mask(judged, votes, size)
     edges = refine.guided_filter(photo.rgb, soft, max(1, round(max(size) / chooser.FINEST)))
@@ -110,7 +110,7 @@ class Ways:
     def __init__(self) -> None:
         self.model = built_in()
         self.random = untrained(self.model.config)
-        self.recipe, self.cut = defaults(self.model).segment, defaults(self.model).objects
+        self.recipe, self.cut = choose_recipe(self.model), defaults(self.model).objects
         self.own = self.model if self.recipe.head == BUILT_IN_HEAD else None
 
     def rows(self, photo: Photo, asked: Sequence[str]) -> dict[str, Score]:

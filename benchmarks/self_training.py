@@ -4,12 +4,14 @@
 
 DATA holds `ecssd200`, `horses40` (folders `images`, `masks`) and `coco128` (`images`, `instances.json`). A RUN is a
 folder of `crate self-train`; `RUN=MODEL` names the checkpoint of a model that is not the built-in one. The first row is
-the vote that heads read, the default without one.
+the vote that heads read, the default without one. The second table judges what teachers say of photos that are squeezed
+into frames, as those that are learned from: the chooser, the built-in head, and the heads of runs.
 """
 
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from time import process_time
@@ -21,13 +23,18 @@ from page import command_line, publish, table_header, table_row
 from photos import Photo, coco_all, off_centre, saliency
 
 from cratecli.emergence import chooser, refine
-from cratecli.emergence.mask_head import head_inputs
+from cratecli.emergence.mask_head import head_inputs, resampled
 from cratecli.emergence.masks import clean, enlarge, iou
+from cratecli.emergence.rules import BUILT_IN_HEAD
 from cratecli.geometry import Size
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.views import Question, views_of
 from cratecli.tasks.ranker import ranker
 from cratecli.tasks.recipes import defaults
+from cratecli.tasks.school import CHOOSER, Lessons, choose_lessons
+from cratecli.training.certainty import is_sure
+from cratecli.training.pool import frame_grid, frame_size
+from cratecli.training.teacher import judge as judge_candidates
 from cratecli.weights.checkpoint import load_model
 from cratecli.weights.mask_heads import LoadedHead, load_head
 
@@ -87,6 +94,47 @@ def judge(run: str, photo: Photo) -> Score:
     return Score(none, guided, grabcut, scored(drawn(frame=False), "guided"), took[-1])
 
 
+class Lesson(NamedTuple):
+    """IoU of what a teacher says of a photo, how much the photo counts, and whether its object is sure."""
+
+    iou: float
+    weight: float
+    sure: bool
+
+
+def taught(teacher: str, photo: Photo) -> Lesson:
+    """Judge a teacher on a photo; it is `chooser`, `built-in` or the file of a head of the built-in model."""
+    model, lessons = built_in(), _lessons(teacher)
+    size = defaults(model).segment.sizes[1]
+    frame = frame_size(frame_grid(Size(*photo.truth.shape), size, model.patch_size))
+    rgb = resampled(photo.rgb, frame)
+    truth = resampled(photo.truth.astype(np.float32), frame) >= 0.5
+    (views,) = views_of([rgb], model, lessons.question)
+    said = lessons.teach(rgb, views, judge_candidates(rgb, views))
+    return Lesson(iou(said.mask, truth), said.weight, is_sure(said))
+
+
+@cache
+def _lessons(teacher: str) -> Lessons:
+    return choose_lessons(built_in(), teacher)
+
+
+def teachers(results: dict[str, dict[str, list[Lesson]]]) -> Iterator[str]:
+    """Write how good teachers are as Markdown."""
+    ways = "IoU", "as photos count", "sure", "IoU of the sure", "over .8"
+    sets = next(iter(results.values()))
+    yield table_header("teacher", *(f"{name}: {way}" for name in sets for way in ways))
+    for teacher, judged in results.items():
+        cells: list[str] = []
+        for lessons in judged.values():
+            scores, weights, chosen = np.array(lessons, float).T
+            those = scores[chosen > 0]
+            sure = (f"{those.mean():.3f}", f"{(those > 0.8).mean():.0%}") if len(those) else ("", "")
+            mean = f"{scores.mean():.3f}", f"{np.average(scores, weights=weights):.3f}"
+            cells += [*mean, str(len(those)), *sure]
+        yield table_row(teacher, *cells)
+
+
 def rows(run: str) -> tuple[str, str, str, str]:
     """Describe a run from its metrics: name, what is set otherwise, sure objects, pictures and minutes."""
     if run == VOTE:
@@ -131,7 +179,19 @@ def main() -> None:
                 work = [(run, photo) for photo in photos[:: arguments.every]]
                 scores = pool.starmap(judge, work, chunksize=4)
                 results[run][f"{name} ({len(work)})"] = Score(*np.mean(scores, axis=0).tolist())
-    publish(table(results), arguments.write)
+        heads = {
+            Path(run).name: str(Path(run) / "head.safetensors") for run in arguments.runs if "=" not in run
+        }
+        lessons = {
+            teacher: {
+                name: pool.starmap(
+                    taught, [(file, photo) for photo in sets[name][:: arguments.every]], chunksize=4
+                )
+                for name in ("ECSSD", "horses")
+            }
+            for teacher, file in {CHOOSER: CHOOSER, BUILT_IN_HEAD: BUILT_IN_HEAD, **heads}.items()
+        }
+    publish(chain(table(results), [""], teachers(lessons)), arguments.write)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from cratecli.model.unroll import WhiteBox
 from cratecli.training.composites import Cutout
 from cratecli.training.head_lesson import COMPOSITES, PHOTOS
 from cratecli.training.material import Material
-from cratecli.training.pool import Pool, Projection
+from cratecli.training.pool import Pool, Projection, seal
 from cratecli.weights.mask_heads import store_head
 
 
@@ -61,6 +61,7 @@ def painted_pool(folder: Path, config: MaskHeadConfig, patch_size: int, count: i
                 record["votes"] = record["mask"] // 2 + random.integers(0, 60, record["votes"].shape)
                 record["photo"] = 40 + 200 * (record["mask"].repeat(2, axis=0).repeat(2, axis=1) > 0)
                 record["weight"] = weight
+                seal(record)
                 records.append(record)
             pool.append(kind, {grid: records})
     return pool

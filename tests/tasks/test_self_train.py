@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from cratecli.errors import InputError, NothingMatchedError, UsageError, WeightsError
+from cratecli.model.mask_head import MaskHead
 from cratecli.tasks import school
 from cratecli.tasks.drawn import find_head
 from cratecli.tasks.options import SegmentOptions
@@ -17,6 +19,7 @@ from cratecli.tasks.segment import segment
 from cratecli.tasks.self_train import self_train
 from cratecli.training import taught
 from cratecli.training.watch import Watch
+from cratecli.weights.mask_heads import store_head
 from tests.support.mask_heads import disc_photo, disc_photos, head_config, stored_head
 from tests.support.models import small_crate
 
@@ -89,6 +92,7 @@ def test_a_stopped_run_teaches_the_rest_and_the_same(tmp_path: Path, monkeypatch
         ({"model": small_crate(seed=1)}, "the model is not what"),
         ({"photos": "fewer"}, "the photos are not what"),
         ({"changes": {"width": "32"}}, "nothing in it can be changed"),
+        ({"held_out": "fewer"}, "the photos held out are not what"),
         ({"resume": False}, "holds a run already"),
         ({"output": "none"}, "holds no run to resume"),
     ],
@@ -101,6 +105,8 @@ def test_another_run_is_not_resumed(tmp_path: Path, change: Mapping[str, object]
     asked |= change
     for name in ("photos", "output"):
         asked[name] = tmp_path / asked[name]
+    if "held_out" in asked:
+        asked["held_out"] = [tmp_path / asked["held_out"]]
     with pytest.raises(UsageError, match=reason):
         self_train(**asked)
 
@@ -134,7 +140,7 @@ def test_a_head_mends_the_vote(tmp_path: Path) -> None:
     assert drawn.head and drawn.head.name == str(path) and drawn.threshold == 0.5
     assert plain.head is None and not (drawn.soft == plain.soft).all()
     assert (drawn.mask == (drawn.soft >= 0.5)).all()
-    assert drawn.confidence == plain.confidence and drawn.heads == plain.heads
+    assert drawn.confidence != plain.confidence and drawn.heads == plain.heads
     assert not (other.soft == drawn.soft).all()
 
 
@@ -153,6 +159,27 @@ def test_options_that_a_head_leaves_no_choice_are_refused(tmp_path: Path) -> Non
         segment(disc_photo(0), MODEL, head=str(tmp_path / "none"))
     with pytest.raises(UsageError, match="belongs to a model"):
         segment(disc_photo(0), small_crate(seed=2), head=str(path))
+
+
+def test_a_head_that_lies_is_refused(tmp_path: Path) -> None:
+    path, photo = tmp_path / "head", disc_photo(0)
+    stored_head(path, head_config(MODEL, token_width=13))
+    with pytest.raises(WeightsError, match="reads tokens of 13 channels: the model's have 12"):
+        segment(photo, MODEL, head=str(path))
+    stored_head(path, head_config(MODEL, token_width=12, layers=(0, 1)))
+    with pytest.raises(UsageError, match="reads layers 0,1, not 0,1,2 as the model is asked for"):
+        segment(photo, MODEL, head=str(path))
+    disc_photos(tmp_path / "photos", 1)
+    with pytest.raises(UsageError, match="reads layers 0,1, not 0,1,2 as the model is asked for"):
+        self_train(tmp_path / "photos", tmp_path / "run", MODEL, teacher=path)
+
+
+def test_a_head_that_draws_no_numbers_is_said_to(tmp_path: Path) -> None:
+    config = head_config(MODEL, token_width=12)
+    huge = {name: torch.full_like(each, 3e38) for name, each in MaskHead(config).state_dict().items()}
+    store_head(tmp_path / "head", config, huge, "float32")
+    with pytest.raises(WeightsError, match="draws no numbers"):
+        segment(disc_photo(0), MODEL, head=str(tmp_path / "head"))
 
 
 def test_a_size_that_the_model_does_not_see_is_refused(tmp_path: Path) -> None:
@@ -186,7 +213,14 @@ def test_pictures_that_were_lost_are_missed(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("there", "reason"), [("state.pt", "run: holds another run"), ("pool/00.png", "pool: is in the way")]
+    ("there", "reason"),
+    [
+        ("state.pt", "run: holds another run"),
+        ("pool/00.png", "pool: is in the way"),
+        ("head.safetensors", "head.safetensors: is in the way"),
+        ("recipe.toml", "recipe.toml: is in the way"),
+        ("metrics.jsonl", "metrics.jsonl: is in the way"),
+    ],
 )
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, there: str, reason: str) -> None:
     disc_photos(tmp_path / "photos", 1)
@@ -194,7 +228,8 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, there: str, 
     (tmp_path / "run" / there).write_bytes(b"mine")
     with pytest.raises(UsageError, match=reason):
         self_train(tmp_path / "photos", tmp_path / "run", MODEL)
-    assert [each.name for each in (tmp_path / "run").rglob("*") if each.is_file()] == [Path(there).name]
+    left = [each for each in (tmp_path / "run").rglob("*") if each.is_file() and each.name != ".lock"]
+    assert left == [tmp_path / "run" / there] and left[0].read_bytes() == b"mine"
 
 
 def test_nobody_teaches_nothing(tmp_path: Path) -> None:
@@ -204,3 +239,13 @@ def test_nobody_teaches_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no built-in mask head"):
         self_train(tmp_path / "photos", tmp_path / "run", MODEL, teacher="built-in")
     assert not (tmp_path / "run").exists()
+
+
+def test_files_of_a_runs_names_that_no_run_left_are_left_alone(tmp_path: Path) -> None:
+    disc_photos(tmp_path / "photos", 1)
+    (tmp_path / "run").mkdir()
+    for name in ("head.safetensors", "recipe.toml", "metrics.jsonl"):
+        (tmp_path / "run" / name).write_bytes(b"mine")
+    with pytest.raises(UsageError, match="is in the way"):
+        self_train(tmp_path / "photos", tmp_path / "run", MODEL)
+    assert {each.read_bytes() for each in (tmp_path / "run").glob("[!.]*")} == {b"mine"}

@@ -157,6 +157,9 @@ def test_rows_of_metrics(tmp_path: Path) -> None:
     assert folder.last_row() == row
     folder.append(LAST)
     assert folder.last_row() == LAST
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 3, "torn')
+    assert folder.last_row() == LAST
     (tmp_path / "metrics.jsonl").write_text('{"step": 3}\n')
     with pytest.raises(InputError, match=r"metrics\.jsonl: its last line is no row of metrics"):
         folder.last_row()

@@ -17,6 +17,7 @@ from cratecli.training.pool import (
     Pool,
     Projection,
     Window,
+    clear_pool,
     frame_grid,
     frame_size,
     opinions,
@@ -115,11 +116,53 @@ def test_a_pool_is_cut_to_what_counts(tmp_path: Path) -> None:
 
 
 def test_a_projection_is_read_as_it_was_written(tmp_path: Path) -> None:
-    assert Projection.load(tmp_path) is None
-    made = Projection.of([seen()[2]])
+    inputs = seen()[2]
+    channels = len(inputs.tokens)
+    assert Projection.load(tmp_path, channels) is None
+    made = Projection.of([inputs])
     made.store(tmp_path)
-    read = Projection.load(tmp_path)
-    assert read and np.array_equal(read.fine_tokens, made.fine_tokens)
-    (tmp_path / "projection.safetensors").write_bytes(b"{}")
+    read = Projection.load(tmp_path, channels)
+    assert read and np.array_equal(read.fine_tokens, made.fine_tokens) and read.digest() == made.digest()
+    assert Projection(made.tokens, -made.fine_tokens).digest() != made.digest()
+
+
+def test_a_projection_that_is_none_of_this_pool_is_refused(tmp_path: Path) -> None:
+    inputs = seen()[2]
+    channels, made = len(inputs.tokens), Projection.of([inputs])
+    path = tmp_path / "projection.safetensors"
+    for fault in (made.tokens[:, :-1], made.tokens[:-1], made.tokens[0], made.tokens * np.float32(np.nan)):
+        Projection(np.ascontiguousarray(fault), made.fine_tokens).store(tmp_path)
+        with pytest.raises(InputError, match="is damaged"):
+            Projection.load(tmp_path, channels)
+    Projection(made.tokens.astype(np.float64), made.fine_tokens).store(tmp_path)
     with pytest.raises(InputError, match="is damaged"):
-        Projection.load(tmp_path)
+        Projection.load(tmp_path, channels)
+    path.write_bytes(b"{}")
+    with pytest.raises(InputError, match="is damaged"):
+        Projection.load(tmp_path, channels)
+
+
+@pytest.mark.parametrize("place", [0, 0.5, 1])
+def test_a_damaged_picture_is_noticed(tmp_path: Path, place: float) -> None:
+    pool = painted_pool(tmp_path, CONFIG, 4)
+    path = next(tmp_path.glob("composites-*"))
+    content = bytearray(path.read_bytes())
+    content[round(place * (len(content) - 1))] ^= 1
+    path.write_bytes(content)
+    assert pool.read("photos")
+    with pytest.raises(InputError, match=rf"{path}: is damaged"):
+        pool.read("composites")
+
+
+def test_clearing_leaves_what_is_not_the_pools(tmp_path: Path) -> None:
+    painted_pool(tmp_path / "own", CONFIG, 4)
+    (tmp_path / "own" / f".crate-{'0' * 32}.part").touch()
+    clear_pool(tmp_path / "own")
+    assert not (tmp_path / "own").exists()
+    painted_pool(tmp_path, CONFIG, 4)
+    mine = tmp_path / "my-box.txt", tmp_path / "photos-4x5.jpg", tmp_path / "a-bxc"
+    mine[0].touch()
+    mine[1].touch()
+    mine[2].mkdir()
+    clear_pool(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(mine)

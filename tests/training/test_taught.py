@@ -9,7 +9,7 @@ import pytest
 from cratecli.errors import InputError
 from cratecli.geometry import Grid
 from cratecli.training.certainty import Taught
-from cratecli.training.taught import CHUNK, TaughtFile, TaughtPhoto, digest
+from cratecli.training.taught import CHUNK, MaskRle, TaughtFile, TaughtPhoto, digest
 
 MASK = np.zeros((4, 6), bool)
 MASK[1:3, 2:5] = True
@@ -54,8 +54,18 @@ def test_the_last_chunk_is_as_short_as_the_photos_are(tmp_path: Path) -> None:
 
 
 def test_anything_else_is_refused(tmp_path: Path) -> None:
-    for content in (b"\xff\n", b"[]\n", b'{"photo": 1, "colour": 2}\n'):
-        (tmp_path / "taught.jsonl").write_bytes(content)
+    wrong = (
+        *(
+            b"\xff",
+            b"[]",
+            b'{"photo": 1}',
+            b'{"photo": "a", "colour": 2}',
+            b'{"photo": "a", "confidence": "x"}',
+        ),
+        *(b'{"photo": "a", "grid": [1, 2, 3]}', b'{"photo": "a", "grid": 5}', b'{"photo": "a", "rle": 5}'),
+    )
+    for content in wrong:
+        (tmp_path / "taught.jsonl").write_bytes(content + b"\n")
         with pytest.raises(InputError, match="is not what a teacher said"):
             TaughtFile(tmp_path).read(1)
     with pytest.raises(InputError, match="No such file"):
@@ -65,3 +75,9 @@ def test_anything_else_is_refused(tmp_path: Path) -> None:
 def test_the_digest_is_of_what_was_taught_not_of_where_photos_lie() -> None:
     assert digest(ROWS) == digest([replace(row, photo="elsewhere") for row in ROWS])
     assert digest(ROWS) != digest(ROWS[1:])
+
+
+@pytest.mark.parametrize("rle", [None, {"size": [4, 6], "counts": "!!"}, {"size": [4], "counts": ""}])
+def test_a_broken_mask_is_named(rle: MaskRle | None) -> None:
+    with pytest.raises(InputError, match="the mask of a is broken"):
+        TaughtPhoto("a", rle=rle).mask()

@@ -60,6 +60,13 @@ def test_tensors_are_checked_one_by_one(file: Path) -> None:
         load_head(file, MODEL)
 
 
+@pytest.mark.parametrize("lie", [{"heads": MODEL.heads + 1}, {"layers": (0, 1, 99)}])
+def test_a_head_of_more_than_the_model_has_is_refused(tmp_path: Path, lie: dict[str, object]) -> None:
+    stored_head(tmp_path / "head", head_config(MODEL, token_width=12, **lie))
+    with pytest.raises(WeightsError, match="reads heads or layers that the model has not"):
+        load_head(tmp_path / "head", MODEL)
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"\x00" * 64, pickle.dumps({"a": 1}), b"\xff" * 8 + b"{"])
 def test_what_is_no_head_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)

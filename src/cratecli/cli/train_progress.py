@@ -1,4 +1,4 @@
-"""What a training run shows on stderr: a bar with loss and rate on a terminal, a line for each measure everywhere."""
+"""What a training run shows on stderr: a bar with loss and rate on a terminal, else a line each tenth of the way."""
 
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ class TrainProgress:
         self._quiet = quiet
         self._progress: Progress | None = None
         self._task: TaskID | None = None
+        self._told = (0, 0)  # tenths of so many steps
         if progress and not quiet and somebody_looks():
             self._progress = drawn("{task.fields[facts]}")
             self._task = self._progress.add_task("", total=None, facts="")
@@ -43,9 +44,12 @@ class TrainProgress:
             tell(text)
 
     def step(self, step: int, steps: int) -> None:
-        """Move the bar."""
+        """Move the bar, or write a line where another tenth is done."""
         if self._progress and self._task is not None:
             self._progress.update(self._task, completed=step, total=steps)
+        elif (told := (10 * step // steps, steps)) != self._told:
+            self._told = told
+            self.note(f"{step:,} of {steps:,}")
 
     def row(self, row: "MetricsRow") -> None:
         """Show a row of metrics: the loss on the bar, measures as a line."""

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from cratecli.arrays import RGB
 from cratecli.emergence.features import View
+from cratecli.errors import WeightsError
 from cratecli.geometry import Grid, Size
 from cratecli.model.head_inputs import CELL, FINE, VOTE, HeadInputs, MaskHeadConfig
 
@@ -21,9 +22,13 @@ def head_inputs(photo: RGB, views: Sequence[View], vote: Vote | None, config: Ma
     """Gather what a head reads of one photo, seen at the head's sizes; without a `vote` (0–1) it reads zeros.
 
     Tokens are L2-normalised layer by layer and scaled by the root of their width: variance one. Log-attention has mean
-    zero over patches.
+    zero over patches. Raises `WeightsError` for a head that reads other tokens than the model has.
     """
     own, finest = views[config.place], views[config.finest]
+    if own.tokens.shape[-1] != config.token_width:
+        raise WeightsError(
+            f"a mask head reads tokens of {config.token_width} channels: the model's have {own.tokens.shape[-1]}"
+        )
     grid = own.grid
     twice = Grid(FINE * grid.rows, FINE * grid.cols)
     maps = [resized(_log_attention(views[place]), grid) for place in config.coarse]
@@ -39,9 +44,9 @@ def head_inputs(photo: RGB, views: Sequence[View], vote: Vote | None, config: Ma
 
 def scaled_tokens(view: View) -> Float[np.ndarray, "channels rows cols"]:
     """Give unit tokens of all layers, scaled to variance one."""
-    return np.ascontiguousarray(
-        np.moveaxis(view.unit_tokens() * np.sqrt(view.tokens.shape[-1]), -1, 0), np.float32
-    )
+    rows, cols = view.grid
+    unit = view.unit_tokens().reshape(rows * cols, -1) * np.float32(np.sqrt(view.tokens.shape[-1]))
+    return np.asarray(cv2.transpose(unit)).reshape(-1, rows, cols)  # several times as fast as NumPy's copy
 
 
 def _log_attention(view: View) -> Float[np.ndarray, "maps rows cols"]:

@@ -19,7 +19,7 @@ NOISE = 1e-4  # variance of colours, 0–1, that decides nothing: with less, fla
 MOST_PIXELS = (
     2_000_000  # that are solved for, at 400 bytes each: of more the edge is solved smaller, and enlarged
 )
-COMPILES = "matting compiles its loops, once on this machine: this takes about a minute"
+COMPILES = "matting compiles its loops, once on this machine: this takes a minute or more"
 NEEDS_EXTRA = "matting needs an extra; run: pip install 'cratecli[matting]'"
 
 _one_at_a_time = Lock()  # its compiled loops may not run in two threads at once

@@ -31,7 +31,7 @@ class MaskHeadConfig:
     """
 
     model_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    layers: tuple[Annotated[int, Field(strict=True, ge=0, le=1023)], ...]
+    layers: Annotated[tuple[Annotated[int, Field(strict=True, ge=0, le=1023)], ...], Field(min_length=1)]
     heads: _Count
     token_width: _Count
     sizes: Annotated[tuple[_Side, ...], Field(min_length=1)]

@@ -8,13 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cratecli.arrays import RGB, Soft
 from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.mask_head import Vote, head_inputs
-from cratecli.emergence.masks import enlarge
 from cratecli.emergence.rules import BUILT_IN_HEAD, NO_HEAD
-from cratecli.errors import UsageError
-from cratecli.geometry import Size
+from cratecli.errors import UsageError, WeightsError
 from cratecli.model.engine import Model, WeightsId
 from cratecli.model.head_inputs import MaskHeadConfig
 from cratecli.weights.head_files import Drawer, HeadFile
@@ -109,7 +109,11 @@ def _misfit(
     asked = {"layers": absolute_layers(recipe["layers"], model.depth), "sizes": tuple(recipe["sizes"])}
     for field, option in {"layers": "--layer", "sizes": "--size"}.items():
         if asked[field] != read[field]:
-            listed = ",".join(map(str, read[field]))
+            listed, own = (",".join(map(str, each[field])) for each in (read, asked))
+            if recipe[field] == default[field]:
+                return (
+                    f"{_called(recipe['head'])} reads {field} {listed}, not {own} as the model is asked for"
+                )
             return f"{_called(recipe['head'])} reads {field} {listed}: leave {option} out"
     return None
 
@@ -119,9 +123,14 @@ def _called(name: str) -> str:
 
 
 def drawn_by_head(name: str, photo: RGB, views: Sequence[View], vote: Vote, model: Model) -> Soft:
-    """Let the head of a recipe draw a photo's soft map, 0–1, from the views that it reads and their vote."""
+    """Let the head of a recipe draw a photo's soft map, 0–1, as small as it sees it, from views and their vote.
+
+    Raises `WeightsError` for a head that draws no numbers, or that reads other tokens than the model has.
+    """
     head = find_head(name, model)
     if head is None:
         raise ValueError("no head draws")
     drawn = head.draw(head_inputs(photo, views, vote, head.config))
-    return enlarge(drawn, Size(*photo.shape[:2]))
+    if not np.isfinite(drawn).all():
+        raise WeightsError(f"{_called(name)}: draws no numbers")
+    return drawn

@@ -25,7 +25,7 @@ from cratecli.runs.desk import DecodedPhoto, Desk
 from cratecli.runs.jobs import Failure, Job
 from cratecli.runs.tensors import white_box
 from cratecli.runs.views import Question, views_of
-from cratecli.tasks.drawn import find_head
+from cratecli.tasks.drawn import check_head, find_head
 from cratecli.tasks.ranker import confidence_weights, ranker
 from cratecli.tasks.recipes import defaults
 from cratecli.training.composites import Composite, compose
@@ -67,6 +67,7 @@ def choose_lessons(model: WhiteBox, teacher: str | Path) -> Lessons:
     head = find_head(str(teacher), model)
     if head is None:
         raise UsageError(f"teacher {NO_HEAD} is nobody: leave --teacher out")
+    check_head(model, vars(recipe) | {"head": str(teacher)}, vars(recipe))
     return Lessons(head.sha256, question, partial(teach_by_head, head, voting), voting)
 
 
@@ -91,7 +92,7 @@ class School:
         self._lessons, self._config, self._desk, self._folder = lessons, config, desk, folder
         self._seed, self._held_out, self._watch = seed, held_out, watch
         self._model = white_box(desk.model)
-        self._pool = self._opened(Projection.load(folder))
+        self._pool = self._opened(Projection.load(folder, len(config.layers) * config.token_width))
 
     @property
     def pool(self) -> Pool:

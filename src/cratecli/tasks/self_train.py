@@ -32,6 +32,7 @@ from cratecli.training.taught import TAUGHT, TaughtFile, TaughtPhoto, digest
 from cratecli.training.train_head import CHECKPOINT, train_head
 from cratecli.training.watch import UNWATCHED, Trained, Watch
 
+_WHAT = dict(zip(GIVEN, ("teacher is", "model is", "photos are", "photos held out are"), strict=True))
 POOL = "pool"
 """The folder, in a run's, of pictures as the head reads them; it is removed when the head is done."""
 
@@ -69,9 +70,10 @@ def self_train(
     paths = _paths(inputs, folder.path)
     seen = defaults(ready).segment
     lessons = choose_lessons(ready, teacher)
-    recipe = _recipe(ready, lessons, paths, changes, folder if resume else None)
-    config = _config(ready, recipe, seen.layers, seen.sizes)
     prints = _thumbprints(held_out)
+    given = _given(ready, lessons, paths, prints[1])
+    recipe = _recipe(ready, given, changes, folder if resume else None)
+    config = _config(ready, recipe, seen.layers, seen.sizes)
     file = TaughtFile(folder.path)
     try:
         if resume:
@@ -103,12 +105,15 @@ def self_train(
         _tell(rows, watch)
         material = gather(rows, recipe.sure, note=watch.on_note)
         count = round(recipe.composites * material.photos)
+        watch.on_note(f"making {count:,} composites")
         if (made := school.compose(material, count)) < count:
             watch.on_note(f"stopped after {made:,} of {count:,} composites were made")
             return None
-        identity = hashlib.sha256(f"{digest(rows)} {config.to_dict()}".encode()).hexdigest()
+        together = f"{digest(rows)} {config.to_dict()} {school.pool.projection.digest()}"
+        identity = hashlib.sha256(together.encode()).hexdigest()
         left = None if watch.limit_minutes is None else watch.limit_minutes - (time.monotonic() - began) / 60
         lesson = HeadLesson(recipe, ready.weights, school.pool, material, identity)
+        watch.on_note(f"learning in {lesson.steps:,} steps")
         trained = train_head(
             folder, lesson, device=device, dtype=dtype, watch=replace(watch, limit_minutes=left)
         )
@@ -195,28 +200,29 @@ def _paths(inputs: Inputs, output: Path) -> list[Path]:
 
 
 def _recipe(
-    model: WhiteBox,
-    lessons: Lessons,
-    paths: Sequence[Path],
-    changes: Mapping[str, str],
-    folder: RunFolder | None,
+    model: WhiteBox, given: dict[str, str], changes: Mapping[str, str], folder: RunFolder | None
 ) -> HeadRecipe:
     """Make the recipe of a new run, or check the one of the run in the folder. Raises `UsageError`."""
-    names = hashlib.sha256("\0".join(map(str, paths)).encode("utf-8", "surrogateescape")).hexdigest()
-    given = dict(zip(GIVEN, (lessons.name, model.weights_digest(), names), strict=True))
     if folder is None:
-        if named := next((name for name in changes if name in GIVEN), None):
-            raise UsageError(f"{named} is no setting: an argument decides it")
         size = min(defaults(model).segment.sizes, key=lambda side: abs(side - model.image_size))
-        return HeadRecipe(size=size).changed(dict(changes) | given)
+        return HeadRecipe(**(HeadRecipe(size=size).changed(changes).to_dict() | given))
     if changes:
         raise UsageError("a run is resumed with its own recipe: nothing in it can be changed")
     recipe = folder.recipe(read_head_recipe)
     for name, value in given.items():
         if getattr(recipe, name) != value:
-            what = {"teacher": "teacher is", "model_sha256": "model is", "photos_sha256": "photos are"}[name]
-            raise UsageError(f"the {what} not what the run in {folder.path} was started with")
+            raise UsageError(f"the {_WHAT[name]} not what the run in {folder.path} was started with")
     return recipe
+
+
+def _given(
+    model: WhiteBox, lessons: Lessons, paths: Sequence[Path], prints: Sequence[np.ndarray]
+) -> dict[str, str]:
+    """Give the settings that the arguments of a run decide."""
+    names = "\0".join(map(str, paths)).encode("utf-8", "surrogateescape")
+    held_out = hashlib.sha256(b"".join(each.tobytes() for each in prints)).hexdigest() if prints else ""
+    values = lessons.name, model.weights_digest(), hashlib.sha256(names).hexdigest(), held_out
+    return dict(zip(GIVEN, values, strict=True))
 
 
 def _token_width(model: WhiteBox) -> int:

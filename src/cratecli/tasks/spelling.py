@@ -7,12 +7,13 @@ from typing import Any
 from cratecli.errors import UsageError
 
 
-def whole_numbers(text: str, option: str) -> tuple[int, ...]:
-    """Read `3`, `-2,-1` or `0,3`. Raises `UsageError` that names the option."""
+def whole_numbers(text: str, option: str, *words: str) -> tuple[int, ...]:
+    """Read `3`, `-2,-1` or `0,3`. Raises `UsageError` that names the option, and the `words` that it might be too."""
     try:
         return tuple(map(_whole, text.split(",")))
     except ValueError:
-        raise UsageError(f"{option} {text!r} is not whole numbers with commas between") from None
+        other = f"{', '.join(words)} or " * bool(words)
+        raise UsageError(f"{option} {text!r} is not {other}whole numbers with commas between") from None
 
 
 def _whole(text: str) -> int:
@@ -34,7 +35,7 @@ def _pixel(text: str, option: str) -> tuple[int, int]:
 
 def _whole_numbers_or(*words: str) -> Callable[[str, str], Any]:
     def read(text: str, option: str) -> Any:
-        return text if text in words else whole_numbers(text, option)
+        return text if text in words else whole_numbers(text, option, *words)
 
     return read
 

@@ -82,12 +82,30 @@ class RunFolder:
     def begin(self, recipe: LearningRecipe) -> None:
         """Lock the folder and start a run in it.
 
-        Raises `UsageError` where a run is already, or another process trains, `OutputError`.
+        Raises `UsageError` where a run is already, or files of its names are, or another process trains, `OutputError`.
         """
         self.hold()
         if self.begun.exists():
             raise UsageError(f"{self.path}: holds a run already; --resume goes on with it")
+        if not self._left_by_a_run():
+            for path in (self.path / RECIPE, self.path / METRICS, self.checkpoint):
+                if path.exists():
+                    raise UsageError(f"{path}: is in the way of the run's own: name another folder")
         self._write(RECIPE, recipe.to_toml().encode())
+        self.start_metrics()
+
+    def _left_by_a_run(self) -> bool:
+        """Tell whether the files here are those of a run that was killed before its first state."""
+        metrics = self.path / METRICS
+        if not ((self.path / RECIPE).is_file() and metrics.is_file()):
+            return False
+        try:
+            return not metrics.stat().st_size or bool(self.last_row())
+        except (OSError, InputError):
+            return False
+
+    def start_metrics(self) -> None:
+        """Empty the metrics. Raises `OutputError`."""
         self._write(METRICS, b"")
 
     def recipe(self, read: Callable[[str], Recipe]) -> Recipe:
@@ -169,10 +187,11 @@ class RunFolder:
             raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
     def last_row(self) -> MetricsRow:
-        """Read the last row of metrics. Raises `InputError` for a line that is none."""
+        """Read the last whole row of metrics. Raises `InputError` for a line that is none."""
         path = self.path / METRICS
         try:
-            row: MetricsRow = TypeAdapter(MetricsRow).validate_json(path.read_bytes().splitlines()[-1])
+            whole = path.read_bytes().rpartition(b"\n")[0]  # a full disk may have torn what is behind
+            row: MetricsRow = TypeAdapter(MetricsRow).validate_json(whole.splitlines()[-1])
         except (ValueError, IndexError):
             raise InputError(f"{path}: its last line is no row of metrics") from None
         return row

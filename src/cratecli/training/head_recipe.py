@@ -1,6 +1,7 @@
 """How a mask head is trained, as data: a frozen recipe."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ConfigDict, Field
@@ -72,6 +73,17 @@ class HeadRecipe(LearningRecipe):
     )
     model_sha256: str = Field(default="", description="SHA-256 of the model that the head belongs to.")
     photos_sha256: str = Field(default="", description="SHA-256 of the photos' names.")
+    held_out_sha256: str = Field(default="", description="SHA-256 of thumbnails of the photos held out.")
+
+    def settings(self) -> list[str]:
+        """Name what can be changed."""
+        return [name for name in super().settings() if name not in GIVEN]
+
+    def changed(self, changes: Mapping[str, str]) -> "HeadRecipe":
+        """Replace settings by name, but for those that a run's arguments decide; see `LearningRecipe.changed`."""
+        if named := next((name for name in changes if name in GIVEN), None):
+            raise UsageError(f"{named} is no setting: an argument decides it")
+        return super().changed(changes)
 
     @property
     def sure(self) -> Sureness:
@@ -79,7 +91,7 @@ class HeadRecipe(LearningRecipe):
         return Sureness(confidence=self.confidence, consensus=self.consensus, kept=self.kept)
 
 
-GIVEN = ("teacher", "model_sha256", "photos_sha256")
+GIVEN = ("teacher", "model_sha256", "photos_sha256", "held_out_sha256")
 """Settings that a run's arguments decide, not `--set`."""
 
 

@@ -4,7 +4,10 @@ Pictures are squeezed into one of five frames, so that those of a step lie on on
 their principal components, and all features rounded to 8 bits: a picture takes about 0.15 MB.
 """
 
+import hashlib
 import os
+import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +24,7 @@ from cratecli.emergence import chooser
 from cratecli.emergence.chooser import Judged, Ranker
 from cratecli.emergence.mask_head import fitted_vote
 from cratecli.errors import InputError, OutputError
-from cratecli.files import replacing
+from cratecli.files import replacing, sweep
 from cratecli.geometry import Grid, Size, fit_grid
 from cratecli.model.head_inputs import CELL, FINE, VOTE, HeadInputs, MaskHeadConfig
 
@@ -38,6 +41,9 @@ _DOUBT, _BLUR, _DROPPED = (
 _RATE = 8  # of the fine tokens that a basis is made of, one in so many
 
 PROJECTION = "projection.safetensors"
+AGAIN = "begin again in another folder"
+_OWN = re.compile(r"(photos|composites)-\d+x\d+")  # names of files of pictures
+_CHECKSUM = np.dtype("<u4")
 
 
 def frame_grid(size: Size, config_size: int, patch_size: int) -> Grid:
@@ -90,15 +96,28 @@ class Projection:
         return cls(_components(tokens, TOKENS), _components(fine, FINE_TOKENS))
 
     @classmethod
-    def load(cls, folder: Path) -> "Projection | None":
-        """Read them from a pool, if it has any. Raises `InputError` for a damaged file."""
+    def load(cls, folder: Path, channels: int) -> "Projection | None":
+        """Read them from a pool, if it has any, of tokens of so many channels. Raises `InputError` for damaged ones."""
         path = folder / PROJECTION
         if not path.exists():
             return None
         try:
-            return cls(**load_file(path))
+            found = cls(**load_file(path))
         except (OSError, SafetensorError, TypeError) as error:
             raise InputError(f"{path}: is damaged: {error}") from None
+        whole = all(
+            each.dtype == np.float32
+            and each.shape == (channels, min(most, channels))
+            and np.isfinite(each).all()
+            for each, most in ((found.tokens, TOKENS), (found.fine_tokens, FINE_TOKENS))
+        )
+        if not whole:
+            raise InputError(f"{path}: is damaged: {AGAIN}")
+        return found
+
+    def digest(self) -> str:
+        """Hash them: SHA-256, in hexadecimal."""
+        return hashlib.sha256(self.tokens.tobytes() + self.fine_tokens.tobytes()).hexdigest()
 
     def store(self, folder: Path) -> None:
         """Write them into a pool. Raises `OutputError`."""
@@ -153,6 +172,7 @@ class Pool:
                 ("fine_maps", "i1", (maps, *fine)),
                 ("mask", "u1", half),
                 ("weight", "<f4"),
+                ("checksum", _CHECKSUM),  # CRC-32 of all before it
             ]
         )
 
@@ -171,6 +191,7 @@ class Pool:
             record[name] = _rounded(getattr(inputs, name), _MAP_STEP)
         record["mask"] = np.rint(127.5 * (fitted_vote(mask.astype(np.float32), grid)[0] + 1))
         record["weight"] = weight
+        seal(record)
         return grid, record
 
     def append(self, kind: str, records: Mapping[Grid, Sequence[np.ndarray]]) -> None:
@@ -208,21 +229,36 @@ class Pool:
         }
 
     def read(self, kind: str) -> dict[Grid, np.ndarray]:
-        """Map the pictures of each frame that has any into memory."""
-        return {
+        """Map the pictures of each frame that has any into memory. Raises `InputError` for damaged ones."""
+        found: dict[Grid, np.ndarray] = {
             grid: np.memmap(self._path(kind, grid), self.record(grid), "r", shape=(count,))
             for grid, count in self.count(kind).items()
             if count
         }
+        for grid, pictures in found.items():
+            if any(each["checksum"] != _checksum(each) for each in pictures):
+                raise InputError(f"{self._path(kind, grid)}: is damaged: {AGAIN}")
+        return found
 
     def _path(self, kind: str, grid: Grid) -> Path:
         return self.folder / f"{kind}-{grid.rows}x{grid.cols}"
 
 
+def seal(record: np.ndarray) -> None:
+    """Give a record the checksum of what it holds."""
+    record["checksum"] = _checksum(record)
+
+
+def _checksum(record: np.ndarray) -> int:
+    return zlib.crc32(memoryview(record.tobytes())[: -_CHECKSUM.itemsize])
+
+
 def clear_pool(folder: Path) -> None:
     """Remove a pool's own files, and its folder if nothing else is in it."""
-    for path in (folder / PROJECTION, *folder.glob("*-*x*")):
-        path.unlink(missing_ok=True)
+    sweep([folder])
+    for path in folder.glob("*"):
+        if path.name == PROJECTION or (_OWN.fullmatch(path.name) and path.is_file()):
+            path.unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
 

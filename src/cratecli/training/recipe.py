@@ -101,6 +101,10 @@ class LearningRecipe:
         """Write it as a file from which it is read again."""
         return tomli_w.dumps(self.to_dict())
 
+    def settings(self) -> list[str]:
+        """Name what can be changed."""
+        return list(self.to_dict())
+
     def changed(self, changes: Mapping[str, str]) -> Self:
         """Replace settings by name; values are text.
 
@@ -109,7 +113,7 @@ class LearningRecipe:
         values = self.to_dict()
         for name, text in changes.items():
             if name not in values:
-                raise UsageError(f"unknown setting {name!r}; there are {', '.join(values)}")
+                raise UsageError(f"unknown setting {name!r}; there are {', '.join(self.settings())}")
             values[name] = text if isinstance(values[name], str) else read_value(text)
         return type(self)(**values)
 

@@ -4,9 +4,13 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from typing_extensions import TypedDict
 
 from cratecli.arrays import Mask
 from cratecli.errors import InputError, OutputError
@@ -18,7 +22,14 @@ TAUGHT = "taught.jsonl"
 CHUNK = 64  # photos that are shown to the teacher together: their masks hang on no other photo
 
 
-@dataclass(frozen=True)
+class MaskRle(TypedDict):
+    """A mask as COCO's RLE: `[height, width]`, and its runs."""
+
+    size: list[int]
+    counts: str
+
+
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class TaughtPhoto:
     """A photo's row: its path and SHA-256, the mask as RLE and how certain it is; or why the photo was passed over.
 
@@ -28,11 +39,11 @@ class TaughtPhoto:
 
     photo: str
     sha256: str = ""
-    rle: dict[str, Any] | None = None
+    rle: MaskRle | None = None
     confidence: float = 0.0
     consensus: float = 0.0
     kept: float = 0.0
-    grid: list[int] | None = None
+    grid: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
     pooled: bool = False
     error: str | None = None
     duplicate_of: str | None = None
@@ -44,17 +55,19 @@ class TaughtPhoto:
             round(float(each), 4) for each in (taught.confidence, taught.consensus, taught.kept)
         )
         rle = annotate(taught.mask, 1.0).rle
-        return cls(photo, sha256, rle, confidence, consensus, kept, list(grid), pooled)
+        mask = MaskRle(size=rle["size"], counts=rle["counts"])
+        return cls(photo, sha256, mask, confidence, consensus, kept, list(grid), pooled)
 
     def taught(self, mask: Mask) -> Taught:
         """Give what was taught of a photo that was not passed over, by its mask."""
         return Taught(mask, self.confidence, self.consensus, self.kept)
 
     def mask(self) -> Mask:
-        """Decode the mask. Raises `ValueError` for a row without one, or a broken one."""
-        if self.rle is None:
-            raise ValueError("no mask")
-        return decode_rle(self.rle)
+        """Decode the mask. Raises `InputError` for a row without one, or a broken one."""
+        try:
+            return decode_rle(self.rle or {})
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{TAUGHT}: the mask of {self.photo} is broken: begin again") from None
 
 
 class TaughtFile:

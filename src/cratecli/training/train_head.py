@@ -33,6 +33,8 @@ def train_head(
         state = None
         if (folder.path / STATE).exists():
             state = load_state(lesson, folder, conditions, watch, writes=True)
+        else:
+            folder.start_metrics()  # of a run that was killed before its first state
         torch.manual_seed(lesson.recipe.seed)
         head = lesson.network()
         if state:

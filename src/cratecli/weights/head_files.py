@@ -54,7 +54,7 @@ def read_head(path: Path) -> HeadFile:
 
 
 def refuse_other_model(head: HeadFile, model: Model) -> None:
-    """Raise `UsageError` for a head that belongs to another model."""
+    """Raise `UsageError` for a head that belongs to another model, `WeightsError` for one that could not read it."""
     named, own = model.learned, model.original.sha256 if model.original else model.weights_digest()
     if head.config.model_sha256 != own:
         called = f"{named.name}" if named else "the model"
@@ -62,6 +62,8 @@ def refuse_other_model(head: HeadFile, model: Model) -> None:
             f"{head.path}: belongs to a model whose sha256 is {head.config.model_sha256}, not to {called} ({own}): "
             "-m names the model, and --head none leaves the head out"
         )
+    if head.config.heads != model.heads or max(head.config.layers) >= model.depth:
+        raise WeightsError(f"{head.path}: reads heads or layers that the model has not")
 
 
 def _content(path: Path) -> bytes:
