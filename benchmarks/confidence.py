@@ -8,10 +8,8 @@ that are patched together; a ground alone has no object, and whatever mask is ma
 give the same file.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,25 +25,21 @@ from scipy.stats import spearmanr
 from cratecli import load_model
 from cratecli.arrays import RGB
 from cratecli.emergence import chooser
-from cratecli.emergence.confidence import BIAS, expected_iou, head_signs, signs
-from cratecli.emergence.mask_head import resampled
-from cratecli.emergence.masks import enlarge, iou
+from cratecli.emergence.confidence import BIAS, expected_iou, signs
+from cratecli.emergence.masks import iou
 from cratecli.emergence.metrics import calibration_error
 from cratecli.emergence.refine import guided_filter
-from cratecli.emergence.rules import NO_HEAD
 from cratecli.geometry import Size
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.views import Question, views_of
-from cratecli.tasks.drawn import drawn_by_head
 from cratecli.tasks.ranker import ranker
-from cratecli.tasks.recipes import Recipe, choose_recipe
+from cratecli.tasks.recipes import Recipe, defaults
 from cratecli.tasks.segment import tidy
 from cratecli.training.composites import PASTING, Composite, Cutout, compose
 
 SEED = 1  # not that of the ranker's composites
 SIZES = (Size(192, 192), Size(192, 256), Size(256, 192), Size(192, 288), Size(216, 256))
 KINDS = ("none", "one", "one", "one", "small", "two", "several", "one")  # of composites, in turns
-WHICH = {"all": KINDS, **{kind: (kind,) for kind in dict.fromkeys(KINDS)}}
 SHARES = {
     "none": (0.3, 0.9),
     "one": (0.3, 0.95),
@@ -55,9 +49,7 @@ SHARES = {
 }
 """Of the frame's side, that an object's longer side has."""
 COVERED = 0.005, 0.8  # of a composite that its objects cover together; others are passed over
-RANKERS = {"frame": True, "no_frame": False}
-DRAWN = "_head"  # behind the name of a ranker's table: masks that the model's own head draws, told its vote
-READ = "tokens_and_masks", "masks"
+TABLES = {"frame": True, "no_frame": False}  # the ranker of each
 TOKENS = ("cosine_across",)  # signs that read the model's tokens: learned with one, they do not fit another
 DECAY = 2e-2  # of squared weights, of signs in standard deviations
 NOTE = "# What the signs of a good mask weigh, in their own units; benchmarks/confidence.py learned it.\n\n"
@@ -104,27 +96,16 @@ def composite(objects: Sequence[Cutout], grounds: Sequence[RGB], number: int) ->
 
 
 def judged_by(made: Composite, kind: str, model: WhiteBox, recipe: Recipe) -> dict[str, Example]:
-    """Segment a composite as `segment` does, by either ranker, alone and by the model's own head.
-
-    A ground alone has an IoU of 0.
-    """
+    """Segment a composite as `segment` does, by either ranker; a ground alone has an IoU of 0."""
     views = views_of([made.rgb], model, Question(recipe.layers, recipe.sizes))[0]
     judged, size = chooser.judge(views, made.rgb, recipe.keep), Size(*made.mask.shape)
     radius, examples = max(1, round(max(size) / chooser.FINEST)), {}
-
-    def example(soft: np.ndarray, found: Mapping[str, float]) -> Example:
-        mask = tidy(guided_filter(made.rgb, soft, radius) >= chooser.CUT, recipe)
-        return Example(found, iou(mask, made.mask) if made.mask.any() else 0.0, kind)
-
-    for table, frame in RANKERS.items():
+    for table, frame in TABLES.items():
         scores = chooser.score(judged, ranker(frame=frame))
-        found, shares = signs(judged, scores), chooser.votes(scores)
-        examples[table] = example(chooser.soft_mask(judged, shares, size), found)
-        if recipe.head != NO_HEAD:
-            vote = chooser.soft_mask(judged, shares, judged.size)
-            drawn = drawn_by_head(recipe.head, made.rgb, views, vote, model)
-            found = found | head_signs(drawn, resampled(vote, Size(*drawn.shape)))
-            examples[table + DRAWN] = example(enlarge(drawn, size), found)
+        soft = chooser.soft_mask(judged, chooser.votes(scores), size)
+        mask = tidy(guided_filter(made.rgb, soft, radius) >= chooser.CUT, recipe)
+        right = iou(mask, made.mask) if made.mask.any() else 0.0
+        examples[table] = Example(signs(judged, scores), right, kind)
     return examples
 
 
@@ -157,27 +138,27 @@ Tables = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 def page(examples: Mapping[str, Sequence[Example]], tables: Tables) -> Iterator[str]:
     """Write the weights, the signs' standard deviations, and how the composites are judged by them."""
-    columns = {(read, table): weights for read, each in tables.items() for table, weights in each.items()}
-    last = list(examples)[-1]
-    names = list(dict.fromkeys(name for weights in columns.values() for name in weights))
-    titles = [f"`{table}`" if read == READ[0] else f"other models, `{table}`" for read, table in columns]
-    yield table_header("sign", "its spread", *titles)
-    for name in names:
-        spread = "" if name == BIAS else f"{np.std([each.signs[name] for each in examples[last]]):.3f}"
-        weighed = (f"{weights[name]:g}" if name in weights else "" for weights in columns.values())
+    yield table_header(
+        "sign", "its spread", "weight", "without the frame", "other models", "without the frame"
+    )
+    known = tables["tokens_and_masks"]["frame"]
+    for name in known:
+        spread = "" if name == BIAS else f"{np.std([each.signs[name] for each in examples['frame']]):.3f}"
+        columns = [weights for read in tables.values() for weights in read.values()]
+        weighed = (f"{weights[name]:g}" if name in weights else "" for weights in columns)
         yield table_row(f"`{name}`", spread, *weighed)
     yield "\n" + table_header(
-        "masks", "composites", "how many", "mean IoU", "mean confidence", "ρ", "calibration error", text=2
+        "composites", "how many", "mean IoU", "mean confidence", "ρ", "calibration error"
     )
-    for table, (title, among) in product(examples, WHICH.items()):
-        those = [each for each in examples[table] if each.kind in among]
+    for title, among in {"all": KINDS, **{kind: (kind,) for kind in dict.fromkeys(KINDS)}}.items():
+        those = [each for each in examples["frame"] if each.kind in among]
         if not those:
             continue
         found = np.array([each.iou for each in those])
-        said = np.array([expected_iou(each.signs, tables[READ[0]][table]) for each in those])
+        said = np.array([expected_iou(each.signs, known) for each in those])
         rank = f"{spearmanr(said, found).statistic:.2f}" if np.ptp(found) and np.ptp(said) else ""
         numbers = f"{found.mean():.2f}", f"{said.mean():.2f}", rank, f"{calibration_error(said, found):.2f}"
-        yield table_row(f"`{table}`", title, len(those), *numbers)
+        yield table_row(title, len(those), *numbers)
 
 
 def main() -> None:
@@ -197,16 +178,18 @@ def main() -> None:
     print(f"{len(objects)} objects, {len(grounds)} grounds", flush=True)
     if not (objects and grounds):
         parser.error("no composite can be made: read more photos")
-    recipe, examples = choose_recipe(model), defaultdict[str, list[Example]](list)
+    examples: dict[str, list[Example]] = {table: [] for table in TABLES}
     for number in range(asked.composites):
         made, kind = composite(objects, grounds, number)
         if kind == "none" or COVERED[0] < made.mask.mean() < COVERED[1]:
-            for table, each in judged_by(made, kind, model, recipe).items():
+            for table, each in judged_by(made, kind, model, defaults(model).segment).items():
                 examples[table].append(each)
-    tables: dict[str, dict[str, dict[str, float]]] = {read: {} for read in READ}
-    for read, (table, those) in product(READ, examples.items()):
-        names = [name for name in those[0].signs if read == READ[0] or name not in TOKENS]
-        tables[read][table] = learn(those, names)
+    signs_of = {"tokens_and_masks": list(examples["frame"][0].signs)}
+    signs_of["masks"] = [name for name in signs_of["tokens_and_masks"] if name not in TOKENS]
+    tables = {
+        read: {table: learn(those, names) for table, those in examples.items()}
+        for read, names in signs_of.items()
+    }
     publish(page(examples, tables), asked.write)
     if asked.table:
         sha256 = model.weights.sha256 if model.weights else ""

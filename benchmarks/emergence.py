@@ -96,7 +96,7 @@ def chosen(
     size, votes = Size(*photo.truth.shape), chooser.votes(chooser.score(judged, ranker(frame=frame)))
     if model:
         vote = chooser.soft_mask(judged, votes, judged.size)
-        soft = enlarge(drawn_by_head(BUILT_IN_HEAD, photo.rgb, views, vote, model), size)
+        soft = drawn_by_head(BUILT_IN_HEAD, photo.rgb, views, vote, model)
     else:
         soft = chooser.soft_mask(judged, votes, size)
     edges = refine.guided_filter(photo.rgb, soft, max(1, round(max(size) / chooser.FINEST)))

@@ -196,9 +196,9 @@ def test_a_click_on_nothing_gives_nothing(model: WhiteBox) -> None:
     ("asked", "message"),
     [
         ({"kind": "parts"}, "kind is 'parts', not one of segment, objects, clicks"),
-        ({"heads": "some"}, "heads 'some' is not whole numbers with commas between"),
+        ({"heads": "some"}, "heads 'some' is not auto, agree, all or whole numbers with commas between"),
         ({"layers": "99"}, "layer 99"),
-        ({"heads": True}, "heads 'True' is not whole numbers"),
+        ({"heads": True}, "heads 'True' is not auto, agree, all or whole numbers"),
         ({"min_confidence": 2.0}, "min_confidence is 2.0, not less than or equal to 1"),
         ({"count": 3}, "unknown parameter 'count'; segment takes range, layers, sizes, heads"),
         ({"kind": "objects", "heads": "all"}, "unknown parameter 'heads'; objects takes"),

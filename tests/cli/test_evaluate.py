@@ -397,7 +397,11 @@ def test_a_bad_photo_among_good_ones(machine: Machine, here: Here) -> None:
             4,
             "vit-small-patch8-dino is not on this machine",
         ),
-        (["saliency", "set", "--heads", "some"], 2, "--heads 'some' is not whole numbers"),
+        (
+            ["saliency", "set", "--heads", "some"],
+            2,
+            "--heads 'some' is not auto, agree, all or whole numbers",
+        ),
         (["saliency", "set", "--keep", "most"], 2, "'most' is not mass:F"),
         (["voc", "set", "--layer", "-9"], 2, "layer -9 of a model with 8 layers, 0 to 7"),
         (["voc", "set", "--size", "2000"], 2, "--size is 2000, not less than or equal to 1536"),

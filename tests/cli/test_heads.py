@@ -238,7 +238,7 @@ def test_records_at_a_terminal_come_without_a_file(
         (["photo.png", "--json", "--jsonl"], 2, "--json and --jsonl exclude each other"),
         (["photo.png", "--json", "-o", "-"], 2, "stdout takes the picture or the records, not both"),
         (["photo.png", "--layer", "8"], 2, "layer 8 of a model with 8 layers, 0 to 7"),
-        (["photo.png", "--layer", "every"], 2, "--layer 'every' is not whole numbers"),
+        (["photo.png", "--layer", "every"], 2, "--layer 'every' is not all or whole numbers"),
         (["photo.png", "--size", "32,x"], 2, "--size '32,x' is not whole numbers"),
         (["photo.png", "--size", "0"], 2, "--size is 0, not greater than or equal to 1"),
         (["photo.png", "--heads", "1"], 2, "no such option: --heads"),

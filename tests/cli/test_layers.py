@@ -160,7 +160,7 @@ def test_records_at_a_terminal_come_without_a_file(
         (["photo.png", "-o", "photo.png"], 2, "photo.png is an input: choose another output"),
         (["photo.png", "--json", "--jsonl"], 2, "--json and --jsonl exclude each other"),
         (["photo.png", "--jsonl", "-o", "-"], 2, "stdout takes the picture or the records, not both"),
-        (["photo.png", "--layer", "some"], 2, "--layer 'some' is not whole numbers"),
+        (["photo.png", "--layer", "some"], 2, "--layer 'some' is not all or whole numbers"),
         (["photo.png", "--layer", "-9"], 2, "layer -9 of a model with 8 layers, 0 to 7"),
         (["photo.png", "--size", "32,48"], 2, "--size"),
         (["photo.png", "--size", "2000"], 2, "--size is 2000, not less than or equal to 1536"),

@@ -472,7 +472,7 @@ def test_learning_again_from_other_layers_is_refused(machine: Machine, parts: Pa
         (["in", "--foreground", "cat"], 2, "'cat' is not one of 'attention', 'pca', 'none'"),
         (["in", "--refine", "edges"], 2, "'edges' is not one of 'none', 'guided', 'grabcut'"),
         (["in", "--layer", "3"], 2, "layer 3 of a model with 3 layers, 0 to 2"),
-        (["in", "--layer", "last"], 2, "--layer 'last' is not whole numbers"),
+        (["in", "--layer", "last"], 2, "--layer 'last' is not all or whole numbers"),
         (["in", "--size", "0"], 2, "--size is 0, not greater than or equal to 1"),
         (["in", "--size", "32,x"], 2, "--size"),
         (["in", "--seed", "-1"], 2, "--seed is -1, not greater than or equal to 0"),

@@ -6,7 +6,7 @@ import pytest
 from cratecli.emergence import chooser
 from cratecli.emergence.candidates import candidates
 from cratecli.emergence.chooser import Judged
-from cratecli.emergence.confidence import BIAS, expected_iou, head_signs, signs, soft_iou
+from cratecli.emergence.confidence import BIAS, expected_iou, signs, soft_iou
 from cratecli.emergence.heads import finest_tokens, token_features
 from cratecli.emergence.rules import Keep
 from cratecli.emergence.superpixels import Superpixels
@@ -57,14 +57,6 @@ def test_soft_iou_is_iou_where_nothing_is_soft() -> None:
     assert soft_iou(np.array([0.5, 0.0, 0.0]), np.array([1.0, 0.0, 0.0]), SIZES) == 0.5
 
 
-def test_signs_of_what_a_head_drew() -> None:
-    vote = np.array([[1.0, 0.6, 0.2, 0.0]], np.float32)
-    drawn = np.array([[1.0, 0.25, 0.75, 0.0]], np.float32)
-    assert head_signs(drawn, vote) == {"drawn": pytest.approx(1.75 / 2.25), "followed": 1 / 3}
-    assert head_signs((vote > 0.5).astype(np.float32), vote) == {"drawn": 1, "followed": 1}
-    assert head_signs(np.zeros_like(vote), vote) == {"drawn": 0, "followed": 0}
-
-
 def test_expected_iou_is_logistic() -> None:
     assert expected_iou({"decided": 0.5}, {"bias": 0.0, "decided": 0.0}) == 0.5
     assert expected_iou({"decided": 0.5}, {"bias": -1.0, "decided": 2 + 2 * np.log(3)}) == pytest.approx(0.75)
@@ -74,25 +66,14 @@ def test_expected_iou_is_logistic() -> None:
 
 
 @pytest.mark.parametrize("frame", [True, False])
-@pytest.mark.parametrize("head", [True, False])
 @pytest.mark.parametrize("known", [True, False])
-def test_the_tables_weigh_every_sign_and_of_other_models_none_of_tokens(
-    frame: bool, head: bool, known: bool
-) -> None:
+def test_the_tables_weigh_every_sign_and_of_other_models_none_of_tokens(frame: bool, known: bool) -> None:
     model = load_model(device="cpu").weights if known else WeightsId("another", "0" * 64)
-    weights = confidence_weights(model, frame=frame, head=head)
-    assert known or weights == confidence_weights(None, frame=frame, head=head)
-    every = {BIAS, *signs(judged(), np.zeros(2)), *(("drawn", "followed") if head else ())}
-    assert set(weights) == every - (set() if known else {"cosine_across"})
-    one = {"decided": 0.9, "apart": 3.0, "unsure": 0.01, "cosine_across": 0.0, "drawn": 0.9, "followed": 0.9}
-    worse = {
-        "decided": 0.5,
-        "apart": 2.0,
-        "unsure": 0.05,
-        "cosine_across": 0.3,
-        "drawn": 0.5,
-        "followed": 0.2,
-    }
+    weights = confidence_weights(model, frame=frame)
+    assert known or weights == confidence_weights(None, frame=frame)
+    assert set(weights) == {BIAS, *signs(judged(), np.zeros(2))} - (set() if known else {"cosine_across"})
+    one = {"decided": 0.9, "apart": 3.0, "unsure": 0.01, "cosine_across": 0.0}
+    worse = {"decided": 0.5, "apart": 2.0, "unsure": 0.05, "cosine_across": 0.3}
     for name in weights.keys() - {BIAS}:
         assert expected_iou({**one, name: worse[name]}, weights) < expected_iou(one, weights)
 

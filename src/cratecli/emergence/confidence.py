@@ -9,9 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
-from cratecli.arrays import Soft
 from cratecli.emergence.chooser import CUT, Judged, votes
-from cratecli.emergence.masks import iou
 
 Signs = Mapping[str, float]
 """What tells how good a mask is, by name."""
@@ -46,19 +44,6 @@ def signs(judged: Judged, scores: Float[np.ndarray, " c"]) -> dict[str, float]:
         "decided": soft_iou(soft, (soft > CUT).astype(float), judged.pixels.sizes),
         "apart": float(counted.std()),
         **{name: float(shares @ judged.measured[name]) for name in ("unsure", "cosine_across")},
-    }
-
-
-def head_signs(drawn: Soft, vote: Soft) -> dict[str, float]:
-    """Gather what tells how good a mask is that a head drew, beside the signs of the vote that it read, of one size.
-
-    `drawn` is the soft IoU of its soft map with its mask: whether it is decided. `followed` is the IoU of its mask with
-    the vote's: a head that sees another object than the candidates is less often right.
-    """
-    mask, every = drawn >= CUT, np.ones(drawn.size)
-    return {
-        "drawn": soft_iou(drawn.ravel(), mask.ravel().astype(float), every),
-        "followed": iou(mask, vote >= CUT),
     }
 
 

@@ -13,8 +13,10 @@ import numpy as np
 from cratecli.arrays import RGB, Soft
 from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.mask_head import Vote, head_inputs
+from cratecli.emergence.masks import enlarge
 from cratecli.emergence.rules import BUILT_IN_HEAD, NO_HEAD
 from cratecli.errors import UsageError, WeightsError
+from cratecli.geometry import Size
 from cratecli.model.engine import Model, WeightsId
 from cratecli.model.head_inputs import MaskHeadConfig
 from cratecli.weights.head_files import Drawer, HeadFile
@@ -123,7 +125,7 @@ def _called(name: str) -> str:
 
 
 def drawn_by_head(name: str, photo: RGB, views: Sequence[View], vote: Vote, model: Model) -> Soft:
-    """Let the head of a recipe draw a photo's soft map, 0–1, as small as it sees it, from views and their vote.
+    """Let the head of a recipe draw a photo's soft map, 0–1, from the views that it reads and their vote.
 
     Raises `WeightsError` for a head that draws no numbers, or that reads other tokens than the model has.
     """
@@ -133,4 +135,4 @@ def drawn_by_head(name: str, photo: RGB, views: Sequence[View], vote: Vote, mode
     drawn = head.draw(head_inputs(photo, views, vote, head.config))
     if not np.isfinite(drawn).all():
         raise WeightsError(f"{_called(name)}: draws no numbers")
-    return drawn
+    return enlarge(drawn, Size(*photo.shape[:2]))

@@ -18,18 +18,15 @@ def ranker(*, frame: bool) -> Ranker:
 
 
 @cache
-def confidence_weights(model: WeightsId | None, *, frame: bool, head: bool = False) -> Signs:
-    """Read what the signs of a good mask weigh, of a vote by either ranker, or of what a head drew by it.
-
-    `benchmarks/confidence.py` learned it.
+def confidence_weights(model: WeightsId | None, *, frame: bool) -> Signs:
+    """Read what the signs of a good mask weigh, of a vote by either ranker; `benchmarks/confidence.py` learned it.
 
     How alike tokens are differs from model to model: of another than the one that it was learned with, masks alone
     count.
     """
     learned = _learned("confidence")
     known = model is not None and model.sha256 == learned["model_sha256"]
-    way = _way(frame=frame) + "_head" * head
-    weights: Signs = learned["tokens_and_masks" if known else "masks"][way]
+    weights: Signs = learned["tokens_and_masks" if known else "masks"][_way(frame=frame)]
     return weights
 
 

@@ -14,7 +14,6 @@ from cratecli.emergence import clicks as clicks_
 from cratecli.emergence import confidence as confidence_
 from cratecli.emergence import heads as heads_
 from cratecli.emergence.features import View, absolute_layers
-from cratecli.emergence.mask_head import resampled
 from cratecli.emergence.masks import bounding_box, clean, contrast, enlarge, scale, threshold
 from cratecli.errors import CrateError
 from cratecli.geometry import Box, Clicks, Size
@@ -175,17 +174,15 @@ def decide(photo: RGB, views: Sequence[View], recipe: Recipe, model: Model) -> S
     heads, shares = saliency.chosen, saliency.shares
     confidence = saliency.agreement * contrast(saliency.log_attention, cut)
     if recipe.heads == "auto":
-        signs, votes = confidence_.signs(judged, scores), chooser.votes(scores)
+        weights = confidence_weights(model.learned, frame=recipe.frame)
+        confidence = confidence_.expected_iou(confidence_.signs(judged, scores), weights)
+        votes = chooser.votes(scores)
         cut, cell = chooser.CUT, max(size) / chooser.FINEST
         if head:
             vote = chooser.soft_mask(judged, votes, judged.size)
-            drawn = drawn_by_head(recipe.head, photo, views, vote, model)
-            signs |= confidence_.head_signs(drawn, resampled(vote, Size(*drawn.shape)))
-            soft = enlarge(drawn, size)
+            soft = drawn_by_head(recipe.head, photo, views, vote, model)
         else:
             soft = chooser.soft_mask(judged, votes, size)
-        weights = confidence_weights(model.learned, frame=recipe.frame, head=head is not None)
-        confidence = confidence_.expected_iou(signs, weights)
         shares = judged.listed.shares(votes)
         heads = heads_.trusted_heads(shares)
     else:
