@@ -5,7 +5,7 @@
 DATA holds `ecssd200`, `horses40` (folders `images`, `masks`) and `coco128` (`images`, `instances.json`). A RUN is a
 folder of `crate self-train`; `RUN=MODEL` names the checkpoint of a model that is not the built-in one. The first row is
 the vote that heads read, the default without one. The second table judges what teachers say of photos that are squeezed
-into frames, as those that are learned from: the chooser, the built-in head, and the heads of runs.
+into frames, as those that are learned from: the chooser and the heads of runs.
 """
 
 import json
@@ -25,7 +25,6 @@ from photos import Photo, coco_all, off_centre, saliency
 from cratecli.emergence import chooser, refine
 from cratecli.emergence.mask_head import head_inputs, resampled
 from cratecli.emergence.masks import clean, enlarge, iou
-from cratecli.emergence.rules import BUILT_IN_HEAD
 from cratecli.geometry import Size
 from cratecli.model.unroll import WhiteBox
 from cratecli.runs.views import Question, views_of
@@ -103,7 +102,7 @@ class Lesson(NamedTuple):
 
 
 def taught(teacher: str, photo: Photo) -> Lesson:
-    """Judge a teacher on a photo; it is `chooser`, `built-in` or the file of a head of the built-in model."""
+    """Judge a teacher on a photo; it is `chooser` or the file of a head of the built-in model."""
     model, lessons = built_in(), _lessons(teacher)
     size = defaults(model).segment.sizes[1]
     frame = frame_size(frame_grid(Size(*photo.truth.shape), size, model.patch_size))
@@ -189,7 +188,7 @@ def main() -> None:
                 )
                 for name in ("ECSSD", "horses")
             }
-            for teacher, file in {CHOOSER: CHOOSER, BUILT_IN_HEAD: BUILT_IN_HEAD, **heads}.items()
+            for teacher, file in {CHOOSER: CHOOSER, **heads}.items()
         }
     publish(chain(table(results), [""], teachers(lessons)), arguments.write)
 

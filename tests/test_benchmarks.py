@@ -28,6 +28,7 @@ from cratecli.model.crate import Crate
 from cratecli.model.unroll import WhiteBox
 from cratecli.training.certainty import Taught
 from cratecli.training.composites import Cutout
+from cratecli.training.head_recipe import HeadRecipe
 from cratecli.training.pool import frame_grid, frame_size
 from cratecli.training.taught import TaughtFile, TaughtPhoto
 from cratecli.weights.checkpoint import load_model
@@ -116,8 +117,9 @@ def self_trained(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     """Lay out the folder that `crate self-train` left, with a head of the smaller model and what was taught in it."""
     folder, model = tmp_path_factory.mktemp("head"), small()
     stored_head(folder / "head.safetensors", head_config(model, token_width=24))
-    recipe = {"reads": "both", "epochs": 2.0, "size": 16, "width": 32, "batch_size": 4}
-    rows = [{"recipe": recipe, "objects": 6, "steps": 3}, {"step": 2, "seconds": 90.0}]
+    recipe = HeadRecipe(epochs=2.0, size=16, width=32, batch_size=4)
+    (folder / "recipe.toml").write_text(recipe.to_toml())
+    rows = [{"recipe": recipe.to_dict(), "objects": 6, "steps": 3}, {"step": 2, "seconds": 90.0}]
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     grid = frame_grid(Size(HEIGHT, WIDTH), 16, model.patch_size)
     mask = np.zeros(frame_size(grid), bool)
@@ -177,7 +179,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "noise": {"SIGMAS": (25,), "SHARES": (0.5,), "SHOWN": ((0, 0.0), (25, 0.5))},
     "nothing": {"SIZES": ((64, 64),), "SEEDS": range(1)},
     "ranker": {
-        "is_sure": lambda taught: True,
+        "is_sure": lambda taught, least: True,
         "EMPTY": -1.0,
         "ground_window": lambda mask: Box(0, 0, *mask.shape),
         "SHARE": (0, 1),

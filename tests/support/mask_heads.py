@@ -12,7 +12,8 @@ from cratecli.model.unroll import WhiteBox
 from cratecli.training.composites import Cutout
 from cratecli.training.head_lesson import COMPOSITES, PHOTOS
 from cratecli.training.material import Material
-from cratecli.training.pool import Pool, Projection, seal
+from cratecli.training.pool import Pool, seal
+from cratecli.training.projection import Projection
 from cratecli.weights.mask_heads import store_head
 
 

@@ -15,7 +15,6 @@ from cratecli.tasks.recipes import defaults
 from cratecli.training.pool import (
     OPINIONS,
     Pool,
-    Projection,
     Window,
     clear_pool,
     frame_grid,
@@ -23,6 +22,7 @@ from cratecli.training.pool import (
     opinions,
     widen,
 )
+from cratecli.training.projection import Projection
 from cratecli.training.teacher import judge
 from tests.support.mask_heads import disc_photo, head_config, painted_pool
 from tests.support.models import small_crate

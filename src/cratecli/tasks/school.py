@@ -32,7 +32,8 @@ from cratecli.training.composites import Composite, compose
 from cratecli.training.duplicates import ALIKE, likeness, thumbprint
 from cratecli.training.head_lesson import COMPOSITES, PHOTOS
 from cratecli.training.material import Material
-from cratecli.training.pool import Pool, Projection, frame_grid, frame_size, opinions
+from cratecli.training.pool import Pool, frame_grid, frame_size, opinions
+from cratecli.training.projection import Projection
 from cratecli.training.taught import CHUNK, TaughtFile, TaughtPhoto
 from cratecli.training.teacher import (
     Teacher,

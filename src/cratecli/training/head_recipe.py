@@ -80,7 +80,7 @@ class HeadRecipe(LearningRecipe):
         return [name for name in super().settings() if name not in GIVEN]
 
     def changed(self, changes: Mapping[str, str]) -> "HeadRecipe":
-        """Replace settings by name, but for those that a run's arguments decide; see `LearningRecipe.changed`."""
+        """Replace settings by name, but for those that a run's arguments decide."""
         if named := next((name for name in changes if name in GIVEN), None):
             raise UsageError(f"{named} is no setting: an argument decides it")
         return super().changed(changes)
