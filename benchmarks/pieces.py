@@ -1,6 +1,6 @@
 """Learn the weights that make the score of an object in `crate objects`, without a human mask: from composites.
 
-    crate self-train PHOTOS -r -o RUN
+    crate self-train PHOTOS -r -o RUN --teacher built-in
     python benchmarks/pieces.py RUN --table src/cratecli/data/pieces.toml --write benchmarks/pieces.md
 
 RUN is a folder of `crate self-train`: of its photos' masks those are taken that the teacher is sure of. Up to six
