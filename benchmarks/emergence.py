@@ -110,7 +110,7 @@ class Ways:
     def __init__(self) -> None:
         self.model = built_in()
         self.random = untrained(self.model.config)
-        self.recipe, self.cut = choose_recipe(self.model), defaults(self.model).objects
+        self.recipe, self.cut = choose_recipe(self.model), defaults(self.model).cuts
         self.own = self.model if self.recipe.head == BUILT_IN_HEAD else None
 
     def rows(self, photo: Photo, asked: Sequence[str]) -> dict[str, Score]:
