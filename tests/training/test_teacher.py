@@ -9,6 +9,7 @@ from cratecli.arrays import Soft
 from cratecli.emergence.chooser import score
 from cratecli.emergence.confidence import expected_iou, signs
 from cratecli.emergence.features import View
+from cratecli.errors import WeightsError
 from cratecli.model.head_inputs import HeadInputs, MaskHeadConfig
 from cratecli.tasks.ranker import confidence_weights, ranker
 from cratecli.training.certainty import Taught
@@ -91,6 +92,12 @@ def test_a_head_that_draws_nothing_teaches_nothing() -> None:
     empty = teach_by_head(Copying(share=0.0), voting(), photo, seen, judged)
     assert copied.mask.any() and copied.consensus > 0 and copied.weight > 0
     assert not empty.mask.any() and empty.consensus == empty.weight == 0
+
+
+def test_a_head_that_draws_no_numbers_teaches_nobody() -> None:
+    photo, seen = disc_photo(1), [view(attended((slice(2, 7), slice(4, 8))))]
+    with pytest.raises(WeightsError, match="the teacher: draws no numbers"):
+        teach_by_head(Copying(share=np.nan), voting(), photo, seen, judge(photo, seen))
 
 
 def test_a_photo_counts_by_all_that_makes_it_certain() -> None:

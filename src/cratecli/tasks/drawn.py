@@ -8,18 +8,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cratecli.arrays import RGB, Soft
 from cratecli.emergence.features import View, absolute_layers
 from cratecli.emergence.mask_head import Vote, head_inputs
 from cratecli.emergence.masks import enlarge
 from cratecli.emergence.rules import BUILT_IN_HEAD, NO_HEAD
-from cratecli.errors import UsageError, WeightsError
+from cratecli.errors import UsageError
 from cratecli.geometry import Size
 from cratecli.model.engine import Model, WeightsId
 from cratecli.model.head_inputs import MaskHeadConfig
-from cratecli.weights.head_files import Drawer, HeadFile
+from cratecli.weights.head_files import Drawer, HeadFile, drawn
 from cratecli.weights.own_heads import GraphHead, own_head
 
 
@@ -132,7 +130,5 @@ def drawn_by_head(name: str, photo: RGB, views: Sequence[View], vote: Vote, mode
     head = find_head(name, model)
     if head is None:
         raise ValueError("no head draws")
-    drawn = head.draw(head_inputs(photo, views, vote, head.config))
-    if not np.isfinite(drawn).all():
-        raise WeightsError(f"{_called(name)}: draws no numbers")
-    return enlarge(drawn, Size(*photo.shape[:2]))
+    soft = drawn(head, head_inputs(photo, views, vote, head.config), _called(name))
+    return enlarge(soft, Size(*photo.shape[:2]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from cratecli.arrays import RGB, Mask, Soft
+from cratecli.arrays import RGB, Mask
 from cratecli.emergence import chooser, refine
 from cratecli.emergence.chooser import Judged, Ranker
 from cratecli.emergence.confidence import Signs, expected_iou, signs
@@ -19,7 +19,7 @@ from cratecli.emergence.masks import clean, enlarge, iou
 from cratecli.emergence.rules import Keep
 from cratecli.geometry import Size
 from cratecli.training.certainty import Taught
-from cratecli.weights.head_files import Drawer
+from cratecli.weights.head_files import Drawer, drawn
 
 SMALLEST = 0.01  # share of the photo under which pieces of a mask are dropped
 _OTSU = Keep("otsu")
@@ -63,8 +63,8 @@ def teach_by_head(head: Drawer, voting: Voting, photo: RGB, views: Sequence[View
     scores, size = chooser.score(judged, voting.with_frame), Size(*photo.shape[:2])
     shares = chooser.votes(scores)
     vote = chooser.soft_mask(judged, shares, judged.size)
-    soft = enlarge(head.draw(head_inputs(photo, views, vote, head.config)), size)
-    mask = _refined(photo, soft, chooser.CUT)
+    soft = enlarge(drawn(head, head_inputs(photo, views, vote, head.config), "the teacher"), size)
+    mask = clean(refine.grabcut(photo, soft, chooser.CUT), smallest=SMALLEST, fill_holes=True)
     consensus = iou(mask, _voted(photo, judged, shares))
     confidence = expected_iou(signs(judged, scores), voting.weights)
     return Taught(mask, confidence, consensus, iou(soft >= chooser.CUT, mask))
@@ -74,7 +74,3 @@ def _voted(photo: RGB, judged: chooser.Judged, shares: Float[np.ndarray, " c"]) 
     soft = chooser.soft_mask(judged, shares, Size(*photo.shape[:2]))
     edged = refine.guided_filter(photo, soft, radius=max(1, round(max(soft.shape) / chooser.FINEST)))
     return clean(edged >= chooser.CUT, smallest=SMALLEST, fill_holes=True)
-
-
-def _refined(photo: RGB, soft: Soft, cut: float) -> Mask:
-    return clean(refine.grabcut(photo, soft, cut), smallest=SMALLEST, fill_holes=True)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from cratecli.arrays import Soft
 from cratecli.errors import UsageError, WeightsError
 from cratecli.model.engine import Model
@@ -29,6 +31,14 @@ class Drawer(Protocol):
 
     def draw(self, inputs: HeadInputs) -> Soft:
         """Draw one photo's soft mask, 0–1, at half the size that the head sees; 0.5 is the edge."""
+
+
+def drawn(head: Drawer, inputs: HeadInputs, called: str) -> Soft:
+    """Let a head draw. Raises `WeightsError` for one that draws no numbers, `called` by what it is known as."""
+    soft = head.draw(inputs)
+    if not np.isfinite(soft).all():
+        raise WeightsError(f"{called}: draws no numbers")
+    return soft
 
 
 @dataclass(frozen=True)
